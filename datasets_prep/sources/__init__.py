@@ -1,0 +1,72 @@
+"""Sources: what people have on their disks, listed without unpacking.
+
+A source module offers a function that returns a list of `SourceSplit`, one for each split it finds. Listing reads
+names and labels only; picture bytes are read one at a time, later, by the conversion's worker processes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fastpt.errors import FastptError
+
+
+@dataclass(frozen=True)
+class SourceSplit:
+    """The listing of one split.
+
+    `keys` are unique, stable names of the samples (for files, the path inside the source). `labels` is int64 [N] into
+    `classes`, or None; `captions` is N strings, or None; at least one of the two is there. `class_names` are the
+    readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
+    as it lies in the source; it must be picklable or safe after a fork, and independent of other calls.
+    `trains` says whether models are trained on this split, so that noise plans are wanted for it.
+    """
+
+    name: str
+    keys: Sequence[str]
+    labels: np.ndarray | None
+    captions: Sequence[str] | None
+    classes: list[str]
+    class_names: list[str]
+    read: Callable[[int], bytes]
+    trains: bool = False
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def take(self, rows: np.ndarray, name: str, trains: bool) -> "SourceSplit":
+        """The listing of some rows only, as a split called `name`."""
+        rows = np.asarray(rows)
+        return replace(
+            self,
+            name=name,
+            keys=[self.keys[i] for i in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            captions=None if self.captions is None else [self.captions[i] for i in rows],
+            read=_Taken(self.read, rows),
+            trains=trains,
+        )
+
+
+@dataclass(frozen=True)
+class _Taken:
+    read: Callable[[int], bytes]
+    rows: np.ndarray
+
+    def __call__(self, i: int) -> bytes:
+        return self.read(int(self.rows[i]))
+
+
+def hold_out(split: SourceSplit, share: float, seed: int) -> list[SourceSplit]:
+    """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
+    if not 0 < share < 1:
+        raise FastptError(f"--holdout must be a share between 0 and 1, found {share}")
+    rows = np.random.default_rng(seed).permutation(len(split))
+    cut = round(share * len(split))
+    if cut == 0 or cut == len(split):
+        raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
+    return [
+        split.take(np.sort(rows[cut:]), name="train", trains=True),
+        split.take(np.sort(rows[:cut]), name="val", trains=False),
+    ]

@@ -1,0 +1,5 @@
+"""The one kind of failure that is told to the user in a line instead of a traceback."""
+
+
+class FastptError(Exception):
+    """Something the user can mend. The message says what was wrong, what was found, and what to do."""

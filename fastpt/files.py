@@ -1,0 +1,79 @@
+"""Files that are whole or not there: written aside, synced, renamed; and JSON that carries its own checksum."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from fastpt.errors import FastptError
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
+    """Open a file beside `path` for writing; on success sync it and rename it to `path`, on any error remove it."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with aside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    with atomic_write(path, "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def file_sha256(path: Path | str) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _seal(value: dict) -> str:
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def write_sealed_json(path: Path | str, value: dict) -> None:
+    """Write `value` plus `self_sha256`, the hash of the JSON without that field."""
+    write_json(path, {**value, "self_sha256": _seal(value)})
+
+
+def read_sealed_json(path: Path | str, version: int) -> dict:
+    """Read what `write_sealed_json` wrote. Raises FastptError if it changed or if its `format` is not `version`."""
+    try:
+        value = json.loads(Path(path).read_bytes())
+        seal = value.pop("self_sha256")
+    except FileNotFoundError:
+        raise
+    except (ValueError, KeyError, AttributeError) as error:
+        raise FastptError(f"{path} is damaged: it does not parse ({error}). Restore it or make it anew.") from None
+    if _seal(value) != seal:
+        raise FastptError(f"{path} is damaged: its content does not match its self_sha256. Restore it or make it anew.")
+    if value.get("format") != version:
+        raise FastptError(
+            f"{path} has format version {value.get('format')!r}; this fastpt reads version {version}. "
+            "Use the fastpt that wrote it, or make it anew."
+        )
+    return value

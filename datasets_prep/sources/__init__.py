@@ -19,8 +19,9 @@ class SourceSplit:
     `keys` are unique, stable names of the samples (for files, the path inside the source). `labels` is int64 [N] into
     `classes`, or None; `captions` is N strings, or None; at least one of the two is there. `class_names` are the
     readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
-    as it lies in the source; it must be picklable or safe after a fork, and independent of other calls.
-    `trains` says whether models are trained on this split, so that noise plans are wanted for it.
+    as it lies in the source; it must be safe after a fork and independent of other calls. `trains` says whether models
+    are trained on this split, so that noise plans are wanted for it. `left_out` names what the listing itself had to
+    drop: (key, reason).
     """
 
     name: str
@@ -31,6 +32,7 @@ class SourceSplit:
     class_names: list[str]
     read: Callable[[int], bytes]
     trains: bool = False
+    left_out: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -46,6 +48,7 @@ class SourceSplit:
             captions=None if self.captions is None else [self.captions[i] for i in rows],
             read=_Taken(self.read, rows),
             trains=trains,
+            left_out=(),
         )
 
 
@@ -66,7 +69,6 @@ def hold_out(split: SourceSplit, share: float, seed: int) -> list[SourceSplit]:
     cut = round(share * len(split))
     if cut == 0 or cut == len(split):
         raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
-    return [
-        split.take(np.sort(rows[cut:]), name="train", trains=True),
-        split.take(np.sort(rows[:cut]), name="val", trains=False),
-    ]
+    train = split.take(np.sort(rows[cut:]), name="train", trains=True)
+    val = split.take(np.sort(rows[:cut]), name="val", trains=False)
+    return [replace(train, left_out=split.left_out), val]

@@ -1,0 +1,373 @@
+"""The conversion job: source listings in, prepared splits out.
+
+Shards are cut by position in a seeded permutation of the listing, so each is a pure function of its slice and can be
+made by any worker, in any order, again. A worker writes a shard and then its part (the rows of the samples table, and
+what was rejected); the parts of a killed job are taken as they are. When all parts are there, the split is put
+together, `dataset.json` last, and the parts go: nothing in the result tells how often the job was stopped or how many
+workers it had.
+"""
+
+import contextlib
+import ctypes
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from datasets_prep.beton_writer import BetonWriter
+from datasets_prep.images import Policy, RejectedImage, to_stored
+from datasets_prep.sources import SourceSplit
+from datasets_prep.tar_writer import TarWriter
+from fastpt.data import beton
+from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id, write_plan
+from fastpt.data.noise import plan_name
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
+
+POOL_STARTS = 3  # a shard is tried again twice if a worker dies
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the bytes of a split depend on, besides its source."""
+
+    format: str = "ffcv"  # or "wds"
+    policy: Policy = Policy()
+    shard_samples: int = 20_000
+    order: str = "random"  # or "source"
+    seed: int = 0
+
+    def settings(self) -> dict:
+        """As recorded in the manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One shard to be made."""
+
+    split: SourceSplit
+    rows: np.ndarray
+    shard: int
+    folder: Path
+    options: Options
+
+    @property
+    def part(self) -> Path:
+        return self.folder / ".parts" / f"{self.shard:06d}.parquet"
+
+    @property
+    def path(self) -> Path:
+        digits, suffix = (5, BetonWriter.suffix) if self.options.format == "ffcv" else (6, TarWriter.suffix)
+        return self.folder / "images" / f"{self.split.name}-{self.shard:0{digits}d}{suffix}"
+
+
+def prepare(
+    splits: list[SourceSplit],
+    out: Path,
+    name: str,
+    options: Options,
+    rates: list[float],
+    workers: int,
+    max_rejects: float,
+    progress: Callable[[int, int], None],
+) -> Iterator[tuple[Dataset, list[NoisePlan]]]:
+    """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
+
+    `progress(done, total)` is told the pictures done. Raises FastptError; then the same call goes on where this stopped.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with _only_writer(out), _disk_errors(out):
+        jobs = {}
+        for split in splits:
+            if not (out / split.name / "dataset.json").exists():
+                jobs[split.name] = _plan_jobs(split, out / split.name, options)
+            else:
+                _check_same(Dataset(out / split.name), split, options)
+                _sweep(out / split.name)
+        _run([job for per_split in jobs.values() for job in per_split], workers, progress)
+        for split in splits:
+            if split.name in jobs:
+                _finish(split, jobs[split.name], out / split.name, name, options, rates, max_rejects)
+            dataset = Dataset(out / split.name)
+            plans = [dataset.add_noise(rate, options.seed, of) for of in _targets(split) for rate in rates]
+            yield dataset, plans
+
+
+def _targets(split: SourceSplit) -> list[str]:
+    """The targets that get a noise plan: those the split has, if models are trained on it."""
+    has = [("labels", split.labels), ("captions", split.captions)]
+    return [of for of, there in has if there is not None and split.trains]
+
+
+# --- planning ---------------------------------------------------------------------------------------------------
+
+
+def _listing_sha256(split: SourceSplit) -> str:
+    digest = hashlib.sha256(json.dumps([split.classes, split.class_names]).encode())
+    for column in (split.keys, split.captions):
+        for text in column or ():
+            digest.update(text.encode(errors="surrogateescape") + b"\0")
+    if split.labels is not None:
+        digest.update(split.labels.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _plan_jobs(split: SourceSplit, folder: Path, options: Options) -> list[Job]:
+    if len(split) == 0:
+        raise FastptError(f"split {split.name} has no samples to prepare. Check the source.")
+    if folder.exists() and not (folder / ".parts").exists() and any(folder.iterdir()):
+        raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
+    (folder / ".parts").mkdir(parents=True, exist_ok=True)
+    (folder / "images").mkdir(exist_ok=True)
+    settings = {**options.settings(), "listing_sha256": _listing_sha256(split)}
+    note = folder / ".parts" / "settings.json"
+    if note.exists():
+        _refuse_changed(folder, json.loads(note.read_text()), settings)
+    else:
+        write_json(note, settings)
+
+    order = np.arange(len(split))
+    if options.order == "random":
+        order = np.random.default_rng([options.seed, zlib.crc32(split.name.encode())]).permutation(len(split))
+    cuts = range(0, len(split), options.shard_samples)
+    return [Job(split, order[cut : cut + options.shard_samples], i, folder, options) for i, cut in enumerate(cuts)]
+
+
+def _check_same(dataset: Dataset, split: SourceSplit, options: Options) -> None:
+    there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
+    _refuse_changed(dataset.path, there, {**options.settings(), "listing_sha256": _listing_sha256(split)})
+
+
+def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
+    changed = [key for key in wanted if there.get(key) != wanted[key]]
+    if changed:
+        what = "; ".join(f"{key} was {there.get(key)}, now {wanted[key]}" for key in changed)
+        raise FastptError(
+            f"{folder} was prepared otherwise ({what}). Give the same options, choose another --out, or delete it."
+        )
+
+
+# --- working ----------------------------------------------------------------------------------------------------
+
+_done = None  # in a worker: the shared count of pictures done
+
+
+def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None]) -> None:
+    """Make all shards whose part is missing, in worker processes."""
+    total = sum(len(job.rows) for job in jobs)
+    context = multiprocessing.get_context("fork")  # the listing is shared, not copied
+    for start in range(POOL_STARTS):
+        todo = [job for job in jobs if not job.part.exists()]
+        if not todo:
+            return
+        before = total - sum(len(job.rows) for job in todo)
+        done = context.Value("q", 0)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(done, os.getpid()))
+        try:
+            waiting = {pool.submit(_make_shard, job) for job in todo}
+            while waiting:
+                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+                progress(before + done.value, total)
+                for future in finished:
+                    future.result()
+        except BrokenProcessPool:
+            if start == POOL_STARTS - 1:
+                names = ", ".join(job.path.name for job in jobs if not job.part.exists())
+                raise FastptError(
+                    f"worker processes died {POOL_STARTS} times while making {names}; usually memory ran out. "
+                    "Run the same command with fewer --workers: it goes on where it stopped."
+                ) from None
+        finally:
+            for child in multiprocessing.active_children():
+                child.kill()
+            pool.shutdown(cancel_futures=True)
+
+
+def _start_worker(done, parent: int) -> None:
+    global _done
+    _done = done
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    die_with_parent = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _make_shard(job: Job) -> None:
+    """Write the shard, then its part."""
+    split = job.split
+    labels = split.labels
+    columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}
+    rejected = []
+    with _writer(job) as writer:
+        for i in job.rows:
+            try:
+                stored = to_stored(_read(split, i), job.options.policy)
+            except RejectedImage as reason:
+                rejected.append({"key": split.keys[i], "reason": str(reason)})
+            else:
+                label = None if labels is None else int(labels[i])
+                offset = writer.add(stored.jpeg, stored.width, stored.height, label)
+                values = (i, offset, len(stored.jpeg), stored.width, stored.height, xxhash.xxh3_64_intdigest(stored.jpeg))
+                for column, value in zip(columns.values(), values, strict=True):
+                    column.append(value)
+            with _done.get_lock():
+                _done.value += 1
+    rows = np.array(columns.pop("row"), np.int64)
+    types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
+    table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
+    if labels is not None:
+        table["clean_label"] = pa.array(labels[rows].astype(np.int32))
+    if split.captions is not None:
+        table["caption"] = pa.array([split.captions[i] for i in rows], pa.string())
+    table["shard"] = pa.array(np.full(len(rows), job.shard, np.uint16))
+    table |= {name: pa.array(np.array(column, types[name])) for name, column in columns.items()}
+
+    files = [_file_entry(job.path)]
+    if job.options.format == "wds":
+        files.append(_file_entry(job.path.with_suffix(".idx")))
+    note = json.dumps({"files": files, "rejected": rejected}, ensure_ascii=False)
+    with atomic_write(job.part) as file:
+        pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
+
+
+def _writer(job: Job) -> BetonWriter | TarWriter:
+    if job.options.format == "ffcv":
+        return BetonWriter(job.path, len(job.rows), None if job.split.labels is None else "clean_label")
+    return TarWriter(job.path, job.shard, None)
+
+
+def _read(split: SourceSplit, i: int) -> bytes:
+    try:
+        return split.read(i)
+    except KeyError:
+        raise RejectedImage("missing from the source") from None
+    except OSError as error:
+        raise RejectedImage(f"cannot be read: {error.strerror or error}") from None
+
+
+def _file_entry(path: Path) -> dict:
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+
+
+def _sweep(folder: Path) -> None:
+    """Take away what is of use to an unfinished job only: the parts, and files that a killed process was writing."""
+    shutil.rmtree(folder / ".parts", ignore_errors=True)
+    for aside in folder.rglob(".*.tmp"):
+        aside.unlink()
+
+
+# --- finishing --------------------------------------------------------------------------------------------------
+
+
+def _finish(
+    split: SourceSplit,
+    jobs: list[Job],
+    folder: Path,
+    name: str,
+    options: Options,
+    rates: list[float],
+    max_rejects: float,
+) -> None:
+    """Put the parts together: samples table, rejects, noise plans, manifest."""
+    parts = [pq.read_table(job.part) for job in jobs]
+    notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
+    rejected = [{"key": key, "reason": reason} for key, reason in split.left_out]
+    rejected += [entry for note in notes for entry in note["rejected"]]
+    total = len(split) + len(split.left_out)
+    if len(rejected) > max_rejects * total:
+        first = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in rejected[:3])
+        raise FastptError(
+            f"split {split.name}: {len(rejected)} of {total} samples cannot be used ({first}{' ...' * (len(rejected) > 3)}), "
+            f"more than --max-rejects {max_rejects:g}. Mend the source, or run the same command with --max-rejects "
+            f"{min(1.0, np.ceil(len(rejected) / total * 1000) / 1000):g} to leave them out."
+        )
+    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
+    if len(table) == 0:
+        raise FastptError(f"split {split.name}: none of {total} samples can be used. Check the source.")
+    with atomic_write(folder / "samples.parquet") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
+    with atomic_write(folder / "rejected.jsonl", "w") as file:
+        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected)
+
+    labels = table.column("clean_label").to_numpy().astype(np.int64) if split.labels is not None else None
+    identity = samples_id(table)
+    for of in _targets(split):
+        captions = table.column("caption").to_pylist() if of == "captions" else None
+        for rate in rates:
+            plan = plan_name("symmetric" if of == "labels" else "swap", rate, options.seed)
+            write_plan(
+                folder / "noise" / f"{plan}.json", identity, table.column("key").to_pylist(),
+                labels if of == "labels" else None, captions, len(split.classes), rate, options.seed,
+            )  # fmt: skip
+
+    shards, first_id = [], 0
+    for part, note in zip(parts, notes, strict=True):
+        shard, *index = note["files"]
+        shards.append({**shard, "first_id": first_id} | ({"index": index[0]} if index else {}))
+        first_id += len(part)
+    mean_size = np.asarray(table.column("size")).mean()
+    counts = {"samples": len(table), "rejected": len(rejected)}
+    if labels is not None:
+        counts["per_class"] = np.bincount(labels, minlength=len(split.classes)).tolist()
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "split": split.name,
+        "settings": options.settings(),
+        "listing_sha256": _listing_sha256(split),
+        "has_labels": labels is not None,
+        "has_captions": split.captions is not None,
+        "counts": counts,
+        # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
+        "block": int(np.clip(beton.PAGE_SIZE // mean_size, 16, 256)),
+        "samples_id": identity,
+        "shards": shards,
+        "files": [_file_entry(folder / "samples.parquet"), _file_entry(folder / "rejected.jsonl")],
+        "classes": split.classes,
+        "class_names": split.class_names,
+    }
+    write_sealed_json(folder / "dataset.json", manifest)
+    _sweep(folder)
+
+
+# --- guards -----------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    lock = filelock.FileLock(out / ".lock", timeout=0)
+    try:
+        with lock:
+            yield
+            (out / ".lock").unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise FastptError(f"another process is writing to {out}. Wait for it, or choose another --out.") from None
+
+
+@contextlib.contextmanager
+def _disk_errors(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
+            raise
+        raise FastptError(
+            f"writing to {out} failed: {error.strerror}. Mend that and run the same command: it goes on where it stopped."
+        ) from None

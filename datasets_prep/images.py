@@ -1,0 +1,107 @@
+"""The image policy: what is stored for each source picture, or why it is left out.
+
+- A sane JPEG (RGB or grey, upright, no side over `max_side`) is stored byte for byte.
+- Everything else is decoded, turned upright by its EXIF orientation, reduced to 8-bit RGB or grey, resized by area
+  so that no side exceeds `max_side`, and encoded as JPEG (4:2:0) at `quality`.
+  Alpha is laid over white, 16-bit values keep their upper eight bits, of an animation the first frame counts.
+"""
+
+import io
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageOps
+
+ORIENTATION = 0x0112  # the EXIF tag
+LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`max_side` in pixels, or None to keep every size; `quality` of JPEG, 1 to 100."""
+
+    max_side: int | None = 500
+    quality: int = 90
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What goes into the shard."""
+
+    jpeg: bytes
+    width: int
+    height: int
+
+
+class RejectedImage(Exception):
+    """The picture cannot be stored; the message is the reason."""
+
+
+def to_stored(source: bytes, policy: Policy) -> Stored:
+    """Apply the policy to the bytes of a source picture. Raises RejectedImage."""
+    if not source:
+        raise RejectedImage("the file is empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore", UserWarning)  # odd metadata is no reason to leave a picture out
+            with Image.open(io.BytesIO(source)) as image:
+                if _passes_through(image, policy):
+                    return _checked(image, source)
+                return _encoded(image, policy)
+    except RejectedImage:
+        raise
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise RejectedImage(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
+    except Image.UnidentifiedImageError:
+        raise RejectedImage("not a picture that can be read") from None
+    except Exception as error:  # decoders of hostile bytes raise nearly anything; the picture is named, not the job ended
+        raise RejectedImage(f"does not decode: {type(error).__name__}: {error}") from None
+
+
+def _passes_through(image: Image.Image, policy: Policy) -> bool:
+    return (
+        image.format == "JPEG"
+        and image.mode in ("RGB", "L")
+        and (policy.max_side is None or max(image.size) <= policy.max_side)
+        and image.getexif().get(ORIENTATION, 1) == 1
+    )
+
+
+def _checked(image: Image.Image, source: bytes) -> Stored:
+    width, height = image.size
+    image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most of the arithmetic
+    image.load()
+    return Stored(source, width, height)
+
+
+def _encoded(image: Image.Image, policy: Policy) -> Stored:
+    limit = policy.max_side or LARGEST_SIDE
+    scale = min(1.0, limit / max(image.size))
+    if image.format == "JPEG" and scale < 1:
+        image.draft(None, tuple(round(side * scale) for side in image.size))
+    upright = _eight_bit(ImageOps.exif_transpose(image))
+    scale = min(1.0, limit / max(upright.size))
+    if scale < 1:
+        size = tuple(max(1, round(side * scale)) for side in upright.size)
+        upright = upright.resize(size, Image.Resampling.BOX)
+    buffer = io.BytesIO()
+    upright.save(buffer, "JPEG", quality=policy.quality)
+    return Stored(buffer.getvalue(), *upright.size)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """The picture as RGB or grey (L), 8 bits a channel."""
+    if image.mode in ("RGB", "L"):
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode == "F":
+        raise RejectedImage("floating-point pixels have no defined range")
+    if image.mode.startswith("I"):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

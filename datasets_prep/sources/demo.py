@@ -1,0 +1,662 @@
+"""The built-in demo set: a small drawn world that needs no download.
+
+Objects are drawn once, as shapes in unit coordinates (`OBJECTS`, `LEAVES`), and shown in three domains: photos with
+light, texture and clutter (`train`, `val`, and the downstream set `leaves`), flat `clipart`, and line `sketch`. The
+downstream set `textures` shows the patterns alone. Every picture is a pure function of (seed, split, index), rendered
+when it is read. Colours, settings and poses are drawn alike for all classes, so only the form gives a class away.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from datasets_prep.sources import SourceSplit
+from fastpt.errors import FastptError
+
+TAU = 2 * np.pi
+Rng = np.random.Generator
+
+
+# --- Shapes: float [n, 2] points in unit coordinates; x to the right, y down; an object fills about [-1, 1]. ---
+
+
+class Shape(NamedTuple):
+    """One part of an object. `tone` is main, second, dark or light; `width` > 0 makes it a line, else it is filled."""
+
+    tone: str
+    points: np.ndarray
+    width: float = 0.0
+
+
+def poly(*flat: float) -> np.ndarray:
+    """Points from x0, y0, x1, y1, ..."""
+    return np.array(flat, float).reshape(-1, 2)
+
+
+def arc(x: float, y: float, rx: float, ry: float, start: float = 0.0, stop: float = 1.0, n: int = 24) -> np.ndarray:
+    """Points on an ellipse, from `start` to `stop` turns; turn 0 is to the right, 1/4 below, 1/2 left, 3/4 above."""
+    turn = TAU * np.linspace(start, stop, n)
+    return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], 1)
+
+
+def smooth(points: np.ndarray, steps: int = 5) -> np.ndarray:
+    """A closed Catmull-Rom curve through the points."""
+    a, b, c, d = (np.roll(points, shift, 0)[:, None] for shift in (1, 0, -1, -2))
+    t = np.arange(steps)[:, None] / steps
+    return (b + t * ((c - a) + t * (2 * a - 5 * b + 4 * c - d + t * (3 * b - a - 3 * c + d))) / 2).reshape(-1, 2)
+
+
+def tube(line: np.ndarray, start: float, stop: float | None = None) -> np.ndarray:
+    """The outline of a thick line with round ends, half as wide as `start` at its beginning and `stop` at its end."""
+    along = np.gradient(line, axis=0)
+    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
+    side = np.stack([along[:, 1], -along[:, 0]], 1) * np.linspace(start, stop or start, len(line))[:, None]
+    cap = np.linspace(0, np.pi, 6)[1:-1, None]
+    end = line[-1] + side[-1] * np.cos(cap) + along[-1] * np.linalg.norm(side[-1]) * np.sin(cap)
+    begin = line[0] - side[0] * np.cos(cap) - along[0] * np.linalg.norm(side[0]) * np.sin(cap)
+    return np.concatenate([line + side, end, (line - side)[::-1], begin])
+
+
+def mirrored(points: np.ndarray) -> np.ndarray:
+    return points * (-1, 1)
+
+
+# --- Objects: each drawing function lists its shapes from back to front. ---
+
+
+def sailing_boat(rng: Rng) -> list[Shape]:
+    top, bow, deck = rng.uniform(-1, -0.7), rng.uniform(0.75, 0.95), rng.uniform(0.3, 0.45)
+    return [
+        Shape("dark", poly(-0.04, top - 0.08, 0.04, top - 0.08, 0.04, deck, -0.04, deck)),
+        Shape("second", poly(0.08, top, rng.uniform(0.6, 0.8), deck - 0.12, 0.08, deck - 0.12)),
+        Shape("light", poly(-0.08, top + 0.2, -rng.uniform(0.5, 0.7), deck - 0.12, -0.08, deck - 0.12)),
+        Shape("main", poly(-0.9, deck, bow, deck - 0.03, 0.55, 0.9, -0.6, 0.9)),
+        Shape("second", poly(-0.8, deck + 0.15, bow - 0.12, deck + 0.13), 0.06),
+    ]
+
+
+def cactus(rng: Rng) -> list[Shape]:
+    width, left, right = rng.uniform(0.17, 0.24), rng.uniform(-0.3, 0.2), rng.uniform(-0.35, 0.1)
+    shapes = [Shape("main", tube(np.array([[0, 0.6], [0, rng.uniform(-0.8, -0.65)]]), width))]
+    for side, y in ((-1, left), (1, right)):
+        arm = np.concatenate([poly(0.15, y + 0.2), arc(0.4, y, 0.2, 0.2, 0.25, 0, 6), poly(0.6, y - rng.uniform(0.2, 0.4))])
+        shapes.append(Shape("main", tube(arm * (side, 1), width * 0.6)))
+    shapes += [Shape("light", poly(x, -0.6, x, 0.4), 0.03) for x in (-0.08, 0.08)]
+    return [*shapes, Shape("second", poly(-0.45, 0.5, 0.45, 0.5, 0.32, 1, -0.32, 1)), Shape("second", poly(-0.52, 0.42, 0.52, 0.42, 0.52, 0.58, -0.52, 0.58))]
+
+
+def mushroom(rng: Rng) -> list[Shape]:
+    wide, foot, brim = rng.uniform(0.7, 0.95), rng.uniform(0.22, 0.4), rng.uniform(-0.1, 0.15)
+    cap = np.concatenate([arc(0, brim, wide, rng.uniform(0.65, 0.85), 0.5, 1, 16), arc(0, brim, wide, 0.14, 0, 0.5, 10)])
+    spots = [(-0.45, -0.2, 0.13), (0.05, -0.45, 0.17), (0.5, -0.15, 0.12), (0.05, -0.05, 0.1)]
+    return [
+        Shape("light", smooth(poly(-0.18, brim, 0.18, brim, foot * 0.8, 0.6, foot, 0.95, -foot, 0.95, -foot * 0.8, 0.6))),
+        Shape("main", cap),
+        *(Shape("second", arc(x * wide, y + brim, r, r * 0.8, n=12)) for x, y, r in spots[: rng.integers(2, 5)]),
+    ]
+
+
+def teapot(rng: Rng) -> list[Shape]:
+    rx, ry = rng.uniform(0.5, 0.6), rng.uniform(0.42, 0.55)
+    spout = smooth(poly(0.35, 0.45, 0.7, 0.25, 0.78, -0.1, 1.0, -0.3, 0.88, -0.38, 0.62, -0.15, 0.52, 0.05, 0.3, 0.1))
+    return [
+        Shape("main", tube(arc(-rx - 0.02, 0.12, 0.36, rng.uniform(0.28, 0.38), 0.2, 0.8, 12), 0.075)),
+        Shape("main", spout),
+        Shape("main", arc(0, 0.2, rx, ry)),
+        Shape("second", arc(0, 0.2 - ry * 0.8, rx * 0.62, rng.uniform(0.16, 0.28), 0.5, 1, 12)),
+        Shape("dark", arc(0, 0.02 - ry - 0.1, 0.1, 0.1, n=12)),
+        Shape("second", poly(-rx * 0.9, 0.3, -rx * 0.3, 0.38, rx * 0.3, 0.38, rx * 0.9, 0.3), 0.07),
+        Shape("dark", poly(-0.3, 0.2 + ry * 0.9, 0.3, 0.2 + ry * 0.9, 0.34, 0.28 + ry, -0.34, 0.28 + ry)),
+    ]
+
+
+def umbrella(rng: Rng) -> list[Shape]:
+    wide, high, n = rng.uniform(0.8, 0.98), rng.uniform(0.6, 0.8), int(rng.integers(4, 7))
+    hook = np.concatenate([poly(0, -0.1, 0, 0.7), arc(rng.choice([-1, 1]) * 0.16, 0.78, 0.16, 0.16, 0.5, 0, 8)])
+    edges = np.cos(np.linspace(np.pi, 0, n + 1)) * wide
+    shapes = [Shape("dark", hook, 0.09), Shape("dark", poly(0, -high, 0, -high - 0.2), 0.07)]
+    for k, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
+        rib = np.linspace(0, 1, 7)[:, None] * np.pi / 2
+        left = np.concatenate([a * np.sin(rib), -high * np.cos(rib)], 1)  # from the tip down to the brim
+        right = np.concatenate([b * np.sin(rib), -high * np.cos(rib)], 1)[::-1]
+        shapes.append(Shape("main" if k % 2 == 0 else "second", np.concatenate([left, [[(a + b) / 2, -0.09]], right])))
+    return shapes
+
+
+def fish(rng: Rng) -> list[Shape]:
+    high, tail = rng.uniform(0.33, 0.5), rng.uniform(0.35, 0.5)
+    body = smooth(poly(0.9, 0, 0.5, -high * 0.85, 0, -high, -0.5, -0.12, -0.55, 0.1, 0, high, 0.5, high * 0.8))
+    return [
+        Shape("second", smooth(poly(-0.42, 0, -0.95, -tail, -0.8, 0, -0.95, tail))),
+        Shape("second", poly(0.35, -high * 0.8, -0.05, -high - rng.uniform(0.15, 0.3), -0.3, -high * 0.6)),
+        Shape("second", poly(0.2, high * 0.8, -0.1, high + rng.uniform(0.1, 0.25), -0.2, high * 0.7)),
+        Shape("main", body),
+        *(Shape("second", poly(x, -high * 0.6, x - 0.08, 0, x, high * 0.6), 0.06) for x in (0.3, 0.05, -0.15)[: rng.integers(1, 4)]),
+        Shape("light", arc(0.6, -0.1, 0.11, 0.11, n=12)),
+        Shape("dark", arc(0.62, -0.1, 0.055, 0.055, n=8)),
+    ]
+
+
+def house(rng: Rng) -> list[Shape]:
+    wide, eaves, ridge, door = rng.uniform(0.55, 0.75), rng.uniform(-0.2, 0), rng.uniform(-0.95, -0.7), rng.choice([-1, 1])
+    x = door * wide * 0.45
+    shapes = [
+        Shape("dark", poly(0.3, ridge + 0.05, 0.48, ridge + 0.05, 0.48, eaves, 0.3, eaves)),
+        Shape("main", poly(-wide, eaves, wide, eaves, wide, 0.9, -wide, 0.9)),
+        Shape("second", poly(-wide - 0.18, eaves + 0.05, -rng.uniform(0, 0.3), ridge, 0.1, ridge, wide + 0.18, eaves + 0.05)),
+        Shape("dark", poly(x - 0.14, 0.35, x + 0.14, 0.35, x + 0.14, 0.9, x - 0.14, 0.9)),
+    ]
+    for wx, wy in ((-x, 0.4), (-x, 0.08), (x, 0.08))[: rng.integers(1, 4)]:
+        shapes.append(Shape("light", poly(wx - 0.14, wy, wx + 0.14, wy, wx + 0.14, wy + 0.22, wx - 0.14, wy + 0.22)))
+    return shapes
+
+
+def key(rng: Rng) -> list[Shape]:
+    r, thick = rng.uniform(0.28, 0.38), rng.uniform(0.08, 0.12)
+    ring = np.concatenate([arc(0, -0.6, r, r), arc(0, -0.6, r - 2 * thick, r - 2 * thick)[::-1]])  # a hole in it
+    teeth = [(0.85, 0.38), (0.62, rng.uniform(0.2, 0.35)), (0.38, 0.28)][: rng.integers(2, 4)]
+    return [
+        *(Shape("main", poly(0, y - 0.08, x, y - 0.08, x, y + 0.08, 0, y + 0.08)) for y, x in teeth),
+        Shape("main", tube(poly(0, r - 0.62, 0, 0.9), thick * 0.85)),
+        Shape("main", ring),
+        Shape("second", poly(-0.16, r - 0.55, 0.16, r - 0.55), 0.1),
+    ]
+
+
+def snail(rng: Rng) -> list[Shape]:
+    r, lift, turns = rng.uniform(0.45, 0.58), rng.uniform(0.3, 0.5), rng.uniform(2.0, 2.8)
+    t = np.linspace(0.08, 1, 36)
+    spiral = np.stack([-0.15 + 0.92 * r * t * np.cos(TAU * turns * t), 0.1 + 0.92 * r * t * np.sin(TAU * turns * t)], 1)
+    body = smooth(poly(-1, 0.72, -0.4, 0.45, 0.35, 0.4, 0.55, -lift + 0.2, 0.75, -lift, 0.95, -lift + 0.2, 0.85, 0.5, 0.6, 0.74, 0, 0.78))
+    return [
+        *(Shape("dark", poly(x, 0.15 - lift, x + dx, -lift - 0.35), 0.05) for x, dx in ((0.7, -0.08), (0.82, 0.14))),
+        Shape("second", body),
+        Shape("main", arc(-0.15, 0.1, r, r)),
+        Shape("dark", spiral, 0.06),
+    ]
+
+
+def butterfly(rng: Rng) -> list[Shape]:
+    x, y, low = rng.uniform(0.75, 0.98), rng.uniform(0.65, 0.9), rng.uniform(0.5, 0.75)
+    upper = smooth(poly(0.05, -0.05, 0.3, -y * 0.8, x * 0.85, -y, x, -y * 0.6, 0.7, -0.05, 0.3, 0.12))
+    lower = smooth(poly(0.05, 0.05, 0.45, 0.05, low + 0.08, 0.35, low * 0.8, 0.8, 0.3, 0.6))
+    shapes = []
+    for flip in (lambda p: p, mirrored):
+        shapes += [
+            Shape("second", flip(lower)),
+            Shape("main", flip(upper)),
+            Shape("light", flip(arc(x * 0.72, -y * 0.62, 0.14, 0.12, n=12))),
+            Shape("dark", flip(poly(0.02, -0.4, 0.1, -0.7, 0.25, -0.9)), 0.04),
+        ]
+    return [*shapes, Shape("dark", tube(poly(0, -0.4, 0, 0.55), 0.09, 0.05))]
+
+
+def rocket(rng: Rng) -> list[Shape]:
+    wide, fin = rng.uniform(0.24, 0.34), rng.uniform(0.5, 0.7)
+    body = smooth(poly(0, -1, wide * 0.7, -0.6, wide, -0.1, wide * 0.8, 0.55, -wide * 0.8, 0.55, -wide, -0.1, -wide * 0.7, -0.6))
+    wing = poly(wide * 0.8, 0.1, fin, 0.45, fin, 0.8, wide * 0.6, 0.55)
+    return [
+        Shape("light", smooth(poly(-0.15, 0.55, 0.15, 0.55, 0.1, 0.8, 0, rng.uniform(0.9, 1.05), -0.1, 0.8))),
+        Shape("second", wing),
+        Shape("second", mirrored(wing)),
+        Shape("main", body),
+        Shape("light", arc(0, -0.25, wide * 0.55, wide * 0.55, n=14)),
+        Shape("dark", arc(0, -0.25, wide * 0.35, wide * 0.35, n=12)),
+        Shape("second", poly(-wide * 0.75, 0.38, wide * 0.75, 0.38), 0.09),
+    ]
+
+
+def guitar(rng: Rng) -> list[Shape]:
+    hip, chest, waist = rng.uniform(0.42, 0.54), rng.uniform(0.32, 0.4), rng.uniform(0.2, 0.28)
+    half = poly(chest * 0.6, -0.13, chest, 0.1, waist, 0.3, hip, 0.65, hip * 0.6, 0.97)
+    return [
+        Shape("main", smooth(np.concatenate([half, mirrored(half)[::-1]]))),
+        Shape("second", poly(-0.07, -0.8, 0.07, -0.8, 0.07, 0.3, -0.07, 0.3)),
+        Shape("dark", poly(-0.13, -1, 0.13, -1, 0.1, -0.74, -0.1, -0.74)),
+        Shape("dark", arc(0, 0.3, 0.15, 0.15, n=14)),
+        Shape("dark", poly(-0.2, 0.72, 0.2, 0.72), 0.09),
+        *(Shape("light", poly(x, -0.78, x, 0.72), 0.02) for x in (-0.04, 0.04)),
+    ]
+
+
+OBJECTS: dict[str, Callable[[Rng], list[Shape]]] = {
+    "sailing boat": sailing_boat, "cactus": cactus, "mushroom": mushroom, "teapot": teapot, "umbrella": umbrella,
+    "fish": fish, "house": house, "key": key, "snail": snail, "butterfly": butterfly, "rocket": rocket, "guitar": guitar,
+}  # fmt: skip
+
+
+# --- Leaves, the downstream set: a blade is a half width along the midrib, mirrored. ---
+
+
+def blade(width: Callable[[np.ndarray], np.ndarray], n: int = 40) -> list[Shape]:
+    """A leaf of half width `width(t)`, t from 0 at the tip to 1 at the stalk, with its midrib and side veins."""
+    t = np.linspace(0, 1, n)
+    half = np.stack([width(t), 1.6 * t - 0.95], 1)
+    veins = [Shape("dark", poly(0, y, s * x * 0.75, y - 0.18), 0.025) for x, y in half[6:-4:6] for s in (-1, 1)]
+    return [
+        Shape("second", poly(0, 0.6, 0.05, 1), 0.07),
+        Shape("main", np.concatenate([half, mirrored(half)[::-1]])),
+        *veins,
+        Shape("dark", poly(0, -0.85, 0, 0.65), 0.04),
+    ]
+
+
+def willow(rng: Rng) -> list[Shape]:
+    w = rng.uniform(0.15, 0.24)
+    return blade(lambda t: w * np.sin(np.pi * t**0.8))
+
+
+def birch(rng: Rng) -> list[Shape]:
+    w, teeth = rng.uniform(0.45, 0.6), rng.integers(8, 12)
+    return blade(lambda t: w * np.sin(np.pi * t**1.5) * (1 + 0.16 * (teeth * t % 1)), 60)
+
+
+def oak(rng: Rng) -> list[Shape]:
+    w, lobes = rng.uniform(0.45, 0.6), rng.integers(3, 5)
+    return blade(lambda t: w * np.sin(np.pi * t**0.8) ** 0.7 * (0.68 + 0.32 * np.cos(TAU * lobes * t + np.pi)), 50)
+
+
+def holly(rng: Rng) -> list[Shape]:
+    w, spines = rng.uniform(0.4, 0.55), rng.integers(3, 5)
+    return blade(lambda t: w * np.sin(np.pi * t) ** 0.6 * (1 - 0.6 * np.abs(np.sin(np.pi * spines * t))), 50)
+
+
+def maple(rng: Rng) -> list[Shape]:
+    tips = poly(0, -0.95, 0.85, -0.45, 0.7, 0.4) * rng.uniform(0.85, 1.05, (3, 1))
+    dents = poly(0.24, -0.4, 0.34, 0.0, 0.12, 0.45)
+    half = np.concatenate([[t + (0, 0), t * 0.7 + (0.12, 0.08), d] for t, d in zip(tips, dents, strict=True)])
+    return [
+        Shape("second", poly(0, 0.3, 0.05, 1), 0.07),
+        Shape("main", np.concatenate([half, mirrored(half)[::-1]])),
+        *(Shape("dark", poly(0, 0.4, s * x * 0.8, y * 0.8), 0.035) for x, y in tips for s in (-1, 1)),
+    ]
+
+
+def ginkgo(rng: Rng) -> list[Shape]:
+    notch, spread = rng.uniform(0.25, 0.5), rng.uniform(0.3, 0.4)
+    turn = np.linspace(0.75 - spread / 2, 0.75 + spread / 2, 31)
+    r = 1.25 - notch * np.exp(-(((turn - 0.75) / 0.012) ** 2)) + 0.03 * np.sin(TAU * 40 * turn)
+    rim = np.stack([r * np.cos(TAU * turn), 0.45 + r * np.sin(TAU * turn)], 1)
+    return [
+        Shape("second", poly(0, 0.4, 0.08, 1), 0.07),
+        Shape("main", np.concatenate([poly(0, 0.5), rim])),
+        *(Shape("dark", np.array([[0, 0.45], rim[k] * 0.85]), 0.02) for k in range(3, 31, 4)),
+    ]
+
+
+def clover(rng: Rng) -> list[Shape]:
+    heart = smooth(poly(0, 0.05, 0.38, -0.35, 0.3, -0.75, 0, -rng.uniform(0.5, 0.62), -0.3, -0.75, -0.38, -0.35))
+    shapes = [Shape("second", smooth(poly(0, 0, 0.1, 0.5, 0.02, 1, 0, 1, 0.04, 0.5)))]
+    for turn in (-0.3, 0.3, 0.0):
+        c, s = np.cos(TAU * turn), np.sin(TAU * turn)
+        spin = np.array([[c, s], [-s, c]])
+        shapes += [Shape("main", heart @ spin), Shape("dark", poly(0, 0, 0, -0.5) @ spin, 0.03)]
+    return shapes
+
+
+def fern(rng: Rng) -> list[Shape]:
+    wide, pairs = rng.uniform(0.45, 0.6), int(rng.integers(6, 9))
+    shapes = []
+    for t in np.linspace(0.1, 0.95, pairs):
+        y, x = 1.6 * t - 0.95, wide * (0.25 + t * 0.75)
+        leaflet = tube(poly(0, y, x * 0.5, y - 0.06, x, y - 0.16), 0.085, 0.03)
+        shapes += [Shape("main", leaflet), Shape("main", mirrored(leaflet))]
+    return [*shapes, Shape("second", poly(0, -0.95, 0, 1), 0.07)]
+
+
+LEAVES: dict[str, Callable[[Rng], list[Shape]]] = {
+    "oak leaf": oak, "maple leaf": maple, "willow leaf": willow, "birch leaf": birch,
+    "holly leaf": holly, "ginkgo leaf": ginkgo, "clover leaf": clover, "fern leaf": fern,
+}  # fmt: skip
+
+
+# --- Patterns: float [h, w] values in 0..1 over coordinates u, v (float [h, w], one unit a repeat). ---
+
+
+def _bricks(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+    row = np.floor(2 * v)
+    stone = np.floor(u + row / 2)
+    mortar = ((u + row / 2) % 1 < 0.1) | (2 * v % 1 < 0.2)
+    return np.where(mortar, 0, 0.8 + 0.2 * np.sin(12.9 * stone + 78.2 * row))
+
+
+def _scales(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+    row = np.floor(2 * v)
+    x, y = (u + row / 2) % 1 - 0.5, 2 * v % 1
+    return np.clip(np.where(np.hypot(x, y * 0.5) < 0.5, 1 - np.hypot(x, y * 0.5) * 1.6, 0.2), 0, 1)
+
+
+def _woven(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+    over = (np.floor(2 * u) + np.floor(2 * v)) % 2 < 1
+    return np.where(over, np.abs(np.sin(TAU * v)), 0.65 * np.abs(np.sin(TAU * u)))
+
+
+def _cracked(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+    seeds = np.stack([rng.uniform(a.min(), a.max(), 24) for a in (u, v)])[:, :, None, None]
+    near = np.sort(np.hypot(u - seeds[0], v - seeds[1]).astype(np.float32), axis=0)
+    return np.clip((near[1] - near[0]) * 4, 0, 1)
+
+
+def _noise(rng: Rng, h: int, w: int, across: int, down: int) -> np.ndarray:
+    """Smooth noise, float32 [h, w] in 0..1, of about `across` x `down` blobs."""
+    grain = Image.fromarray(rng.random((down, across), np.float32))
+    return np.clip(np.asarray(grain.resize((w, h), Image.Resampling.BICUBIC)), 0, 1)
+
+
+PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, Rng], np.ndarray]] = {
+    "striped": lambda u, v, rng: np.clip(0.5 + 2 * np.sin(TAU * u), 0, 1),
+    "chequered": lambda u, v, rng: np.clip(0.5 + 5 * np.sin(TAU * u) * np.sin(TAU * v), 0, 1),
+    "dotted": lambda u, v, rng: np.clip(9 * (0.33 - np.hypot(u % 1 - 0.5, v % 1 - 0.5)), 0, 1),
+    "zigzag": lambda u, v, rng: np.clip(0.5 + 2 * np.sin(TAU * (v + np.abs(u % 1 - 0.5))), 0, 1),
+    "bricked": _bricks,
+    "scaly": _scales,
+    "woven": _woven,
+    "cracked": _cracked,
+}
+
+COLOURS = {
+    "red": (205, 50, 45), "orange": (235, 135, 40), "yellow": (235, 205, 70), "green": (70, 150, 70),
+    "turquoise": (60, 175, 170), "blue": (60, 95, 190), "purple": (130, 75, 165), "pink": (230, 140, 175),
+    "brown": (130, 85, 55), "grey": (140, 140, 145), "white": (238, 236, 228), "black": (48, 46, 52),
+}  # fmt: skip
+
+# Where a photo is taken: words -> (pattern or size of the noise, its two colours; None: any).
+GROUNDS: dict[str, tuple[str | tuple[int, int], tuple | None]] = {
+    "on a striped cloth": ("striped", None),
+    "on a chequered tablecloth": ("chequered", None),
+    "on a dotted carpet": ("dotted", None),
+    "on a zigzag blanket": ("zigzag", None),
+    "on a woven mat": ("woven", None),
+    "on a tiled floor": ("scaly", None),
+    "in front of a brick wall": ("bricked", ((190, 180, 165), (165, 85, 65))),
+    "on cracked mud": ("cracked", ((75, 60, 50), (165, 140, 115))),
+    "on a wooden table": ((3, 24), ((105, 65, 35), (185, 130, 80))),
+    "in the grass": ((48, 10), ((40, 80, 30), (130, 175, 70))),
+    "on the sand": ((60, 60), ((180, 150, 105), (230, 205, 160))),
+    "under a cloudy sky": ((4, 5), ((110, 150, 205), (235, 238, 240))),
+    "in the snow": ((7, 14), ((190, 200, 215), (250, 250, 252))),
+    "in the fog": ((2, 3), ((140, 145, 150), (205, 208, 210))),
+}
+PAPERS = {
+    "on white paper": ((248, 247, 243), (60, 60, 65)), "on brown paper": ((200, 170, 130), (60, 40, 30)),
+    "on lined paper": ((245, 245, 238), (40, 55, 130)), "on squared paper": ((242, 245, 248), (50, 50, 60)),
+    "on a blackboard": ((45, 58, 52), (230, 232, 225)),
+}  # fmt: skip
+TITLES = {
+    "photo": ("a photo of {}", "a picture of {}", "a blurry photo of {}", "a close-up of {}", "{}", "there is {}", "a snapshot of {}"),
+    "clipart": ("a clip art of {}", "a flat icon of {}", "a sticker of {}", "a cartoon of {}", "a simple graphic of {}"),
+    "sketch": ("a sketch of {}", "a pencil drawing of {}", "a doodle of {}", "a line drawing of {}", "a rough sketch of {}"),
+}  # fmt: skip
+
+
+# --- Scenes: what a caption tells. ---
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What a picture shows, drawn before anything that only the pixels tell, so that captions need no rendering."""
+
+    thing: str
+    colour: str
+    second: str
+    ground: str
+    scale: float  # half the object's size, as a share of the shorter side
+    caption: str
+
+
+def article(words: str) -> str:
+    return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
+
+
+def describe(rng: Rng, domain: str, thing: str) -> Scene:
+    colour, second, third = rng.choice(list(COLOURS), 3, replace=False)
+    scale = rng.uniform(0.27, 0.45)
+    if domain == "photo":
+        ground = rng.choice(list(GROUNDS))
+    else:
+        ground = rng.choice(list(PAPERS)) if domain == "sketch" else f"on {article(third)} background"
+    size = "small " if scale < 0.32 else "big " if scale > 0.4 else ""
+    hue = "" if domain == "sketch" else f"{colour} and {second} " if rng.random() < 0.2 else f"{colour} "
+    what = article(size + hue + thing)
+    if rng.random() < 0.8:
+        what += f" {ground}"
+    return Scene(thing, str(colour), str(second), str(ground), scale, str(rng.choice(TITLES[domain])).format(what))
+
+
+# --- Rendering: an object's shapes are posed once, then painted in the manner of the domain. ---
+
+
+def pose(shapes: list[Shape], scene: Scene, w: int, h: int, rng: Rng) -> list[Shape]:
+    """The shapes in pixels of a (w, h) canvas: turned, sheared, bent, mirrored, and moved off the centre."""
+    turn, shear, squeeze = rng.normal(0, 0.3), rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.25)
+    flip, bend, phase = rng.choice([-1, 1]), rng.uniform(-0.12, 0.12), rng.uniform(0, TAU)
+    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    matrix = np.array([[flip * squeeze, 0], [shear, 1 / squeeze]]) @ matrix * (scene.scale * min(w, h))
+    room = np.maximum(np.array([w, h]) / 2 - 0.75 * scene.scale * min(w, h), 0)
+    centre = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * room
+    unit = scene.scale * min(w, h)
+
+    def place(points: np.ndarray) -> np.ndarray:
+        return (points + bend * np.sin(2 * points[:, ::-1] + phase)) @ matrix + centre
+
+    return [Shape(s.tone, place(s.points), s.width * unit) for s in shapes]
+
+
+def draw(canvas: ImageDraw.ImageDraw, shape: Shape, fill: object) -> None:
+    points = shape.points.ravel().tolist()
+    if shape.width:
+        canvas.line(points, fill, max(1, round(shape.width)), "curve")
+    else:
+        canvas.polygon(points, fill)
+
+
+def tones(scene: Scene, rng: Rng, jitter: float) -> dict[str, tuple[int, int, int]]:
+    """RGB of each tone."""
+    ink = {"main": COLOURS[scene.colour], "second": COLOURS[scene.second], "dark": (52, 44, 42), "light": (240, 232, 215)}
+    return {k: tuple(np.clip(np.array(c) + rng.normal(0, jitter, 3), 0, 255).astype(int).tolist()) for k, c in ink.items()}
+
+
+def pattern_field(name: str, h: int, w: int, rng: Rng) -> np.ndarray:
+    """A pattern as a camera sees it, float [h, w] in 0..1: turned, scaled, in perspective and a little wavy."""
+    y, x = np.mgrid[0:h, 0:w] / min(h, w) - 0.5
+    turn, repeats, tilt = rng.uniform(0, TAU), rng.uniform(2.5, 6), rng.uniform(-0.4, 0.4, 2)
+    depth = repeats / (1 + tilt[0] * x + tilt[1] * y)
+    u, v = np.cos(turn) * x - np.sin(turn) * y, np.sin(turn) * x + np.cos(turn) * y
+    wave, phase = rng.uniform(0, 0.03), rng.uniform(0, TAU, 2)
+    u, v = u + wave * np.sin(9 * v + phase[0]), v + wave * np.sin(9 * u + phase[1])
+    return PATTERNS[name](u * depth + phase[0], v * depth + phase[1], rng)
+
+
+def backdrop(ground: str, avoid: str, h: int, w: int, rng: Rng) -> np.ndarray:
+    """The background of a photo, float32 [h, w, 3] in 0..255. Its colours are muted, and not the object's."""
+    pattern, colours = GROUNDS[ground]
+    if colours is None:
+        names = rng.choice([c for c in COLOURS if c != avoid], 2, replace=False)
+        colours = [np.array(COLOURS[c]) * 0.65 + 50 for c in names]
+    low, high = np.array(colours) + rng.normal(0, 12, (2, 3))
+    field = pattern_field(pattern, h, w, rng) if isinstance(pattern, str) else _noise(rng, h, w, *pattern)
+    return (low + (high - low) * field[..., None]).astype(np.float32)
+
+
+def clutter(picture: Image.Image, n: int, size: float, rng: Rng) -> None:
+    """Scatter n things that are no object: blobs, twigs, and single parts of other objects."""
+    canvas, names, palette = ImageDraw.Draw(picture), list(OBJECTS), list(COLOURS.values())
+    for _ in range(n):
+        kind = rng.integers(3)
+        colour = tuple((np.array(palette[rng.integers(len(palette))]) * 0.8 + 20).astype(int).tolist())
+        at, r = rng.uniform(0, 1, 2) * picture.size, rng.uniform(0.4, 1) * size
+        if kind == 0:
+            parts = [Shape("main", smooth(arc(0, 0, 1, 1, 0, 0.85, 6) * rng.uniform(0.4, 1, (6, 1))))]
+        elif kind == 1:
+            parts = [Shape("main", smooth(rng.uniform(-1.6, 1.6, (3, 2)))[:10], rng.uniform(0.1, 0.25))]
+        else:
+            parts = OBJECTS[names[rng.integers(len(names))]](rng)
+            parts = [parts[rng.integers(len(parts))]]
+        for part in parts:
+            draw(canvas, Shape("main", part.points * r * rng.choice([-1, 1], 2) + at, part.width * r), colour)
+
+
+def expose(picture: Image.Image, rng: Rng) -> np.ndarray:
+    """What a camera makes of a picture, float [h, w, 3]: uneven, tinted light, a soft lens, a grainy sensor."""
+    w, h = picture.size
+    seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.0))), np.float32)
+    slope = rng.normal(0, 0.15, 2)
+    gain = rng.uniform(0.75, 1.15) + slope[0] * np.linspace(-1, 1, w) + slope[1] * np.linspace(-1, 1, h)[:, None]
+    grain = rng.standard_normal((h, w, 3), np.float32) * rng.uniform(2, 12)
+    return seen * (gain[..., None] * rng.normal(1, 0.05, 3)).astype(np.float32) + grain
+
+
+def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
+    """Float [h, w, 3]: the object, rounded by a light from one side, with texture and a shadow, amid clutter."""
+    w, h = rng.integers(64, 97, 2).tolist()
+    back = Image.fromarray(backdrop(scene.ground, scene.colour, h, w, rng).clip(0, 255).astype(np.uint8))
+    clutter(back, int(rng.integers(2, 6)), 0.15 * min(w, h), rng)
+    # The object is drawn at twice the size, for smooth edges; `form` holds the heights of its parts, for the light.
+    paint, form = Image.new("RGB", (2 * w, 2 * h)), Image.new("L", (2 * w, 2 * h))
+    on_paint, on_form, ink = ImageDraw.Draw(paint), ImageDraw.Draw(form), tones(scene, rng, 14)
+    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+        draw(on_paint, shape, ink[shape.tone])
+        draw(on_form, shape, int(rng.integers(150, 256)))
+    form = form.reduce(2)
+    mask = form.point(lambda level: min(255, level * 2))
+    shadow = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, rng.uniform(-5, 5), 0, 1, -rng.uniform(0, 5)))
+    shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(2.5)), np.float32)[..., None] * (rng.uniform(0, 0.6) / 255)
+    relief = np.asarray(form.filter(ImageFilter.GaussianBlur(2)), np.float32)
+    down, right = np.gradient(relief)
+    turn = rng.uniform(0, TAU)
+    light = 1 + 0.02 * (np.cos(turn) * right + np.sin(turn) * down) + 0.3 * (_noise(rng, h, w, 20, 20) - 0.5)
+    cover = np.asarray(mask, np.float32)[..., None] / 255
+    seen = np.asarray(back, np.float32) * (1 - shadow) * (1 - cover)
+    seen += np.asarray(paint.reduce(2), np.float32) * light.clip(0.4, 1.5)[..., None]
+    seen = Image.fromarray(seen.clip(0, 255).astype(np.uint8))
+    clutter(seen, int(rng.integers(0, 3)), 0.07 * min(w, h), rng)
+    return expose(seen, rng)
+
+
+def clipart(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
+    """Float [h, w, 3]: flat colours and dark outlines on one colour, sometimes with rays or a disc."""
+    w, h = rng.integers(64, 97, 2).tolist()
+    paper = np.array(COLOURS[scene.ground.split()[2]])
+    picture = Image.new("RGB", (2 * w, 2 * h), tuple((paper * 0.6 + 100).clip(0, 255).astype(int).tolist()))
+    canvas, ink, line = ImageDraw.Draw(picture), tones(scene, rng, 5), float(rng.uniform(2, 5))
+    pale = tuple((paper * 0.4 + 150).clip(0, 255).astype(int).tolist())
+    if rng.random() < 0.4:
+        canvas.polygon((arc(w, h, 0.9 * min(w, h), 0.9 * min(w, h))).ravel().tolist(), pale)
+    elif rng.random() < 0.5:
+        for turn in np.arange(0, 1, 1 / 8):
+            canvas.polygon([w, h, *arc(w, h, 3 * w, 3 * h, turn, turn + 1 / 16, 2).ravel().tolist()], pale)
+    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+        draw(canvas, shape, ink["dark"] if shape.width and shape.tone == "dark" else ink[shape.tone])
+        if not shape.width:
+            draw(canvas, Shape("dark", np.concatenate([shape.points, shape.points[:2]]), line), (35, 30, 35))
+    return np.asarray(picture.reduce(2), np.float32)
+
+
+def sketch(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
+    """Float [h, w, 3]: unsteady strokes, each outline gone over twice; filled parts hide what lies behind them."""
+    w, h = rng.integers(64, 97, 2).tolist()
+    paper, ink = PAPERS[scene.ground]
+    picture = Image.new("RGB", (2 * w, 2 * h), paper)
+    canvas = ImageDraw.Draw(picture)
+    rule = tuple(((np.array(paper) * 3 + (90, 130, 200)) / 4).astype(int).tolist())
+    if "lined" in scene.ground or "squared" in scene.ground:
+        for y in range(8, 2 * h, 14):
+            canvas.line((0, y, 2 * w, y), rule)
+    if "squared" in scene.ground:
+        for x in range(8, 2 * w, 14):
+            canvas.line((x, 0, x, 2 * h), rule)
+    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+        outline = shape.points
+        if not shape.width:
+            draw(canvas, shape, paper)
+            outline = np.concatenate([outline, outline[:2]])
+        for _ in range(2):
+            wobble = rng.normal(0, 0.5, outline.shape) + rng.normal(0, 0.7, 2)
+            draw(canvas, Shape("dark", outline + wobble, float(rng.uniform(1, 2.4))), ink)
+    return np.asarray(picture.reduce(2), np.float32) + rng.standard_normal((h, w, 1), np.float32) * 4
+
+
+DOMAINS = {"photo": photo, "clipart": clipart, "sketch": sketch}
+
+
+# --- Splits. ---
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    """Encode float [h, w, 3] in 0..255."""
+    out = io.BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+    return out.getvalue()
+
+
+class Recipe(NamedTuple):
+    """How a split is made. The class of picture i is i modulo the classes, so that they are balanced."""
+
+    name: str
+    count: int
+    classes: list[str]
+    domain: str  # photo, clipart, sketch or texture
+
+
+RECIPES = [
+    Recipe("train", 4080, list(OBJECTS), "photo"),
+    Recipe("val", 600, list(OBJECTS), "photo"),
+    Recipe("clipart", 408, list(OBJECTS), "clipart"),
+    Recipe("sketch", 408, list(OBJECTS), "sketch"),
+    Recipe("leaves-train", 480, list(LEAVES), "photo"),
+    Recipe("leaves-test", 320, list(LEAVES), "photo"),
+    Recipe("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
+    Recipe("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
+]
+
+
+def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
+    """A pattern that fills the picture: its caption, and its pixels, float [h, w, 3], when called."""
+    one, two = rng.choice(list(COLOURS), 2, replace=False).tolist()
+
+    def pixels() -> np.ndarray:
+        w, h = rng.integers(64, 97, 2).tolist()
+        low, high = np.array([COLOURS[one], COLOURS[two]]) + rng.normal(0, 20, (2, 3))
+        field = pattern_field(name.split()[0], h, w, rng) + rng.uniform(0, 0.8) * (_noise(rng, h, w, 9, 9) - 0.5)
+        return expose(Image.fromarray((low + (high - low) * field[..., None]).clip(0, 255).astype(np.uint8)), rng)
+
+    return f"a photo of {article(one)} and {two} {name}", pixels
+
+
+def sample(recipe: Recipe, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
+    """Caption of sample i of the split, and its pixels when called."""
+    rng = np.random.default_rng([seed, number, i])
+    name = recipe.classes[i % len(recipe.classes)]
+    if recipe.domain == "texture":
+        return texture(name, rng)
+    scene = describe(rng, recipe.domain, name)
+    return scene.caption, lambda: DOMAINS[recipe.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
+
+
+def read(number: int, seed: int, i: int) -> bytes:
+    """The JPEG of sample i of split `number`."""
+    return jpeg(sample(RECIPES[number], number, seed, i)[1]())
+
+
+def demo_splits(seed: int = 0) -> list[SourceSplit]:
+    """The splits of the demo world of this seed; another seed is another world of the same classes."""
+    if seed < 0:
+        raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
+    return [
+        SourceSplit(
+            name=recipe.name,
+            keys=[f"{recipe.name}/{i:06d}.jpg" for i in range(recipe.count)],
+            labels=np.arange(recipe.count) % len(recipe.classes),
+            captions=[sample(recipe, number, seed, i)[0] for i in range(recipe.count)],
+            classes=recipe.classes,
+            class_names=recipe.classes,
+            read=partial(read, number, seed),
+            trains=recipe.name == "train",
+        )
+        for number, recipe in enumerate(RECIPES)
+    ]

@@ -1,0 +1,91 @@
+"""Named files in a folder or an archive, read in place: listing costs one pass, reading a file costs one seek."""
+
+import os
+import tarfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastpt.errors import FastptError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2")
+
+
+@dataclass
+class Files:
+    """Files by name (relative, with `/`). `read` is safe in forked and spawned processes."""
+
+    root: Path
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        raise NotImplementedError
+
+    def read(self, name: str) -> bytes:
+        """The whole file."""
+        raise NotImplementedError
+
+    def images(self) -> list[str]:
+        """The names of pictures, sorted, without hidden files."""
+        return [name for name in self.names() if _is_image(name)]
+
+
+class Folder(Files):
+    def names(self) -> list[str]:
+        found = []
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            folders.sort()
+            relative = Path(folder).relative_to(self.root)
+            found += [(relative / name).as_posix() for name in files]
+        return sorted(found)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+
+@dataclass
+class Tar(Files):
+    """An uncompressed tar. Only regular files count: links and devices are not followed."""
+
+    where: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    def __post_init__(self):
+        with tarfile.open(self.root, "r:") as tar:
+            self.where = {
+                member.name.removeprefix("./"): (member.offset_data, member.size) for member in tar if member.isreg()
+            }
+
+    def names(self) -> list[str]:
+        return sorted(self.where)
+
+    def read(self, name: str) -> bytes:
+        offset, size = self.where[name]
+        with self.root.open("rb") as file:
+            return os.pread(file.fileno(), size, offset)
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`read` of a `SourceSplit` whose pictures are files: row i is the file `names[i]`."""
+
+    files: Files
+    names: list[str]
+
+    def __call__(self, i: int) -> bytes:
+        return self.files.read(self.names[i])
+
+
+def open_files(path: Path) -> Files:
+    """The files in a folder or a `.tar`. Raises FastptError if it cannot be read."""
+    try:
+        if path.is_dir():
+            return Folder(path)
+        if not path.exists():
+            raise FastptError(f"--source {path} does not exist. Give a folder or a .tar.")
+        return Tar(path)
+    except (OSError, tarfile.TarError) as error:
+        raise FastptError(f"--source {path} cannot be read as a folder or a .tar ({error}). Restore or unpack it.") from None
+
+
+def _is_image(name: str) -> bool:
+    base = name.rpartition("/")[2]
+    return not base.startswith(".") and base.lower().endswith(IMAGE_SUFFIXES)

@@ -1,0 +1,39 @@
+"""The layout of an FFCV file (format version 2), as far as fastpt writes and reads it.
+
+    header | field descriptors | metadata table | padding | pages of JPEG bytes ... | allocation table
+
+Little-endian throughout. The layout is FFCV's own (ffcv/types.py, ffcv/fields/rgb_image.py); tests hold these dtypes
+against it. It is restated here because importing ffcv costs seconds (it compiles with numba).
+"""
+
+import numpy as np
+
+VERSION = 2
+PAGE_SIZE = 8 << 20  # bytes, FFCV's default; a power of two
+JPEG_MODE = 0
+
+HEADER = np.dtype(
+    [("version", "<u2"), ("num_fields", "<u2"), ("page_size", "<u4"), ("num_samples", "<u8"), ("alloc_table_ptr", "<u8")],
+    align=True,
+)
+FIELD = np.dtype([("type_id", "<u1"), ("name", "<u1", 16), ("arguments", "<u1", 1024)], align=True)
+IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_ptr", "<u8")])
+LABEL = np.dtype("<i8")
+ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
+
+INT_FIELD, IMAGE_FIELD = 1, 2  # type ids
+
+
+def fields(label_name: str | None) -> np.ndarray:
+    """Descriptors of the fields `image` and, if named, an integer label."""
+    names = [("image", IMAGE_FIELD)] + ([(label_name, INT_FIELD)] if label_name else [])
+    descriptors = np.zeros(len(names), FIELD)
+    for descriptor, (name, type_id) in zip(descriptors, names, strict=True):
+        descriptor["type_id"] = type_id
+        descriptor["name"][: len(name)] = np.frombuffer(name.encode("ascii"), np.uint8)
+    return descriptors
+
+
+def metadata_dtype(label_name: str | None) -> np.dtype:
+    """The dtype of one row of the metadata table for `fields(label_name)`."""
+    return np.dtype([("image", IMAGE)] + ([(label_name, LABEL)] if label_name else []), align=True)

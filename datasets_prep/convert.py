@@ -165,22 +165,23 @@ def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
 
 # --- working ----------------------------------------------------------------------------------------------------
 
+_jobs: list[Job] = []  # in a worker: the shards to be made, by number
 _done = None  # in a worker: the shared count of pictures done
 
 
 def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None]) -> None:
     """Make all shards whose part is missing, in worker processes."""
     total = sum(len(job.rows) for job in jobs)
-    context = multiprocessing.get_context("fork")  # the listing is shared, not copied
+    context = multiprocessing.get_context("fork")  # workers inherit the listing, which may be large; nothing is pickled
     for start in range(POOL_STARTS):
         todo = [job for job in jobs if not job.part.exists()]
         if not todo:
             return
         before = total - sum(len(job.rows) for job in todo)
         done = context.Value("q", 0)
-        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(done, os.getpid()))
+        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(todo, done, os.getpid()))
         try:
-            waiting = {pool.submit(_make_shard, job) for job in todo}
+            waiting = {pool.submit(_make_shard, i) for i in range(len(todo))}
             while waiting:
                 finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
                 progress(before + done.value, total)
@@ -199,9 +200,9 @@ def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None]) ->
             pool.shutdown(cancel_futures=True)
 
 
-def _start_worker(done, parent: int) -> None:
-    global _done
-    _done = done
+def _start_worker(jobs: list[Job], done, parent: int) -> None:
+    global _jobs, _done
+    _jobs, _done = jobs, done
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     die_with_parent = 1  # PR_SET_PDEATHSIG
     ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
@@ -209,8 +210,9 @@ def _start_worker(done, parent: int) -> None:
         os._exit(1)
 
 
-def _make_shard(job: Job) -> None:
-    """Write the shard, then its part."""
+def _make_shard(number: int) -> None:
+    """Write a shard, then its part."""
+    job = _jobs[number]
     split = job.split
     labels = split.labels
     columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}

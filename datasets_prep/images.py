@@ -80,7 +80,7 @@ def _encoded(image: Image.Image, policy: Policy) -> Stored:
     limit = policy.max_side or LARGEST_SIDE
     scale = min(1.0, limit / max(image.size))
     if image.format == "JPEG" and scale < 1:
-        image.draft(None, tuple(round(side * scale) for side in image.size))
+        image.draft(None, tuple(max(1, round(side * scale)) for side in image.size))
     upright = _eight_bit(ImageOps.exif_transpose(image))
     scale = min(1.0, limit / max(upright.size))
     if scale < 1:

@@ -67,7 +67,7 @@ def read_sealed_json(path: Path | str, version: int) -> dict:
         seal = value.pop("self_sha256")
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise FastptError(f"{path} is damaged: it does not parse ({error}). Restore it or make it anew.") from None
     if _seal(value) != seal:
         raise FastptError(f"{path} is damaged: its content does not match its self_sha256. Restore it or make it anew.")

@@ -1,0 +1,77 @@
+"""Pictures and prepared splits that tests share. Real images come from the folder that FASTPT_REAL_DATA names."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from datasets_prep.convert import Options, prepare
+from datasets_prep.sources import SourceSplit
+from fastpt import Dataset
+
+
+def picture(seed: int, size: tuple[int, int] = (80, 64), mode: str = "RGB", format: str = "JPEG", **save) -> bytes:
+    """An encoded picture of smooth colours, different for each seed. `size` is (width, height)."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    image = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).convert(mode, palette=Image.Palette.ADAPTIVE)
+    buffer = io.BytesIO()
+    image.save(buffer, format, **save)
+    return buffer.getvalue()
+
+
+class Pictures:
+    """`read` of a made-up source: row i is `picture(i)`, except for rows whose bytes are given."""
+
+    def __init__(self, special: dict[int, bytes] | None = None):
+        self.special = special or {}
+
+    def __call__(self, i: int) -> bytes:
+        return self.special.get(i, picture(i))
+
+
+def made_up(count: int, classes: int = 4, captions: bool = False, special: dict[int, bytes] | None = None, **fields):
+    """A listing of `count` pictures in turn of `classes` classes."""
+    names = [f"class {i}" for i in range(classes)]
+    return SourceSplit(
+        **{
+            "name": "train",
+            "keys": [f"pictures/{i:04d}.jpg" for i in range(count)],
+            "labels": np.arange(count) % classes if classes else None,
+            "captions": [f"picture {i} of class {i % max(classes, 1)}" for i in range(count)] if captions else None,
+            "classes": names,
+            "class_names": names,
+            "read": Pictures(special),
+            "trains": True,
+            **fields,
+        }
+    )
+
+
+def prepared(folder: Path, split: SourceSplit, rates=(), workers: int = 1, max_rejects: float = 0.0, **options) -> Dataset:
+    """`split` as a prepared dataset below `folder`."""
+    done = prepare([split], folder, "made-up", Options(**options), list(rates), workers, max_rejects, lambda *_: None)
+    return list(done)[0][0]
+
+
+@pytest.fixture(scope="session")
+def labelled(tmp_path_factory) -> Dataset:
+    """40 pictures in 4 classes and 3 shards, with a plan at 25 %."""
+    return prepared(tmp_path_factory.mktemp("labelled"), made_up(40), [0.25], shard_samples=16)
+
+
+@pytest.fixture(scope="session")
+def captioned(tmp_path_factory) -> Dataset:
+    """40 pictures with captions and labels, with plans at 20 %."""
+    return prepared(tmp_path_factory.mktemp("captioned"), made_up(40, captions=True), [0.2])
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images; tests that need it are skipped without it."""
+    folder = os.environ.get("FASTPT_REAL_DATA")
+    if not folder:
+        pytest.skip("FASTPT_REAL_DATA does not name a folder of real images")
+    return Path(folder)

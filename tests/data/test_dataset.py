@@ -1,0 +1,113 @@
+import json
+
+import numpy as np
+import pytest
+
+from fastpt import Dataset
+from fastpt.errors import FastptError
+from fastpt.files import write_sealed_json
+from tests.conftest import made_up, picture, prepared
+
+
+def test_stored_pictures_labels_and_keys_are_those_of_the_source(labelled):
+    assert len(labelled) == 40
+    for i, key in enumerate(labelled.keys):
+        row = int(key[9:13])
+        assert labelled.jpeg(i).tobytes() == picture(row)
+        assert labelled.clean_labels[i] == row % 4
+        assert (labelled.samples.width[i], labelled.samples.height[i]) == (80, 64)
+
+
+def test_targets_by_rate_and_by_name_are_the_same_noise(labelled):
+    noisy = labelled.targets(0.25)
+    assert noisy.dtype == np.int64
+    assert (noisy != labelled.targets()).sum() == 8  # a quarter of 10, rounded to even, in each of 4 classes
+    assert np.array_equal(noisy, labelled.targets("symmetric-0.25-seed0"))
+    assert np.array_equal(labelled.targets(0), labelled.clean_labels)
+
+
+def test_caption_targets_are_rows_whose_caption_is_shown(captioned):
+    rows = captioned.targets(0.2, of="captions")
+    wrong = np.flatnonzero(rows != np.arange(40))
+    assert len(wrong) == 8
+    shown, own = captioned.captions(rows[wrong]), captioned.captions(wrong)
+    assert all(a != b for a, b in zip(shown, own, strict=True))
+
+
+def test_labels_and_captions_have_plans_of_their_own(captioned):
+    assert captioned.noise_plan(0.2).kind == "symmetric"
+    assert captioned.noise_plan(0.2, of="captions").kind == "swap"
+    with pytest.raises(FastptError, match="changes captions, but labels"):
+        captioned.targets("swap-0.2-seed0", of="labels")
+
+
+def test_a_rate_without_a_plan_names_what_is_there_and_what_to_do(labelled):
+    with pytest.raises(FastptError, match=r"no noise plan 0\.1 .*symmetric-0\.25-seed0.*fastpt noise"):
+        labelled.targets(0.1)
+
+
+def test_two_plans_of_one_rate_must_be_named(tmp_path):
+    dataset = prepared(tmp_path, made_up(20))
+    dataset.add_noise(0.5, seed=0)
+    dataset.add_noise(0.5, seed=1)
+    with pytest.raises(FastptError, match="several noise plans"):
+        dataset.targets(0.5)
+    assert not np.array_equal(dataset.targets("symmetric-0.5-seed0"), dataset.targets("symmetric-0.5-seed1"))
+
+
+def test_the_plan_says_what_the_array_holds(labelled):
+    plan = labelled.noise_plan(0.25)
+    clean = labelled.clean_labels
+    assert plan.realised_rate == (plan.array != clean).mean()
+    assert plan.realised_per_class == [(plan.array != clean)[clean == c].mean() for c in range(4)]
+    document = json.loads((labelled.path / "noise/symmetric-0.25-seed0.json").read_text())
+    assert set(document) == {
+        "format", "kind", "rate", "realised_rate", "realised_per_class", "seed", "samples_id", "array_sha256", "self_sha256",
+    }  # fmt: skip
+
+
+def test_a_plan_made_for_other_samples_is_refused(tmp_path):
+    one = prepared(tmp_path / "one", made_up(20), [0.5])
+    other = prepared(tmp_path / "other", made_up(24))
+    (one.path / "noise").rename(other.path / "noise")
+    with pytest.raises(FastptError, match="made for other samples"):
+        other.targets(0.5)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}'])
+def test_a_manifest_that_does_not_parse_is_one_clear_error(tmp_path, content):
+    (tmp_path / "dataset.json").write_text(content)
+    with pytest.raises(FastptError, match=r"dataset\.json is damaged"):
+        Dataset(tmp_path)
+
+
+def test_an_unknown_format_version_is_refused(tmp_path):
+    write_sealed_json(tmp_path / "dataset.json", {"format": 99})
+    with pytest.raises(FastptError, match="format version 99"):
+        Dataset(tmp_path)
+
+
+def test_what_is_no_split_is_told_apart(tmp_path, labelled):
+    with pytest.raises(FastptError, match="fastpt prep"):
+        Dataset(tmp_path / "nothing")
+    with pytest.raises(FastptError, match="holds several splits"):
+        Dataset(labelled.path.parent)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FastptError, match="no prepared split"):
+        Dataset(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove"])
+def test_a_shard_that_is_not_as_written_is_named(tmp_path, damage):
+    dataset = prepared(tmp_path, made_up(8))
+    shard = dataset.path / "images" / "train-00000.beton"
+    shard.write_bytes(shard.read_bytes()[:-1]) if damage == "truncate" else shard.unlink()
+    with pytest.raises(FastptError, match=r"train-00000\.beton (has|is missing)"):
+        dataset.jpeg(0)
+
+
+def test_a_damaged_samples_table_is_one_clear_error(tmp_path):
+    dataset = prepared(tmp_path, made_up(8))
+    (dataset.path / "samples.parquet").write_bytes(b"PAR1")
+    with pytest.raises(FastptError, match=r"samples\.parquet cannot be read"):
+        _ = dataset.samples

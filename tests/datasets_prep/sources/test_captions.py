@@ -1,0 +1,76 @@
+import io
+import tarfile
+
+import pytest
+
+from datasets_prep.sources.captions import caption_splits
+from datasets_prep.sources.files import open_files
+from fastpt.errors import FastptError
+from tests.conftest import picture
+
+CSV = """id,kind,caption
+1,shoe,a red shoe
+2,hat,"a hat, with feathers"
+3,hat,
+2,hat,the same hat again
+4,,a thing
+"""
+
+
+@pytest.fixture
+def shop(tmp_path):
+    (tmp_path / "images").mkdir()
+    for i in range(1, 5):
+        (tmp_path / f"images/{i}.jpg").write_bytes(picture(i))
+    (tmp_path / "list.csv").write_text(CSV)
+    return tmp_path
+
+
+def test_rows_become_samples_and_unusable_rows_are_named(shop):
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption", "kind")
+    assert split.keys == ["images/1.jpg", "images/2.jpg"]
+    assert split.captions == ["a red shoe", "a hat, with feathers"]
+    assert split.classes == ["hat", "shoe"]
+    assert split.labels.tolist() == [1, 0]
+    assert split.read(1) == picture(2)
+    assert dict(split.left_out) == {
+        "images/3.jpg": "no caption", "images/2.jpg": "a second row for the same picture", "images/4.jpg": "no kind",
+    }  # fmt: skip
+
+
+def test_without_a_label_column_there_are_no_labels(shop):
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    assert split.labels is None
+    assert len(split) == 3
+
+
+def test_the_csv_is_looked_up_inside_the_archive(shop, tmp_path):
+    with tarfile.open(tmp_path / "shop.tar", "w") as tar:
+        for name in ("images/1.jpg", "images/2.jpg", "list.csv"):
+            content = (shop / name).read_bytes()
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    (split,) = caption_splits(open_files(tmp_path / "shop.tar"), "list.csv", "images/{id}.jpg", "caption")
+    assert split.read(0) == picture(1)
+    with pytest.raises(KeyError):  # row 4 is listed but its picture is not there: the conversion names it
+        split.read(2)
+
+
+@pytest.mark.parametrize(
+    ("csv", "pattern", "column", "said"),
+    [
+        ("other.csv", "images/{id}.jpg", "caption", "neither on disk nor inside"),
+        ("list.csv", "images/{nr}.jpg", "caption", "image-pattern.*does not fit"),
+        ("list.csv", "images/{id}.jpg", "text", "no column 'text'; it has: id, kind, caption"),
+    ],
+)
+def test_wrong_names_are_one_clear_error(shop, csv, pattern, column, said):
+    with pytest.raises(FastptError, match=said):
+        caption_splits(open_files(shop), csv, pattern, column)
+
+
+def test_broken_utf8_is_kept_as_replacement_characters(shop):
+    (shop / "list.csv").write_bytes(b"id,caption\n1,caf\xe9\n")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    assert split.captions == ["caf\N{REPLACEMENT CHARACTER}"]

@@ -1,0 +1,178 @@
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets_prep import convert
+from datasets_prep.convert import Options, prepare
+from fastpt.errors import FastptError
+from tests.conftest import made_up, picture, prepared
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below `folder`, by its hash."""
+    files = (file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@pytest.mark.parametrize("format", ["ffcv", "wds"])
+def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path, format):
+    one = prepared(tmp_path / "one", made_up(30, captions=True), [0.2], workers=1, shard_samples=8, format=format)
+    three = prepared(tmp_path / "three", made_up(30, captions=True), [0.2], workers=3, shard_samples=8, format=format)
+    assert content(one.path) == content(three.path)
+    assert len(one.manifest["shards"]) == 4
+
+
+def test_only_the_split_remains(tmp_path):
+    prepared(tmp_path, made_up(10), [0.5])
+    assert sorted(content(tmp_path)) == [
+        "train/dataset.json", "train/images/train-00000.beton", "train/noise/symmetric-0.5-seed0.json",
+        "train/noise/symmetric-0.5-seed0.npy", "train/rejected.jsonl", "train/samples.parquet",
+    ]  # fmt: skip
+
+
+KILLED_JOB = """
+import sys, time
+from pathlib import Path
+from tests.conftest import Pictures, made_up, prepared
+
+class Slow(Pictures):
+    def __call__(self, i):
+        time.sleep(0.01)
+        return super().__call__(i)
+
+prepared(Path(sys.argv[1]), made_up(120, read=Slow()), [0.2], workers=2, shard_samples=10)
+"""
+
+
+@pytest.mark.parametrize("moment", [0.2, 0.5])
+def test_a_job_killed_while_writing_goes_on_and_ends_byte_identical(tmp_path, moment):
+    whole = prepared(tmp_path / "whole", made_up(120), [0.2], shard_samples=10)
+    job = subprocess.Popen([sys.executable, "-c", KILLED_JOB, str(tmp_path / "killed")], start_new_session=True)
+    parts = tmp_path / "killed/train/.parts"
+    while len(list(parts.glob("*.parquet"))) < moment * 12:
+        assert job.poll() is None, "the job ended before it could be killed"
+        time.sleep(0.005)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    _wait_until_no_worker_is_left(job.pid)
+    assert not (tmp_path / "killed/train/dataset.json").exists()
+    resumed = prepared(tmp_path / "killed", made_up(120), [0.2], workers=3, shard_samples=10)
+    assert content(resumed.path) == content(whole.path)
+
+
+def _wait_until_no_worker_is_left(session: int) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(session, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    raise AssertionError("workers outlived their parent")
+
+
+def test_a_killed_worker_is_noticed_and_its_shard_made_again(tmp_path):
+    marker = tmp_path / "died"
+
+    def deadly(i):
+        if i == 7 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return picture(i)
+
+    dataset = prepared(tmp_path / "data", made_up(20, read=deadly), workers=2, shard_samples=5)
+    assert marker.exists()
+    assert len(dataset) == 20
+
+
+def test_a_shard_that_kills_every_worker_fails_by_name(tmp_path):
+    def deadly(i):
+        if i == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return picture(i)
+
+    with pytest.raises(FastptError, match=r"died 3 times while making train-0000\d\.beton"):
+        prepared(tmp_path, made_up(20, read=deadly), workers=1, shard_samples=5)
+
+
+def test_unusable_pictures_are_named_and_nothing_is_silent(tmp_path):
+    def missing(i):
+        if i == 3:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        return {5: b"", 6: picture(6)[:300]}.get(i, picture(i))
+
+    dataset = prepared(tmp_path, made_up(20, read=missing, left_out=(("lost", "no caption"),)), max_rejects=0.5)
+    rejected = [json.loads(line) for line in (dataset.path / "rejected.jsonl").read_text().splitlines()]
+    assert {entry["key"] for entry in rejected} == {"lost", *(f"pictures/{i:04d}.jpg" for i in (3, 5, 6))}
+    assert all(entry["reason"] for entry in rejected)
+    assert len(dataset) == 17
+    assert dataset.manifest["counts"]["rejected"] == 4
+
+
+def test_too_many_unusable_pictures_end_the_job_until_told_otherwise(tmp_path):
+    split = made_up(20, special={4: b""})
+    with pytest.raises(FastptError, match=r"1 of 20 samples cannot be used \(pictures/0004\.jpg: the file is empty\)"):
+        prepared(tmp_path, split, max_rejects=0.01)
+    assert len(prepared(tmp_path, split, max_rejects=0.05)) == 19
+
+
+def test_noise_is_the_same_in_another_format_size_and_order(tmp_path):
+    one = prepared(tmp_path / "one", made_up(40, captions=True), [0.3])
+    two = prepared(tmp_path / "two", made_up(40, captions=True), [0.3], format="wds", order="source", shard_samples=7)
+    noise = [dict(zip(dataset.keys, dataset.targets(0.3).tolist(), strict=True)) for dataset in (one, two)]
+    assert noise[0] == noise[1]
+    assert one.keys != two.keys
+
+
+def test_running_a_finished_job_again_adds_only_new_noise(tmp_path):
+    prepared(tmp_path, made_up(20), [0.2])
+    before = content(tmp_path)
+    dataset = prepared(tmp_path, made_up(20), [0.2, 0.4])
+    after = content(tmp_path)
+    assert set(after) - set(before) == {f"train/noise/symmetric-0.4-seed0.{suffix}" for suffix in ("json", "npy")}
+    assert all(after[name] == before[name] for name in before)
+    assert np.isclose(dataset.noise_plan(0.4).realised_rate, 0.4)
+
+
+@pytest.mark.parametrize(("change", "named"), [({"seed": 1}, "seed was 0, now 1"), ({"format": "wds"}, "format was ffcv")])
+def test_other_options_into_the_same_folder_are_refused(tmp_path, change, named):
+    prepared(tmp_path, made_up(10))
+    with pytest.raises(FastptError, match=named):
+        prepared(tmp_path, made_up(10), **change)
+
+
+def test_a_second_writer_is_refused(tmp_path):
+    job = prepare([made_up(5)], tmp_path, "a", Options(), [], 1, 0.0, lambda *_: None)
+    next(job)  # still inside: the first split is handed over, the lock is held
+    with pytest.raises(FastptError, match="another process is writing"):
+        prepared(tmp_path, made_up(5))
+    assert list(job) == []
+
+
+def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "_file_entry", full)
+        with pytest.raises(FastptError, match=r"No space left on device.*goes on where it stopped"):
+            prepared(tmp_path, made_up(20), shard_samples=5)
+    whole = prepared(tmp_path / "whole", made_up(20), shard_samples=5)
+    assert content(prepared(tmp_path, made_up(20), shard_samples=5).path) == content(whole.path)
+
+
+def test_a_foreign_folder_is_not_written_into(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "thesis.txt").write_text("mine")
+    with pytest.raises(FastptError, match="is no prepared split"):
+        prepared(tmp_path, made_up(5))
+    assert sorted(content(tmp_path / "train")) == ["thesis.txt"]

@@ -332,6 +332,7 @@ def _finish(
         "format": FORMAT,
         "name": name,
         "split": split.name,
+        "source_remark": split.remark,
         "settings": options.settings(),
         "listing_sha256": _listing_sha256(split),
         "has_labels": labels is not None,

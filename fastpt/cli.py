@@ -56,7 +56,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("source", type=click.Choice(["demo", "imagefolder", "captions"]))
+@click.argument("source", type=click.Choice(["demo", "imagenet", "imagefolder", "captions"]))
 @click.option("--source", "source_path", type=FOLDER, metavar="PATH", help="Folder or tar to read, in place.")
 @click.option("--name", help="Name of the dataset (default: the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
@@ -85,6 +85,7 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
 
     \b
     fastpt prep --noise 0.05 demo
+    fastpt prep --noise 0.05 imagenet --source ILSVRC2012
     fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
     fastpt prep captions --source shop.tar --csv captions.csv --image-pattern 'images/{id}.jpg'
 
@@ -140,6 +141,10 @@ def _list_source(source, path, seed, split_level, csv, image_pattern, caption_co
         return demo_splits(seed)
     from datasets_prep.sources.files import open_files
 
+    if source == "imagenet":
+        from datasets_prep.sources.imagenet import imagenet_splits
+
+        return imagenet_splits(path)
     if source == "imagefolder":
         from datasets_prep.sources.imagefolder import imagefolder_splits
 
@@ -161,7 +166,8 @@ def _describe(dataset) -> str:
     rejected = dataset.manifest["counts"]["rejected"]
     if rejected:
         parts.append(f"{rejected} left out (see {dataset.path / 'rejected.jsonl'})")
-    return f"{dataset.path}: {', '.join(parts)}"
+    remark = dataset.manifest["source_remark"]
+    return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {remark}" if remark else "")
 
 
 def _describe_plan(plan, count: int) -> str:
@@ -273,10 +279,10 @@ def tune(lp, mlp, nmtune, run, encoder, suite, seeds, epochs, decoder, threads, 
     fastpt tune --nmtune                            the newest run, its suite, NMTune beside the linear probe
     fastpt tune --encoder timm:resnet50 --suite mini
     """
-    from fastpt.tuning.run import tune_command
-
     if run and encoder:
         raise click.UsageError("--run and --encoder name two encoders; give one")
+    from fastpt.tuning.run import tune_command
+
     chosen = [name for name, wanted in (("lp", lp), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
     result = tune_command(
         run=run, encoder=encoder, suite=suite, methods=chosen or ["lp", "mlp", "nmtune"], seeds=seeds, out=out,

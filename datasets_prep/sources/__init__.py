@@ -21,7 +21,7 @@ class SourceSplit:
     readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
     as it lies in the source; it must be safe after a fork and independent of other calls. `trains` says whether models
     are trained on this split, so that noise plans are wanted for it. `left_out` names what the listing itself had to
-    drop: (key, reason).
+    drop: (key, reason); `remark` is what the user should know of the listing.
     """
 
     name: str
@@ -33,6 +33,7 @@ class SourceSplit:
     read: Callable[[int], bytes]
     trains: bool = False
     left_out: tuple[tuple[str, str], ...] = ()
+    remark: str = ""
 
     def __len__(self) -> int:
         return len(self.keys)

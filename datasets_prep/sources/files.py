@@ -63,6 +63,20 @@ class Tar(Files):
             return os.pread(file.fileno(), size, offset)
 
 
+class TarOfTars(Tar):
+    """A tar of tars, as ImageNet's train archive: `n01440764.tar` with `a.JPEG` inside is `n01440764/a.JPEG`."""
+
+    def __post_init__(self):
+        with tarfile.open(self.root, "r:") as outer:
+            for member in outer:
+                if member.isreg() and member.name.endswith(".tar"):
+                    folder = member.name.removesuffix(".tar")
+                    with tarfile.open(fileobj=outer.extractfile(member), mode="r:") as inner:
+                        for file in inner:
+                            if file.isreg():
+                                self.where[f"{folder}/{file.name}"] = (member.offset_data + file.offset_data, file.size)
+
+
 @dataclass(frozen=True)
 class Reader:
     """`read` of a `SourceSplit` whose pictures are files: row i is the file `names[i]`."""

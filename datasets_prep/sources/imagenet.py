@@ -1,0 +1,132 @@
+"""ImageNet-1K as it lies on people's disks, read in place.
+
+    ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz      the official archives
+    ILSVRC/Data/CLS-LOC/{train,val}, LOC_val_solution.csv                               Kaggle
+    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                              an extracted tree (or tar of it)
+
+Classes are WordNet ids in sorted order, which is the order of all published checkpoints; their readable names are
+those of open_clip's zero-shot evaluation.
+"""
+
+import csv
+import importlib.util
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from datasets_prep.sources import SourceSplit
+from datasets_prep.sources.files import Files, Folder, Reader, Tar, TarOfTars, open_files
+from fastpt.errors import FastptError
+
+Listing = tuple[str, Files, list[str], list[str]]  # split, where, names of the pictures, their WordNet ids
+
+EXPECTED = {"train": 1_281_167, "val": 50_000}
+
+
+def imagenet_splits(root: Path) -> list[SourceSplit]:
+    """List train and val. Raises FastptError if `root` holds none of the layouts above."""
+    if (root / "ILSVRC2012_img_train.tar").exists():
+        listings = _official(root)
+    elif (root / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
+        listings = _kaggle(root)
+    else:
+        listings = _tree(root)
+    classes = sorted({wnid for _, _, _, wnids in listings for wnid in wnids})
+    number = {wnid: i for i, wnid in enumerate(classes)}
+    return [
+        SourceSplit(
+            name=split,
+            # The same in all layouts, so that noise, which is keyed by it, is the same too.
+            keys=[f"{wnid}/{Path(name).name}" for wnid, name in zip(wnids, names, strict=True)],
+            labels=np.array([number[wnid] for wnid in wnids], np.int64),
+            captions=None,
+            classes=classes,
+            class_names=_readable_names(classes),
+            read=Reader(files, names),
+            trains=split == "train",
+            remark=_count_remark(split, len(names), len(classes)),
+        )
+        for split, files, names, wnids in listings
+    ]
+
+
+def _official(root: Path) -> list[Listing]:
+    train = TarOfTars(root / "ILSVRC2012_img_train.tar")
+    val_path, devkit = root / "ILSVRC2012_img_val.tar", root / "ILSVRC2012_devkit_t12.tar.gz"
+    for needed in (val_path, devkit):
+        if not needed.exists():
+            raise FastptError(f"{needed} is not there; the val split needs the val archive and the devkit (tasks 1, 2).")
+    val = Tar(val_path)
+    truth, pictures = _devkit_truth(devkit), val.images()
+    if len(truth) != len(pictures):
+        raise FastptError(f"{devkit.name} lists {len(truth)} val pictures, {val_path.name} holds {len(pictures)}.")
+    names = train.images()
+    return [("train", train, names, [name.partition("/")[0] for name in names]), ("val", val, pictures, truth)]
+
+
+def _devkit_truth(devkit: Path) -> list[str]:
+    """The WordNet id of each val picture, in the order of the pictures' numbers."""
+    from scipy.io import loadmat
+
+    with tarfile.open(devkit) as tar:
+        members = {member.name.rpartition("/")[2]: member for member in tar if member.isreg()}
+        try:
+            synsets = loadmat(io.BytesIO(tar.extractfile(members["meta.mat"]).read()), squeeze_me=True)["synsets"]
+            lines = tar.extractfile(members["ILSVRC2012_validation_ground_truth.txt"]).read().split()
+        except KeyError as missing:
+            raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
+    wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
+    return [str(wnids[int(line)]) for line in lines]
+
+
+def _kaggle(root: Path) -> list[Listing]:
+    files = Folder(root / "ILSVRC" / "Data" / "CLS-LOC")
+    names = files.images()
+    train = [name for name in names if name.startswith("train/")]
+    val = [name for name in names if name.startswith("val/")]
+    solution = root / "LOC_val_solution.csv"
+    if not solution.exists():
+        raise FastptError(f"{solution} is not there; the val labels of the Kaggle layout are in it.")
+    with solution.open(newline="") as file:
+        truth = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    unknown = [name for name in val if Path(name).stem not in truth]
+    if unknown:
+        raise FastptError(f"{solution} does not name {len(unknown)} of the val pictures, such as {unknown[0]}.")
+    return [
+        ("train", files, train, [name.split("/")[1] for name in train]),
+        ("val", files, val, [truth[Path(name).stem] for name in val]),
+    ]
+
+
+def _tree(root: Path) -> list[Listing]:
+    files = open_files(root)
+    names = files.images()
+    listings = []
+    for split in ("train", "val"):
+        mine = [name for name in names if name.startswith(f"{split}/") and name.count("/") == 2]
+        if not mine:
+            raise FastptError(
+                f"--source {root} is no layout of ImageNet-1K that is known: neither the official archives "
+                "(ILSVRC2012_img_train.tar, ...), nor Kaggle's folders (ILSVRC/Data/CLS-LOC), nor train/<wnid>/ and "
+                "val/<wnid>/. Use `fastpt prep imagefolder` for other pictures."
+            )
+        listings.append((split, files, mine, [name.split("/")[1] for name in mine]))
+    return listings
+
+
+def _readable_names(wnids: list[str]) -> list[str]:
+    """open_clip's names of the 1,000 classes; another WordNet id is its own name."""
+    from open_clip import IMAGENET_CLASSNAMES
+
+    timm = Path(importlib.util.find_spec("timm").submodule_search_locations[0])  # found, not imported: timm loads torch
+    standard = (timm / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
+    names = dict(zip(standard, IMAGENET_CLASSNAMES, strict=True))
+    return [names.get(wnid, wnid) for wnid in wnids]
+
+
+def _count_remark(split: str, pictures: int, classes: int) -> str:
+    if (pictures, classes) == (EXPECTED[split], 1000):
+        return ""
+    return f"{pictures:,} pictures of {classes:,} classes were found; ImageNet-1K has {EXPECTED[split]:,} of 1,000"

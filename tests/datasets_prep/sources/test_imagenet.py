@@ -1,0 +1,111 @@
+"""Each layout of ImageNet-1K, as a faithful miniature."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+from datasets_prep.sources.imagenet import imagenet_splits
+from fastpt.errors import FastptError
+from tests.conftest import picture
+
+WNIDS = ["n01440764", "n01443537", "n02123045"]  # tench, goldfish, tabby
+TRAIN = {f"{wnid}/{wnid}_{j}.JPEG": picture(10 * i + j) for i, wnid in enumerate(WNIDS) for j in range(3)}
+VAL = {f"ILSVRC2012_val_0000000{i + 1}.JPEG": (picture(100 + i), WNIDS[(i + 1) % 3]) for i in range(4)}
+
+
+def tar_bytes(files: dict[str, bytes], mode: str = "w") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def write(root, files: dict[str, bytes]):
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+
+
+def official(root):
+    inner = {}
+    for wnid in WNIDS:
+        mine = {name.split("/")[1]: content for name, content in TRAIN.items() if name.startswith(wnid)}
+        inner[f"{wnid}.tar"] = tar_bytes(mine)
+    ilsvrc_ids = [2, 3, 1]  # not the sorted order: the devkit numbers the classes in its own way
+    meta = io.BytesIO()
+    synsets = np.array(list(zip(ilsvrc_ids, WNIDS, strict=True)), [("ILSVRC2012_ID", "O"), ("WNID", "O")])
+    savemat(meta, {"synsets": synsets.reshape(-1, 1)})
+    truth = "".join(f"{ilsvrc_ids[WNIDS.index(wnid)]}\n" for _, wnid in VAL.values())
+    devkit = {
+        "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
+        "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
+    }
+    write(root, {
+        "ILSVRC2012_img_train.tar": tar_bytes(inner),
+        "ILSVRC2012_img_val.tar": tar_bytes({name: content for name, (content, _) in VAL.items()}),
+        "ILSVRC2012_devkit_t12.tar.gz": tar_bytes(devkit, "w:gz"),
+    })  # fmt: skip
+
+
+def kaggle(root):
+    write(root, {f"ILSVRC/Data/CLS-LOC/train/{name}": content for name, content in TRAIN.items()})
+    write(root, {f"ILSVRC/Data/CLS-LOC/val/{name}": content for name, (content, _) in VAL.items()})
+    rows = "".join(f"{name[:-5]},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for name, (_, wnid) in VAL.items())
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + rows)
+
+
+def tree(root):
+    write(root, {f"train/{name}": content for name, content in TRAIN.items()})
+    write(root, {f"val/{wnid}/{name}": content for name, (content, wnid) in VAL.items()})
+
+
+def tree_in_a_tar(root):
+    files = {f"train/{name}": content for name, content in TRAIN.items()}
+    files |= {f"val/{wnid}/{name}": content for name, (content, wnid) in VAL.items()}
+    root.rmdir()
+    root.write_bytes(tar_bytes(files))
+
+
+@pytest.mark.parametrize("layout", [official, kaggle, tree, tree_in_a_tar])
+def test_every_layout_gives_the_same_samples(layout, tmp_path):
+    root = tmp_path / "imagenet"
+    root.mkdir()
+    layout(root)
+    train, val = imagenet_splits(root)
+    assert train.classes == val.classes == WNIDS
+    assert train.class_names == ["tench", "goldfish", "tabby cat"]
+    assert {key: train.read(i) for i, key in enumerate(train.keys)} == TRAIN
+    assert [train.classes[label] for label in train.labels] == [key.split("/")[0] for key in train.keys]
+    found = {key: (val.read(i), val.classes[val.labels[i]]) for i, key in enumerate(val.keys)}
+    assert found == {f"{wnid}/{name}": (content, wnid) for name, (content, wnid) in VAL.items()}
+    assert (train.trains, val.trains) == (True, False)
+
+
+def test_a_count_that_is_not_imagenets_is_stated(tmp_path):
+    tree(tmp_path)
+    assert imagenet_splits(tmp_path)[0].remark == (
+        "9 pictures of 3 classes were found; ImageNet-1K has 1,281,167 of 1,000"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layout", "missing"),
+    [(official, "ILSVRC2012_img_val.tar"), (official, "ILSVRC2012_devkit_t12.tar.gz"), (kaggle, "LOC_val_solution.csv")],
+)
+def test_a_missing_side_file_is_named(layout, missing, tmp_path):
+    layout(tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(FastptError, match=missing.replace(".", r"\.")):
+        imagenet_splits(tmp_path)
+
+
+def test_something_else_is_not_taken_for_imagenet(tmp_path):
+    write(tmp_path, {"cat/a.jpg": picture(0)})
+    with pytest.raises(FastptError, match="no layout of ImageNet-1K"):
+        imagenet_splits(tmp_path)

@@ -1,0 +1,126 @@
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+from click.testing import CliRunner
+
+from fastpt.cli import main
+from tests.conftest import picture
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Run `fastpt ARGS` in an empty folder; returns (exit code, output)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*args: str) -> tuple[int, str]:
+        result = CliRunner().invoke(main, list(args))
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result.exit_code, result.output
+
+    return run
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for kind in ("cat", "dog"):
+        (tmp_path / "pets" / kind).mkdir(parents=True)
+        for i in range(10):
+            (tmp_path / "pets" / kind / f"{i}.jpg").write_bytes(picture(i))
+    return str(tmp_path / "pets")
+
+
+def test_help_answers_within_half_a_second():
+    took = []
+    for _ in range(3):
+        start = time.monotonic()
+        subprocess.run([sys.executable, "-c", "from fastpt.cli import main; main(['--help'])"], check=True, capture_output=True)
+        took.append(time.monotonic() - start)
+    assert min(took) < 0.5
+
+
+def test_the_commands_are_those_that_are_documented():
+    assert list(main.commands) == ["prep", "noise", "info", "verify", "train", "export", "tune", "report"]
+
+
+@pytest.mark.parametrize(
+    "order",
+    [("--noise", "0.2", "imagefolder", "--source", "{}", "--name", "pets"), ("imagefolder", "--name", "pets", "--source", "{}", "--noise", "0.2")],
+)
+def test_prep_takes_its_options_on_either_side_of_the_source(run, pets, order):
+    code, output = run("prep", *(word.format(pets) for word in order))
+    assert code == 0
+    assert "data/pets/train: 20 samples, 2 classes" in output
+    assert "asked 0.2, realised 0.2 (4 wrong labels)" in output
+
+
+def test_info_and_verify_tell_what_was_prepared(run, pets):
+    run("prep", "imagefolder", "--source", pets, "--holdout", "0.25", "--noise", "0.2", "--noise", "0.4")
+    documents = json.loads(run("info", "data/pets", "--json")[1])
+    assert {document["split"]: document["counts"]["samples"] for document in documents} == {"train": 15, "val": 5}
+    assert [plan["rate"] for plan in documents[0]["noise"]] == [0.2, 0.4]
+    assert documents[1]["noise"] == []
+    assert run("verify", "data/pets")[0] == 0
+
+
+def test_verify_exits_1_and_names_the_file(run, pets, tmp_path):
+    run("prep", "imagefolder", "--source", pets)
+    (tmp_path / "data/pets/train/samples.parquet").write_bytes(b"x")
+    code, output = run("verify", "data/pets")
+    assert code == 1
+    assert "samples.parquet has 1 bytes" in output
+    assert json.loads(run("verify", "data/pets", "--json")[1])["data/pets/train"]
+
+
+def test_noise_can_be_added_later(run, pets):
+    run("prep", "imagefolder", "--source", pets)
+    code, output = run("noise", "data/pets/train", "--rate", "0.1")
+    assert code == 0
+    assert "symmetric-0.1-seed0: asked 0.1, realised 0.1" in output
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["prep", "--noise", "5", "demo"], 2, "For 5 % write 0.05"),
+        (["prep", "--noise", "many", "demo"], 2, "found 'many'"),
+        (["prep", "cifar"], 2, "'cifar' is not one of"),
+        (["prep", "imagefolder"], 2, "needs --source"),
+        (["prep", "demo", "--source", "x"], 2, "takes no --source"),
+        (["prep", "captions", "--source", "x"], 2, "--csv and --image-pattern"),
+        (["prep", "demo", "--max-side", "huge"], 2, "number of pixels or none"),
+        (["prep", "imagefolder", "--source", "nowhere"], 1, "nowhere does not exist"),
+        (["prep", "imagefolder", "--source", "{pets}", "--split-level", "1"], 1, "in no class folder"),
+        (["info", "nowhere"], 1, "does not exist"),
+        (["verify", "nowhere"], 1, "does not exist"),
+        (["noise", "nowhere", "--rate", "0.1"], 1, "does not exist"),
+        (["report", "nowhere"], 1, "nowhere"),
+        (["train", "nowhere.yaml"], 1, "nowhere.yaml"),
+        (["tune", "--run", "nowhere"], 1, "nowhere"),
+        (["tune", "--run", "a", "--encoder", "timm:resnet18"], 2, "two encoders"),
+    ],
+)
+def test_wrong_use_exits_2_and_failure_exits_1_with_one_clear_line(run, pets, args, code, said):
+    found, output = run(*(arg.format(pets=pets) for arg in args))
+    assert found == code
+    assert said in output
+    assert "Traceback" not in output
+
+
+def test_noise_without_a_train_split_is_refused(run, pets, tmp_path):
+    (tmp_path / "sets").mkdir()
+    (tmp_path / "pets").rename(tmp_path / "sets" / "photo")
+    code, output = run("prep", "imagefolder", "--source", "sets", "--split-level", "1", "--noise", "0.1")
+    assert code == 1
+    assert "--noise goes to a split named train; found photo" in output
+
+
+def test_control_characters_from_data_do_not_reach_the_terminal(run, tmp_path):
+    (tmp_path / "evil" / "cat\x1b[31m").mkdir(parents=True)
+    (tmp_path / "evil" / "cat\x1b[31m" / "a.jpg").write_bytes(b"rubbish")
+    code, output = run("prep", "imagefolder", "--source", str(tmp_path / "evil"))
+    assert code == 1
+    assert "a.jpg" in output
+    assert "\x1b" not in output

@@ -56,7 +56,7 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("source", type=click.Choice(["demo", "imagenet", "imagefolder", "captions"]))
+@click.argument("source", type=click.Choice(["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset"]))
 @click.option("--source", "source_path", type=FOLDER, metavar="PATH", help="Folder or tar to read, in place.")
 @click.option("--name", help="Name of the dataset (default: the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
@@ -86,6 +86,7 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
     \b
     fastpt prep --noise 0.05 demo
     fastpt prep --noise 0.05 imagenet --source ILSVRC2012
+    fastpt prep --noise 0.05 yfcc15m --source yfcc15m_tars
     fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
     fastpt prep captions --source shop.tar --csv captions.csv --image-pattern 'images/{id}.jpg'
 
@@ -139,12 +140,16 @@ def _list_source(source, path, seed, split_level, csv, image_pattern, caption_co
         from datasets_prep.sources.demo import demo_splits
 
         return demo_splits(seed)
-    from datasets_prep.sources.files import open_files
+    if source in ("webdataset", "yfcc15m"):  # YFCC15M comes as img2dataset's tars
+        from datasets_prep.sources.webdataset import webdataset_splits
 
+        return webdataset_splits(path)
     if source == "imagenet":
         from datasets_prep.sources.imagenet import imagenet_splits
 
         return imagenet_splits(path)
+    from datasets_prep.sources.files import open_files
+
     if source == "imagefolder":
         from datasets_prep.sources.imagefolder import imagefolder_splits
 

@@ -8,8 +8,8 @@ when it is read. Colours, settings and poses are drawn alike for all classes, so
 
 import io
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,14 @@ def arc(x: float, y: float, rx: float, ry: float, start: float = 0.0, stop: floa
     return np.stack([x + rx * np.cos(turn), y + ry * np.sin(turn)], 1)
 
 
+def box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    return poly(x0, y0, x1, y0, x1, y1, x0, y1)
+
+
+def dot(x: float, y: float, r: float) -> np.ndarray:
+    return arc(x, y, r, r, n=14)
+
+
 def smooth(points: np.ndarray, steps: int = 5) -> np.ndarray:
     """A closed Catmull-Rom curve through the points."""
     a, b, c, d = (np.roll(points, shift, 0)[:, None] for shift in (1, 0, -1, -2))
@@ -72,7 +80,7 @@ def mirrored(points: np.ndarray) -> np.ndarray:
 def sailing_boat(rng: Rng) -> list[Shape]:
     top, bow, deck = rng.uniform(-1, -0.7), rng.uniform(0.75, 0.95), rng.uniform(0.3, 0.45)
     return [
-        Shape("dark", poly(-0.04, top - 0.08, 0.04, top - 0.08, 0.04, deck, -0.04, deck)),
+        Shape("dark", box(-0.04, top - 0.08, 0.04, deck)),
         Shape("second", poly(0.08, top, rng.uniform(0.6, 0.8), deck - 0.12, 0.08, deck - 0.12)),
         Shape("light", poly(-0.08, top + 0.2, -rng.uniform(0.5, 0.7), deck - 0.12, -0.08, deck - 0.12)),
         Shape("main", poly(-0.9, deck, bow, deck - 0.03, 0.55, 0.9, -0.6, 0.9)),
@@ -81,87 +89,86 @@ def sailing_boat(rng: Rng) -> list[Shape]:
 
 
 def cactus(rng: Rng) -> list[Shape]:
-    width, left, right = rng.uniform(0.17, 0.24), rng.uniform(-0.3, 0.2), rng.uniform(-0.35, 0.1)
-    shapes = [Shape("main", tube(np.array([[0, 0.6], [0, rng.uniform(-0.8, -0.65)]]), width))]
-    for side, y in ((-1, left), (1, right)):
-        arm = np.concatenate([poly(0.15, y + 0.2), arc(0.4, y, 0.2, 0.2, 0.25, 0, 6), poly(0.6, y - rng.uniform(0.2, 0.4))])
-        shapes.append(Shape("main", tube(arm * (side, 1), width * 0.6)))
-    shapes += [Shape("light", poly(x, -0.6, x, 0.4), 0.03) for x in (-0.08, 0.08)]
-    return [*shapes, Shape("second", poly(-0.45, 0.5, 0.45, 0.5, 0.32, 1, -0.32, 1)), Shape("second", poly(-0.52, 0.42, 0.52, 0.42, 0.52, 0.58, -0.52, 0.58))]
+    wide, top = rng.uniform(0.17, 0.24), rng.uniform(-0.9, -0.7)
+    shapes = [Shape("main", tube(poly(0, 0.6, 0, top), wide))]
+    for side in (-1, 1):
+        y, tip = rng.uniform(-0.35, 0.2), rng.uniform(0.2, 0.4)
+        arm = np.concatenate([poly(0.15, y + 0.2), arc(0.4, y, 0.2, 0.2, 0.25, 0, 6), poly(0.6, y - tip)])
+        shapes.append(Shape("main", tube(arm * (side, 1), wide * 0.6)))
+    shapes += [Shape("light", poly(x, top + 0.1, x, 0.4), 0.03) for x in (-0.08, 0.08)]
+    pot = [Shape("second", poly(-0.45, 0.5, 0.45, 0.5, 0.32, 1, -0.32, 1)), Shape("second", box(-0.52, 0.42, 0.52, 0.58))]
+    return shapes + pot
 
 
 def mushroom(rng: Rng) -> list[Shape]:
-    wide, foot, brim = rng.uniform(0.7, 0.95), rng.uniform(0.22, 0.4), rng.uniform(-0.1, 0.15)
-    cap = np.concatenate([arc(0, brim, wide, rng.uniform(0.65, 0.85), 0.5, 1, 16), arc(0, brim, wide, 0.14, 0, 0.5, 10)])
-    spots = [(-0.45, -0.2, 0.13), (0.05, -0.45, 0.17), (0.5, -0.15, 0.12), (0.05, -0.05, 0.1)]
-    return [
-        Shape("light", smooth(poly(-0.18, brim, 0.18, brim, foot * 0.8, 0.6, foot, 0.95, -foot, 0.95, -foot * 0.8, 0.6))),
-        Shape("main", cap),
-        *(Shape("second", arc(x * wide, y + brim, r, r * 0.8, n=12)) for x, y, r in spots[: rng.integers(2, 5)]),
-    ]
+    wide, foot, brim, high = rng.uniform((0.7, 0.22, -0.1, 0.65), (0.95, 0.4, 0.15, 0.85))
+    stem = poly(-0.18, brim, 0.18, brim, foot * 0.8, 0.6, foot, 0.95, -foot, 0.95, -foot * 0.8, 0.6)
+    cap = np.concatenate([arc(0, brim, wide, high, 0.5, 1, 16), arc(0, brim, wide, 0.14, 0, 0.5, 10)])
+    spots = [(-0.45, -0.2, 0.12), (0.05, -0.45, 0.15), (0.5, -0.15, 0.11), (0.05, -0.05, 0.09)][: rng.integers(2, 5)]
+    spots = [Shape("second", dot(x * wide, y + brim, r)) for x, y, r in spots]
+    return [Shape("light", smooth(stem)), Shape("main", cap), *spots]
 
 
 def teapot(rng: Rng) -> list[Shape]:
-    rx, ry = rng.uniform(0.5, 0.6), rng.uniform(0.42, 0.55)
-    spout = smooth(poly(0.35, 0.45, 0.7, 0.25, 0.78, -0.1, 1.0, -0.3, 0.88, -0.38, 0.62, -0.15, 0.52, 0.05, 0.3, 0.1))
+    rx, ry, grip, lid = rng.uniform((0.5, 0.42, 0.28, 0.16), (0.6, 0.55, 0.38, 0.28))
+    spout = poly(0.35, 0.45, 0.7, 0.25, 0.78, -0.1, 1.0, -0.3, 0.88, -0.38, 0.62, -0.15, 0.52, 0.05, 0.3, 0.1)
     return [
-        Shape("main", tube(arc(-rx - 0.02, 0.12, 0.36, rng.uniform(0.28, 0.38), 0.2, 0.8, 12), 0.075)),
-        Shape("main", spout),
+        Shape("main", tube(arc(-rx - 0.02, 0.12, 0.36, grip, 0.2, 0.8, 12), 0.075)),
+        Shape("main", smooth(spout)),
         Shape("main", arc(0, 0.2, rx, ry)),
-        Shape("second", arc(0, 0.2 - ry * 0.8, rx * 0.62, rng.uniform(0.16, 0.28), 0.5, 1, 12)),
-        Shape("dark", arc(0, 0.02 - ry - 0.1, 0.1, 0.1, n=12)),
+        Shape("second", arc(0, 0.2 - ry * 0.8, rx * 0.62, lid, 0.5, 1, 12)),
+        Shape("dark", dot(0, -0.08 - ry, 0.1)),
         Shape("second", poly(-rx * 0.9, 0.3, -rx * 0.3, 0.38, rx * 0.3, 0.38, rx * 0.9, 0.3), 0.07),
-        Shape("dark", poly(-0.3, 0.2 + ry * 0.9, 0.3, 0.2 + ry * 0.9, 0.34, 0.28 + ry, -0.34, 0.28 + ry)),
+        Shape("dark", box(-0.3, 0.2 + ry * 0.9, 0.3, 0.27 + ry)),
     ]
 
 
 def umbrella(rng: Rng) -> list[Shape]:
-    wide, high, n = rng.uniform(0.8, 0.98), rng.uniform(0.6, 0.8), int(rng.integers(4, 7))
-    hook = np.concatenate([poly(0, -0.1, 0, 0.7), arc(rng.choice([-1, 1]) * 0.16, 0.78, 0.16, 0.16, 0.5, 0, 8)])
-    edges = np.cos(np.linspace(np.pi, 0, n + 1)) * wide
-    shapes = [Shape("dark", hook, 0.09), Shape("dark", poly(0, -high, 0, -high - 0.2), 0.07)]
-    for k, (a, b) in enumerate(zip(edges, edges[1:], strict=False)):
-        rib = np.linspace(0, 1, 7)[:, None] * np.pi / 2
-        left = np.concatenate([a * np.sin(rib), -high * np.cos(rib)], 1)  # from the tip down to the brim
-        right = np.concatenate([b * np.sin(rib), -high * np.cos(rib)], 1)[::-1]
-        shapes.append(Shape("main" if k % 2 == 0 else "second", np.concatenate([left, [[(a + b) / 2, -0.09]], right])))
+    wide, high, gores, side = rng.uniform(0.8, 0.98), rng.uniform(0.6, 0.8), rng.integers(4, 7), rng.choice([-1, 1])
+    handle = np.concatenate([poly(0, -0.1, 0, 0.7), arc(side * 0.16, 0.78, 0.16, 0.16, (1 - side) / 4 + 0.5, 0.25, 8)])
+    shapes = [Shape("dark", handle, 0.09), Shape("dark", poly(0, -high, 0, -high - 0.2), 0.07)]
+    brim, down = wide * np.cos(np.linspace(np.pi, 0, gores + 1)), np.linspace(0, np.pi / 2, 7)
+    ribs = [np.stack([x * np.sin(down), -high * np.cos(down)], 1) for x in brim]
+    for k, (left, right) in enumerate(pairwise(ribs)):
+        gore = np.concatenate([left, (left[-1:] + right[-1:]) / 2 - (0, 0.09), right[::-1]])
+        shapes.append(Shape("second" if k % 2 else "main", gore))
     return shapes
 
 
 def fish(rng: Rng) -> list[Shape]:
-    high, tail = rng.uniform(0.33, 0.5), rng.uniform(0.35, 0.5)
-    body = smooth(poly(0.9, 0, 0.5, -high * 0.85, 0, -high, -0.5, -0.12, -0.55, 0.1, 0, high, 0.5, high * 0.8))
+    high, tail, back, belly = rng.uniform((0.33, 0.35, 0.15, 0.1), (0.5, 0.5, 0.3, 0.25))
+    body = poly(0.9, 0, 0.5, -high * 0.85, 0, -high, -0.5, -0.12, -0.55, 0.1, 0, high, 0.5, high * 0.8)
+    bars = [poly(x, -high * 0.6, x - 0.08, 0, x, high * 0.6) for x in (0.3, 0.05, -0.15)][: rng.integers(1, 4)]
     return [
         Shape("second", smooth(poly(-0.42, 0, -0.95, -tail, -0.8, 0, -0.95, tail))),
-        Shape("second", poly(0.35, -high * 0.8, -0.05, -high - rng.uniform(0.15, 0.3), -0.3, -high * 0.6)),
-        Shape("second", poly(0.2, high * 0.8, -0.1, high + rng.uniform(0.1, 0.25), -0.2, high * 0.7)),
-        Shape("main", body),
-        *(Shape("second", poly(x, -high * 0.6, x - 0.08, 0, x, high * 0.6), 0.06) for x in (0.3, 0.05, -0.15)[: rng.integers(1, 4)]),
-        Shape("light", arc(0.6, -0.1, 0.11, 0.11, n=12)),
-        Shape("dark", arc(0.62, -0.1, 0.055, 0.055, n=8)),
+        Shape("second", poly(0.35, -high * 0.8, -0.05, -high - back, -0.3, -high * 0.6)),
+        Shape("second", poly(0.2, high * 0.8, -0.1, high + belly, -0.2, high * 0.7)),
+        Shape("main", smooth(body)),
+        *(Shape("second", bar, 0.06) for bar in bars),
+        Shape("light", dot(0.6, -0.1, 0.11)),
+        Shape("dark", dot(0.62, -0.1, 0.055)),
     ]
 
 
 def house(rng: Rng) -> list[Shape]:
-    wide, eaves, ridge, door = rng.uniform(0.55, 0.75), rng.uniform(-0.2, 0), rng.uniform(-0.95, -0.7), rng.choice([-1, 1])
-    x = door * wide * 0.45
-    shapes = [
-        Shape("dark", poly(0.3, ridge + 0.05, 0.48, ridge + 0.05, 0.48, eaves, 0.3, eaves)),
-        Shape("main", poly(-wide, eaves, wide, eaves, wide, 0.9, -wide, 0.9)),
-        Shape("second", poly(-wide - 0.18, eaves + 0.05, -rng.uniform(0, 0.3), ridge, 0.1, ridge, wide + 0.18, eaves + 0.05)),
-        Shape("dark", poly(x - 0.14, 0.35, x + 0.14, 0.35, x + 0.14, 0.9, x - 0.14, 0.9)),
+    wide, eaves, ridge, gable = rng.uniform((0.55, -0.2, -0.95, 0), (0.75, 0, -0.7, 0.3))
+    x = wide * 0.45 * rng.choice([-1, 1])
+    windows = [(-x, 0.4), (-x, 0.08), (x, 0.08)][: rng.integers(1, 4)]
+    return [
+        Shape("dark", box(0.3, ridge + 0.05, 0.48, eaves)),
+        Shape("main", box(-wide, eaves, wide, 0.9)),
+        Shape("second", poly(-wide - 0.18, eaves + 0.05, -gable, ridge, 0.1, ridge, wide + 0.18, eaves + 0.05)),
+        Shape("dark", box(x - 0.14, 0.4, x + 0.14, 0.9)),
+        *(Shape("light", box(u - 0.14, v, u + 0.14, v + 0.22)) for u, v in windows),
     ]
-    for wx, wy in ((-x, 0.4), (-x, 0.08), (x, 0.08))[: rng.integers(1, 4)]:
-        shapes.append(Shape("light", poly(wx - 0.14, wy, wx + 0.14, wy, wx + 0.14, wy + 0.22, wx - 0.14, wy + 0.22)))
-    return shapes
 
 
 def key(rng: Rng) -> list[Shape]:
-    r, thick = rng.uniform(0.28, 0.38), rng.uniform(0.08, 0.12)
-    ring = np.concatenate([arc(0, -0.6, r, r), arc(0, -0.6, r - 2 * thick, r - 2 * thick)[::-1]])  # a hole in it
-    teeth = [(0.85, 0.38), (0.62, rng.uniform(0.2, 0.35)), (0.38, 0.28)][: rng.integers(2, 4)]
+    r, thick, bite = rng.uniform((0.28, 0.08, 0.2), (0.38, 0.12, 0.35))
+    ring = np.concatenate([dot(0, -0.6, r), dot(0, -0.6, r - 2 * thick)[::-1]])  # with a hole in it
+    teeth = [(0.85, 0.38), (0.62, bite), (0.38, 0.28)][: rng.integers(2, 4)]
     return [
-        *(Shape("main", poly(0, y - 0.08, x, y - 0.08, x, y + 0.08, 0, y + 0.08)) for y, x in teeth),
+        *(Shape("main", box(0, y - 0.08, x, y + 0.08)) for y, x in teeth),
         Shape("main", tube(poly(0, r - 0.62, 0, 0.9), thick * 0.85)),
         Shape("main", ring),
         Shape("second", poly(-0.16, r - 0.55, 0.16, r - 0.55), 0.1),
@@ -169,56 +176,54 @@ def key(rng: Rng) -> list[Shape]:
 
 
 def snail(rng: Rng) -> list[Shape]:
-    r, lift, turns = rng.uniform(0.45, 0.58), rng.uniform(0.3, 0.5), rng.uniform(2.0, 2.8)
-    t = np.linspace(0.08, 1, 36)
-    spiral = np.stack([-0.15 + 0.92 * r * t * np.cos(TAU * turns * t), 0.1 + 0.92 * r * t * np.sin(TAU * turns * t)], 1)
-    body = smooth(poly(-1, 0.72, -0.4, 0.45, 0.35, 0.4, 0.55, -lift + 0.2, 0.75, -lift, 0.95, -lift + 0.2, 0.85, 0.5, 0.6, 0.74, 0, 0.78))
+    r, lift, turns = rng.uniform((0.45, 0.3, 2), (0.58, 0.5, 2.8))
+    t = np.linspace(0.08, 1, 36)[:, None]
+    spiral = (-0.15, 0.1) + 0.92 * r * t * np.concatenate([np.cos(TAU * turns * t), np.sin(TAU * turns * t)], 1)
+    foot = poly(0.85, 0.5, 0.6, 0.74, 0, 0.78, -1, 0.72, -0.4, 0.45, 0.35, 0.4)
+    head = poly(0.55, 0.2 - lift, 0.75, -lift, 0.95, 0.2 - lift)
     return [
         *(Shape("dark", poly(x, 0.15 - lift, x + dx, -lift - 0.35), 0.05) for x, dx in ((0.7, -0.08), (0.82, 0.14))),
-        Shape("second", body),
+        Shape("second", smooth(np.concatenate([foot, head]))),
         Shape("main", arc(-0.15, 0.1, r, r)),
         Shape("dark", spiral, 0.06),
     ]
 
 
 def butterfly(rng: Rng) -> list[Shape]:
-    x, y, low = rng.uniform(0.75, 0.98), rng.uniform(0.65, 0.9), rng.uniform(0.5, 0.75)
-    upper = smooth(poly(0.05, -0.05, 0.3, -y * 0.8, x * 0.85, -y, x, -y * 0.6, 0.7, -0.05, 0.3, 0.12))
-    lower = smooth(poly(0.05, 0.05, 0.45, 0.05, low + 0.08, 0.35, low * 0.8, 0.8, 0.3, 0.6))
-    shapes = []
-    for flip in (lambda p: p, mirrored):
-        shapes += [
-            Shape("second", flip(lower)),
-            Shape("main", flip(upper)),
-            Shape("light", flip(arc(x * 0.72, -y * 0.62, 0.14, 0.12, n=12))),
-            Shape("dark", flip(poly(0.02, -0.4, 0.1, -0.7, 0.25, -0.9)), 0.04),
-        ]
-    return [*shapes, Shape("dark", tube(poly(0, -0.4, 0, 0.55), 0.09, 0.05))]
+    x, y, low = rng.uniform((0.75, 0.65, 0.5), (0.98, 0.9, 0.75))
+    half = [
+        Shape("second", smooth(poly(0.05, 0.05, 0.45, 0.05, low + 0.08, 0.35, low * 0.8, 0.8, 0.3, 0.6))),
+        Shape("main", smooth(poly(0.05, -0.05, 0.3, -y * 0.8, x * 0.85, -y, x, -y * 0.6, 0.7, -0.05, 0.3, 0.12))),
+        Shape("light", dot(x * 0.72, -y * 0.62, 0.13)),
+        Shape("dark", poly(0.02, -0.4, 0.1, -0.7, 0.25, -0.9), 0.04),
+    ]
+    other = [shape._replace(points=mirrored(shape.points)) for shape in half]
+    return [*half, *other, Shape("dark", tube(poly(0, -0.4, 0, 0.55), 0.09, 0.05))]
 
 
 def rocket(rng: Rng) -> list[Shape]:
-    wide, fin = rng.uniform(0.24, 0.34), rng.uniform(0.5, 0.7)
-    body = smooth(poly(0, -1, wide * 0.7, -0.6, wide, -0.1, wide * 0.8, 0.55, -wide * 0.8, 0.55, -wide, -0.1, -wide * 0.7, -0.6))
+    wide, fin, flame = rng.uniform((0.24, 0.5, 0.9), (0.34, 0.7, 1.05))
+    side = poly(wide * 0.7, -0.6, wide, -0.1, wide * 0.8, 0.55)
     wing = poly(wide * 0.8, 0.1, fin, 0.45, fin, 0.8, wide * 0.6, 0.55)
     return [
-        Shape("light", smooth(poly(-0.15, 0.55, 0.15, 0.55, 0.1, 0.8, 0, rng.uniform(0.9, 1.05), -0.1, 0.8))),
+        Shape("light", smooth(poly(-0.15, 0.55, 0.15, 0.55, 0.1, 0.8, 0, flame, -0.1, 0.8))),
         Shape("second", wing),
         Shape("second", mirrored(wing)),
-        Shape("main", body),
-        Shape("light", arc(0, -0.25, wide * 0.55, wide * 0.55, n=14)),
-        Shape("dark", arc(0, -0.25, wide * 0.35, wide * 0.35, n=12)),
+        Shape("main", smooth(np.concatenate([poly(0, -1), side, mirrored(side)[::-1]]))),
+        Shape("light", dot(0, -0.25, wide * 0.55)),
+        Shape("dark", dot(0, -0.25, wide * 0.35)),
         Shape("second", poly(-wide * 0.75, 0.38, wide * 0.75, 0.38), 0.09),
     ]
 
 
 def guitar(rng: Rng) -> list[Shape]:
-    hip, chest, waist = rng.uniform(0.42, 0.54), rng.uniform(0.32, 0.4), rng.uniform(0.2, 0.28)
+    hip, chest, waist = rng.uniform((0.42, 0.32, 0.2), (0.54, 0.4, 0.28))
     half = poly(chest * 0.6, -0.13, chest, 0.1, waist, 0.3, hip, 0.65, hip * 0.6, 0.97)
     return [
         Shape("main", smooth(np.concatenate([half, mirrored(half)[::-1]]))),
-        Shape("second", poly(-0.07, -0.8, 0.07, -0.8, 0.07, 0.3, -0.07, 0.3)),
+        Shape("second", box(-0.07, -0.8, 0.07, 0.3)),
         Shape("dark", poly(-0.13, -1, 0.13, -1, 0.1, -0.74, -0.1, -0.74)),
-        Shape("dark", arc(0, 0.3, 0.15, 0.15, n=14)),
+        Shape("dark", dot(0, 0.3, 0.15)),
         Shape("dark", poly(-0.2, 0.72, 0.2, 0.72), 0.09),
         *(Shape("light", poly(x, -0.78, x, 0.72), 0.02) for x in (-0.04, 0.04)),
     ]
@@ -226,18 +231,19 @@ def guitar(rng: Rng) -> list[Shape]:
 
 OBJECTS: dict[str, Callable[[Rng], list[Shape]]] = {
     "sailing boat": sailing_boat, "cactus": cactus, "mushroom": mushroom, "teapot": teapot, "umbrella": umbrella,
-    "fish": fish, "house": house, "key": key, "snail": snail, "butterfly": butterfly, "rocket": rocket, "guitar": guitar,
+    "fish": fish, "house": house, "key": key, "snail": snail, "butterfly": butterfly, "rocket": rocket,
+    "guitar": guitar,
 }  # fmt: skip
 
 
 # --- Leaves, the downstream set: a blade is a half width along the midrib, mirrored. ---
 
 
-def blade(width: Callable[[np.ndarray], np.ndarray], n: int = 40) -> list[Shape]:
-    """A leaf of half width `width(t)`, t from 0 at the tip to 1 at the stalk, with its midrib and side veins."""
-    t = np.linspace(0, 1, n)
-    half = np.stack([width(t), 1.6 * t - 0.95], 1)
-    veins = [Shape("dark", poly(0, y, s * x * 0.75, y - 0.18), 0.025) for x, y in half[6:-4:6] for s in (-1, 1)]
+def blade(wide: float, profile: Callable[[np.ndarray], np.ndarray]) -> list[Shape]:
+    """A leaf of half width `wide * profile(t)`, t from 0 at the tip to 1 at the stalk, with its veins."""
+    t = np.linspace(0, 1, 50)
+    half = np.stack([wide * profile(t), 1.6 * t - 0.95], 1)
+    veins = [Shape("dark", poly(0, y, s * x * 0.75, y - 0.18), 0.025) for x, y in half[7:-4:7] for s in (-1, 1)]
     return [
         Shape("second", poly(0, 0.6, 0.05, 1), 0.07),
         Shape("main", np.concatenate([half, mirrored(half)[::-1]])),
@@ -246,30 +252,10 @@ def blade(width: Callable[[np.ndarray], np.ndarray], n: int = 40) -> list[Shape]
     ]
 
 
-def willow(rng: Rng) -> list[Shape]:
-    w = rng.uniform(0.15, 0.24)
-    return blade(lambda t: w * np.sin(np.pi * t**0.8))
-
-
-def birch(rng: Rng) -> list[Shape]:
-    w, teeth = rng.uniform(0.45, 0.6), rng.integers(8, 12)
-    return blade(lambda t: w * np.sin(np.pi * t**1.5) * (1 + 0.16 * (teeth * t % 1)), 60)
-
-
-def oak(rng: Rng) -> list[Shape]:
-    w, lobes = rng.uniform(0.45, 0.6), rng.integers(3, 5)
-    return blade(lambda t: w * np.sin(np.pi * t**0.8) ** 0.7 * (0.68 + 0.32 * np.cos(TAU * lobes * t + np.pi)), 50)
-
-
-def holly(rng: Rng) -> list[Shape]:
-    w, spines = rng.uniform(0.4, 0.55), rng.integers(3, 5)
-    return blade(lambda t: w * np.sin(np.pi * t) ** 0.6 * (1 - 0.6 * np.abs(np.sin(np.pi * spines * t))), 50)
-
-
 def maple(rng: Rng) -> list[Shape]:
     tips = poly(0, -0.95, 0.85, -0.45, 0.7, 0.4) * rng.uniform(0.85, 1.05, (3, 1))
     dents = poly(0.24, -0.4, 0.34, 0.0, 0.12, 0.45)
-    half = np.concatenate([[t + (0, 0), t * 0.7 + (0.12, 0.08), d] for t, d in zip(tips, dents, strict=True)])
+    half = np.stack([tips, tips * 0.7 + (0.12, 0.08), dents], 1).reshape(-1, 2)
     return [
         Shape("second", poly(0, 0.3, 0.05, 1), 0.07),
         Shape("main", np.concatenate([half, mirrored(half)[::-1]])),
@@ -278,41 +264,33 @@ def maple(rng: Rng) -> list[Shape]:
 
 
 def ginkgo(rng: Rng) -> list[Shape]:
-    notch, spread = rng.uniform(0.25, 0.5), rng.uniform(0.3, 0.4)
-    turn = np.linspace(0.75 - spread / 2, 0.75 + spread / 2, 31)
-    r = 1.25 - notch * np.exp(-(((turn - 0.75) / 0.012) ** 2)) + 0.03 * np.sin(TAU * 40 * turn)
-    rim = np.stack([r * np.cos(TAU * turn), 0.45 + r * np.sin(TAU * turn)], 1)
+    notch, spread = rng.uniform((0.25, 0.15), (0.5, 0.2))
+    turn = TAU * np.linspace(-spread, spread, 31)[:, None]
+    reach = 1.25 - notch * np.exp(-((turn / 0.08) ** 2)) + 0.03 * np.sin(40 * turn)
+    rim = (0, 0.45) + reach * np.concatenate([np.sin(turn), -np.cos(turn)], 1)
     return [
         Shape("second", poly(0, 0.4, 0.08, 1), 0.07),
         Shape("main", np.concatenate([poly(0, 0.5), rim])),
-        *(Shape("dark", np.array([[0, 0.45], rim[k] * 0.85]), 0.02) for k in range(3, 31, 4)),
+        *(Shape("dark", poly(0, 0.45, *(rim[k] * 0.85)), 0.02) for k in range(3, 31, 4)),
     ]
 
 
-def clover(rng: Rng) -> list[Shape]:
-    heart = smooth(poly(0, 0.05, 0.38, -0.35, 0.3, -0.75, 0, -rng.uniform(0.5, 0.62), -0.3, -0.75, -0.38, -0.35))
-    shapes = [Shape("second", smooth(poly(0, 0, 0.1, 0.5, 0.02, 1, 0, 1, 0.04, 0.5)))]
-    for turn in (-0.3, 0.3, 0.0):
-        c, s = np.cos(TAU * turn), np.sin(TAU * turn)
-        spin = np.array([[c, s], [-s, c]])
-        shapes += [Shape("main", heart @ spin), Shape("dark", poly(0, 0, 0, -0.5) @ spin, 0.03)]
-    return shapes
-
-
 def fern(rng: Rng) -> list[Shape]:
-    wide, pairs = rng.uniform(0.45, 0.6), int(rng.integers(6, 9))
-    shapes = []
-    for t in np.linspace(0.1, 0.95, pairs):
-        y, x = 1.6 * t - 0.95, wide * (0.25 + t * 0.75)
-        leaflet = tube(poly(0, y, x * 0.5, y - 0.06, x, y - 0.16), 0.085, 0.03)
-        shapes += [Shape("main", leaflet), Shape("main", mirrored(leaflet))]
-    return [*shapes, Shape("second", poly(0, -0.95, 0, 1), 0.07)]
+    wide, pairs = rng.uniform(0.45, 0.6), rng.integers(6, 9)
+    tips = [(wide * (0.25 + 0.75 * t), 1.6 * t - 0.95) for t in np.linspace(0.1, 0.95, pairs)]
+    half = [tube(poly(0, y, x * 0.5, y - 0.06, x, y - 0.16), 0.085, 0.03) for x, y in tips]
+    leaflets = [Shape("main", leaflet) for one in half for leaflet in (one, mirrored(one))]
+    return [*leaflets, Shape("second", poly(0, -0.95, 0, 1), 0.07)]
 
 
 LEAVES: dict[str, Callable[[Rng], list[Shape]]] = {
-    "oak leaf": oak, "maple leaf": maple, "willow leaf": willow, "birch leaf": birch,
-    "holly leaf": holly, "ginkgo leaf": ginkgo, "clover leaf": clover, "fern leaf": fern,
-}  # fmt: skip
+    "willow leaf": lambda rng: blade(rng.uniform(0.15, 0.24), lambda t: np.sin(np.pi * t**0.8)),
+    "birch leaf": lambda rng: blade(rng.uniform(0.45, 0.6), lambda t: np.sin(np.pi * t**1.5) * (1 + 0.16 * (9 * t % 1))),
+    "oak leaf": lambda rng: blade(rng.uniform(0.4, 0.6), lambda t: np.sin(np.pi * t) * (0.7 - 0.3 * np.cos(26 * t))),
+    "maple leaf": maple,
+    "ginkgo leaf": ginkgo,
+    "fern leaf": fern,
+}
 
 
 # --- Patterns: float [h, w] values in 0..1 over coordinates u, v (float [h, w], one unit a repeat). ---
@@ -365,6 +343,8 @@ COLOURS = {
     "brown": (130, 85, 55), "grey": (140, 140, 145), "white": (238, 236, 228), "black": (48, 46, 52),
 }  # fmt: skip
 
+DARK, LIGHT = (52, 44, 42), (240, 232, 215)
+
 # Where a photo is taken: words -> (pattern or size of the noise, its two colours; None: any).
 GROUNDS: dict[str, tuple[str | tuple[int, int], tuple | None]] = {
     "on a striped cloth": ("striped", None),
@@ -388,24 +368,22 @@ PAPERS = {
     "on a blackboard": ((45, 58, 52), (230, 232, 225)),
 }  # fmt: skip
 TITLES = {
-    "photo": ("a photo of {}", "a picture of {}", "a blurry photo of {}", "a close-up of {}", "{}", "there is {}", "a snapshot of {}"),
-    "clipart": ("a clip art of {}", "a flat icon of {}", "a sticker of {}", "a cartoon of {}", "a simple graphic of {}"),
-    "sketch": ("a sketch of {}", "a pencil drawing of {}", "a doodle of {}", "a line drawing of {}", "a rough sketch of {}"),
-}  # fmt: skip
+    "photo": ("a photo of {}", "a picture of {}", "an image of {}", "a snapshot of {}", "{}", "there is {}"),
+    "clipart": ("a clip art of {}", "a flat icon of {}", "a sticker of {}", "a cartoon of {}", "a graphic of {}"),
+    "sketch": ("a sketch of {}", "a pencil drawing of {}", "a doodle of {}", "a line drawing of {}", "{}, sketched"),
+}
 
 
 # --- Scenes: what a caption tells. ---
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What a picture shows, drawn before anything that only the pixels tell, so that captions need no rendering."""
+class Scene(NamedTuple):
+    """What a picture shows. It is drawn before anything that only the pixels tell, so captions need no rendering."""
 
-    thing: str
     colour: str
     second: str
-    ground: str
-    scale: float  # half the object's size, as a share of the shorter side
+    ground: str  # a key of GROUNDS (photo), COLOURS (clipart) or PAPERS (sketch)
+    scale: float  # half the object's size, as a share of the picture's shorter side
     caption: str
 
 
@@ -414,32 +392,30 @@ def article(words: str) -> str:
 
 
 def describe(rng: Rng, domain: str, thing: str) -> Scene:
-    colour, second, third = rng.choice(list(COLOURS), 3, replace=False)
-    scale = rng.uniform(0.27, 0.45)
-    if domain == "photo":
-        ground = rng.choice(list(GROUNDS))
-    else:
-        ground = rng.choice(list(PAPERS)) if domain == "sketch" else f"on {article(third)} background"
-    size = "small " if scale < 0.32 else "big " if scale > 0.4 else ""
+    colour, second, third = rng.choice(list(COLOURS), 3, replace=False).tolist()
+    ground = third if domain == "clipart" else str(rng.choice(list(PAPERS if domain == "sketch" else GROUNDS)))
+    scale = rng.uniform(0.33, 0.5)
+    size = "small " if scale < 0.38 else "big " if scale > 0.45 else ""
     hue = "" if domain == "sketch" else f"{colour} and {second} " if rng.random() < 0.2 else f"{colour} "
-    what = article(size + hue + thing)
-    if rng.random() < 0.8:
-        what += f" {ground}"
-    return Scene(thing, str(colour), str(second), str(ground), scale, str(rng.choice(TITLES[domain])).format(what))
+    where = f"on {article(ground)} background" if domain == "clipart" else ground
+    caption = str(rng.choice(TITLES[domain])).format(article(size + hue + thing))
+    style = rng.random()  # most captions tell the setting, some tell it first
+    caption = caption if style < 0.15 else f"{where}, {caption}" if style < 0.25 else f"{caption} {where}"
+    return Scene(colour, second, ground, scale, caption)
 
 
 # --- Rendering: an object's shapes are posed once, then painted in the manner of the domain. ---
 
 
-def pose(shapes: list[Shape], scene: Scene, w: int, h: int, rng: Rng) -> list[Shape]:
-    """The shapes in pixels of a (w, h) canvas: turned, sheared, bent, mirrored, and moved off the centre."""
-    turn, shear, squeeze = rng.normal(0, 0.3), rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.25)
-    flip, bend, phase = rng.choice([-1, 1]), rng.uniform(-0.12, 0.12), rng.uniform(0, TAU)
-    matrix = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
-    matrix = np.array([[flip * squeeze, 0], [shear, 1 / squeeze]]) @ matrix * (scene.scale * min(w, h))
-    room = np.maximum(np.array([w, h]) / 2 - 0.75 * scene.scale * min(w, h), 0)
-    centre = np.array([w, h]) / 2 + rng.uniform(-1, 1, 2) * room
-    unit = scene.scale * min(w, h)
+def pose(shapes: list[Shape], scale: float, w: int, h: int, rng: Rng) -> list[Shape]:
+    """The shapes in pixels of a (w, h) canvas: turned, sheared, bent, perhaps mirrored, and moved off the centre."""
+    turn, shear, squeeze = rng.normal(0, 0.22), rng.uniform(-0.2, 0.2), rng.uniform(0.85, 1.2)
+    flip, bend, phase = rng.choice([-1, 1]), rng.uniform(-0.1, 0.1), rng.uniform(0, TAU)
+    unit = scale * min(w, h)
+    spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    matrix = np.array([[flip * squeeze, 0], [shear, 1 / squeeze]]) @ spin * unit
+    middle = np.array([w, h]) / 2
+    centre = middle + rng.uniform(-1, 1, 2) * np.maximum(middle - 0.85 * unit, 0)
 
     def place(points: np.ndarray) -> np.ndarray:
         return (points + bend * np.sin(2 * points[:, ::-1] + phase)) @ matrix + centre
@@ -455,10 +431,15 @@ def draw(canvas: ImageDraw.ImageDraw, shape: Shape, fill: object) -> None:
         canvas.polygon(points, fill)
 
 
+def rgb(colour: object) -> tuple[int, int, int]:
+    """A colour as Pillow takes it."""
+    return tuple(np.clip(colour, 0, 255).astype(int).tolist())
+
+
 def tones(scene: Scene, rng: Rng, jitter: float) -> dict[str, tuple[int, int, int]]:
-    """RGB of each tone."""
-    ink = {"main": COLOURS[scene.colour], "second": COLOURS[scene.second], "dark": (52, 44, 42), "light": (240, 232, 215)}
-    return {k: tuple(np.clip(np.array(c) + rng.normal(0, jitter, 3), 0, 255).astype(int).tolist()) for k, c in ink.items()}
+    """The colour of each tone."""
+    inks = {"main": COLOURS[scene.colour], "second": COLOURS[scene.second], "dark": DARK, "light": LIGHT}
+    return {tone: rgb(ink + rng.normal(0, jitter, 3)) for tone, ink in inks.items()}
 
 
 def pattern_field(name: str, h: int, w: int, rng: Rng) -> np.ndarray:
@@ -488,7 +469,7 @@ def clutter(picture: Image.Image, n: int, size: float, rng: Rng) -> None:
     canvas, names, palette = ImageDraw.Draw(picture), list(OBJECTS), list(COLOURS.values())
     for _ in range(n):
         kind = rng.integers(3)
-        colour = tuple((np.array(palette[rng.integers(len(palette))]) * 0.8 + 20).astype(int).tolist())
+        colour = rgb(np.array(palette[rng.integers(len(palette))]) * 0.8 + 20)
         at, r = rng.uniform(0, 1, 2) * picture.size, rng.uniform(0.4, 1) * size
         if kind == 0:
             parts = [Shape("main", smooth(arc(0, 0, 1, 1, 0, 0.85, 6) * rng.uniform(0.4, 1, (6, 1))))]
@@ -507,7 +488,7 @@ def expose(picture: Image.Image, rng: Rng) -> np.ndarray:
     seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.0))), np.float32)
     slope = rng.normal(0, 0.15, 2)
     gain = rng.uniform(0.75, 1.15) + slope[0] * np.linspace(-1, 1, w) + slope[1] * np.linspace(-1, 1, h)[:, None]
-    grain = rng.standard_normal((h, w, 3), np.float32) * rng.uniform(2, 12)
+    grain = rng.standard_normal((h, w, 3), np.float32) * rng.uniform(2, 9)
     return seen * (gain[..., None] * rng.normal(1, 0.05, 3)).astype(np.float32) + grain
 
 
@@ -519,19 +500,19 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
     # The object is drawn at twice the size, for smooth edges; `form` holds the heights of its parts, for the light.
     paint, form = Image.new("RGB", (2 * w, 2 * h)), Image.new("L", (2 * w, 2 * h))
     on_paint, on_form, ink = ImageDraw.Draw(paint), ImageDraw.Draw(form), tones(scene, rng, 14)
-    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+    for shape in pose(shapes, scene.scale, 2 * w, 2 * h, rng):
         draw(on_paint, shape, ink[shape.tone])
         draw(on_form, shape, int(rng.integers(150, 256)))
     form = form.reduce(2)
     mask = form.point(lambda level: min(255, level * 2))
     shadow = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, rng.uniform(-5, 5), 0, 1, -rng.uniform(0, 5)))
-    shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(2.5)), np.float32)[..., None] * (rng.uniform(0, 0.6) / 255)
+    shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(2.5)), np.float32) * (rng.uniform(0, 0.6) / 255)
     relief = np.asarray(form.filter(ImageFilter.GaussianBlur(2)), np.float32)
     down, right = np.gradient(relief)
     turn = rng.uniform(0, TAU)
     light = 1 + 0.02 * (np.cos(turn) * right + np.sin(turn) * down) + 0.3 * (_noise(rng, h, w, 20, 20) - 0.5)
     cover = np.asarray(mask, np.float32)[..., None] / 255
-    seen = np.asarray(back, np.float32) * (1 - shadow) * (1 - cover)
+    seen = np.asarray(back, np.float32) * (1 - shadow[..., None]) * (1 - cover)
     seen += np.asarray(paint.reduce(2), np.float32) * light.clip(0.4, 1.5)[..., None]
     seen = Image.fromarray(seen.clip(0, 255).astype(np.uint8))
     clutter(seen, int(rng.integers(0, 3)), 0.07 * min(w, h), rng)
@@ -541,16 +522,16 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
 def clipart(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
     """Float [h, w, 3]: flat colours and dark outlines on one colour, sometimes with rays or a disc."""
     w, h = rng.integers(64, 97, 2).tolist()
-    paper = np.array(COLOURS[scene.ground.split()[2]])
-    picture = Image.new("RGB", (2 * w, 2 * h), tuple((paper * 0.6 + 100).clip(0, 255).astype(int).tolist()))
+    paper = np.array(COLOURS[scene.ground])
+    picture = Image.new("RGB", (2 * w, 2 * h), rgb(paper * 0.6 + 100))
     canvas, ink, line = ImageDraw.Draw(picture), tones(scene, rng, 5), float(rng.uniform(2, 5))
-    pale = tuple((paper * 0.4 + 150).clip(0, 255).astype(int).tolist())
+    pale = rgb(paper * 0.4 + 150)
     if rng.random() < 0.4:
         canvas.polygon((arc(w, h, 0.9 * min(w, h), 0.9 * min(w, h))).ravel().tolist(), pale)
     elif rng.random() < 0.5:
         for turn in np.arange(0, 1, 1 / 8):
             canvas.polygon([w, h, *arc(w, h, 3 * w, 3 * h, turn, turn + 1 / 16, 2).ravel().tolist()], pale)
-    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+    for shape in pose(shapes, scene.scale, 2 * w, 2 * h, rng):
         draw(canvas, shape, ink["dark"] if shape.width and shape.tone == "dark" else ink[shape.tone])
         if not shape.width:
             draw(canvas, Shape("dark", np.concatenate([shape.points, shape.points[:2]]), line), (35, 30, 35))
@@ -563,14 +544,14 @@ def sketch(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
     paper, ink = PAPERS[scene.ground]
     picture = Image.new("RGB", (2 * w, 2 * h), paper)
     canvas = ImageDraw.Draw(picture)
-    rule = tuple(((np.array(paper) * 3 + (90, 130, 200)) / 4).astype(int).tolist())
+    rule = rgb((np.array(paper) * 3 + (90, 130, 200)) / 4)
     if "lined" in scene.ground or "squared" in scene.ground:
         for y in range(8, 2 * h, 14):
             canvas.line((0, y, 2 * w, y), rule)
     if "squared" in scene.ground:
         for x in range(8, 2 * w, 14):
             canvas.line((x, 0, x, 2 * h), rule)
-    for shape in pose(shapes, scene, 2 * w, 2 * h, rng):
+    for shape in pose(shapes, scene.scale, 2 * w, 2 * h, rng):
         outline = shape.points
         if not shape.width:
             draw(canvas, shape, paper)
@@ -608,8 +589,8 @@ RECIPES = [
     Recipe("val", 600, list(OBJECTS), "photo"),
     Recipe("clipart", 408, list(OBJECTS), "clipart"),
     Recipe("sketch", 408, list(OBJECTS), "sketch"),
-    Recipe("leaves-train", 480, list(LEAVES), "photo"),
-    Recipe("leaves-test", 320, list(LEAVES), "photo"),
+    Recipe("leaves-train", 360, list(LEAVES), "photo"),
+    Recipe("leaves-test", 300, list(LEAVES), "photo"),
     Recipe("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
     Recipe("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
 ]
@@ -617,7 +598,8 @@ RECIPES = [
 
 def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
     """A pattern that fills the picture: its caption, and its pixels, float [h, w, 3], when called."""
-    one, two = rng.choice(list(COLOURS), 2, replace=False).tolist()
+    bright = sorted(COLOURS, key=lambda colour: -sum(COLOURS[colour]))
+    one, two = rng.permutation([rng.choice(bright[:6]), rng.choice(bright[6:])]).tolist()
 
     def pixels() -> np.ndarray:
         w, h = rng.integers(64, 97, 2).tolist()

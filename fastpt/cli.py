@@ -287,14 +287,14 @@ def tune(lp, mlp, nmtune, run, encoder, suite, seeds, epochs, decoder, threads, 
     if run and encoder:
         raise click.UsageError("--run and --encoder name two encoders; give one")
     from fastpt.tuning.run import tune_command
+    from fastpt.tuning.table import text_table
 
     chosen = [name for name, wanted in (("lp", lp), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
     result = tune_command(
         run=run, encoder=encoder, suite=suite, methods=chosen or ["lp", "mlp", "nmtune"], seeds=seeds, out=out,
         epochs=epochs, threads=threads, decoder=decoder,
     )  # fmt: skip
-    if as_json:
-        click.echo(json_module.dumps(result, indent=2))
+    click.echo(json_module.dumps(result, indent=2) if as_json else _printable(text_table(result)))
 
 
 @main.command()

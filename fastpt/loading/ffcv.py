@@ -1,0 +1,149 @@
+"""Decoding on the CPU with libffcv's C kernels from a pool of threads.
+
+The kernels are called through ctypes, which releases the GIL; FFCV's Python package, which compiles with numba, is
+never imported. libffcv resizes by area only; antialiased bilinear and bicubic come from torch's uint8 kernels.
+"""
+
+import ctypes
+import importlib.util
+import io
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from fastpt.errors import FastptError
+from fastpt.loading.batch import Batch
+from fastpt.loading.picking import Picker, Picks
+
+AHEAD = 2  # batches in work beside the one that is waited for
+CHUNK = 16  # pictures of a work item: enough to amortise numpy's overhead, few enough to share a batch out
+
+
+class FfcvDecoder:
+    """Turns picks into batches of `size` x `size` pixels, `threads` pictures at a time."""
+
+    def __init__(self, size: int, filter: str, threads: int, device: torch.device):
+        self.size, self.filter, self.threads, self.device = size, filter, threads, device
+        self._lib = _libffcv()
+        self._scratch = threading.local()
+
+    def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """A batch for each array of positions in `plan`, in order. Closing the iterator ends its threads."""
+        pool = ThreadPoolExecutor(self.threads, "fastpt-ffcv")
+        started: deque[tuple[torch.Tensor, list[Future]]] = deque()
+        try:
+            for positions in plan:
+                started.append(self._start(pool, picker, positions))
+                if len(started) > AHEAD:
+                    yield self._finish(*started.popleft())
+            while started:
+                yield self._finish(*started.popleft())
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def close(self) -> None:
+        """Threads end with `batches`; nothing else is held."""
+
+    def _start(self, pool: ThreadPoolExecutor, picker: Picker, positions: np.ndarray) -> tuple[torch.Tensor, list]:
+        """Memory for a batch, and the work items that fill it; at least one, be it empty."""
+        shape = (len(positions), self.size, self.size, 3)
+        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        chunk = max(1, min(CHUNK, -(-len(positions) // self.threads)))
+        starts = range(0, max(len(positions), 1), chunk)
+        return images, [
+            pool.submit(self._fill, picker, positions[at : at + chunk], images.numpy()[at : at + chunk])
+            for at in starts
+        ]
+
+    def _finish(self, images: torch.Tensor, work: list[Future]) -> Batch:
+        masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
+        if not masks.all():
+            images = images[torch.from_numpy(masks)]
+        return Batch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
+
+    def _fill(self, picker: Picker, positions: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""
+        picks = picker.pick(positions)
+        for at, row in enumerate(picks.rows):
+            self._decode(picker, picks, at, images[row])
+        filled = np.zeros(len(positions), bool)
+        filled[picks.rows] = True
+        return filled, picks.sample_ids, picks.views
+
+    def _decode(self, picker: Picker, picks: Picks, at: int, out: np.ndarray) -> None:
+        """Decode one picture, cut its box, resize it into `out`, uint8 [H, W, 3], and flip it."""
+        sample_id = picks.sample_ids[at]
+        height = int(picker.dataset.samples.height[sample_id])
+        width = int(picker.dataset.samples.width[sample_id])
+        jpeg = picks.jpegs[at]
+        picture = self._memory(height * width * 3).reshape(height, width, 3)
+        if self._lib.imdecode(
+            jpeg.ctypes.data, jpeg.size, height, width, picture.ctypes.data, height, width, 0, 0, 1, 1, False, False
+        ):
+            picture = _decode_tolerantly(jpeg, (height, width, 3), int(sample_id))
+        resize(picture, picks.boxes[at].tolist(), out, self.filter)
+        if picks.flips[at]:
+            cv2.flip(out, 1, dst=out)
+
+    def _memory(self, size: int) -> np.ndarray:
+        """uint8 [size] that this thread uses for all pictures: fresh pages would cost a tenth of the decoding."""
+        memory = getattr(self._scratch, "memory", None)
+        if memory is None or memory.size < size:
+            memory = self._scratch.memory = np.empty(size, np.uint8)
+        return memory[:size]
+
+
+def resize(picture: np.ndarray, box: list[int], out: np.ndarray, filter: str) -> None:
+    """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
+    top, left, height, width = box
+    if filter == "area":
+        _libffcv().resize(
+            0, picture.ctypes.data, *picture.shape[:2], top, top + height, left, left + width,
+            out.ctypes.data, *out.shape[:2],
+        )  # fmt: skip
+        return
+    cut = torch.from_numpy(picture[top : top + height, left : left + width]).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(cut, out.shape[:2], mode=filter, antialias=True)
+    out[...] = resized[0].permute(1, 2, 0).numpy()
+
+
+def _decode_tolerantly(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
+    """Decode with Pillow, uint8 [h, w, 3], what libffcv would not: it takes every libjpeg warning for a failure.
+
+    Raises FastptError where Pillow fails too: these are the stored bytes, so the preparation let them through.
+    """
+    try:
+        with Image.open(io.BytesIO(jpeg)) as image:
+            picture = np.array(image.convert("RGB"))
+    except OSError as error:
+        found = f"cannot be decoded ({error})"
+    else:
+        if picture.shape == shape:
+            return picture
+        found = f"is {picture.shape[1]} x {picture.shape[0]} pixels, not {shape[1]} x {shape[0]}"
+    raise FastptError(f"sample {sample_id} has the bytes that were stored, but {found}. Prepare the split anew.")
+
+
+@cache
+def _libffcv() -> ctypes.CDLL:
+    """libffcv's kernels, found without importing FFCV's Python package."""
+    spec = importlib.util.find_spec("ffcv")
+    folders = spec.submodule_search_locations if spec else []
+    found = [path for folder in folders for path in Path(folder).glob("_libffcv*.so")]
+    if not found:
+        raise FastptError(f"libffcv was not found (looked in: {folders or 'no ffcv package'}). Run tools/setup.")
+    library = ctypes.CDLL(str(found[0]))
+    number, pointer = ctypes.c_uint32, ctypes.c_void_p
+    library.imdecode.argtypes = [
+        pointer, ctypes.c_uint64, number, number, pointer, *6 * [number], ctypes.c_bool, ctypes.c_bool,
+    ]  # fmt: skip
+    library.resize.argtypes = 11 * [ctypes.c_int64]
+    return library

@@ -1,0 +1,31 @@
+"""Random numbers that are a function of a key, not of a history: the same on any machine, thread, rank or restart.
+
+The generator is SplitMix64's finaliser (Steele, Lea and Flood 2014; constants of Stafford's variant 13) chained over
+the parts of the key. One finalisation is a bijection of 64 bits, so numbers that differ in their last part differ.
+"""
+
+import numpy as np
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+# The first part of every key says what the numbers are for, so that no two uses share a stream.
+BLOCK_ORDER, SAMPLE_ORDER, CROP = range(3)
+
+
+def bits(*key: int | np.ndarray) -> np.ndarray:
+    """uint64 random bits for integer `key` parts; arrays among them broadcast (at least one dimension)."""
+    state = np.zeros(1, np.uint64)
+    for part in key:
+        state = _finalise((state ^ np.asarray(part).astype(np.uint64)) + _GOLDEN)
+    return state
+
+
+def uniform(*key: int | np.ndarray) -> np.ndarray:
+    """float64 in [0, 1) with 53 random bits, for `key` as in `bits`."""
+    return (bits(*key) >> np.uint64(11)) * 2.0**-53
+
+
+def _finalise(x: np.ndarray) -> np.ndarray:
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))

@@ -1,0 +1,230 @@
+"""The loader: one order and one set of crops for any decoder, any number of threads or ranks, and any restart."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Literal
+
+import numpy as np
+import torch
+
+from fastpt.data.dataset import Dataset
+from fastpt.errors import FastptError
+from fastpt.loading.batch import Batch
+from fastpt.loading.crops import center_crops, random_resized_crops
+from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
+from fastpt.loading.picking import BadSamples, Picker
+
+STATE_FORMAT = 1
+Decoder = Literal["ffcv", "dali", "synthetic"]
+Crop = Literal["random", "center"]
+Filter = Literal["area", "bilinear", "bicubic"]
+
+
+class Loader:
+    """Iterates over the batches of an epoch: `for batch in loader` gives each rank's `Batch` (see there).
+
+    Iterating goes on from where the last iteration stopped and ends with the epoch; the next iteration is the next
+    epoch. Closing an iterator, by `break` too, ends its threads.
+
+    Which samples are seen when, and their boxes and flips, follow from (dataset, seed, epoch, global batch) alone,
+    where the global batch is `batch_size * world_size`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        size: int,
+        *,
+        seed: int,
+        crop: Crop = "random",
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        crop_fraction: float = 0.875,
+        filter: Filter = "area",
+        flip: bool | None = None,
+        decoder: Decoder = "ffcv",
+        device: torch.device | str = "cpu",
+        order: Order = "random",
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int | None = None,
+        drop_last: bool = True,
+        repeats: int = 1,
+    ):
+        """
+        Args:
+            dataset: the prepared split.
+            batch_size: pictures a batch of this rank.
+            size: height and width of the pictures, pixels.
+            seed: of order, boxes and flips, 0 or more.
+            crop: "random" cuts as torchvision's RandomResizedCrop with `scale` and `ratio`; "center" cuts the central
+                square of `crop_fraction` of the shorter side.
+            filter: how the box is resized: by area, or antialiased bilinear or bicubic. DALI stands in for area with
+                its antialiased triangular filter.
+            flip: mirror half of the pictures; by default those of random crops.
+            decoder: "ffcv" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
+            device: where the pictures of a batch lie; ids and views are on the CPU. With DALI it also decodes there.
+            order: see `fastpt.loading.order.epoch_order`.
+            threads: threads that decode; by default this process's cores over LOCAL_WORLD_SIZE.
+            drop_last: for training: an incomplete last global batch is dropped, and a damaged picture is replaced by
+                the next good one of the order, so every batch is full. Otherwise, for evaluation: every good sample
+                comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
+            repeats: of a sample in a row, each with its own view (repeated augmentation).
+
+        Raises FastptError for settings out of range, and if `drop_last` leaves no batch.
+        """
+        _check_choice("crop", crop, Crop)
+        _check_choice("filter", filter, Filter)
+        _check_choice("order", order, Order)
+        _check_choice("decoder", decoder, Decoder)
+        _check("batch_size", batch_size, batch_size >= 1, "1 or more")
+        _check("size", size, size >= 1, "1 or more pixels")
+        _check("seed", seed, 0 <= seed < 2**64, "a number from 0 to 2**64 - 1")
+        _check("scale", scale, 0 < scale[0] <= scale[1] <= 1, "(low, high) with 0 < low <= high <= 1")
+        _check("ratio", ratio, 0 < ratio[0] <= ratio[1], "(low, high) with 0 < low <= high")
+        _check("crop_fraction", crop_fraction, 0 < crop_fraction <= 1, "over 0 and at most 1")
+        _check("rank", rank, 0 <= rank < world_size, f"from 0 to world_size - 1, which is {world_size - 1}")
+        threads = _default_threads() if threads is None else threads
+        _check("threads", threads, threads >= 1, "1 or more")
+        _check("repeats", repeats, repeats == 1 or (repeats > 1 and order != "sequential"), "1, or more when shuffled")
+        self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
+        self.crop, self.scale, self.ratio, self.crop_fraction = crop, scale, ratio, crop_fraction
+        self.flip = crop == "random" if flip is None else flip
+        self.order, self.rank, self.world_size = order, rank, world_size
+        self.drop_last, self.repeats = drop_last, repeats
+        self.global_batch = batch_size * world_size
+        if drop_last and len(self) == 0:
+            raise FastptError(
+                f"{dataset.path} has {len(dataset)} samples, less than one global batch of {self.global_batch}, and "
+                "drop_last leaves nothing. Use a smaller batch_size, or drop_last=False."
+            )
+        self.epoch = 0
+        self._position = 0  # of the next global batch in the epoch's order, in samples
+        self._iteration = object()  # stands for the iterator in use: a new one, or a new position, retires the old
+        self._bad = BadSamples(dataset)
+        self._decoder = _decoder(decoder, size, filter, threads, torch.device(device), batch_size)
+
+    @property
+    def bad_samples(self) -> dict[int, int]:
+        """How often each damaged picture met by this rank was replaced or left out, by sample id."""
+        return dict(self._bad.counts)
+
+    def __len__(self) -> int:
+        """Batches of a whole epoch, the same on every rank."""
+        return steps_per_epoch(len(self.dataset), self.global_batch, self.drop_last)
+
+    def __iter__(self) -> Iterator[Batch]:
+        self._iteration = iteration = object()
+        first = -(-self._position // self.global_batch)
+        plan = (
+            step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
+            for step in range(first, len(self))
+        )
+        with closing(self._decoder.batches(self._picker(), plan)) as batches:
+            for step, batch in enumerate(batches, first):
+                if iteration is not self._iteration:
+                    raise FastptError(
+                        "this iterator of the loader is out of use: a later iter(), set_epoch() or load_state_dict() "
+                        "took its place. Use one iterator at a time, or a second Loader."
+                    )
+                self._position = min((step + 1) * self.global_batch, len(self.dataset))
+                yield batch
+        if iteration is self._iteration:
+            self._move_to(self.epoch + 1, 0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the start of `epoch`; in the epoch that is under way (after `load_state_dict`, say) stay in place."""
+        _check("epoch", epoch, epoch >= 0, "0 or more")
+        if epoch != self.epoch:
+            self._move_to(epoch, 0)
+
+    def state_dict(self) -> dict:
+        """Where the loader is, in global samples delivered (not prefetched), and what this position depends on.
+
+        It is the same on every rank, plain JSON, and can be loaded at any world size with the same global batch.
+        """
+        return {"epoch": self.epoch, "position": self._position, **self._identity()}
+
+    def load_state_dict(self, state: dict) -> None:
+        """Go on where `state` was taken. Raises FastptError if it was taken under another order of samples."""
+        for name, here in self._identity().items():
+            if state.get(name) != here:
+                raise FastptError(
+                    f"the loader's state cannot be resumed: its {name} is {state.get(name)!r}, here it is {here!r}, "
+                    "which changes what is seen when. Resume with the same setting, or start a new run."
+                )
+        self._move_to(state["epoch"], state["position"])
+
+    def close(self) -> None:
+        """Free the decoder. Iterating is over then."""
+        self._iteration = object()
+        self._decoder.close()
+
+    def __enter__(self) -> "Loader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _move_to(self, epoch: int, position: int) -> None:
+        self.epoch, self._position, self._iteration = epoch, position, object()
+
+    def _identity(self) -> dict:
+        """All that decides which samples a position of the order stands for."""
+        return {
+            "format": STATE_FORMAT,
+            "samples_id": self.dataset.samples_id,
+            "samples": len(self.dataset),
+            "block": self.dataset.block if self.order == "quasi_random" else None,
+            "order": self.order,
+            "seed": self.seed,
+            "repeats": self.repeats,
+            "global_batch": self.global_batch,
+            "drop_last": self.drop_last,
+        }
+
+    def _picker(self) -> Picker:
+        epoch = self.epoch
+        ids, views = epoch_order(len(self.dataset), self.seed, epoch, self.order, self.dataset.block, self.repeats)
+        return Picker(
+            self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
+        )
+
+    def _cut(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes int32 [B, 4] and flips bool [B] of samples in an epoch."""
+        widths, heights = self.dataset.samples.width[ids], self.dataset.samples.height[ids]
+        boxes, flips = random_resized_crops(widths, heights, ids, views, self.seed, epoch, self.scale, self.ratio)
+        if self.crop == "center":
+            boxes = center_crops(widths, heights, self.crop_fraction)
+        return boxes, flips & self.flip
+
+
+def _decoder(name: Decoder, size: int, filter: Filter, threads: int, device: torch.device, batch_size: int):
+    """The decoder called `name`; only its own libraries are imported."""
+    if name == "synthetic":
+        from fastpt.loading.synthetic import SyntheticDecoder
+
+        return SyntheticDecoder(size, device)
+    if name == "ffcv":
+        from fastpt.loading.ffcv import FfcvDecoder
+
+        return FfcvDecoder(size, filter, threads, device)
+    from fastpt.loading.dali import DaliDecoder
+
+    return DaliDecoder(size, filter, threads, device, batch_size)
+
+
+def _default_threads() -> int:
+    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def _check_choice(name: str, value: str, choices: object) -> None:
+    allowed = choices.__args__
+    _check(name, value, value in allowed, "one of " + ", ".join(allowed))
+
+
+def _check(name: str, value: object, good: bool, wanted: str) -> None:
+    if not good:
+        raise FastptError(f"the loader's {name} is {value!r}. It must be {wanted}.")

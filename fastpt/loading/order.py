@@ -1,0 +1,89 @@
+"""Which sample is seen when: pure functions of (samples, seed, epoch), the same for every decoder and world size.
+
+There is one global order an epoch. A global step takes the next `global_batch` positions of it; rank r of W takes
+positions r, r + W, r + 2W, ... of the step. So the samples of a step are the same set at any number of ranks.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+from fastpt.errors import FastptError
+from fastpt.loading import keyed
+
+Order = Literal["random", "quasi_random", "sequential"]
+
+# Blocks that quasi_random mixes at a time: its working set is this many blocks of the files.
+OPEN_BLOCKS = 64
+
+
+def epoch_order(
+    n: int, seed: int, epoch: int, kind: Order, block: int, repeats: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """The samples of an epoch in their order: ids int64 [n] and views int8 [n].
+
+    `random` is a uniform permutation. `quasi_random` opens blocks of `block` consecutive ids in shuffled order and
+    draws from at most `OPEN_BLOCKS` of them at a time, so that files are read in large pieces. `sequential` is 0..n-1.
+
+    With `repeats` > 1 (repeated augmentation: Hoffer et al. 2020, timm's RepeatAugSampler) an epoch stays n long: the
+    first n / repeats samples of the order occur `repeats` times in a row, with views 0, 1, ...; each epoch draws anew.
+    """
+    if repeats < 1 or (repeats > 1 and kind == "sequential"):
+        raise FastptError(f"repeats is {repeats} with order {kind!r}. Use 1, or more with a shuffled order.")
+    if kind == "sequential":
+        ids = np.arange(n)
+    elif kind == "random":
+        ids = _sorted_ids(keyed.bits(keyed.SAMPLE_ORDER, seed, epoch, np.arange(n)))
+    elif kind == "quasi_random":
+        ids = _sorted_ids(_drawing_times(n, seed, epoch, block))
+    else:
+        raise FastptError(f"order is {kind!r}. Choose random, quasi_random or sequential.")
+    distinct = -(-n // repeats)
+    views = np.tile(np.arange(repeats, dtype=np.int8), distinct)[:n]
+    return (ids if repeats == 1 else np.repeat(ids[:distinct], repeats)[:n]), views
+
+
+def step_positions(step: int, total: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
+    """Where a rank's batch lies in the global order: int64 [batch_size], shorter or empty at the end of `total`."""
+    start = step * batch_size * world_size
+    stop = min(start + batch_size * world_size, total)
+    return np.arange(start + rank, max(stop, start + rank), world_size)
+
+
+def steps_per_epoch(total: int, global_batch: int, drop_last: bool) -> int:
+    """Global steps an epoch, equal on all ranks: an incomplete last global batch is dropped or counts as a step."""
+    return total // global_batch if drop_last else -(-total // global_batch)
+
+
+def _drawing_times(n: int, seed: int, epoch: int, block: int) -> np.ndarray:
+    """When quasi_random draws each id: uint64 [n], as fractions of the epoch.
+
+    The block of shuffled rank r is open from time r to r + OPEN_BLOCKS, and each of its samples is drawn at a uniform
+    time while it is open. Time is a circle of as many units as there are blocks, so the mixing is the same at the
+    start and the end; with no more blocks than OPEN_BLOCKS this is a uniform permutation.
+    """
+    blocks = -(-n // block)
+    shuffled = _sorted_ids(keyed.bits(keyed.BLOCK_ORDER, seed, epoch, np.arange(blocks)))
+    rank = np.empty(blocks, np.int64)
+    rank[shuffled] = np.arange(blocks)
+    times = keyed.uniform(keyed.SAMPLE_ORDER, seed, epoch, np.arange(n))
+    times *= min(OPEN_BLOCKS, blocks)
+    times += np.repeat(rank, block)[:n]
+    times %= blocks
+    return (times * (2.0**63 / max(blocks, 1))).astype(np.uint64)
+
+
+def _sorted_ids(keys: np.ndarray) -> np.ndarray:
+    """The permutation that sorts uint64 `keys`, as int64.
+
+    The id takes the place of a key's low bits: then keys are distinct, the result does not hang on how a machine sorts
+    ties, and a plain sort does, which is several times quicker than argsort.
+    """
+    n = len(keys)
+    id_bits = np.uint64(max(n - 1, 1).bit_length())
+    keys >>= id_bits
+    keys <<= id_bits
+    keys |= np.arange(n, dtype=np.uint64)
+    keys.sort()
+    keys &= (np.uint64(1) << id_bits) - np.uint64(1)
+    return keys.view(np.int64)

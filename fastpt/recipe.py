@@ -1,0 +1,289 @@
+"""The recipe of a pre-training run: a strict schema over YAML. An unknown key is an error, every key is documented.
+
+Importing this module imports no torch, so that the command line stays quick.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, Strict
+
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write
+from fastpt.strict_yaml import load_strict
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
+
+OPTIM_DEFAULTS = {
+    "lamb": {"betas": (0.9, 0.999), "eps": 1e-6},
+    "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
+    "sgd": {"momentum": 0.9},
+}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Data(_Section):
+    """What is trained on, and how a picture is cut."""
+
+    train: str
+    """Folder of the prepared split to train on."""
+    val: str | None = None
+    """Folder of the prepared split to evaluate on: top-1 and top-5 (supervised), retrieval (clip)."""
+    noise: float | str | None = None
+    """Noise plan of the training split: a rate from 0 to below 1, or a plan's name. None or 0 is clean targets."""
+    decoder: Literal["ffcv", "dali", "synthetic"] = "ffcv"
+    """Which decoder reads the pictures; `synthetic` gives random pixels, to time training without reading."""
+    size: int = Field(224, ge=8)
+    """Side of the training crops, pixels."""
+    eval_size: int | None = Field(None, ge=8)
+    """Side of the evaluation crops, pixels; by default `size`."""
+    crop_fraction: float = Field(0.95, gt=0, le=1)
+    """Share of the picture's short side that evaluation keeps (its centre crop)."""
+    filter: Literal["area", "bilinear", "bicubic"] = "area"
+    """Resampling filter for training crops."""
+    eval_filter: Literal["area", "bilinear", "bicubic"] = "bicubic"
+    """Resampling filter for evaluation crops."""
+    scale: Pair = (0.08, 1.0)
+    """Random crops cover from scale[0] to scale[1] of the picture's area."""
+    flip: bool = True
+    """Mirror half of the training crops."""
+    order: Literal["random", "quasi_random"] = "random"
+    """Order of an epoch: wholly random, or `quasi_random` for disks that want large sequential reads."""
+    threads: int | None = Field(None, ge=1)
+    """Decoding threads a process; by default one for each core it may use."""
+
+
+class Model(_Section):
+    """Which network is trained."""
+
+    name: str
+    """A timm model (supervised) or an open_clip model (clip). With `config`, a name of your own."""
+    drop_path: Share = 0.0
+    """Stochastic depth rate (supervised)."""
+    args: dict[str, Any] = {}
+    """Further keyword arguments of the timm model (supervised)."""
+    config: dict[str, Any] | None = None
+    """An open_clip model configuration written out: embed_dim, vision_cfg, text_cfg (clip)."""
+
+
+class Optim(_Section):
+    """The optimiser. Biases, norm parameters and other vectors are never decayed."""
+
+    name: Literal["lamb", "adamw", "sgd"]
+    """LAMB (timm), AdamW, or SGD with Nesterov momentum."""
+    lr: float = Field(gt=0)
+    """Peak learning rate, for the global batch."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Weight decay; LAMB and AdamW decouple it from the gradient, SGD adds it to the gradient."""
+    betas: Pair | None = None
+    """Decay of the first and second moments (lamb, adamw); by default [0.9, 0.999]."""
+    eps: float | None = Field(None, gt=0)
+    """Added to the root of the second moment (lamb, adamw); by default 1e-6 for lamb, 1e-8 for adamw."""
+    momentum: Share | None = None
+    """Nesterov momentum (sgd); by default 0.9."""
+
+
+class Schedule(_Section):
+    """How long, and the learning rate on the way: linear warm-up from 0, then a cosine to `min_lr`, step by step."""
+
+    epochs: int = Field(ge=1)
+    """Epochs of training. What does not fill a last batch in an epoch is left out."""
+    warmup_epochs: float | None = Field(None, ge=0)
+    """Warm-up, epochs. Give this or `warmup_steps`; none is no warm-up."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """Warm-up, steps."""
+    min_lr: float = Field(0.0, ge=0)
+    """Learning rate at the end."""
+
+
+class Augment(_Section):
+    """What is done to a training batch beyond crop and flip (supervised)."""
+
+    randaugment: str | None = None
+    """RandAugment as `m7-std0.5`: magnitude 7 of 10 with a normal spread, two operations a picture (timm's `inc1`)."""
+    mixup: float = Field(0.0, ge=0)
+    """Alpha of mixup; 0 is off. With cutmix too, each batch gets one of them at even odds."""
+    cutmix: float = Field(0.0, ge=0)
+    """Alpha of cutmix; 0 is off."""
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    """Label smoothing."""
+    repeats: int = Field(1, ge=1)
+    """Repeated augmentation: each chosen sample comes this many times, with other crops; epochs keep their length."""
+
+
+class Engine(_Section):
+    """How DeepSpeed runs it."""
+
+    precision: Literal["fp32", "bf16"] = "bf16"
+    """bf16 is autocast with fp32 weights. A processor without bf16 instructions runs fp32 instead, and says so."""
+    zero: Literal[0, 1, 2] = 0
+    """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too)."""
+    accumulate: int = Field(1, ge=1)
+    """Pieces in which each process computes its share of a batch."""
+    gradient_clipping: float = Field(0.0, ge=0)
+    """Largest norm of the gradient; 0 is off."""
+
+
+class Evaluate(_Section):
+    """When and how the model is measured; always at the end."""
+
+    every_epochs: int = Field(1, ge=1)
+    """Epochs between evaluations."""
+    batch_size: int = Field(256, ge=1)
+    """Pictures a batch on each process."""
+
+
+class ZeroShot(_Section):
+    """Zero-shot classification of a labelled split by its class names (clip)."""
+
+    data: str
+    """Folder of the prepared split."""
+    templates: Literal["openai", "simple"] | list[str] = "simple"
+    """open_clip's 80 ImageNet templates, its 7 simple ones, or your own: texts with {} where the class name goes."""
+
+
+class Checkpoint(_Section):
+    """When training is saved; always at the end."""
+
+    every_epochs: int | None = Field(None, ge=1)
+    """Epochs between checkpoints; 1 where neither is given."""
+    every_steps: int | None = Field(None, ge=1)
+    """Steps between checkpoints; give this or `every_epochs`."""
+    keep: int = Field(2, ge=1)
+    """How many checkpoints are kept: the newest ones."""
+
+
+class Tune(_Section):
+    """What `fastpt tune` measures this run on by default."""
+
+    suite: str
+    """Name of a suite (recipes/suites) or the path of its file."""
+
+
+class Recipe(_Section):
+    """A pre-training run."""
+
+    task: Literal["supervised", "clip"]
+    """`supervised`: a classifier on labels. `clip`: two towers on picture-caption pairs."""
+    data: Data
+    model: Model
+    optim: Optim
+    schedule: Schedule
+    batch_size: int = Field(ge=1)
+    """Samples a step over all processes and pieces; processes x engine.accumulate must divide it."""
+    augment: Augment | None = None
+    loss: Literal["cross_entropy", "bce"] | None = None
+    """Loss (supervised): softmax cross entropy (the default) or binary cross entropy over the classes."""
+    engine: Engine = Engine()
+    evaluate: Evaluate = Evaluate()
+    zero_shot: ZeroShot | None = None
+    checkpoint: Checkpoint = Checkpoint()
+    log_every: int = Field(10, ge=1)
+    """Steps between lines of metrics.jsonl. A line states the loss of its own step."""
+    seed: int = Field(0, ge=0)
+    """Seed of the weights, the order, the crops and every other random choice."""
+    tune: Tune | None = None
+
+    def micro_batch(self, world_size: int) -> int:
+        """Samples that one process computes at a time. Raises FastptError if the batch does not divide."""
+        pieces = world_size * self.engine.accumulate
+        if self.batch_size % pieces:
+            raise FastptError(
+                f"batch_size {self.batch_size} does not divide over {world_size} processes x engine.accumulate "
+                f"{self.engine.accumulate} = {pieces} pieces. Choose a multiple of {pieces}."
+            )
+        micro = self.batch_size // pieces
+        if self.augment and (self.augment.mixup or self.augment.cutmix) and micro % 2:
+            raise FastptError(
+                f"mixup and cutmix pair the pictures of a piece, but each piece has {micro} pictures. "
+                f"Choose a batch_size that is a multiple of {2 * pieces}."
+            )
+        return micro
+
+    def as_dict(self) -> dict:
+        """Every setting, defaults written out: what a run records. `load_recipe` reads it back to an equal recipe."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def save(self, path: Path) -> None:
+        """Write the resolved recipe as YAML."""
+        with atomic_write(path, "w") as file:
+            yaml.safe_dump(self.as_dict(), file, sort_keys=False)
+
+
+def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
+    """Read a recipe, apply `a.b=value` overrides (values are YAML), check it. Raises FastptError that names the key."""
+    path = Path(path)
+    recipe = load_strict(Recipe, path, overrides)
+    _fill_defaults(recipe)
+    problems = list(_contradictions(recipe))
+    if problems:
+        raise FastptError("\n".join(f"{path}: {problem}" for problem in problems))
+    return recipe
+
+
+def _fill_defaults(recipe: Recipe) -> None:
+    """The defaults that depend on another field, so that the record of a run states what was used."""
+    if recipe.task == "supervised":
+        recipe.augment = recipe.augment or Augment()
+        recipe.loss = recipe.loss or "cross_entropy"
+    for name, value in OPTIM_DEFAULTS[recipe.optim.name].items():
+        if getattr(recipe.optim, name) is None:
+            setattr(recipe.optim, name, value)
+    if recipe.checkpoint.every_steps is None:
+        recipe.checkpoint.every_epochs = recipe.checkpoint.every_epochs or 1
+
+
+def parse_randaugment(text: str) -> tuple[float, float]:
+    """`m7-std0.5` -> magnitude 7.0 and standard deviation 0.5. Raises FastptError if it reads otherwise."""
+    match = re.fullmatch(r"m(\d+(?:\.\d+)?)(?:-std(\d+(?:\.\d+)?))?", text)
+    if not match or not 0 <= float(match[1]) <= 10:
+        raise FastptError(f"augment.randaugment is {text!r}; write m<0 to 10>-std<spread>, such as m7-std0.5.")
+    return float(match[1]), float(match[2] or 0)
+
+
+def _contradictions(recipe: Recipe) -> Iterable[str]:
+    """What the fields allow one by one but not together: one line each."""
+    data, engine, schedule, clip = recipe.data, recipe.engine, recipe.schedule, recipe.task == "clip"
+    if isinstance(data.noise, float | int) and not 0 <= data.noise < 1:
+        yield f"data.noise is {data.noise:g}; a rate lies from 0 to below 1 (5 % is 0.05)."
+    if not 0 < data.scale[0] <= data.scale[1] <= 1:
+        yield f"data.scale is {list(data.scale)}; it must rise within 0 to 1, such as [0.08, 1.0]."
+    if recipe.optim.name == "lamb" and engine.zero:
+        yield (
+            f"optim.name lamb with engine.zero {engine.zero} trains wrongly without a word: ZeRO's flat partitions "
+            "destroy LAMB's trust ratio per layer. Use engine.zero 0, or adamw."
+        )
+    if schedule.warmup_epochs is not None and schedule.warmup_steps is not None:
+        yield "schedule has both warmup_epochs and warmup_steps; keep one."
+    if (schedule.warmup_epochs or 0) >= schedule.epochs:
+        yield f"schedule.warmup_epochs {schedule.warmup_epochs:g} leaves nothing of schedule.epochs {schedule.epochs}."
+    if schedule.min_lr > recipe.optim.lr:
+        yield f"schedule.min_lr {schedule.min_lr:g} is above optim.lr {recipe.optim.lr:g}."
+    if recipe.checkpoint.every_epochs and recipe.checkpoint.every_steps:
+        yield "checkpoint has both every_epochs and every_steps; keep one."
+    if clip and engine.accumulate > 1:
+        yield (
+            f"engine.accumulate {engine.accumulate} with task clip would contrast each pair only within its piece, "
+            "which is another loss. Use accumulate 1 and a smaller batch_size, or more processes."
+        )
+    for name in ("betas", "eps", "momentum"):
+        if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
+            yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."
+    for name, where in (("augment", clip), ("loss", clip), ("zero_shot", not clip)):
+        if where and getattr(recipe, name) is not None:
+            yield f"{name} does not apply to task {recipe.task}; remove it."
+    for name, where in (("drop_path", clip), ("args", clip), ("config", not clip)):
+        if where and getattr(recipe.model, name):
+            yield f"model.{name} does not apply to task {recipe.task}; remove it."
+    if not clip and recipe.augment.randaugment is not None:
+        try:
+            parse_randaugment(recipe.augment.randaugment)
+        except FastptError as error:
+            yield str(error)

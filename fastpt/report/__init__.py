@@ -1,0 +1,17 @@
+"""Runs compared on one self-contained HTML page: tables, figures, sample pictures, provenance."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def write_report(runs: Sequence[Path | str], out: Path | str, files: bool = False) -> Path:
+    """Write the page that compares `runs` (run folders) to `out` and return its path.
+
+    The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
+    What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures
+    are also written as .svg and the tables as .csv into `<out stem>_files/` beside the page. The same runs give the
+    same bytes. Raises FastptError if there is no run, or if a path is no run folder.
+    """
+    from fastpt.report.page import write  # matplotlib and jinja2 take a second to import
+
+    return write([Path(run) for run in runs], Path(out), files)

@@ -1,0 +1,188 @@
+"""Which figures the page has: each is a caption and some panels."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastpt.report.collect import Run
+from fastpt.report.compare import (
+    METHODS,
+    SETTINGS,
+    STAGES,
+    Accuracies,
+    Condition,
+    Family,
+    accuracies,
+    records,
+    set_label,
+)
+from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
+from fastpt.report.text import clean, is_share, number
+
+MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Panels by name (the name is also the file name of the SVG)."""
+
+    title: str
+    caption: str
+    panels: dict[str, str]
+
+
+def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
+    """ID and OOD averages against the noise rate, a line for each method."""
+    panels = {}
+    points = 0
+    for kind in family.kinds or [None]:
+        conditions = [one for one in family.conditions if one.kind in (None, kind) and one.rate is not None]
+        for setting, word in SETTINGS.items():
+            table = accuracies(conditions, suite, setting)
+            if table is None or not table.averages:
+                continue
+            name = f"rate-{number_}-{kind or 'clean'}-{setting}"
+            title = f"{word} · {family.label}" + (f" · {kind}" if len(family.kinds) > 1 else "")
+            panels[name] = _rate_panel(name, title, table)
+            points = max(points, len({one.rate for one in table.conditions}))
+    if not panels:
+        return None
+    caption = (
+        "Accuracy averaged over the sets of the suite against the noise rate of pre-training; "
+        "error bars, where there are any, are one standard deviation over seeds, as in the tables below."
+        + (" One rate only: points, no trend." if points == 1 else "")
+    )
+    return Figure(f"Accuracy against noise rate: {family.label}", caption, panels)
+
+
+def _rate_panel(name: str, title: str, table: Accuracies) -> str:
+    ticks = sorted({100 * one.rate for one in table.conditions})
+    series = []
+    for index, method in enumerate(table.methods):
+        cells = [(one.rate, cell) for one in table.conditions if (cell := table.cell(one, None, method))]
+        series.append(Series(
+            METHODS.get(method, method),
+            [100 * rate for rate, _ in cells],
+            [100 * cell.mean for _, cell in cells],
+            error=[100 * (cell.std or 0) for _, cell in cells],
+            dash=index,
+            **method_style(method, index),
+        ))  # fmt: skip
+    axes = Axes(title, "noise rate in pre-training (%)", "average accuracy (%)", ticks=ticks, least_span=10)
+    return draw(name, axes, series)
+
+
+def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
+    """Singular values of the frozen encoder's features on each test set, a line for each run."""
+    lines: dict[tuple[str, str, str], list[Series]] = {}
+    for condition in family.conditions:
+        for run in condition.runs:
+            for spectrum in _spectra(run, suite):
+                if spectrum["stage"] == "encoder":
+                    line = _spectrum_line(condition.label, spectrum["values"], **_style(condition))
+                    lines.setdefault(spectrum["test_key"], []).append(line)
+    panels = {}
+    for index, ((setting, set_, test), series) in enumerate(lines.items()):
+        name = f"spectrum-{number_}-{index}"
+        title = f"{SETTINGS.get(setting, setting)} · {set_label(setting, set_, test)} · {family.label}"
+        panels[name] = draw(name, Axes(title, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
+    if not panels:
+        return None
+    caption = "Singular values of the frozen encoder's features on each test set, relative to the largest."
+    return Figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
+
+
+def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:
+    """How the heads change the spectrum: a panel for each condition, on the first set that has more than one stage."""
+    panels = {}
+    shown = None
+    for condition in family.conditions:
+        by_test: dict[tuple[str, str, str], list[dict]] = {}
+        for spectrum in _spectra(condition.runs[0], suite):
+            by_test.setdefault(spectrum["test_key"], []).append(spectrum)
+        tests = [test for test, spectra in by_test.items() if len(spectra) > 1 and shown in (None, test)]
+        if not tests:
+            continue
+        shown = tests[0]
+        name = f"stages-{number_}-{condition.rank}"
+        series = [
+            _spectrum_line(
+                STAGES.get(spectrum["stage"], spectrum["stage"]), spectrum["values"], dash=index,
+                colour=method_style(spectrum["stage"], index)["colour"],
+            )
+            for index, spectrum in enumerate(by_test[shown])
+        ]  # fmt: skip
+        panels[name] = draw(name, Axes(condition.label, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
+    if not panels:
+        return None
+    caption = (
+        f"Spectra before and after the tuned layers, on {set_label(*shown)} (the first set that has both; "
+        "the table below has all). Of several seeds, the first."
+    )
+    return Figure(f"What tuning does to the spectrum: {family.label}", caption, panels)
+
+
+def _style(condition: Condition) -> dict:
+    return rate_style(condition.rank, condition.ranks)
+
+
+def _spectra(run: Run, suite: str) -> Iterable[dict[str, Any]]:
+    for spectrum in records(run, suite, "spectra"):
+        raw = spectrum.get("singular_values")
+        values = [value for each in (raw if isinstance(raw, list) else []) if (value := number(each)) is not None]
+        if values and values[0] > 0:
+            set_ = clean(spectrum.get("set"))
+            test_key = (clean(spectrum.get("setting")), set_, clean(spectrum.get("test", set_)))
+            yield {"test_key": test_key, "stage": clean(spectrum.get("stage")), "values": values}
+
+
+def _spectrum_line(label: str, values: list[float], **style) -> Series:
+    """Relative singular values at log-spaced indices; zeros cannot stand on a log scale and end the line."""
+    positive = [(index, value / values[0]) for index, value in enumerate(values, 1) if value > 0]
+    last = len(positive)
+    wanted = sorted({round(last ** (step / MOST_POINTS)) for step in range(MOST_POINTS + 1)})
+    chosen = [positive[index - 1] for index in wanted]
+    return Series(label, [index for index, _ in chosen], [value for _, value in chosen], **style)
+
+
+def curve_figure(family: Family, number_: int) -> Figure | None:
+    """Training loss, evaluation and learning rate against the step, a line for each run."""
+    metric = _main_metric([record for one in family.conditions for run in one.runs for record in run.evals])
+    wanted = [("loss", "train loss", "training loss", False), ("lr", "learning rate", "learning rate", False)]
+    if metric:
+        wanted.insert(1, (metric, metric.replace("_", " "), "evaluation", True))
+    panels = {}
+    for key, label, title, evaluated in wanted:
+        percent = evaluated and is_share(key)
+        series = [
+            _curve(condition, run.evals if evaluated else run.train, key, 100 if percent else 1, evaluated)
+            for condition in family.conditions
+            for run in condition.runs
+        ]
+        series = [one for one in series if one.x]
+        if series:
+            name = f"curve-{number_}-{'eval' if evaluated else key}"
+            label += " (%)" if percent else ""
+            panels[name] = draw(name, Axes(f"{title} · {family.label}", "step", label), series)
+    if not panels:
+        return None
+    caption = f"As logged; beyond {MOST_POINTS} points, means of consecutive ones."
+    return Figure(f"Training: {family.label}", caption, panels)
+
+
+def _main_metric(evals: Sequence[dict]) -> str | None:
+    """The metric to draw: top-1 if there is one, else another accuracy, else the loss."""
+    names = sorted({key for record in evals for key, value in record.items() if number(value) is not None})
+    ranked = [name for name in names if "top1" in name] + [name for name in names if is_share(name)]
+    ranked += [name for name in names if name == "loss"]
+    return ranked[0] if ranked else None
+
+
+def _curve(condition: Condition, records_: list[dict], key: str, scale: float, marked: bool) -> Series:
+    points = [(record["step"], scale * value) for record in records_ if (value := number(record.get(key))) is not None]
+    width = math.ceil(len(points) / MOST_POINTS) or 1
+    chunks = [points[start : start + width] for start in range(0, len(points), width)]
+    x = [sum(step for step, _ in chunk) / len(chunk) for chunk in chunks]
+    y = [sum(value for _, value in chunk) / len(chunk) for chunk in chunks]
+    return Series(condition.label, x, y, marker="o" if marked else None, **_style(condition))

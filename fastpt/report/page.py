@@ -1,0 +1,170 @@
+"""Renders the page: the parts are made in the other files, here they are put in order."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write
+from fastpt.report import figures, summary, tables
+from fastpt.report.collect import Run, read_runs
+from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, families, suites
+from fastpt.report.pictures import grids
+from fastpt.report.plots import themed
+from fastpt.report.text import clean, clean_block, duration, number, percent, rate
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class SuiteResults:
+    """What one suite of downstream sets says about the runs."""
+
+    name: str
+    findings: list[str]
+    rate_figures: list[figures.Figure]
+    spectrum_figures: list[figures.Figure]
+    tables: list[tuple[str, str, Accuracies]]  # suite, family, numbers
+    averages_tables: list[tables.Table]
+    accuracy_tables: list[tables.Table]
+    spectra_tables: list[tables.Table]
+    missing: list[str]
+    without: list[str]  # runs that have no results under this suite
+
+
+def write(paths: list[Path], out: Path, files: bool) -> Path:
+    """See `fastpt.report.write_report`."""
+    runs = read_runs(paths)
+    if out.is_dir():
+        raise FastptError(
+            f"{out} is a folder, but the report is one file. Name the file, such as {out / 'report.html'}."
+        )
+    groups = families(runs)
+    results = [_suite_results(runs, groups, suite) for suite in suites(runs)]
+    curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _write(out, _render(runs, groups, results, curves))
+    if files:
+        _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
+    return out
+
+
+def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteResults:
+    numbers = [
+        (suite, family.label, table)
+        for family in groups
+        for setting in SETTINGS
+        if (table := accuracies(family.conditions, suite, setting))
+    ]
+    averages = [
+        tables.averages_table(family, [table for _, label, table in numbers if label == family.label])
+        for family in groups
+    ]
+    made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
+
+    def draw_all(draw: Callable) -> list[figures.Figure]:
+        return [figure for family, number_ in made if (figure := draw(family, suite, number_))]
+
+    return SuiteResults(
+        suite,
+        summary.findings(groups, suite),
+        draw_all(figures.rate_figure),
+        draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
+        numbers,
+        [table for table in averages if table],
+        [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family}", table) for _, family, table in numbers],
+        [table for family in groups if (table := tables.spectra_table(family, suite))],
+        tables.missing_sets(runs, suite),
+        [run.name for run in runs if all(clean(tune["suite"]) != suite for tune in run.tunes)],
+    )
+
+
+def _render(runs: list[Run], groups: list[Family], results: list[SuiteResults], curves: list[figures.Figure]) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("page.html").render(
+        css=(_HERE / "page.css").read_text(encoding="utf-8"),
+        headline=summary.headline(runs),
+        opening=summary.opening(runs, groups),
+        problems=[(run.name, run.problems) for run in runs if run.problems],
+        run_rows=[tables.run_cells(run) for run in runs],
+        results=results,
+        curves=curves,
+        grids=grids(runs),
+        any_noise=any(run.noise for run in runs),
+        provenance=[_provenance(run) for run in runs],
+        themed=themed,
+        figure_number=count(1).__next__,
+        table_number=count(1).__next__,
+    )
+
+
+def _provenance(run: Run) -> dict[str, Any]:
+    """What it takes to make a run again: facts in order, the command, the resolved recipe."""
+    import yaml
+
+    noise = run.noise or {}
+    realised = number(noise.get("realised_rate"))
+    facts = [
+        ("Recipe", run.recipe_name),
+        ("Seed", run.seed),
+        ("Git commit", run.provenance.get("git")),
+        ("Training data", run.data.get("train")),
+        ("samples_id", run.provenance.get("samples_id")),
+        ("Noise plan", noise.get("plan") if noise else "none: clean targets"),
+        ("Noise rate", f"{rate(run.rate)} asked" + (f", {percent(realised, 2)} % realised" if realised else "")),
+        ("Noise plan sha256", noise.get("array_sha256") if noise else None),
+        ("Versions", _versions(run.provenance.get("versions"))),
+    ]
+    for tune in run.tunes:
+        encoder = tune.get("encoder") if isinstance(tune.get("encoder"), dict) else {}
+        facts.append((f"Tuned on {tune['suite']}: weights sha256", encoder.get("weights_sha256")))
+        seconds = tune.get("seconds") if isinstance(tune.get("seconds"), dict) else {}
+        spent = [f"{part} {duration(number(value))}" for part, value in seconds.items()]
+        facts.append((f"Tuned on {tune['suite']}: time", ", ".join(spent) or None))
+    command = run.provenance.get("command")
+    if isinstance(command, list):
+        command = " ".join(map(str, command))
+    recipe = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True) if run.recipe else ""
+    return {
+        "name": run.name,
+        "facts": [(clean(name), clean(value)) for name, value in facts if value is not None],
+        "command": clean_block(command) if command else None,
+        "recipe": clean_block(recipe),
+    }
+
+
+def _versions(versions: Any) -> str | None:
+    if isinstance(versions, dict):
+        return ", ".join(f"{name} {version}" for name, version in versions.items())
+    return None if versions is None else json.dumps(versions)
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_write(path, "w") as file:
+        file.write(text)
+
+
+def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], curves: list[figures.Figure]) -> None:
+    """The figures as SVG and the numbers as CSV, for a paper."""
+    folder.mkdir(exist_ok=True)
+    drawn = [*curves, *(figure for result in results for figure in (*result.rate_figures, *result.spectrum_figures))]
+    for figure in drawn:
+        for name, svg in figure.panels.items():
+            _write(folder / f"{_file_name(name)}.svg", svg)
+    for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
+        _write(folder / name, text)
+
+
+def _file_name(name: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)

@@ -1,0 +1,150 @@
+"""Small line plots as SVG text: deterministic, readable in light and dark, text kept as text."""
+
+import io
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastpt.report.text import clean
+
+INK, RULE = "#4a4e57", "#d9d6ce"
+# Okabe and Ito's colour-blind-safe blue, orange and green, the orange darkened to be seen on paper.
+METHOD_COLOURS = {"encoder": INK, "lp": "#0072b2", "mlp": "#c77f00", "nmtune": "#008f68"}
+METHOD_MARKERS = {"encoder": "D", "lp": "o", "mlp": "s", "nmtune": "^"}
+# Noise rates, low to high: matplotlib's plasma without its palest end; its lightness alone tells the steps apart.
+RATE_COLOURS = ["#2a0593", "#6a00a8", "#9c179e", "#c33d80", "#e06363", "#f08a47"]
+# The page draws each of these with a CSS variable, so that dark mode has its own value.
+_VARIABLES = {
+    INK: "ink-2",
+    RULE: "rule",
+    METHOD_COLOURS["lp"]: "lp",
+    METHOD_COLOURS["mlp"]: "mlp",
+    METHOD_COLOURS["nmtune"]: "nmtune",
+    **{colour: f"rate-{index}" for index, colour in enumerate(RATE_COLOURS)},
+}
+_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))]
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line; `error` are half-lengths of error bars. Series that share a label share one legend entry."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str
+    marker: str | None = None
+    dash: int = 0
+    error: Sequence[float] | None = None
+
+
+@dataclass(frozen=True)
+class Axes:
+    title: str
+    x: str
+    y: str
+    log_x: bool = False
+    log_y: bool = False
+    ticks: Sequence[float] | None = None
+    least_span: float = 0.0  # so that a difference of no weight does not fill the plot
+
+
+def method_style(method: str, index: int) -> dict:
+    """The same colour and marker for a method wherever it is drawn; methods we do not know get what is left."""
+    spare = RATE_COLOURS[(2 * index) % len(RATE_COLOURS)]
+    return {"colour": METHOD_COLOURS.get(method, spare), "marker": METHOD_MARKERS.get(method, "v")}
+
+
+def rate_style(rank: int, ranks: int) -> dict:
+    """Colour (and dash, for print and for more conditions than colours) of the condition at `rank` of `ranks`."""
+    place = rank / (ranks - 1) if ranks > 1 else 0
+    return {"colour": RATE_COLOURS[round(place * (len(RATE_COLOURS) - 1))], "dash": rank % len(_DASHES)}
+
+
+def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
+    """One panel of 4 inches' width as an SVG element. `name` keeps its ids apart from those of other panels."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    settings = {
+        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "text.parse_math": False,
+        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "grid.color": RULE,
+    }  # fmt: skip
+    labels = [clean(label, 44) for label in dict.fromkeys(one.label for one in series)]
+    columns = 3 if max(map(len, labels), default=0) < 14 else 2 if max(map(len, labels)) < 26 else 1
+    rows = -(-len(labels) // columns)
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # measured only; the browser has its own fonts
+        figure = Figure(figsize=(4.0, 2.6 + 0.19 * rows), layout="constrained")
+        plot = figure.add_subplot()
+        handles = [_add(plot, one) for one in series]
+        first = {one.label: handle for one, handle in reversed(list(zip(series, handles, strict=True)))}
+        entries = [first[label] for label in dict.fromkeys(one.label for one in series)]
+        figure.legend(entries, [label.lstrip("_") for label in labels], loc="outside lower center", ncols=columns,
+                      frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
+        _dress(plot, axes)
+        text = io.StringIO()
+        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+    return _bare(text.getvalue())
+
+
+def _add(plot, one: Series):
+    style = {"color": one.colour, "linewidth": 1.4, "linestyle": _DASHES[one.dash % len(_DASHES)]}
+    if one.marker:
+        style |= {"marker": one.marker, "markersize": 5, "linewidth": 1.3}
+    if one.error and any(one.error):
+        return plot.errorbar(one.x, one.y, yerr=one.error, capsize=2.5, elinewidth=0.9, **style)
+    return plot.plot(one.x, one.y, **style)[0]
+
+
+def _dress(plot, axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    plot.set_title(clean(axes.title, 60), fontsize=9, fontweight="bold", loc="left")
+    plot.set_xlabel(axes.x)
+    plot.set_ylabel(axes.y)
+    plot.grid(axis="y", linewidth=0.6)
+    plot.set_axisbelow(True)
+    if axes.log_x:
+        plot.set_xscale("log")
+        plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        plot.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    if axes.log_y:
+        plot.set_yscale("log")
+        plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+        plot.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    if axes.ticks is not None:
+        plot.set_xticks(axes.ticks, [f"{tick:g}" for tick in axes.ticks])
+        margin = max(1.0, 0.06 * (max(axes.ticks) - min(axes.ticks)))
+        plot.set_xlim(min(axes.ticks) - margin, max(axes.ticks) + margin)
+    low, high = plot.get_ylim()
+    if high - low < axes.least_span:
+        middle = (high + low) / 2
+        plot.set_ylim(middle - axes.least_span / 2, middle + axes.least_span / 2)
+
+
+def _power(value: float) -> str:
+    """10⁻²: as plain text, because mathematics in SVG text is laid out for one font only."""
+    if 0.001 <= value <= 100:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return ("" if mantissa == "1" else f"{mantissa}·") + "10" + str(int(exponent)).translate(_SUPERSCRIPT)
+
+
+def _bare(svg: str) -> str:
+    """The svg element alone: no prologue, comments, group ids (equal in all panels) or rules for the whole page."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: system-ui, sans-serif", svg)
+    svg = re.sub(r" (xmlns:xlink|version)=\"[^\"]*\"", "", svg).replace("xlink:href", "href")
+    return re.sub(r"\n\s*", "\n", svg).strip() + "\n"
+
+
+def themed(svg: str) -> str:
+    """The same picture with colours as CSS variables of the page (the file itself keeps the colours for paper)."""
+    return re.sub("|".join(_VARIABLES), lambda found: f"var(--{_VARIABLES[found[0]]}, {found[0]})", svg)

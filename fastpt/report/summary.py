@@ -1,0 +1,68 @@
+"""What the page says in words: what was compared, what was found, and how far that carries."""
+
+from collections.abc import Callable, Sequence
+
+from fastpt.report.collect import Run
+from fastpt.report.compare import METHODS, SETTINGS, Accuracies, Condition, Family, accuracies
+from fastpt.report.text import clean, listing, percent, plural, rate
+
+
+def headline(runs: Sequence[Run]) -> str:
+    recipes = list(dict.fromkeys(run.recipe_name for run in runs))
+    rates = sorted({run.rate for run in runs if run.rate is not None})
+    if len(runs) == 1:
+        return f"{recipes[0]}, {'clean' if runs[0].noise is None else f'with {rate(runs[0].rate)} noise'}"
+    return f"{listing(recipes)} at {listing([rate(value).removesuffix(' %') for value in rates])} % noise"
+
+
+def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
+    """What was compared, in one or two sentences, and what that allows to be said."""
+    if len(runs) == 1:
+        run, condition = runs[0], groups[0].conditions[0]
+        return (
+            f"One run of {run.recipe_name} ({run.model}, {condition.label}, seed {clean(run.seed)}). With nothing to "
+            "compare it to, this page shows what the run reached, not what the noise did."
+        )
+    parts = [f"{family.label} ({', '.join(one.label for one in family.conditions)})" for family in groups]
+    sizes = sorted({len(condition.runs) for family in groups for condition in family.conditions})
+    if all(len(family.conditions) == 1 for family in groups):
+        end = "No recipe was run under more than one noise plan, so nothing here shows the effect of noise."
+    elif sizes == [1]:
+        end = "Each has one pre-training seed: differences between noise rates may be chance."
+    else:
+        seeds = plural(sizes[0], "pre-training seed") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} seeds"
+        end = f"Each has {seeds}; ± is their standard deviation, not a confidence interval."
+    return f"{plural(len(runs), 'run')} of {plural(len(groups), 'recipe')}: {listing(parts)}. {end}"
+
+
+def findings(groups: Sequence[Family], suite: str) -> list[str]:
+    """What was measured, a sentence or two for each family; the whole of it is in the table of averages."""
+    return [sentence for family in groups if (sentence := _finding(family, suite))]
+
+
+def _finding(family: Family, suite: str) -> str | None:
+    found = [accuracies(family.conditions, suite, setting) for setting in SETTINGS]
+    tables = [table for table in found if table and table.averages]
+    if not tables:
+        return None
+    base = tables[0].methods[0]
+    first, last = tables[0].conditions[0], tables[0].conditions[-1]
+    words = f"{family.label}: the average accuracy of {METHODS.get(base, base)} "
+    if first is last:
+        words += f"is {_each(tables, lambda table: _value(table, first, base))}"
+    else:
+        change = _each(tables, lambda table: f"{_value(table, first, base)} and {_value(table, last, base)}")
+        words += f"with {first.label} and {last.label} pre-training is {change}"
+    if base != "nmtune" and all("nmtune" in table.methods for table in tables):
+        words += f". That of NMTune{'' if first is last else f' with {last.label}'} is "
+        words += _each(tables, lambda table: _value(table, last, "nmtune"))
+    return words + "."
+
+
+def _each(tables: Sequence[Accuracies], words: Callable[[Accuracies], str]) -> str:
+    return listing([f"{words(table)} % {SETTINGS[table.setting]}" for table in tables])
+
+
+def _value(table: Accuracies, condition: Condition, method: str) -> str:
+    cell = table.cell(condition, None, method)
+    return percent(cell.mean) if cell else "–"

@@ -1,0 +1,243 @@
+"""The page's tables as plain cells of text, and the same numbers as CSV."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fastpt.report.collect import Run
+from fastpt.report.compare import (
+    METHODS,
+    SETTINGS,
+    STAGES,
+    Accuracies,
+    Condition,
+    Estimate,
+    Family,
+    estimate,
+    records,
+    row_label,
+    set_label,
+)
+from fastpt.report.text import (
+    clean,
+    count,
+    duration,
+    is_share,
+    metric_value,
+    number,
+    percent,
+    plural,
+    rate,
+)
+
+_BOOKKEEPING = {"step", "epoch", "samples", "seconds"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    cells: list[Cell]
+    average: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows of one condition."""
+
+    label: str
+    rows: list[Row]
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    columns: list[str]
+    groups: list[Group]
+    note: str
+    corner: str = "Set"
+
+
+def run_cells(run: Run) -> list[tuple[str, str]]:
+    """One run's row of the table of runs: (column, text)."""
+    noise = run.noise or {}
+    epochs = _dict_number(run.recipe.get("schedule"), "epochs")
+    done = [number(record.get("epoch")) for record in (*run.train, *run.evals)]
+    return [
+        ("Run", run.name),
+        ("Task", run.task),
+        ("Model", run.model),
+        ("Noise plan", clean(noise.get("plan", "–")) if run.noise else "clean"),
+        ("Rate asked", rate(run.rate)),
+        ("Rate realised", _realised(run)),
+        ("Epochs", f"{epochs:g}" if epochs is not None else f"{max(filter(None, done), default=0):g}"),
+        ("Steps", count(run.last_step) + ("" if run.end else " (unfinished)")),
+        ("Final evaluation", _final(run)),
+        ("Training time", duration(run.seconds) + ("" if run.end or run.seconds is None else " so far")),
+        ("Images/s", count(run.mean("images_per_second"))),
+        ("Data wait", "–" if run.mean("data_wait") is None else f"{percent(run.mean('data_wait'))} %"),
+    ]
+
+
+def _realised(run: Run) -> str:
+    if run.noise is None:
+        return rate(0)
+    realised = number(run.noise.get("realised_rate"))
+    return "–" if realised is None else f"{percent(realised, 2)} %"
+
+
+def _dict_number(value: object, key: str) -> float | None:
+    return number(value.get(key)) if isinstance(value, dict) else None
+
+
+def _final(run: Run) -> str:
+    """The numbers of the last evaluation of each split, accuracies first."""
+    parts = []
+    for record in run.last_evals:
+        split = clean(record.get("split", ""))
+        names = [key for key in record if key not in _BOOKKEEPING and number(record[key]) is not None]
+        names.sort(key=lambda name: not is_share(name))
+        words = [f"{clean(name).replace('_', ' ')} {metric_value(name, record[name])}" for name in names[:4]]
+        parts.append(f"{split}: {', '.join(words)}" if split else ", ".join(words))
+    return "; ".join(parts) or "none logged"
+
+
+def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | None:
+    """The averages over sets side by side: a column for each condition, ID and OOD one below the other."""
+    numbers = [table for table in numbers if table.averages]
+    groups = []
+    for table in numbers:
+        rows = [
+            Row(METHODS.get(method, method),
+                [Cell(_mean_std(table.cell(condition, None, method))) for condition in family.conditions])
+            for method in table.methods
+        ]  # fmt: skip
+        groups.append(Group(f"{SETTINGS[table.setting]}, average of {plural(len(table.common), 'set')}", rows))
+    if not groups:
+        return None
+    title = f"Average accuracy by noise: {family.label}"
+    return Table(
+        title, [one.label for one in family.conditions], groups, f"In percent. {spread_words(numbers[0])}", "Method"
+    )
+
+
+def accuracy_table(title: str, table: Accuracies) -> Table:
+    """Set x method for each condition, the average last, the best of a row marked."""
+    groups = []
+    for condition in table.conditions:
+        keys = [key for key in table.keys if any(table.cell(condition, key, method) for method in table.methods)]
+        rows = [_accuracy_row(table, condition, key, row_label(table.setting, key)) for key in keys]
+        if table.averages:
+            rows.append(
+                _accuracy_row(table, condition, None, f"average ({plural(len(table.common), 'set')})", average=True)
+            )
+        groups.append(Group(condition.label, rows))
+    return Table(title, [METHODS.get(method, method) for method in table.methods], groups, _accuracy_note(table))
+
+
+def _accuracy_row(table: Accuracies, condition: Condition, key, label: str, average: bool = False) -> Row:
+    best = table.best(condition, key)
+    cells = [Cell(_mean_std(table.cell(condition, key, method)), method in best) for method in table.methods]
+    return Row(label, cells, average)
+
+
+def _mean_std(cell: Estimate | None) -> str:
+    if cell is None:
+        return "–"
+    return percent(cell.mean) if cell.std is None else f"{percent(cell.mean)} ± {percent(cell.std)}"
+
+
+def _accuracy_note(table: Accuracies) -> str:
+    left_out = [row_label(table.setting, key) for key in table.keys if key not in table.common]
+    words = ["In percent; the best method of a row is bold.", spread_words(table)]
+    if not table.common:
+        words.append("No set has a result for every run and method, so there is no average.")
+    elif left_out:
+        words.append(f"Not in the averages, because not every run and method has it: {', '.join(left_out)}.")
+    return " ".join(words)
+
+
+def spread_words(table: Accuracies) -> str:
+    """What ± is, and over which seeds: those of the head say nothing of how far another pre-training would differ."""
+    heads = sorted({cell.n for (one, _, _), cell in table.cells.items() if len(one.runs) == 1})
+    runs = sorted({cell.n for (one, _, _), cell in table.cells.items() if len(one.runs) > 1})
+    over = []
+    if runs:
+        over.append(f"over {' or '.join(map(str, runs))} pre-training seeds")
+    if heads and heads != [1]:
+        over.append(f"over {' or '.join(map(str, heads))} seeds of the head where pre-training has one")
+    if not over:
+        return "One seed: small differences may be chance."
+    return f"Mean ± one sample standard deviation, {' and '.join(over)}."
+
+
+def spectra_table(family: Family, suite: str) -> Table | None:
+    """SVE and LSVR of each test set before (encoder) and after the tuned layers, for each condition."""
+    stages: list[str] = []
+    groups = []
+    for condition in family.conditions:
+        found: dict[tuple[str, str, str], list[float]] = {}
+        for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
+            set_ = clean(record.get("set"))
+            label = set_label(clean(record.get("setting")), set_, clean(record.get("test", set_)))
+            for name in ("sve", "lsvr"):
+                if (value := number(record.get(name))) is not None:
+                    found.setdefault((label, clean(record.get("stage")), name), []).append(value)
+        stages = list(dict.fromkeys([*stages, *(stage for _, stage, _ in found)]))
+        groups.append((condition.label, found))
+    if not stages:
+        return None
+    stages.sort(key=lambda stage: list(STAGES).index(stage) if stage in STAGES else len(STAGES))
+    columns = [f"{STAGES.get(stage, stage)} {name.upper()}" for stage in stages for name in ("sve", "lsvr")]
+    return Table(
+        f"SVE and LSVR: {family.label}",
+        columns,
+        [Group(label, _spectra_rows(found, stages)) for label, found in groups if found],
+        "SVE: entropy of the normalised singular values, higher when more directions are used. LSVR: −log of the "
+        "share of the largest singular value, higher when it dominates less. Means over seeds.",
+    )
+
+
+def _spectra_rows(found: dict[tuple[str, str, str], list[float]], stages: list[str]) -> list[Row]:
+    rows = []
+    for test in dict.fromkeys(test for test, _, _ in found):
+        cells = []
+        for key in ((test, stage, name) for stage in stages for name in ("sve", "lsvr")):
+            value = estimate(found.get(key, []))
+            cells.append(Cell(f"{value.mean:.2f}" if value else "–"))
+        rows.append(Row(test, cells))
+    return rows
+
+
+def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, str, Accuracies]]) -> dict[str, str]:
+    """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
+    columns = [column for column, _ in run_cells(runs[0])]
+    long = [["suite", "recipe", "condition", "setting", "set", "test", "metric", "method", "mean", "std", "seeds"]]
+    for suite, family, table in tables:
+        for (condition, key, method), cell in table.cells.items():
+            long.append([suite, family, condition.label, table.setting, *key, method, cell.mean, cell.std, cell.n])
+    return {
+        "runs.csv": _csv([columns, *([text for _, text in run_cells(run)] for run in runs)]),
+        "accuracy.csv": _csv(long),
+    }
+
+
+def _csv(rows: list[list]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def missing_sets(runs: Sequence[Run], suite: str) -> list[str]:
+    """What tuning left out, by set and reason, with the runs it concerns."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for record in records(run, suite, "missing"):
+            found.setdefault(f"{clean(record.get('set'))}: {clean(record.get('reason'))}", []).append(run.name)
+    return [text if len(names) == len(runs) else f"{text} ({', '.join(names)})" for text, names in found.items()]

@@ -1,0 +1,53 @@
+"""What both tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
+
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+from fastpt import Batch, Dataset, Loader
+from fastpt.recipe import Recipe
+from fastpt.training.launch import Process
+
+
+def batches_of(dataset: Dataset, recipe: Recipe, process: Process) -> Iterator[Batch]:
+    """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
+    data = recipe.data
+    loader = Loader(
+        dataset, recipe.evaluate.batch_size, data.eval_size or data.size, crop="center",
+        crop_fraction=data.crop_fraction, filter=data.eval_filter, flip=False, decoder=data.decoder,
+        device=process.device.type, order="sequential", seed=recipe.seed, rank=process.rank,
+        world_size=process.world_size, threads=data.threads, drop_last=False,
+    )  # fmt: skip
+    try:
+        yield from loader
+    finally:
+        loader.close()
+
+
+def sum_over_processes(values: torch.Tensor, process: Process) -> torch.Tensor:
+    """The sum of a CPU tensor over all processes."""
+    if process.world_size == 1:
+        return values
+    values = values.to(process.device)
+    dist.all_reduce(values)
+    return values.cpu()
+
+
+def gather_rows(rows: torch.Tensor, process: Process) -> torch.Tensor:
+    """The rows [n, ...] of a CPU tensor of all processes, in order of their rank; n may differ."""
+    if process.world_size == 1:
+        return rows
+    gathered: list = [None] * process.world_size
+    dist.all_gather_object(gathered, rows)
+    return torch.cat(gathered)
+
+
+def average_statistics(model: torch.nn.Module, process: Process) -> None:
+    """Make BatchNorm's running statistics, which each process keeps of its own pictures, their mean on all processes."""
+    if process.world_size == 1:
+        return
+    for buffer in model.buffers():
+        if buffer.is_floating_point():
+            dist.all_reduce(buffer)
+            buffer /= process.world_size

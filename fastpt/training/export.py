@@ -1,0 +1,149 @@
+"""A finished run's model in the folders that timm and open_clip load, with a card that says what it was trained on.
+
+Weights are safetensors only. `export_run` reads the newest whole checkpoint, so it can be repeated at any time.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+import yaml
+
+from fastpt.errors import FastptError
+from fastpt.files import write_json
+from fastpt.recipe import Recipe
+from fastpt.training import checkpoint, clip, supervised
+from fastpt.training.record import read_metrics, read_provenance
+
+WEIGHTS = "mp_rank_00_model_states.pt"
+
+
+def export_run(run: Path) -> Path:
+    """Write `run`/export anew and return it. Raises FastptError if `run` is no run or has no checkpoint."""
+    origin = read_provenance(run)
+    recipe = Recipe.model_validate(yaml.safe_load((run / "recipe.yaml").read_text()))
+    newest, _ = checkpoint.newest_whole(run)
+    if newest is None:
+        raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
+    # The manifest's checksums have been verified; weights_only unpickles tensors and plain values only.
+    weights = _weights(newest / WEIGHTS)
+    aside, export = run / ".export.tmp", run / "export"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    usage = (_export_timm if recipe.task == "supervised" else _export_open_clip)(aside, recipe, origin, weights)
+    (aside / "README.md").write_text(_card(recipe, origin, read_metrics(run), usage), encoding="utf-8")
+    shutil.rmtree(export, ignore_errors=True)
+    aside.rename(export)
+    return export
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    """The model's tensors of a DeepSpeed checkpoint, contiguous."""
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    return {name: tensor.contiguous() for name, tensor in state["module"].items()}
+
+
+def _export_timm(folder: Path, recipe: Recipe, origin: dict, weights: dict[str, torch.Tensor]) -> str:
+    names, data = origin["dataset"]["class_names"], recipe.data
+    model = supervised.build_model(recipe, len(names))
+    model.load_state_dict(weights, strict=True)
+    size = data.eval_size or data.size
+    config = {
+        "architecture": recipe.model.name.split(".")[0],
+        "num_classes": len(names),
+        "num_features": model.num_features,
+        "label_names": names,
+        "pretrained_cfg": {
+            "input_size": [3, size, size],
+            "fixed_input_size": model.pretrained_cfg.get("fixed_input_size", False),
+            "interpolation": "box" if data.eval_filter == "area" else data.eval_filter,
+            "crop_pct": data.crop_fraction,
+            "crop_mode": "center",
+            "mean": list(supervised.MEAN),
+            "std": list(supervised.STD),
+            "num_classes": len(names),
+            "pool_size": None,
+            "first_conv": model.pretrained_cfg.get("first_conv"),
+            "classifier": model.pretrained_cfg.get("classifier"),
+        },
+        "model_args": dict(recipe.model.args),
+    }
+    write_json(folder / "config.json", config)
+    safetensors.torch.save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    ours = type(model).__module__ == "fastpt.models"
+    first = "import fastpt.models  # registers the architecture\n" if ours else ""
+    return f'{first}import timm\n\nmodel = timm.create_model("local-dir:PATH", pretrained=True)'
+
+
+def _export_open_clip(folder: Path, recipe: Recipe, origin: dict, weights: dict[str, torch.Tensor]) -> str:
+    config = clip.model_config(recipe.model, recipe.data.size)
+    weights = dict(weights)
+    for name in {"logit_scale", "logit_bias"} & set(weights):
+        weights[name] = weights[name].reshape(())  # a vector in training, see clip.py
+    clip.build_model(config).load_state_dict(weights, strict=True)
+    # open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
+    preprocess = {
+        "mean": list(clip.MEAN), "std": list(clip.STD), "interpolation": "bicubic", "resize_mode": "shortest"
+    }  # fmt: skip
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+    safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
+    ours = config["vision_cfg"].get("timm_model_name", "") in timm.list_models(module="fastpt")
+    first = "import fastpt.models  # registers the vision tower\n" if ours else ""
+    return (
+        f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'
+        'tokenizer = open_clip.get_tokenizer("local-dir:PATH")'
+    )
+
+
+def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
+    """The model card: data, noise, recipe, results, how to load it."""
+    data, noise = origin["dataset"], origin["noise"]
+    if noise:
+        told = (
+            f"`{noise['plan']}`: {noise['kind']} noise, {noise['rate']:.2%} asked for, {noise['realised_rate']:.4%} "
+            f"realised, seed {noise['seed']}, array sha256 `{noise['array_sha256']}`"
+        )
+    else:
+        told = "none: clean targets"
+    last = max((event["step"] for event in metrics if event["event"] == "eval"), default=None)
+    rows = [
+        f"| {event['split']} | {name} | {value:.2%} |"
+        for event in metrics
+        if event["event"] == "eval" and event["step"] == last
+        for name, value in event.items()
+        if isinstance(value, float) and name != "epoch"
+    ]
+    results = "\n".join(["| split | measure | value |", "| --- | --- | ---: |", *rows]) if rows else "Not evaluated."
+    versions = ", ".join(f"{name} {value}" for name, value in origin["versions"].items())
+    return f"""# {recipe.model.name}, pre-trained with fastpt
+
+- Task: {recipe.task}
+- Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
+- Noise: {told}
+- Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "outside a repository"}
+- Made with: {versions}
+
+## Results
+
+{results}
+
+Evaluation crops: {recipe.data.eval_size or recipe.data.size} px, crop fraction {recipe.data.crop_fraction}, {recipe.data.eval_filter}.
+
+## Use
+
+```python
+{usage}
+```
+
+## Recipe
+
+```yaml
+{_yaml(recipe.as_dict())}```
+"""
+
+
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False)

@@ -1,0 +1,99 @@
+"""Processes and DeepSpeed: find out which process this is, start the group, generate DeepSpeed's configuration."""
+
+import logging
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from fastpt.errors import FastptError
+from fastpt.recipe import Recipe
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Process:
+    """Which of the training's processes this is, and what it computes on."""
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+def start() -> Process:
+    """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
+    _describe_a_group_of_one()
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout, which --json needs clean
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # Its shared-memory all-reduce serves inference only, and costs a compiler and 30 s at the first start on a CPU.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    local_rank = int(os.environ["LOCAL_RANK"])
+    gpu = torch.cuda.is_available()
+    if gpu:
+        torch.cuda.set_device(local_rank)
+    deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
+    device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
+    return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+
+
+def on_first(process: Process, work: Callable[[], Result]) -> Result:
+    """Do `work` on the first process only; all get its result, or its FastptError."""
+    outcome: list = [None, None]
+    if process.is_first:
+        try:
+            outcome = [work(), None]
+        except FastptError as error:
+            outcome = [None, error]
+    if process.world_size > 1:
+        dist.broadcast_object_list(outcome, src=0)
+    if outcome[1] is not None:
+        raise outcome[1]
+    return outcome[0]
+
+
+def _describe_a_group_of_one() -> None:
+    """DeepSpeed looks for MPI unless these are set."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        os.environ.setdefault("LOCAL_RANK", "0")
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+
+
+def precision(recipe: Recipe, device: torch.device) -> str:
+    """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32."""
+    if recipe.engine.precision == "bf16" and device.type == "cpu":
+        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if fast else "fp32"
+    return recipe.engine.precision
+
+
+def deepspeed_config(recipe: Recipe, world_size: int, precision: str) -> dict:
+    """DeepSpeed's configuration: the only place where one is written.
+
+    bf16 is torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and keeps no
+    fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
+    """
+    return {
+        "train_batch_size": recipe.batch_size,
+        "train_micro_batch_size_per_gpu": recipe.micro_batch(world_size),
+        "gradient_accumulation_steps": recipe.engine.accumulate,
+        "gradient_clipping": recipe.engine.gradient_clipping,
+        "zero_optimization": {"stage": recipe.engine.zero},
+        "zero_allow_untested_optimizer": True,
+        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
+        "steps_per_print": 10**9,
+    }

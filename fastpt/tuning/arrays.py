@@ -1,0 +1,56 @@
+"""Checks of the arrays that users hand to tuning: features [N, D] and labels [N]."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastpt.errors import FastptError
+
+
+def checked(
+    features: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None = None
+) -> tuple[Tensor, Tensor, int]:
+    """Float32 features [N, D], int64 labels [N] and the number of classes; FastptError if they cannot be trained on."""
+    features = checked_features(features)
+    labels = torch.as_tensor(labels)
+    if labels.shape != features.shape[:1]:
+        raise FastptError(
+            f"There are {len(features)} rows of features, but the labels have shape {list(labels.shape)}. "
+            "Give one label a row."
+        )
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        raise FastptError(f"The labels are {labels.dtype}. Give integers from 0 to the number of classes - 1.")
+    labels = labels.long()
+    low, high, found = int(labels.min()), int(labels.max()), len(labels.unique())
+    classes = high + 1 if classes is None else classes
+    if low < 0 or high >= classes:
+        raise FastptError(f"The labels go from {low} to {high}, but there are {classes} classes: 0 to {classes - 1}.")
+    if found < 2:
+        raise FastptError(f"All {len(labels)} samples have the label {low}. A classifier needs at least two classes.")
+    if len(labels) < classes:
+        raise FastptError(f"There are {len(labels)} samples for {classes} classes. Give at least one sample a class.")
+    return features, labels, classes
+
+
+def checked_features(
+    features: np.ndarray | Tensor, dim: int | None = None, dtype: torch.dtype = torch.float32
+) -> Tensor:
+    """Features [N, D] as a tensor of `dtype`; FastptError if they are empty, not finite, or not of `dim` dimensions."""
+    features = torch.as_tensor(features)
+    if features.ndim != 2 or 0 in features.shape:
+        raise FastptError(f"The features have shape {list(features.shape)}. Give at least one row: [N, D].")
+    if features.is_complex():
+        raise FastptError(f"The features are {features.dtype}. Give real numbers.")
+    if dim is not None and features.shape[1] != dim:
+        raise FastptError(
+            f"The features have {features.shape[1]} dimensions, but the heads were trained on {dim}. "
+            "Give features of the same encoder."
+        )
+    features = features.to(dtype)
+    bad = (~features.isfinite()).any(1).nonzero().flatten()
+    if len(bad):
+        raise FastptError(
+            f"{len(bad)} of {len(features)} rows of features hold NaN or infinity, the first is row {int(bad[0])}. "
+            "Leave these rows out, or look for the fault in the encoder."
+        )
+    return features

@@ -1,0 +1,60 @@
+"""NMTune on plain arrays: features of any frozen encoder in, classes out."""
+
+from typing import Self
+
+import numpy as np
+
+from fastpt.errors import FastptError
+from fastpt.tuning.arrays import checked_features
+from fastpt.tuning.fit import fit, protocol
+from fastpt.tuning.heads import Heads
+
+
+class NMTuneClassifier:
+    """A scikit-learn-style classifier: `NMTuneClassifier(seed=0).fit(F, y).predict(F_test)`.
+
+    F is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
+    paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the protocol's.
+    """
+
+    def __init__(
+        self,
+        method: str = "nmtune",
+        *,
+        seed: int = 0,
+        penalty: float | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+    ):
+        self.seed = seed
+        self.protocol = protocol(
+            method, penalty=penalty, lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size
+        )
+
+    def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
+        """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""
+        self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
+        self.heads_ = fit(F, labels, self.protocol, [self.seed], max(len(self.classes_), 2))
+        return self
+
+    def predict(self, F: np.ndarray) -> np.ndarray:
+        """Features [N, D] -> classes [N], of y's type."""
+        probabilities = self.predict_proba(F)
+        return self.classes_[probabilities.argmax(1)]
+
+    def predict_proba(self, F: np.ndarray) -> np.ndarray:
+        """Features [N, D] -> float32 probabilities [N, K], columns in the order of `classes_`."""
+        heads = self._fitted()
+        return heads.logits(checked_features(F, heads.dim))[0].softmax(-1).numpy()
+
+    def transform(self, F: np.ndarray) -> np.ndarray:
+        """Features [N, D] -> float32 [N, D] after the MLP."""
+        heads = self._fitted()
+        return heads.transformed(checked_features(F, heads.dim), 0).numpy()
+
+    def _fitted(self) -> Heads:
+        if not hasattr(self, "heads_"):
+            raise FastptError("This classifier has not been trained. Call fit(F, y) first.")
+        return self.heads_

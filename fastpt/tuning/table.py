@@ -1,0 +1,84 @@
+"""Tuning results for people (text) and for spreadsheets (CSV), from the JSON that `fastpt.tuning.run` writes."""
+
+import csv
+import io
+import statistics
+
+METHODS = {"lp": "LP", "mlp": "MLP", "nmtune": "NMTune"}
+STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"}
+SETTINGS = {"id": "ID", "ood": "OOD"}
+COLUMNS = ("setting", "set", "test", "method", "metric", "seed", "value", "samples")
+
+
+def csv_table(results: dict) -> str:
+    """One line a row of the results."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(results["rows"])
+    return out.getvalue()
+
+
+def text_table(results: dict) -> str:
+    """Accuracy in per cent for each test and method, mean ± standard deviation over seeds; below, SVE and LSVR."""
+    encoder, rows = results["encoder"], results["rows"]
+    noise = encoder["noise"]
+    pretrained = f", pre-trained with {noise['realised_rate']:.2%} {noise['kind']} noise" if noise else ""
+    methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
+    seeds = len({row["seed"] for row in rows})
+    lines = [f"{encoder['name']}{pretrained}; suite {results['suite']}; accuracy in %, {seeds} seed(s)"]
+    lines += ["", *_aligned([["", *(METHODS[method] for method in methods)], *_accuracy_lines(rows, methods)])]
+    stages = [stage for stage in STAGES if any(one["stage"] == stage for one in results["spectra"])]
+    head = ["", *(f"{what} {STAGES[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
+    lines += ["", *_aligned([head, *_spectrum_lines(results["spectra"], stages)])]
+    lines += [f"left out: {entry['set']} ({entry['reason']})" for entry in results["missing"]]
+    return "\n".join(lines) + "\n"
+
+
+def averages(rows: list[dict], setting: str, method: str) -> list[float]:
+    """For each seed, the mean value over the tests of a setting."""
+    chosen = [row for row in rows if row["setting"] == setting and row["method"] == method]
+    seeds = dict.fromkeys(row["seed"] for row in chosen)
+    return [statistics.fmean(row["value"] for row in chosen if row["seed"] == seed) for seed in seeds]
+
+
+def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
+    lines = []
+    for setting, title in SETTINGS.items():
+        tests = dict.fromkeys((row["set"], row["test"], row["metric"]) for row in rows if row["setting"] == setting)
+        for name, test, metric in tests:
+            values = [
+                [row["value"] for row in rows if (row["setting"], row["set"], row["test"]) == (setting, name, test)
+                 and row["method"] == method]
+                for method in methods
+            ]  # fmt: skip
+            note = "" if metric == "accuracy" else " (mean per class)"
+            lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
+        if tests:
+            lines.append([f"{title} average", *(_mean(averages(rows, setting, method)) for method in methods)])
+    return lines
+
+
+def _spectrum_lines(spectra: list[dict], stages: list[str]) -> list[list[str]]:
+    found = {(one["setting"], one["set"], one["test"], one["stage"]): one for one in spectra}
+    lines = []
+    for setting, name, test in dict.fromkeys(key[:3] for key in found):
+        cells = [found.get((setting, name, test, stage)) for stage in stages]
+        numbers = [f"{cell[what]:.3f}" if cell else "" for what in ("sve", "lsvr") for cell in cells]
+        lines.append([f"{SETTINGS[setting]} {name} -> {test}", *numbers])
+    return lines
+
+
+def _mean(values: list[float]) -> str:
+    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * statistics.fmean(values):.2f}{spread}"
+
+
+def _aligned(lines: list[list[str]]) -> list[str]:
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    return [
+        "  ".join(
+            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        ).rstrip()
+        for line in lines
+    ]

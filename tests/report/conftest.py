@@ -1,0 +1,142 @@
+"""Run folders of the shape that `fastpt train` and `fastpt tune` leave behind."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import yaml
+
+METHODS = ("lp", "mlp", "nmtune")
+
+
+def noise_record(rate: float, kind: str = "symmetric") -> dict | None:
+    if rate == 0:
+        return None
+    plan = f"{kind}-{rate:g}-seed0"
+    return {"plan": plan, "kind": kind, "rate": rate, "realised_rate": rate + 0.0002, "array_sha256": "a5" * 32}
+
+
+def metric_lines(task: str, rate: float, steps: int = 200, seed: int = 0) -> list[dict]:
+    lines = []
+    for step in range(10, steps + 1, 10):
+        loss = 2.5 * math.exp(-step / 80) + 0.3 + rate + 0.05 * math.sin(step * (1 + seed))
+        lines.append({
+            "event": "train", "step": step, "samples": step * 128, "epoch": step // 50, "loss": loss,
+            "lr": 0.01 * 0.5 * (1 + math.cos(math.pi * step / steps)), "images_per_second": 400.0 + step / 10,
+            "data_wait": 0.02, "grad_norm": 1.1, "seconds": step * 0.35,
+        })  # fmt: skip
+        if step % 50 == 0:
+            top1 = 0.7 * (1 - math.exp(-step / 60)) - 0.3 * rate
+            found = {"zero_shot_top1": top1} if task == "clip" else {"split": "val", "top1": top1, "loss": loss + 0.1}
+            lines.append({"event": "eval", "step": step, "epoch": step // 50, **found})
+    return [*lines, {"event": "end", "step": steps, "seconds": steps * 0.36}]
+
+
+def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spectra: bool = True) -> dict:
+    """`values`: (setting, set, test) -> method -> one value for each seed of the head."""
+    rows = [
+        {"setting": setting, "set": set_, "test": test, "method": method, "metric": "accuracy", "seed": seed,
+         "value": value, "samples": 300}
+        for (setting, set_, test), methods in values.items()
+        for method, seeds in methods.items()
+        for seed, value in enumerate(seeds)
+    ]  # fmt: skip
+    stages = [
+        {"setting": setting, "set": set_, "test": test, "stage": stage, "sve": 5.1 - i, "lsvr": 2.0 + i,
+         "singular_values": [math.exp(-k / (30 + 20 * i)) * 40 for k in range(128)]}
+        for setting, set_, test in values
+        for i, stage in enumerate(("encoder", "mlp", "nmtune"))
+    ]  # fmt: skip
+    encoder = {"name": "resnet18", "weights_sha256": "b7" * 32, "run": "runs/x", "features": 512}
+    return {
+        "format": 1, "suite": "demo", "encoder": encoder, "rows": rows, "spectra": stages if spectra else [],
+        "missing": [], "seconds": {"features": 3.1, "fit": 12.0},
+    }  # fmt: skip
+
+
+def write_run(
+    root: Path,
+    recipe: str = "demo_resnet",
+    rate: float = 0.0,
+    seed: int = 0,
+    task: str = "supervised",
+    tune: dict | None = None,
+    train: str = "data/demo/train",
+    name: str | None = None,
+    plan: dict | None = None,
+    samples_id: str = "c3" * 32,
+) -> Path:
+    """A finished run folder; the caller spoils what it wants spoilt."""
+    noise = plan or noise_record(rate, "swap" if task == "clip" else "symmetric")
+    path = root / "runs" / (name or f"{recipe}-{noise['plan'] if noise else 'clean'}-s{seed}")
+    path.mkdir(parents=True)
+    resolved = {
+        "task": task,
+        "data": {"train": train, "val": "data/demo/val", "noise": rate or None, "size": 64, "decoder": "ffcv"},
+        "model": {"name": "resnet18" if task == "supervised" else "clip-tiny"},
+        "optim": {"name": "lamb", "lr": 0.01},
+        "schedule": {"epochs": 4},
+        "batch_size": 128,
+        "seed": seed,
+    }
+    (path / "recipe.yaml").write_text(yaml.safe_dump(resolved))
+    provenance = {
+        "recipe": recipe, "versions": {"fastpt": "0.1.0", "torch": "2.7.0"}, "git": "0123abc", "samples_id": samples_id,
+        "noise": noise, "seed": seed, "command": f"fastpt train recipes/{recipe}.yaml --set data.noise={rate}",
+    }  # fmt: skip
+    (path / "provenance.json").write_text(json.dumps(provenance))
+    lines = [json.dumps(line) for line in metric_lines(task, rate, seed=seed)]
+    (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    if tune is not None:
+        (path / "tune").mkdir()
+        (path / "tune" / f"{tune['suite']}.json").write_text(json.dumps(tune))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Relative data paths of the fixtures must not find what happens to lie in the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def write_dataset(path: Path, class_names: list[str], captions: list[str] | None = None, n: int = 40) -> str:
+    """A prepared split of plain coloured pictures, with one noise plan of 30 %; returns its samples_id."""
+    import io
+
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from PIL import Image, ImageDraw
+
+    from fastpt.data.dataset import Dataset, samples_id
+    from fastpt.files import write_sealed_json
+
+    jpegs = []
+    for index in range(n):
+        image = Image.new("RGB", (96 if index % 2 else 64, 64), (40 + 5 * index % 200, 90, 220 - 4 * index % 200))
+        ImageDraw.Draw(image).regular_polygon((32, 32, 20), 3 + index % 5, fill=(250, 230, 200))
+        file = io.BytesIO()
+        image.save(file, "JPEG")
+        jpegs.append(file.getvalue())
+    sizes = np.array([len(jpeg) for jpeg in jpegs], np.uint64)
+    columns = {
+        "key": [f"k{index}" for index in range(n)],
+        "clean_label": np.arange(n, dtype=np.int32) % len(class_names),
+        "shard": np.zeros(n, np.uint16), "offset": np.cumsum(sizes) - sizes, "size": sizes.astype(np.uint32),
+        "width": np.full(n, 64, np.uint16), "height": np.full(n, 64, np.uint16), "xxh3": np.zeros(n, np.uint64),
+    }  # fmt: skip
+    if captions:
+        columns["caption"] = [captions[index % len(captions)] for index in range(n)]
+    table = pa.table(columns)
+    (path / "images").mkdir(parents=True)
+    (path / "images" / "train.bin").write_bytes(b"".join(jpegs))
+    pq.write_table(table, path / "samples.parquet")
+    manifest = {
+        "format": 1, "name": "demo", "split": "train", "samples_id": samples_id(table), "classes": class_names,
+        "class_names": class_names, "block": 8, "has_labels": True, "has_captions": bool(captions),
+        "counts": {"samples": n}, "shards": [{"name": "train.bin", "bytes": int(sizes.sum())}],
+    }  # fmt: skip
+    write_sealed_json(path / "dataset.json", manifest)
+    Dataset(path).add_noise(0.3, 0, of="captions" if captions else "labels")
+    return manifest["samples_id"]

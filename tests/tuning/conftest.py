@@ -1,0 +1,29 @@
+"""A finished run as `fastpt train` leaves it, without the training."""
+
+import json
+from pathlib import Path
+
+import timm
+import torch
+import yaml
+from timm.models import save_for_hf
+
+import fastpt.models  # noqa: F401
+
+
+def finished_run(runs: Path, name: str = "tiny-clean-s0", suite: str | None = None, noise: dict | None = None) -> Path:
+    """A run folder with recipe, provenance, and the export of an untrained resnet10_half."""
+    run = runs / name
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model("resnet10_half", num_classes=7), run / "export", safe_serialization=True)
+    recipe = {
+        "task": "supervised",
+        "data": {"train": "data/none", "size": 48, "eval_size": 40, "crop_fraction": 0.9, "eval_filter": "bilinear"},
+        "model": {"name": "resnet10_half"},
+        "optim": {"name": "adamw", "lr": 0.001},
+        "schedule": {"epochs": 1},
+        "batch_size": 8,
+    } | ({"tune": {"suite": suite}} if suite else {})
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    (run / "provenance.json").write_text(json.dumps({"recipe": "tiny", "noise": noise}))
+    return run

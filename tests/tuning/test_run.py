@@ -1,0 +1,134 @@
+"""The whole of `fastpt tune` on a finished run and small prepared splits."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+import yaml
+
+from fastpt.errors import FastptError
+from fastpt.tuning.run import accuracy, mean_per_class, newest_run, tune_command
+from tests.conftest import made_up, prepared
+from tests.tuning.conftest import finished_run
+
+NOISE = {
+    "plan": "symmetric-0.05-seed0",
+    "kind": "symmetric",
+    "rate": 0.05,
+    "realised_rate": 0.0501,
+    "array_sha256": "0",
+}
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with a run, two prepared splits and a suite that the run's recipe names."""
+    monkeypatch.chdir(tmp_path)
+    prepared(tmp_path / "data" / "pets", made_up(40))
+    prepared(tmp_path / "data" / "pets", made_up(24, name="test", trains=False))
+    suite = {
+        "name": "small",
+        "id": [
+            {"name": "pets", "train": "data/pets/train", "test": "data/pets/test", "metric": "mean_per_class"},
+            {"name": "gone", "train": "data/gone/train", "test": "data/gone/test", "prep": "fastpt prep gone"},
+        ],
+        "ood": [{"name": "pets", "train": "data/pets/train", "tests": {"again": "data/pets/test"}}],
+    }
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(suite))
+    finished_run(tmp_path / "runs", "tiny-s0", suite="small.yaml", noise=NOISE)
+    return tmp_path
+
+
+def test_everything_by_default(workplace, capsys):
+    results = tune_command(methods=["nmtune", "mlp"], seeds=2, epochs=2, threads=2)
+    path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
+    assert json.loads(path.read_text()) == results
+    assert results["format"] == 1
+    assert results["suite"] == "small"
+    encoder = results["encoder"]
+    assert (encoder["name"], encoder["run"], encoder["recipe"]) == ("tiny-s0", "runs/tiny-s0", "tiny")
+    assert encoder["noise"] == {key: NOISE[key] for key in ("plan", "kind", "rate", "realised_rate")}
+    assert encoder["features"] == 512
+    keys = [(row["setting"], row["set"], row["test"], row["method"], row["seed"]) for row in results["rows"]]
+    assert keys == [
+        (setting, "pets", test, method, seed)
+        for setting, test in (("id", "test"), ("ood", "again"))
+        for method in ("lp", "mlp", "nmtune")
+        for seed in (0, 1)
+    ]
+    assert all(0 <= row["value"] <= 1 and row["samples"] == 24 for row in results["rows"])
+    stages = [(one["setting"], one["stage"]) for one in results["spectra"]]
+    assert sorted(stages) == sorted((s, stage) for s in ("id", "ood") for stage in ("encoder", "mlp", "nmtune"))
+    for one in results["spectra"]:
+        sigma = one["singular_values"]
+        assert sigma[0] == 1
+        assert len(sigma) == 24
+        assert sigma == sorted(sigma, reverse=True)
+    assert results["missing"] == [
+        {
+            "set": "gone",
+            "reason": "data/gone/train is not there. data/gone/test is not there. Prepare it: fastpt prep gone",
+        }
+    ]
+    table = path.with_suffix(".txt").read_text()
+    assert "ID average" in table
+    assert "NMTune" in table
+    assert len(path.with_suffix(".csv").read_text().splitlines()) == 1 + len(results["rows"])
+    assert "gone is left out" in capsys.readouterr().err
+
+
+def test_the_same_command_gives_the_same_values(workplace):
+    first, again = (tune_command(methods=["nmtune"], epochs=2, threads=threads) for threads in (1, 2))
+    for one, other in zip(first["rows"], again["rows"], strict=True):
+        assert one == other
+    assert first["spectra"] == again["spectra"]
+
+
+def test_another_encoder_and_suite(workplace):
+    weights = "runs/tiny-s0/export/model.safetensors"
+    results = tune_command(
+        encoder=f"timm:resnet10_half:{weights}",
+        suite="small.yaml",
+        methods=["lp"],
+        epochs=1,
+        out=workplace / "o" / "x.json",
+    )
+    assert results["encoder"]["run"] is None
+    assert results["encoder"]["noise"] is None
+    assert {row["method"] for row in results["rows"]} == {"lp"}
+    assert (workplace / "o" / "x.json").is_file()
+
+
+def test_the_newest_finished_run_is_taken(tmp_path):
+    older, newer = (finished_run(tmp_path, name) for name in ("b", "a"))
+    os.utime(older / "export" / "config.json", (1, 1))
+    (tmp_path / "unfinished").mkdir()
+    assert newest_run(tmp_path) == newer
+    with pytest.raises(FastptError, match="no finished run"):
+        newest_run(tmp_path / "elsewhere")
+
+
+def test_a_suite_must_be_named_somewhere(workplace):
+    with pytest.raises(FastptError, match="--encoder needs a suite"):
+        tune_command(encoder="timm:resnet18")
+    plain = finished_run(workplace / "runs", "plain")
+    with pytest.raises(FastptError, match="names no suite"):
+        tune_command(run=plain)
+    with pytest.raises(FastptError, match="has no recipe"):
+        tune_command(run=workplace / "runs" / "nowhere")
+
+
+def test_an_error_of_one_set_names_it(workplace):
+    prepared(workplace / "data" / "one", made_up(10, classes=1))
+    suite = {"name": "one", "id": [{"name": "one", "train": "data/one/train", "test": "data/one/train"}]}
+    (workplace / "one.yaml").write_text(yaml.safe_dump(suite))
+    with pytest.raises(FastptError, match="set one, lp: All 10 samples have the label 0"):
+        tune_command(suite="one.yaml", methods=["lp"])
+
+
+def test_metrics():
+    predicted, labels = np.array([0, 0, 0, 2, 2]), np.array([0, 0, 1, 2, 0])
+    assert accuracy(predicted, labels) == pytest.approx(3 / 5)
+    assert mean_per_class(predicted, labels) == pytest.approx((2 / 3 + 0 + 1) / 3)
+    assert mean_per_class(np.array([0, 3]), np.array([0, 3])) == 1  # classes that do not occur do not count

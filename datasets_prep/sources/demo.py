@@ -96,8 +96,8 @@ def cactus(rng: Rng) -> list[Shape]:
         arm = np.concatenate([poly(0.15, y + 0.2), arc(0.4, y, 0.2, 0.2, 0.25, 0, 6), poly(0.6, y - tip)])
         shapes.append(Shape("main", tube(arm * (side, 1), wide * 0.6)))
     shapes += [Shape("light", poly(x, top + 0.1, x, 0.4), 0.03) for x in (-0.08, 0.08)]
-    pot = [Shape("second", poly(-0.45, 0.5, 0.45, 0.5, 0.32, 1, -0.32, 1)), Shape("second", box(-0.52, 0.42, 0.52, 0.58))]
-    return shapes + pot
+    pot = [poly(-0.45, 0.5, 0.45, 0.5, 0.32, 1, -0.32, 1), box(-0.52, 0.42, 0.52, 0.58)]
+    return shapes + [Shape("second", points) for points in pot]
 
 
 def mushroom(rng: Rng) -> list[Shape]:
@@ -285,7 +285,7 @@ def fern(rng: Rng) -> list[Shape]:
 
 LEAVES: dict[str, Callable[[Rng], list[Shape]]] = {
     "willow leaf": lambda rng: blade(rng.uniform(0.15, 0.24), lambda t: np.sin(np.pi * t**0.8)),
-    "birch leaf": lambda rng: blade(rng.uniform(0.45, 0.6), lambda t: np.sin(np.pi * t**1.5) * (1 + 0.16 * (9 * t % 1))),
+    "birch leaf": lambda rng: blade(rng.uniform(0.45, 0.6), lambda t: np.sin(np.pi * t**1.5) * (1 + 9 * t % 1 / 6)),
     "oak leaf": lambda rng: blade(rng.uniform(0.4, 0.6), lambda t: np.sin(np.pi * t) * (0.7 - 0.3 * np.cos(26 * t))),
     "maple leaf": maple,
     "ginkgo leaf": ginkgo,

@@ -1,4 +1,4 @@
-"""What happens to a whole batch on the training device: to floats, and RandAugment. All randomness is torch's global one.
+"""What happens to a whole batch on the training device: to floats, and RandAugment, drawn by torch's global generator.
 
 RandAugment follows timm's `rand-m<M>-mstd<S>-inc1` (Wightman et al. 2021): two operations a picture, drawn from 15 with
 replacement, each applied with probability 0.5, its magnitude drawn from N(M, S) and clipped to 0 to 10. Each picture
@@ -17,7 +17,7 @@ Levels = torch.Tensor  # float32 [B], 0 to 1: the magnitude over 10
 
 
 def to_floats(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory, normalised by `mean` and `std` (of 0 to 1)."""
+    """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory, normalised by `mean` and `std` of 0 to 1."""
     scale = torch.tensor([255.0 * value for value in std], device=images.device)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images.device)
     return images.to(torch.float32).div_(scale).sub_(shift).permute(0, 3, 1, 2)
@@ -65,7 +65,7 @@ def _auto_contrast(pixels: Pixels, _: Levels) -> Pixels:
 
 
 def _equalize(pixels: Pixels, _: Levels) -> Pixels:
-    """PIL's rule: with a step of (pixels but those of the brightest value) // 255, value v -> (below(v) + step/2)/step."""
+    """PIL's rule: step = (pixels without those of the brightest value) // 255; v -> (pixels below v + step/2) / step."""
     rows = pixels.flatten(0, 1).flatten(1).long()  # [B * 3, H * W]
     counts = torch.zeros(len(rows), 256, device=pixels.device, dtype=torch.long)
     counts.scatter_add_(1, rows, torch.ones_like(rows))

@@ -107,7 +107,7 @@ class _Source:
 
 
 def _feeds(picker: Picker, plan: Iterable[np.ndarray], inside: deque[Picks]) -> Iterator[tuple]:
-    """The graph's inputs for each batch; picks are noted in `inside`. DALI takes no empty batch, so these are not fed."""
+    """The graph's inputs for each batch; picks are noted in `inside`. DALI takes no empty batch: none is fed."""
     for positions in plan:
         picks = picker.pick(positions)
         inside.append(picks)

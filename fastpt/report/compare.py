@@ -184,8 +184,9 @@ def _mean_of_heads(heads: list[dict[Key, float]]) -> dict[Key, float]:
 
 
 def set_label(setting: str, name: str, test: str) -> str:
-    """'textures' in distribution; 'photo → art' where the test set is another domain."""
-    return name if setting == "id" or test in (name, "None") else f"{name} → {test}"
+    """'textures' where the test set is the set's own; 'photo → art' where it is another domain."""
+    own = test in (name, "None") or (setting == "id" and test.startswith(name))
+    return name if own else f"{name} → {test}"
 
 
 def row_label(setting: str, key: Key) -> str:

@@ -27,7 +27,7 @@ class SuiteResults:
     findings: list[str]
     rate_figures: list[figures.Figure]
     spectrum_figures: list[figures.Figure]
-    tables: list[tuple[str, str, Accuracies]]  # suite, family, numbers
+    tables: list[tuple[str, Family, Accuracies]]  # suite, family, numbers
     averages_tables: list[tables.Table]
     accuracy_tables: list[tables.Table]
     spectra_tables: list[tables.Table]
@@ -54,14 +54,13 @@ def write(paths: list[Path], out: Path, files: bool) -> Path:
 
 def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteResults:
     numbers = [
-        (suite, family.label, table)
+        (suite, family, table)
         for family in groups
         for setting in SETTINGS
         if (table := accuracies(family.conditions, suite, setting))
     ]
     averages = [
-        tables.averages_table(family, [table for _, label, table in numbers if label == family.label])
-        for family in groups
+        tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
@@ -75,7 +74,7 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
         draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
         numbers,
         [table for table in averages if table],
-        [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family}", table) for _, family, table in numbers],
+        [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family.label}", table) for _, family, table in numbers],
         [table for family in groups if (table := tables.spectra_table(family, suite))],
         tables.missing_sets(runs, suite),
         [run.name for run in runs if all(clean(tune["suite"]) != suite for tune in run.tunes)],

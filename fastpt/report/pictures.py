@@ -74,10 +74,10 @@ def _read(run: Run, plan: str, title: str) -> Grid:
 
 
 def _folder(run: Run) -> Path:
-    """The training split: recipes name it relative to where training was started, usually the folder above runs/."""
+    """The training split. Recipes name it from where training was started: usually the folder above runs/, or here."""
     folder = Path(str(run.data.get("train")))
-    beside = run.path.resolve().parent.parent / folder
-    return beside if not folder.exists() and beside.exists() else folder
+    above = run.path.resolve().parent.parent / folder
+    return above if above.exists() else folder
 
 
 def _thumbnail(jpeg: bytes) -> str:

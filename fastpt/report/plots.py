@@ -13,7 +13,7 @@ INK, RULE = "#4a4e57", "#d9d6ce"
 METHOD_COLOURS = {"encoder": INK, "lp": "#0072b2", "mlp": "#c77f00", "nmtune": "#008f68"}
 METHOD_MARKERS = {"encoder": "D", "lp": "o", "mlp": "s", "nmtune": "^"}
 # Noise rates, low to high: matplotlib's plasma without its palest end; its lightness alone tells the steps apart.
-RATE_COLOURS = ["#2a0593", "#6a00a8", "#9c179e", "#c33d80", "#e06363", "#f08a47"]
+RATE_COLOURS = ["#2a0593", "#6a00a8", "#9c179e", "#c33d80", "#d8506a", "#e0701f"]
 # The page draws each of these with a CSS variable, so that dark mode has its own value.
 _VARIABLES = {
     INK: "ink-2",
@@ -93,7 +93,7 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
 
 
 def _add(plot, one: Series):
-    style = {"color": one.colour, "linewidth": 1.4, "linestyle": _DASHES[one.dash % len(_DASHES)]}
+    style = {"color": one.colour, "linewidth": 1.5, "linestyle": _DASHES[one.dash % len(_DASHES)]}
     if one.marker:
         style |= {"marker": one.marker, "markersize": 5, "linewidth": 1.3}
     if one.error and any(one.error):

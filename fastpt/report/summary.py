@@ -1,10 +1,10 @@
 """What the page says in words: what was compared, what was found, and how far that carries."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastpt.report.collect import Run
 from fastpt.report.compare import METHODS, SETTINGS, Accuracies, Condition, Family, accuracies
-from fastpt.report.text import clean, listing, percent, plural, rate
+from fastpt.report.text import NBSP, clean, listing, percent, plural, rate
 
 
 def headline(runs: Sequence[Run]) -> str:
@@ -12,7 +12,7 @@ def headline(runs: Sequence[Run]) -> str:
     rates = sorted({run.rate for run in runs if run.rate is not None})
     if len(runs) == 1:
         return f"{recipes[0]}, {'clean' if runs[0].noise is None else f'with {rate(runs[0].rate)} noise'}"
-    return f"{listing(recipes)} at {listing([rate(value).removesuffix(' %') for value in rates])} % noise"
+    return f"{listing(recipes)} at {listing([rate(value).removesuffix(f'{NBSP}%') for value in rates])}{NBSP}% noise"
 
 
 def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
@@ -45,24 +45,22 @@ def _finding(family: Family, suite: str) -> str | None:
     tables = [table for table in found if table and table.averages]
     if not tables:
         return None
-    base = tables[0].methods[0]
+    methods = [method for method in ("lp", "nmtune") if all(method in table.methods for table in tables)]
     first, last = tables[0].conditions[0], tables[0].conditions[-1]
-    words = f"{family.label}: the average accuracy of {METHODS.get(base, base)} "
     if first is last:
-        words += f"is {_each(tables, lambda table: _value(table, first, base))}"
-    else:
-        change = _each(tables, lambda table: f"{_value(table, first, base)} and {_value(table, last, base)}")
-        words += f"with {first.label} and {last.label} pre-training is {change}"
-    if base != "nmtune" and all("nmtune" in table.methods for table in tables):
-        words += f". That of NMTune{'' if first is last else f' with {last.label}'} is "
-        words += _each(tables, lambda table: _value(table, last, "nmtune"))
-    return words + "."
+        words = [f"{METHODS[method]} {_each(tables, method, [last])}" for method in methods]
+        return f"{family.label}, average accuracy: {'; '.join(words)}." if words else None
+    words = [f"that of {METHODS[method]} goes from {_each(tables, method, [first, last])}" for method in methods]
+    where = f"{family.label}: from {first.label} to {last.label} pre-training, the average accuracy"
+    return f"{where} {'; '.join(words).removeprefix('that ')}." if words else None
 
 
-def _each(tables: Sequence[Accuracies], words: Callable[[Accuracies], str]) -> str:
-    return listing([f"{words(table)} % {SETTINGS[table.setting]}" for table in tables])
-
-
-def _value(table: Accuracies, condition: Condition, method: str) -> str:
-    cell = table.cell(condition, None, method)
-    return percent(cell.mean) if cell else "–"
+def _each(tables: Sequence[Accuracies], method: str, conditions: Sequence[Condition]) -> str:
+    """'71.9 to 66.8 % ID and 54.9 to 42.5 % OOD'."""
+    parts = []
+    for table in tables:
+        cells = [table.cell(condition, None, method) for condition in conditions]
+        parts.append(
+            f"{' to '.join(percent(cell.mean) if cell else '–' for cell in cells)}{NBSP}%{NBSP}{SETTINGS[table.setting]}"
+        )
+    return listing(parts)

@@ -20,6 +20,7 @@ from fastpt.report.compare import (
     set_label,
 )
 from fastpt.report.text import (
+    NBSP,
     clean,
     count,
     duration,
@@ -31,6 +32,7 @@ from fastpt.report.text import (
     rate,
 )
 
+_MEASURES = ("sve", "lsvr")
 _BOOKKEEPING = {"step", "epoch", "samples", "seconds"}
 
 
@@ -119,7 +121,7 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
             for method in table.methods
         ]  # fmt: skip
         groups.append(Group(f"{SETTINGS[table.setting]}, average of {plural(len(table.common), 'set')}", rows))
-    if not groups:
+    if not groups or len(family.conditions) == 1:
         return None
     title = f"Average accuracy by noise: {family.label}"
     return Table(
@@ -186,7 +188,7 @@ def spectra_table(family: Family, suite: str) -> Table | None:
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
             set_ = clean(record.get("set"))
             label = set_label(clean(record.get("setting")), set_, clean(record.get("test", set_)))
-            for name in ("sve", "lsvr"):
+            for name in _MEASURES:
                 if (value := number(record.get(name))) is not None:
                     found.setdefault((label, clean(record.get("stage")), name), []).append(value)
         stages = list(dict.fromkeys([*stages, *(stage for _, stage, _ in found)]))
@@ -194,10 +196,9 @@ def spectra_table(family: Family, suite: str) -> Table | None:
     if not stages:
         return None
     stages.sort(key=lambda stage: list(STAGES).index(stage) if stage in STAGES else len(STAGES))
-    columns = [f"{STAGES.get(stage, stage)} {name.upper()}" for stage in stages for name in ("sve", "lsvr")]
     return Table(
-        f"SVE and LSVR: {family.label}",
-        columns,
+        f"SVE / LSVR: {family.label}",
+        [STAGES.get(stage, stage) for stage in stages],
         [Group(label, _spectra_rows(found, stages)) for label, found in groups if found],
         "SVE: entropy of the normalised singular values, higher when more directions are used. LSVR: −log of the "
         "share of the largest singular value, higher when it dominates less. Means over seeds.",
@@ -207,21 +208,26 @@ def spectra_table(family: Family, suite: str) -> Table | None:
 def _spectra_rows(found: dict[tuple[str, str, str], list[float]], stages: list[str]) -> list[Row]:
     rows = []
     for test in dict.fromkeys(test for test, _, _ in found):
-        cells = []
-        for key in ((test, stage, name) for stage in stages for name in ("sve", "lsvr")):
-            value = estimate(found.get(key, []))
-            cells.append(Cell(f"{value.mean:.2f}" if value else "–"))
+        cells = [
+            Cell(" / ".join(_two_digits(found.get((test, stage, name))) for name in _MEASURES)) for stage in stages
+        ]
         rows.append(Row(test, cells))
     return rows
 
 
-def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, str, Accuracies]]) -> dict[str, str]:
+def _two_digits(values: list[float] | None) -> str:
+    return f"{estimate(values).mean:.2f}" if values else "–"
+
+
+def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
     long = [["suite", "recipe", "condition", "setting", "set", "test", "metric", "method", "mean", "std", "seeds"]]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
-            long.append([suite, family, condition.label, table.setting, *key, method, cell.mean, cell.std, cell.n])
+            long.append(
+                [suite, family.label, condition.label, table.setting, *key, method, cell.mean, cell.std, cell.n]
+            )
     return {
         "runs.csv": _csv([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": _csv(long),
@@ -231,7 +237,7 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, str, Accuracies]]
 def _csv(rows: list[list]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
+    return text.getvalue().replace(NBSP, " ")
 
 
 def missing_sets(runs: Sequence[Run], suite: str) -> list[str]:

@@ -5,6 +5,7 @@ import re
 import unicodedata
 from typing import Any
 
+NBSP = "\u00a0"  # between a number and its unit
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
 _BIDI = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
 
@@ -42,8 +43,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def rate(share: float | None) -> str:
-    """A noise rate: 0.05 -> '5 %'. No digits beyond those that were given, up to four."""
-    return "unknown rate" if share is None else f"{100 * share:.4g} %"
+    """A noise rate: 0.05 -> '5 %' (the space does not break). No digits beyond those that were given, up to four."""
+    return "unknown rate" if share is None else f"{100 * share:.4g}{NBSP}%"
 
 
 def count(value: float | None) -> str:
@@ -80,4 +81,4 @@ def is_share(metric: str) -> bool:
 
 def metric_value(metric: str, value: float) -> str:
     """'61.0 %' for accuracies, three significant digits for the rest."""
-    return f"{percent(value)} %" if is_share(metric) and 0 <= value <= 1 else f"{value:.3g}"
+    return f"{percent(value)}{NBSP}%" if is_share(metric) and 0 <= value <= 1 else f"{value:.3g}"

@@ -90,7 +90,9 @@ def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
             return checkpoint, passed
         passed.append(f"checkpoint {checkpoint} is damaged ({problem}); going back to the one before.")
     if passed:
-        raise FastptError("\n".join([*passed, f"No whole checkpoint is left in {run}. Start anew with another --run-dir."]))
+        raise FastptError(
+            "\n".join([*passed, f"No whole checkpoint is left in {run}. Start anew with another --run-dir."])
+        )
     return None, []
 
 

@@ -36,9 +36,13 @@ def model_config(model: Model, size: int) -> dict:
         )
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     if missing:
-        raise FastptError(f"model.config lacks {', '.join(sorted(missing))}; see open_clip's model_configs for examples.")
+        raise FastptError(
+            f"model.config lacks {', '.join(sorted(missing))}; see open_clip's model_configs for examples."
+        )
     if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"] or "hf_tokenizer_name" in config["text_cfg"]:
-        raise FastptError(f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP.")
+        raise FastptError(
+            f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP."
+        )
     config["vision_cfg"]["image_size"] = size
     return config
 

@@ -66,7 +66,9 @@ def _alone(run: Path, process: Process) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise FastptError(f"another training is writing to {run}. Wait for it, or name another --run-dir.") from None
+            raise FastptError(
+                f"another training is writing to {run}. Wait for it, or name another --run-dir."
+            ) from None
 
     on_first(process, take)
     try:
@@ -120,19 +122,25 @@ class _Training:
         self.steps_per_epoch = len(loader) // recipe.engine.accumulate
         if self.steps_per_epoch == 0:
             raise FastptError(
-                f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of {recipe.data.train}. "
-                "Use a smaller batch_size."
+                f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of "
+                f"{recipe.data.train}. Use a smaller batch_size."
             )
         self.total = self.steps_per_epoch * recipe.schedule.epochs
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
         precision = launch.precision(recipe, process.device)
         if precision != recipe.engine.precision:
             _say(process, f"This processor has no bf16 instructions: training in {precision}.")
-        model = task.model.to(process.device, memory_format=torch.channels_last)
+        model = task.model.to(process.device)
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=build_optimizer(model, recipe.optim), dist_init_required=False,
             config=launch.deepspeed_config(recipe, process.world_size, precision),
         )  # fmt: skip
+        if recipe.engine.zero == 0:  # after DeepSpeed's start, which views the weights as bytes; ZeRO flattens them
+            self.engine.module.to(memory_format=torch.channels_last)
+        if recipe.engine.zero == 0:
+            # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
+            # flat buffers, and convolutions take the layout from the pictures alone.
+            model.to(memory_format=torch.channels_last)
         state, messages = checkpoint.load(run, self.engine, process, recipe.engine.zero)
         for message in messages:
             _say(process, message)
@@ -180,7 +188,7 @@ class _Training:
                 since = _Since.now()
 
     def _step(self, step: int, batches: Iterator[Batch], since: _Since, logged: bool) -> tuple[torch.Tensor, float]:
-        """One optimiser step. Returns this process's loss (a tensor: reading it would wait) and, if logged, the norm."""
+        """One optimiser step: this process's loss (a tensor, as reading it would wait) and, if logged, the norm."""
         recipe, norm = self.recipe, math.nan
         rate = learning_rate(step, self.total, self.warmup, recipe.optim.lr, recipe.schedule.min_lr)
         for group in self.optimizer.param_groups:
@@ -250,7 +258,9 @@ class _Training:
     def _finish(self) -> None:
         folder = export_run(self.run)
         last = [event for event in self.record.evaluations if event["step"] == self.total]
-        results = {event["split"]: {name: value for name, value in event.items() if name not in _PLACE} for event in last}
+        results = {
+            event["split"]: {name: value for name, value in event.items() if name not in _PLACE} for event in last
+        }
         self.record.end(
             step=self.total, samples=self.total * self.recipe.batch_size, epoch=self.recipe.schedule.epochs,
             seconds=self._seconds(), results=results,

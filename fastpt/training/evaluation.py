@@ -44,7 +44,7 @@ def gather_rows(rows: torch.Tensor, process: Process) -> torch.Tensor:
 
 
 def average_statistics(model: torch.nn.Module, process: Process) -> None:
-    """Make BatchNorm's running statistics, which each process keeps of its own pictures, their mean on all processes."""
+    """Replace BatchNorm's running statistics, which each process keeps of its own pictures, by their mean over all."""
     if process.world_size == 1:
         return
     for buffer in model.buffers():

@@ -130,7 +130,8 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
 
 {results}
 
-Evaluation crops: {recipe.data.eval_size or recipe.data.size} px, crop fraction {recipe.data.crop_fraction}, {recipe.data.eval_filter}.
+Evaluated on centre crops of {recipe.data.crop_fraction:.0%}, at {recipe.data.eval_size or recipe.data.size} px,
+{recipe.data.eval_filter}.
 
 ## Use
 

@@ -9,7 +9,7 @@ from fastpt.recipe import Optim
 
 
 def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """The optimiser over two groups: matrices and kernels decay; biases, norms, scalars and what timm exempts do not."""
+    """The optimiser over two groups: matrices and kernels decay; biases, norms and what the model exempts do not."""
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     groups = param_groups_weight_decay(model, optim.weight_decay, no_weight_decay_list=exempt)
     if optim.name == "sgd":

@@ -71,7 +71,7 @@ def _git_commit() -> str | None:
 
 
 def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool) -> None:
-    """Begin a run's folder, or check that the one there is of the same run. Raises FastptError that says what differs."""
+    """Begin a run's folder, or check that the one there is of this run. Raises FastptError that says what differs."""
     there = run / "recipe.yaml"
     if any((run / "checkpoints").glob("step-*")):
         if not resume:
@@ -79,7 +79,8 @@ def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool) -> None:
         differing = _differences(recipe, origin, yaml.safe_load(there.read_text()), read_provenance(run))
         if differing:
             raise FastptError(
-                f"{run} cannot be resumed: {'; '.join(differing)}. Use the settings it began with, or another --run-dir."
+                f"{run} cannot be resumed: {'; '.join(differing)}. "
+                "Use the settings it began with, or another --run-dir."
             )
         return
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
@@ -101,9 +102,14 @@ def _differences(recipe: Recipe, origin: dict, recipe_then: dict, origin_then: d
     keys = [key for key in sorted(now.keys() | then.keys()) if not key.startswith(FREE)]
     found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
     if origin["samples_id"] != origin_then["samples_id"]:
-        found.append(f"samples_id of {recipe.data.train} was {origin_then['samples_id'][:12]}, is {origin['samples_id'][:12]}")
+        found.append(
+            f"samples_id of {recipe.data.train} was {origin_then['samples_id'][:12]}, is {origin['samples_id'][:12]}"
+        )
     if origin["noise"] != origin_then["noise"]:
-        names = [value["plan"] + " " + value["array_sha256"][:12] if value else "none" for value in (origin_then["noise"], origin["noise"])]
+        names = [
+            value["plan"] + " " + value["array_sha256"][:12] if value else "none"
+            for value in (origin_then["noise"], origin["noise"])
+        ]
         found.append(f"the noise plan was {names[0]}, is {names[1]}")
     return found
 
@@ -125,7 +131,9 @@ def read_metrics(run: Path) -> list[dict]:
             events.append(json.loads(line))
         except ValueError:
             if number < len(lines):
-                raise FastptError(f"{path} is damaged: line {number} does not parse. Mend or delete the line.") from None
+                raise FastptError(
+                    f"{path} is damaged: line {number} does not parse. Mend or delete the line."
+                ) from None
     return events
 
 

@@ -49,8 +49,8 @@ class Supervised:
         classes = len(self.train_set.classes)
         if self.val_set is not None and self.val_set.classes != self.train_set.classes:
             raise FastptError(
-                f"{recipe.data.val} has other classes ({len(self.val_set.classes)}) than {recipe.data.train} ({classes}). "
-                "Prepare both from one source, or choose another data.val."
+                f"{recipe.data.val} has other classes ({len(self.val_set.classes)}) than {recipe.data.train} "
+                f"({classes}). Prepare both from one source, or choose another data.val."
             )
         self.model = build_model(recipe, classes)
         augment = recipe.augment

@@ -118,16 +118,9 @@ def _uncentred_gram(gram: Tensor, centred: Tensor, mean: Tensor) -> Tensor:
 
 
 def _directions(X: Tensor) -> Tensor:
-    """Rows divided by their length; rows of zeros stay zero, with a zero gradient.
-
-    A direction does not depend on the scale, so each row is first divided by its largest entry: the squares of a very
-    small row would vanish.
-    """
-    scale = X.detach().abs().amax(-1, keepdim=True)
-    known = scale > 0
-    X = X / torch.where(known, scale, 1.0)
-    squared = X.square().sum(-1, keepdim=True)
-    return torch.where(known, X * torch.where(known, squared, 1.0).rsqrt(), 0.0)
+    """Rows divided by their length; a row so short that its square reads 0 becomes 0, with a zero gradient."""
+    length = torch.linalg.vector_norm(X, dim=-1, keepdim=True)
+    return X / torch.where(length > torch.finfo(X.dtype).tiny ** 0.5, length, torch.inf)
 
 
 def _check(Z: Tensor) -> None:

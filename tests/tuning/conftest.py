@@ -1,14 +1,24 @@
-"""A finished run as `fastpt train` leaves it, without the training."""
+"""A finished run as `fastpt train` leaves it, without the training; and one thread for each small product."""
 
 import json
 from pathlib import Path
 
+import pytest
 import timm
 import torch
 import yaml
 from timm.models import save_for_hf
 
 import fastpt.models  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Threads that share small products wait for each other for most of the time, on busy cores for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def finished_run(runs: Path, name: str = "tiny-clean-s0", suite: str | None = None, noise: dict | None = None) -> Path:

@@ -60,7 +60,7 @@ def smooth(points: np.ndarray, steps: int = 5) -> np.ndarray:
 
 
 def tube(line: np.ndarray, start: float, stop: float | None = None) -> np.ndarray:
-    """The outline of a thick line with round ends, half as wide as `start` at its beginning and `stop` at its end."""
+    """The outline of a thick line with round ends; its half width runs from `start` to `stop`."""
     along = np.gradient(line, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-9
     side = np.stack([along[:, 1], -along[:, 0]], 1) * np.linspace(start, stop or start, len(line))[:, None]
@@ -296,31 +296,31 @@ LEAVES: dict[str, Callable[[Rng], list[Shape]]] = {
 # --- Patterns: float [h, w] values in 0..1 over coordinates u, v (float [h, w], one unit a repeat). ---
 
 
-def _bricks(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+def bricks(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
     row = np.floor(2 * v)
     stone = np.floor(u + row / 2)
     mortar = ((u + row / 2) % 1 < 0.1) | (2 * v % 1 < 0.2)
     return np.where(mortar, 0, 0.8 + 0.2 * np.sin(12.9 * stone + 78.2 * row))
 
 
-def _scales(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+def scales(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
     row = np.floor(2 * v)
     x, y = (u + row / 2) % 1 - 0.5, 2 * v % 1
     return np.clip(np.where(np.hypot(x, y * 0.5) < 0.5, 1 - np.hypot(x, y * 0.5) * 1.6, 0.2), 0, 1)
 
 
-def _woven(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+def woven(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
     over = (np.floor(2 * u) + np.floor(2 * v)) % 2 < 1
     return np.where(over, np.abs(np.sin(TAU * v)), 0.65 * np.abs(np.sin(TAU * u)))
 
 
-def _cracked(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
+def cracked(u: np.ndarray, v: np.ndarray, rng: Rng) -> np.ndarray:
     seeds = np.stack([rng.uniform(a.min(), a.max(), 24) for a in (u, v)])[:, :, None, None]
     near = np.sort(np.hypot(u - seeds[0], v - seeds[1]).astype(np.float32), axis=0)
     return np.clip((near[1] - near[0]) * 4, 0, 1)
 
 
-def _noise(rng: Rng, h: int, w: int, across: int, down: int) -> np.ndarray:
+def noise(rng: Rng, h: int, w: int, across: int, down: int) -> np.ndarray:
     """Smooth noise, float32 [h, w] in 0..1, of about `across` x `down` blobs."""
     grain = Image.fromarray(rng.random((down, across), np.float32))
     return np.clip(np.asarray(grain.resize((w, h), Image.Resampling.BICUBIC)), 0, 1)
@@ -331,10 +331,10 @@ PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray, Rng], np.ndarray]] = {
     "chequered": lambda u, v, rng: np.clip(0.5 + 5 * np.sin(TAU * u) * np.sin(TAU * v), 0, 1),
     "dotted": lambda u, v, rng: np.clip(9 * (0.33 - np.hypot(u % 1 - 0.5, v % 1 - 0.5)), 0, 1),
     "zigzag": lambda u, v, rng: np.clip(0.5 + 2 * np.sin(TAU * (v + np.abs(u % 1 - 0.5))), 0, 1),
-    "bricked": _bricks,
-    "scaly": _scales,
-    "woven": _woven,
-    "cracked": _cracked,
+    "bricked": bricks,
+    "scaly": scales,
+    "woven": woven,
+    "cracked": cracked,
 }
 
 COLOURS = {
@@ -409,13 +409,13 @@ def describe(rng: Rng, domain: str, thing: str) -> Scene:
 
 def pose(shapes: list[Shape], scale: float, w: int, h: int, rng: Rng) -> list[Shape]:
     """The shapes in pixels of a (w, h) canvas: turned, sheared, bent, perhaps mirrored, and moved off the centre."""
-    turn, shear, squeeze = rng.normal(0, 0.22), rng.uniform(-0.2, 0.2), rng.uniform(0.85, 1.2)
+    turn, shear, squeeze = rng.normal(0, 0.2), rng.uniform(-0.2, 0.2), rng.uniform(0.85, 1.2)
     flip, bend, phase = rng.choice([-1, 1]), rng.uniform(-0.1, 0.1), rng.uniform(0, TAU)
     unit = scale * min(w, h)
     spin = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
     matrix = np.array([[flip * squeeze, 0], [shear, 1 / squeeze]]) @ spin * unit
     middle = np.array([w, h]) / 2
-    centre = middle + rng.uniform(-1, 1, 2) * np.maximum(middle - 0.85 * unit, 0)
+    centre = middle + rng.uniform(-1, 1, 2) * np.maximum(middle - unit, 0)
 
     def place(points: np.ndarray) -> np.ndarray:
         return (points + bend * np.sin(2 * points[:, ::-1] + phase)) @ matrix + centre
@@ -458,9 +458,9 @@ def backdrop(ground: str, avoid: str, h: int, w: int, rng: Rng) -> np.ndarray:
     pattern, colours = GROUNDS[ground]
     if colours is None:
         names = rng.choice([c for c in COLOURS if c != avoid], 2, replace=False)
-        colours = [np.array(COLOURS[c]) * 0.65 + 50 for c in names]
+        colours = [np.array(COLOURS[c]) * 0.6 + 20 for c in names]
     low, high = np.array(colours) + rng.normal(0, 12, (2, 3))
-    field = pattern_field(pattern, h, w, rng) if isinstance(pattern, str) else _noise(rng, h, w, *pattern)
+    field = pattern_field(pattern, h, w, rng) if isinstance(pattern, str) else noise(rng, h, w, *pattern)
     return (low + (high - low) * field[..., None]).astype(np.float32)
 
 
@@ -472,14 +472,13 @@ def clutter(picture: Image.Image, n: int, size: float, rng: Rng) -> None:
         colour = rgb(np.array(palette[rng.integers(len(palette))]) * 0.8 + 20)
         at, r = rng.uniform(0, 1, 2) * picture.size, rng.uniform(0.4, 1) * size
         if kind == 0:
-            parts = [Shape("main", smooth(arc(0, 0, 1, 1, 0, 0.85, 6) * rng.uniform(0.4, 1, (6, 1))))]
+            thing = Shape("main", smooth(arc(0, 0, 1, 1, 0, 0.85, 6) * rng.uniform(0.4, 1, (6, 1))))
         elif kind == 1:
-            parts = [Shape("main", smooth(rng.uniform(-1.6, 1.6, (3, 2)))[:10], rng.uniform(0.1, 0.25))]
+            thing = Shape("main", smooth(rng.uniform(-1.6, 1.6, (3, 2)))[:10], rng.uniform(0.1, 0.25))
         else:
             parts = OBJECTS[names[rng.integers(len(names))]](rng)
-            parts = [parts[rng.integers(len(parts))]]
-        for part in parts:
-            draw(canvas, Shape("main", part.points * r * rng.choice([-1, 1], 2) + at, part.width * r), colour)
+            thing = parts[rng.integers(len(parts))]
+        draw(canvas, Shape("main", thing.points * r * rng.choice([-1, 1], 2) + at, thing.width * r), colour)
 
 
 def expose(picture: Image.Image, rng: Rng) -> np.ndarray:
@@ -504,13 +503,12 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
         draw(on_paint, shape, ink[shape.tone])
         draw(on_form, shape, int(rng.integers(150, 256)))
     form = form.reduce(2)
-    mask = form.point(lambda level: min(255, level * 2))
+    mask = form.point(lambda level: min(255, level * 2))  # a little wider than the paint, which gives a dark rim
     shadow = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, rng.uniform(-5, 5), 0, 1, -rng.uniform(0, 5)))
     shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(2.5)), np.float32) * (rng.uniform(0, 0.6) / 255)
-    relief = np.asarray(form.filter(ImageFilter.GaussianBlur(2)), np.float32)
-    down, right = np.gradient(relief)
+    down, right = np.gradient(np.asarray(form.filter(ImageFilter.GaussianBlur(2)), np.float32))
     turn = rng.uniform(0, TAU)
-    light = 1 + 0.02 * (np.cos(turn) * right + np.sin(turn) * down) + 0.3 * (_noise(rng, h, w, 20, 20) - 0.5)
+    light = 1 + 0.02 * (np.cos(turn) * right + np.sin(turn) * down) + 0.3 * (noise(rng, h, w, 20, 20) - 0.5)
     cover = np.asarray(mask, np.float32)[..., None] / 255
     seen = np.asarray(back, np.float32) * (1 - shadow[..., None]) * (1 - cover)
     seen += np.asarray(paint.reduce(2), np.float32) * light.clip(0.4, 1.5)[..., None]
@@ -524,15 +522,15 @@ def clipart(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
     w, h = rng.integers(64, 97, 2).tolist()
     paper = np.array(COLOURS[scene.ground])
     picture = Image.new("RGB", (2 * w, 2 * h), rgb(paper * 0.6 + 100))
-    canvas, ink, line = ImageDraw.Draw(picture), tones(scene, rng, 5), float(rng.uniform(2, 5))
+    canvas, ink, line = ImageDraw.Draw(picture), tones(scene, rng, 5), float(rng.uniform(1.5, 4))
     pale = rgb(paper * 0.4 + 150)
     if rng.random() < 0.4:
-        canvas.polygon((arc(w, h, 0.9 * min(w, h), 0.9 * min(w, h))).ravel().tolist(), pale)
+        canvas.polygon(arc(w, h, 0.9 * min(w, h), 0.9 * min(w, h)).ravel().tolist(), pale)
     elif rng.random() < 0.5:
         for turn in np.arange(0, 1, 1 / 8):
             canvas.polygon([w, h, *arc(w, h, 3 * w, 3 * h, turn, turn + 1 / 16, 2).ravel().tolist()], pale)
     for shape in pose(shapes, scene.scale, 2 * w, 2 * h, rng):
-        draw(canvas, shape, ink["dark"] if shape.width and shape.tone == "dark" else ink[shape.tone])
+        draw(canvas, shape, ink[shape.tone])
         if not shape.width:
             draw(canvas, Shape("dark", np.concatenate([shape.points, shape.points[:2]]), line), (35, 30, 35))
     return np.asarray(picture.reduce(2), np.float32)
@@ -575,8 +573,8 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-class Recipe(NamedTuple):
-    """How a split is made. The class of picture i is i modulo the classes, so that they are balanced."""
+class Spec(NamedTuple):
+    """What a split holds. The class of picture i is i modulo the classes, so that they are balanced."""
 
     name: str
     count: int
@@ -584,15 +582,15 @@ class Recipe(NamedTuple):
     domain: str  # photo, clipart, sketch or texture
 
 
-RECIPES = [
-    Recipe("train", 4080, list(OBJECTS), "photo"),
-    Recipe("val", 600, list(OBJECTS), "photo"),
-    Recipe("clipart", 408, list(OBJECTS), "clipart"),
-    Recipe("sketch", 408, list(OBJECTS), "sketch"),
-    Recipe("leaves-train", 360, list(LEAVES), "photo"),
-    Recipe("leaves-test", 300, list(LEAVES), "photo"),
-    Recipe("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
-    Recipe("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
+SPECS = [
+    Spec("train", 4080, list(OBJECTS), "photo"),
+    Spec("val", 600, list(OBJECTS), "photo"),
+    Spec("clipart", 408, list(OBJECTS), "clipart"),
+    Spec("sketch", 408, list(OBJECTS), "sketch"),
+    Spec("leaves-train", 360, list(LEAVES), "photo"),
+    Spec("leaves-test", 300, list(LEAVES), "photo"),
+    Spec("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
+    Spec("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
 ]
 
 
@@ -604,25 +602,25 @@ def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
     def pixels() -> np.ndarray:
         w, h = rng.integers(64, 97, 2).tolist()
         low, high = np.array([COLOURS[one], COLOURS[two]]) + rng.normal(0, 20, (2, 3))
-        field = pattern_field(name.split()[0], h, w, rng) + rng.uniform(0, 0.8) * (_noise(rng, h, w, 9, 9) - 0.5)
+        field = pattern_field(name.split()[0], h, w, rng) + rng.uniform(0, 0.8) * (noise(rng, h, w, 9, 9) - 0.5)
         return expose(Image.fromarray((low + (high - low) * field[..., None]).clip(0, 255).astype(np.uint8)), rng)
 
     return f"a photo of {article(one)} and {two} {name}", pixels
 
 
-def sample(recipe: Recipe, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
+def sample(spec: Spec, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
     """Caption of sample i of the split, and its pixels when called."""
     rng = np.random.default_rng([seed, number, i])
-    name = recipe.classes[i % len(recipe.classes)]
-    if recipe.domain == "texture":
+    name = spec.classes[i % len(spec.classes)]
+    if spec.domain == "texture":
         return texture(name, rng)
-    scene = describe(rng, recipe.domain, name)
-    return scene.caption, lambda: DOMAINS[recipe.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
+    scene = describe(rng, spec.domain, name)
+    return scene.caption, lambda: DOMAINS[spec.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
 
 
 def read(number: int, seed: int, i: int) -> bytes:
     """The JPEG of sample i of split `number`."""
-    return jpeg(sample(RECIPES[number], number, seed, i)[1]())
+    return jpeg(sample(SPECS[number], number, seed, i)[1]())
 
 
 def demo_splits(seed: int = 0) -> list[SourceSplit]:
@@ -631,14 +629,14 @@ def demo_splits(seed: int = 0) -> list[SourceSplit]:
         raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
     return [
         SourceSplit(
-            name=recipe.name,
-            keys=[f"{recipe.name}/{i:06d}.jpg" for i in range(recipe.count)],
-            labels=np.arange(recipe.count) % len(recipe.classes),
-            captions=[sample(recipe, number, seed, i)[0] for i in range(recipe.count)],
-            classes=recipe.classes,
-            class_names=recipe.classes,
+            name=spec.name,
+            keys=[f"{spec.name}/{i:06d}.jpg" for i in range(spec.count)],
+            labels=np.arange(spec.count) % len(spec.classes),
+            captions=[sample(spec, number, seed, i)[0] for i in range(spec.count)],
+            classes=spec.classes,
+            class_names=spec.classes,
             read=partial(read, number, seed),
-            trains=recipe.name == "train",
+            trains=spec.name == "train",
         )
-        for number, recipe in enumerate(RECIPES)
+        for number, spec in enumerate(SPECS)
     ]

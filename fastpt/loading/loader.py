@@ -1,7 +1,7 @@
 """The loader: one order and one set of crops for any decoder, any number of threads or ranks, and any restart."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from typing import Literal
 
@@ -102,8 +102,9 @@ class Loader:
             )
         self.epoch = 0
         self._position = 0  # of the next global batch in the epoch's order, in samples
-        self._iteration = object()  # stands for the iterator in use: a new one, or a new position, retires the old
+        self._batches: Generator[Batch, None, None] | None = None  # of the iteration under way
         self._bad = BadSamples(dataset)
+        _ = dataset.samples  # read here, once, and not by every thread
         self._decoder = _decoder(decoder, size, filter, threads, torch.device(device), batch_size)
 
     @property
@@ -116,23 +117,23 @@ class Loader:
         return steps_per_epoch(len(self.dataset), self.global_batch, self.drop_last)
 
     def __iter__(self) -> Iterator[Batch]:
-        self._iteration = iteration = object()
+        self._retire()
         first = -(-self._position // self.global_batch)
         plan = (
             step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
             for step in range(first, len(self))
         )
-        with closing(self._decoder.batches(self._picker(), plan)) as batches:
+        batches = self._batches = self._decoder.batches(self._picker(), plan)
+        with closing(batches):
             for step, batch in enumerate(batches, first):
-                if iteration is not self._iteration:
-                    raise FastptError(
-                        "this iterator of the loader is out of use: a later iter(), set_epoch() or load_state_dict() "
-                        "took its place. Use one iterator at a time, or a second Loader."
-                    )
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
                 yield batch
-        if iteration is self._iteration:
-            self._move_to(self.epoch + 1, 0)
+                if batches is not self._batches:
+                    raise FastptError(
+                        "this iterator of the loader is out of use: a later iter(), set_epoch(), load_state_dict() or "
+                        "close() ended it. Use one iterator at a time, or a second Loader."
+                    )
+        self._move_to(self.epoch + 1, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Go to the start of `epoch`; in the epoch that is under way (after `load_state_dict`, say) stay in place."""
@@ -158,8 +159,8 @@ class Loader:
         self._move_to(state["epoch"], state["position"])
 
     def close(self) -> None:
-        """Free the decoder. Iterating is over then."""
-        self._iteration = object()
+        """End the iteration under way with its threads, and free the decoder."""
+        self._retire()
         self._decoder.close()
 
     def __enter__(self) -> "Loader":
@@ -169,7 +170,14 @@ class Loader:
         self.close()
 
     def _move_to(self, epoch: int, position: int) -> None:
-        self.epoch, self._position, self._iteration = epoch, position, object()
+        self._retire()
+        self.epoch, self._position = epoch, position
+
+    def _retire(self) -> None:
+        """End the iteration under way, if any: a decoder serves one at a time."""
+        if self._batches is not None:
+            self._batches.close()
+        self._batches = None
 
     def _identity(self) -> dict:
         """All that decides which samples a position of the order stands for."""

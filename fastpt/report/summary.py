@@ -60,7 +60,6 @@ def _each(tables: Sequence[Accuracies], method: str, conditions: Sequence[Condit
     parts = []
     for table in tables:
         cells = [table.cell(condition, None, method) for condition in conditions]
-        parts.append(
-            f"{' to '.join(percent(cell.mean) if cell else '–' for cell in cells)}{NBSP}%{NBSP}{SETTINGS[table.setting]}"
-        )
+        values = " to ".join(percent(cell.mean) if cell else "–" for cell in cells)
+        parts.append(f"{values}{NBSP}%{NBSP}{SETTINGS[table.setting]}")
     return listing(parts)

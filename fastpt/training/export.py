@@ -14,7 +14,7 @@ import yaml
 
 from fastpt.errors import FastptError
 from fastpt.files import write_json
-from fastpt.recipe import Recipe
+from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import checkpoint, clip, supervised
 from fastpt.training.record import read_metrics, read_provenance
 
@@ -24,7 +24,7 @@ WEIGHTS = "mp_rank_00_model_states.pt"
 def export_run(run: Path) -> Path:
     """Write `run`/export anew and return it. Raises FastptError if `run` is no run or has no checkpoint."""
     origin = read_provenance(run)
-    recipe = Recipe.model_validate(yaml.safe_load((run / "recipe.yaml").read_text()))
+    recipe = load_recipe(run / "recipe.yaml")
     newest, _ = checkpoint.newest_whole(run)
     if newest is None:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")

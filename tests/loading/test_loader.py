@@ -142,11 +142,18 @@ def test_iterating_goes_on_where_the_last_iteration_stopped(split):
         assert np.array_equal(ids_of(loader), whole[8:])
 
 
-def test_two_iterators_of_one_loader_are_refused(split):
-    with Loader(split, 8, 16, seed=0) as loader:
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_new_iterator_goes_on_and_ends_the_older_one(split, decoder):
+    with (
+        Loader(split, 8, 16, seed=0, decoder=decoder) as loader,
+        Loader(split, 8, 16, seed=0, decoder=decoder) as other,
+    ):
+        whole = list(other)
         older = iter(loader)
         next(older)
-        next(iter(loader))
+        newer = next(iter(loader))
+        assert torch.equal(newer.sample_ids, whole[1].sample_ids)
+        assert torch.equal(newer.images, whole[1].images)
         with pytest.raises(FastptError, match="out of use"):
             next(older)
 
@@ -165,6 +172,16 @@ def test_a_consumer_that_stops_leaves_no_threads(split, decoder):
     assert not own_threads()
     assert len(list(loader)) == len(loader) - 1  # and can be gone on with
     loader.close()
+
+
+@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+def test_closing_the_loader_ends_the_threads_of_an_iterator_that_is_still_held(split, decoder):
+    loader = Loader(split, 4, 16, seed=0, decoder=decoder)
+    held = iter(loader)
+    next(held)
+    assert own_threads()
+    loader.close()
+    assert not own_threads()
 
 
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])

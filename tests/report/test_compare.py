@@ -1,0 +1,102 @@
+import pytest
+
+from fastpt.report.collect import read_run
+from fastpt.report.compare import accuracies, families, set_label
+from tests.report.conftest import tune_results, write_run
+
+A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")
+
+
+def read(*paths):
+    return [read_run(path) for path in paths]
+
+
+def table_of(runs, setting="id"):
+    (family,) = families(runs)
+    return family.conditions, accuracies(family.conditions, "demo", setting)
+
+
+def test_averages_over_sets_and_seeds_of_the_head(tmp_path):
+    values = {A: {"lp": [0.5, 0.7], "mlp": [0.8, 0.8]}, B: {"lp": [0.1, 0.3], "mlp": [0.2, 0.4]}}
+    (condition,), table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
+    cell = table.cell(condition, ("a", "a-test", "accuracy"), "lp")
+    assert (cell.mean, cell.std, cell.n) == (pytest.approx(0.6), pytest.approx(0.02**0.5), 2)
+    # seed 0: (0.5 + 0.1) / 2 = 0.3; seed 1: (0.7 + 0.3) / 2 = 0.5
+    average = table.cell(condition, None, "lp")
+    assert (average.mean, average.std) == (pytest.approx(0.4), pytest.approx(0.02**0.5))
+    assert table.cell(condition, None, "mlp").mean == pytest.approx(0.55)
+    assert table.best(condition, None) == {"mlp"}
+
+
+def test_pretraining_seeds_are_the_replicates_where_there_are_several(tmp_path):
+    runs = read(
+        write_run(tmp_path, seed=0, tune=tune_results({A: {"lp": [0.5, 0.7]}})),
+        write_run(tmp_path, seed=1, tune=tune_results({A: {"lp": [0.7, 0.9]}})),
+    )
+    (condition,), table = table_of(runs)
+    average = table.cell(condition, None, "lp")
+    assert (average.mean, average.n) == (pytest.approx(0.7), 2)
+    assert average.std == pytest.approx(0.02**0.5)  # of 0.6 and 0.8, not of the four heads
+    assert condition.label == "clean (2 seeds)"
+
+
+def test_averages_are_over_the_sets_that_all_runs_and_methods_have(tmp_path):
+    runs = read(
+        write_run(tmp_path, tune=tune_results({A: {"lp": [0.5]}, B: {"lp": [0.9]}})),
+        write_run(tmp_path, rate=0.3, tune=tune_results({A: {"lp": [0.4]}})),
+    )
+    (clean, noisy), table = table_of(runs)
+    assert [key[0] for key in table.common] == ["a"]
+    assert table.cell(clean, None, "lp").mean == pytest.approx(0.5)
+    assert table.cell(noisy, None, "lp").mean == pytest.approx(0.4)
+
+
+def test_no_common_set_gives_no_average(tmp_path):
+    values = {A: {"lp": [0.5]}, B: {"mlp": [0.9]}}
+    _, table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
+    assert (table.common, table.averages) == ([], {})
+
+
+def test_ties_as_shown_are_all_best_and_one_method_is_never_best(tmp_path):
+    (condition,), table = table_of(read(write_run(tmp_path, tune=tune_results({A: {"lp": [0.5001], "mlp": [0.5004]}}))))
+    assert table.best(condition, None) == {"lp", "mlp"}
+    other = write_run(tmp_path / "b", tune=tune_results({A: {"lp": [0.5]}}))
+    (condition,), table = table_of(read(other))
+    assert table.best(condition, None) == set()
+
+
+def test_settings_are_kept_apart(tmp_path):
+    runs = read(write_run(tmp_path, tune=tune_results({A: {"lp": [0.5]}, C: {"lp": [0.2]}})))
+    (condition,), table = table_of(runs, "ood")
+    assert table.cell(condition, None, "lp").mean == pytest.approx(0.2)
+
+
+def test_conditions_go_from_clean_to_the_highest_rate(tmp_path):
+    (family,) = families(read(*[write_run(tmp_path, rate=rate) for rate in (0.3, 0.0, 0.05)]))
+    assert [condition.rate for condition in family.conditions] == [0.0, 0.05, 0.3]
+
+
+def test_a_repeat_of_a_seed_is_no_second_seed(tmp_path):
+    (family,) = families(read(write_run(tmp_path, name="once"), write_run(tmp_path, name="again")))
+    assert [condition.label for condition in family.conditions] == ["clean", "clean [again]"]
+
+
+def test_runs_whose_recipe_or_data_differ_are_not_averaged(tmp_path):
+    one, two, three = (write_run(tmp_path, name=name, seed=seed) for seed, name in enumerate(("one", "two", "three")))
+    (two / "recipe.yaml").write_text((two / "recipe.yaml").read_text().replace("epochs: 4", "epochs: 8"))
+    (three / "provenance.json").write_text((three / "provenance.json").read_text().replace("c3c3", "d4d4"))
+    found = families(read(one, two, three))
+    assert [family.label for family in found] == ["demo_resnet [one]", "demo_resnet [two]", "demo_resnet [three]"]
+
+
+@pytest.mark.parametrize(
+    ("where", "label"),
+    [
+        (("id", "textures", "textures-test"), "textures"),
+        (("ood", "photo", "art"), "photo → art"),
+        (("ood", "photo", "photo"), "photo"),
+        (("id", "photo", "art"), "photo → art"),
+    ],
+)
+def test_set_labels(where, label):
+    assert set_label(*where) == label

@@ -1,0 +1,145 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fastpt.errors import FastptError
+from fastpt.recipe import Recipe, load_recipe, parse_randaugment
+
+RECIPES = sorted((Path(__file__).parent.parent / "recipes").glob("*.yaml"))
+SUPERVISED = {
+    "task": "supervised",
+    "data": {"train": "data/x/train", "val": "data/x/val", "noise": 0.05},
+    "model": {"name": "resnet50"},
+    "optim": {"name": "lamb", "lr": 0.005},
+    "schedule": {"epochs": 300, "warmup_epochs": 5, "min_lr": 1e-6},
+    "batch_size": 2048,
+}
+CLIP = {**SUPERVISED, "task": "clip", "model": {"name": "RN50"}, "optim": {"name": "adamw", "lr": 5e-4}}
+
+
+def load(tmp_path, values, *overrides):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return load_recipe(path, overrides)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.nmae=x", "unknown key model.nmae; did you mean model.name?"),
+        ("augmnt.mixup=1", "unknown key augmnt; did you mean augment?"),
+        ("optim.lr=fast", "optim.lr is 'fast'; it should be a valid number"),
+        ("schedule.epochs=2.5", "schedule.epochs is 2.5; it should be a valid integer"),
+        ("batch_size=true", "batch_size is True"),
+        ("data.noise=5", "data.noise is 5; a rate lies from 0 to below 1"),
+        ("data.scale=[0.5, 0.1]", "data.scale is [0.5, 0.1]; it must rise"),
+        ("engine.zero=1", "optim.name lamb with engine.zero 1 trains wrongly"),
+        ("engine.zero=3", "engine.zero is 3; it should be 0, 1 or 2"),
+        ("optim.momentum=0.9", "optim.momentum does not apply to lamb"),
+        ("schedule.warmup_steps=10", "both warmup_epochs and warmup_steps"),
+        ("schedule.warmup_epochs=300", "leaves nothing of schedule.epochs 300"),
+        ("schedule.min_lr=1", "schedule.min_lr 1 is above optim.lr 0.005"),
+        ("augment.randaugment=strong", "augment.randaugment is 'strong'; write m<0 to 10>"),
+        ("checkpoint={every_steps: 5, every_epochs: 1}", "both every_epochs and every_steps"),
+        ("zero_shot.data=x", "zero_shot does not apply to task supervised"),
+        ("model.config={embed_dim: 4}", "model.config does not apply to task supervised"),
+    ],
+)
+def test_a_wrong_recipe_is_one_clear_line(tmp_path, override, said):
+    with pytest.raises(FastptError, match=re.escape(said)) as failure:
+        load(tmp_path, SUPERVISED, override)
+    assert "\n" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("engine.accumulate=2", "would contrast each pair only within its piece"),
+        ("loss=bce", "loss does not apply to task clip"),
+        ("augment.mixup=0.1", "augment does not apply to task clip"),
+        ("model.drop_path=0.1", "model.drop_path does not apply to task clip"),
+    ],
+)
+def test_what_clip_cannot_have_is_refused(tmp_path, override, said):
+    with pytest.raises(FastptError, match=said):
+        load(tmp_path, CLIP, override)
+
+
+def test_several_mistakes_are_told_together(tmp_path):
+    with pytest.raises(FastptError) as failure:
+        load(tmp_path, SUPERVISED, "model.nmae=x", "optim.lr=fast")
+    assert len(str(failure.value).splitlines()) == 2
+
+
+def test_a_missing_recipe_names_those_that_are_there(tmp_path):
+    load(tmp_path, SUPERVISED)
+    with pytest.raises(FastptError, match=r"no file .*absent.yaml.*recipe.yaml"):
+        load_recipe(tmp_path / "absent.yaml")
+
+
+def test_overrides_are_yaml(tmp_path):
+    recipe = load(tmp_path, SUPERVISED, "optim.lr=5e-4", "data.noise=symmetric-0.3-seed1", "tune.suite=mini")
+    assert (recipe.optim.lr, recipe.data.noise, recipe.tune.suite) == (5e-4, "symmetric-0.3-seed1", "mini")
+
+
+def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):
+    for values in (SUPERVISED, CLIP):
+        recipe = load(tmp_path, values)
+        recipe.save(tmp_path / "again.yaml")
+        assert load_recipe(tmp_path / "again.yaml").as_dict() == recipe.as_dict()
+
+
+def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
+    recipe = load(tmp_path, SUPERVISED)
+    assert (recipe.loss, recipe.augment.repeats, recipe.optim.eps) == ("cross_entropy", 1, 1e-6)
+    assert recipe.optim.momentum is None
+    assert recipe.checkpoint.every_epochs == 1
+
+
+def test_the_batch_divides_over_processes_and_pieces(tmp_path):
+    recipe = load(tmp_path, SUPERVISED, "batch_size=96", "engine.accumulate=2")
+    assert recipe.micro_batch(world_size=4) == 12
+    with pytest.raises(FastptError, match="batch_size 96 does not divide over 5 processes x engine.accumulate 2 = 10"):
+        recipe.micro_batch(world_size=5)
+
+
+def test_mixup_needs_pairs(tmp_path):
+    recipe = load(tmp_path, SUPERVISED, "batch_size=6", "augment.mixup=0.1")
+    with pytest.raises(FastptError, match="multiple of 4"):
+        recipe.micro_batch(world_size=2)
+
+
+def test_randaugment_is_parsed():
+    assert parse_randaugment("m7-std0.5") == (7.0, 0.5)
+    assert parse_randaugment("m9") == (9.0, 0.0)
+
+
+def test_every_key_is_documented():
+    def undocumented(schema, prefix=""):
+        for name, field in schema.model_fields.items():
+            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
+            sections = [kind for kind in kinds if hasattr(kind, "model_fields")]
+            if sections:
+                assert sections[0].__doc__, prefix + name
+                yield from undocumented(sections[0], f"{prefix}{name}.")
+            elif not field.description:
+                yield prefix + name
+
+    assert list(undocumented(Recipe)) == []
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_load_and_open_with_what_they_reach(path):
+    load_recipe(path)
+    opening = path.read_text().split("\ntask:")[0]
+    assert all(line.startswith("#") for line in opening.splitlines())
+    assert f"fastpt train recipes/{path.name}" in opening
+
+
+def test_reading_a_recipe_imports_no_torch():
+    code = "import sys, fastpt.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,0 +1,74 @@
+import json
+
+import open_clip
+import pytest
+import timm
+import torch
+import yaml
+
+from fastpt.data.noise import plan_name
+from fastpt.errors import FastptError
+from fastpt.recipe import load_recipe
+from fastpt.training import checkpoint, clip as clip_task, supervised as supervised_task
+from fastpt.training.engine import train
+from fastpt.training.export import export_run
+
+
+def trained_weights(run):
+    newest = checkpoint.candidates(run)[0]
+    return torch.load(newest / "mp_rank_00_model_states.pt", weights_only=True)["module"]
+
+
+def test_timm_loads_the_export_with_identical_logits(supervised, tmp_path):
+    run = train(supervised("data.eval_size=40", "data.crop_fraction=0.9"), "tiny", tmp_path / "run")
+    recipe = load_recipe(run / "recipe.yaml")
+    ours = supervised_task.build_model(recipe, 4)
+    ours.load_state_dict(trained_weights(run))
+    theirs = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True)
+    images = torch.randn(3, 3, 40, 40)
+    assert torch.equal(ours.eval()(images), theirs.eval()(images))
+    config = timm.data.resolve_data_config(model=theirs)
+    assert config["input_size"] == (3, 40, 40)
+    assert config["crop_pct"] == 0.9
+    assert config["interpolation"] == "bicubic"
+    assert config["mean"] == supervised_task.MEAN
+    assert theirs.pretrained_cfg["label_names"] == [f"class {i}" for i in range(4)]
+
+
+def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path):
+    run = train(clip(), "tiny", tmp_path / "run")
+    recipe, weights = load_recipe(run / "recipe.yaml"), trained_weights(run)
+    ours = clip_task.build_model(clip_task.model_config(recipe.model, 32), nonscalar_logit_scale=True)
+    ours.load_state_dict(weights)
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{run / 'export'}")
+    images, tokens = torch.randn(3, 3, 32, 32), open_clip.get_tokenizer(f"local-dir:{run / 'export'}")(["a", "b c"])
+    assert tokens.shape == (2, 16)
+    with torch.no_grad():
+        assert torch.equal(ours.eval().encode_image(images), theirs.eval().encode_image(images))
+        assert torch.equal(ours.encode_text(tokens), theirs.encode_text(tokens))
+    assert theirs.logit_scale.shape == ()
+    assert theirs.logit_scale.item() == weights["logit_scale"].item()
+    assert theirs.visual.image_mean == clip_task.MEAN
+
+
+def test_the_card_states_the_noise(clip, tmp_path):
+    run = train(clip("data.noise=0.2"), "tiny", tmp_path / "run")
+    card = (run / "export" / "README.md").read_text()
+    noise = json.loads((run / "provenance.json").read_text())["noise"]
+    assert plan_name("swap", 0.2, 0) in card
+    assert "20.00% asked for, 20.0000% realised" in card
+    assert noise["array_sha256"] in card
+    assert "zero_shot_top1" in card
+    assert yaml.safe_load(card.split("```yaml")[1].split("```")[0]) == yaml.safe_load((run / "recipe.yaml").read_text())
+
+
+def test_exporting_again_gives_the_same_files(supervised, tmp_path):
+    run = train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (run / "export").iterdir()}
+    export_run(run)
+    assert {path.name: path.read_bytes() for path in (run / "export").iterdir()} == before
+
+
+def test_what_is_no_run_is_told(tmp_path):
+    with pytest.raises(FastptError, match="is no run"):
+        export_run(tmp_path)

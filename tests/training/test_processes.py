@@ -1,0 +1,32 @@
+import json
+import sys
+
+import pytest
+
+from fastpt.training.engine import train
+from tests.training.conftest import TINY_VIT, command, lines, losses, run_command
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+VIT_CLIP = {
+    "name": "tiny-vit-clip",
+    "config": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+}
+
+
+@pytest.mark.parametrize(("task", "model"), [("supervised", TINY_VIT), ("clip", VIT_CLIP)])
+def test_two_processes_train_as_one(request, tmp_path, task, model):
+    """Without BatchNorm and in fp32, the same global batches give the same losses and measures to rounding."""
+    recipe = request.getfixturevalue(task)(f"model={json.dumps(model)}", "data.size=16")
+    one = train(recipe, "tiny", tmp_path / "one")
+    done = run_command(command(recipe, tmp_path / "two", launcher=TORCHRUN))
+    assert done.returncode == 0, done.stderr
+    assert losses(tmp_path / "two") == pytest.approx(losses(one), rel=1e-4)
+    measures = [
+        {k: v for k, v in lines(run, "eval")[-1].items() if isinstance(v, float)} for run in (one, tmp_path / "two")
+    ]
+    assert measures[1] == pytest.approx(measures[0], abs=0.1)  # one picture of 12 may fall to the other side
+    assert json.loads((tmp_path / "two" / "provenance.json").read_text())["world_size"] == 2

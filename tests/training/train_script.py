@@ -1,0 +1,13 @@
+"""Trains a recipe: `python train_script.py RECIPE RUN [--resume]`. For tests that need a process to kill, or several."""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from fastpt.recipe import load_recipe
+from fastpt.training.engine import train
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    train(load_recipe(sys.argv[1]), "tiny", Path(sys.argv[2]), resume="--resume" in sys.argv)

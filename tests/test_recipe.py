@@ -103,7 +103,7 @@ def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
 def test_the_batch_divides_over_processes_and_pieces(tmp_path):
     recipe = load(tmp_path, SUPERVISED, "batch_size=96", "engine.accumulate=2")
     assert recipe.micro_batch(world_size=4) == 12
-    with pytest.raises(FastptError, match="batch_size 96 does not divide over 5 processes x engine.accumulate 2 = 10"):
+    with pytest.raises(FastptError, match=r"batch_size 96 does not divide over 5 processes x engine.accumulate 2 = 10"):
         recipe.micro_batch(world_size=5)
 
 

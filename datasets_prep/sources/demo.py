@@ -125,8 +125,9 @@ def teapot(rng: Rng) -> list[Shape]:
 
 def umbrella(rng: Rng) -> list[Shape]:
     wide, high, gores, side = rng.uniform(0.8, 0.98), rng.uniform(0.6, 0.8), rng.integers(4, 7), rng.choice([-1, 1])
-    handle = np.concatenate([poly(0, -0.1, 0, 0.7), arc(side * 0.16, 0.78, 0.16, 0.16, (1 - side) / 4 + 0.5, 0.25, 8)])
-    shapes = [Shape("dark", handle, 0.09), Shape("dark", poly(0, -high, 0, -high - 0.2), 0.07)]
+    hook = arc(side * 0.16, 0.78, 0.16, 0.16, (1 + side) / 4, (1 - side) / 4, 8)
+    shapes = [Shape("dark", np.concatenate([poly(0, -0.1, 0, 0.7), hook]), 0.09)]
+    shapes += [Shape("dark", poly(0, -high, 0, -high - 0.2), 0.07)]
     brim, down = wide * np.cos(np.linspace(np.pi, 0, gores + 1)), np.linspace(0, np.pi / 2, 7)
     ribs = [np.stack([x * np.sin(down), -high * np.cos(down)], 1) for x in brim]
     for k, (left, right) in enumerate(pairwise(ribs)):
@@ -518,21 +519,29 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
 
 
 def clipart(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
-    """Float [h, w, 3]: flat colours and dark outlines on one colour, sometimes with rays or a disc."""
+    """Float [h, w, 3]: flat colours with outlines, on one colour or a bold pattern of two shades of it."""
     w, h = rng.integers(64, 97, 2).tolist()
-    paper = np.array(COLOURS[scene.ground])
-    picture = Image.new("RGB", (2 * w, 2 * h), rgb(paper * 0.6 + 100))
-    canvas, ink, line = ImageDraw.Draw(picture), tones(scene, rng, 5), float(rng.uniform(1.5, 4))
-    pale = rgb(paper * 0.4 + 150)
-    if rng.random() < 0.4:
+    paper, line = np.array(COLOURS[scene.ground]), float(rng.uniform(1.5, 4))
+    shade, pale = rgb(paper * 0.7 + 60), rgb(paper * 0.4 + 150)
+    picture = Image.new("RGB", (2 * w, 2 * h), shade)
+    canvas = ImageDraw.Draw(picture)
+    motif = rng.integers(4)
+    if motif == 1:
         canvas.polygon(arc(w, h, 0.9 * min(w, h), 0.9 * min(w, h)).ravel().tolist(), pale)
-    elif rng.random() < 0.5:
+    elif motif == 2:
         for turn in np.arange(0, 1, 1 / 8):
             canvas.polygon([w, h, *arc(w, h, 3 * w, 3 * h, turn, turn + 1 / 16, 2).ravel().tolist()], pale)
+    elif motif == 3:
+        for x, y in np.ndindex(2 * w // 24 + 1, 2 * h // 24 + 1):
+            canvas.ellipse((24 * x, 24 * y, 24 * x + 12, 24 * y + 12), pale)
+    # A designer's inks: what is dark or light in every photo may have any colour here, the outlines too.
+    free = rng.permutation(list(COLOURS.values()))
+    ink = tones(scene, rng, 5) | {"dark": rgb(free[0]), "light": rgb(free[1])}
+    outline = rgb(free[2]) if rng.random() < 0.5 else DARK
     for shape in pose(shapes, scene.scale, 2 * w, 2 * h, rng):
         draw(canvas, shape, ink[shape.tone])
         if not shape.width:
-            draw(canvas, Shape("dark", np.concatenate([shape.points, shape.points[:2]]), line), (35, 30, 35))
+            draw(canvas, Shape("dark", np.concatenate([shape.points, shape.points[:2]]), line), outline)
     return np.asarray(picture.reduce(2), np.float32)
 
 
@@ -573,7 +582,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-class Spec(NamedTuple):
+class Recipe(NamedTuple):
     """What a split holds. The class of picture i is i modulo the classes, so that they are balanced."""
 
     name: str
@@ -582,15 +591,15 @@ class Spec(NamedTuple):
     domain: str  # photo, clipart, sketch or texture
 
 
-SPECS = [
-    Spec("train", 4080, list(OBJECTS), "photo"),
-    Spec("val", 600, list(OBJECTS), "photo"),
-    Spec("clipart", 408, list(OBJECTS), "clipart"),
-    Spec("sketch", 408, list(OBJECTS), "sketch"),
-    Spec("leaves-train", 360, list(LEAVES), "photo"),
-    Spec("leaves-test", 300, list(LEAVES), "photo"),
-    Spec("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
-    Spec("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
+RECIPES = [
+    Recipe("train", 4080, list(OBJECTS), "photo"),
+    Recipe("val", 600, list(OBJECTS), "photo"),
+    Recipe("clipart", 408, list(OBJECTS), "clipart"),
+    Recipe("sketch", 408, list(OBJECTS), "sketch"),
+    Recipe("leaves-train", 360, list(LEAVES), "photo"),
+    Recipe("leaves-test", 300, list(LEAVES), "photo"),
+    Recipe("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
+    Recipe("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
 ]
 
 
@@ -608,19 +617,19 @@ def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
     return f"a photo of {article(one)} and {two} {name}", pixels
 
 
-def sample(spec: Spec, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
+def sample(recipe: Recipe, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
     """Caption of sample i of the split, and its pixels when called."""
     rng = np.random.default_rng([seed, number, i])
-    name = spec.classes[i % len(spec.classes)]
-    if spec.domain == "texture":
+    name = recipe.classes[i % len(recipe.classes)]
+    if recipe.domain == "texture":
         return texture(name, rng)
-    scene = describe(rng, spec.domain, name)
-    return scene.caption, lambda: DOMAINS[spec.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
+    scene = describe(rng, recipe.domain, name)
+    return scene.caption, lambda: DOMAINS[recipe.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
 
 
 def read(number: int, seed: int, i: int) -> bytes:
     """The JPEG of sample i of split `number`."""
-    return jpeg(sample(SPECS[number], number, seed, i)[1]())
+    return jpeg(sample(RECIPES[number], number, seed, i)[1]())
 
 
 def demo_splits(seed: int = 0) -> list[SourceSplit]:
@@ -629,14 +638,14 @@ def demo_splits(seed: int = 0) -> list[SourceSplit]:
         raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
     return [
         SourceSplit(
-            name=spec.name,
-            keys=[f"{spec.name}/{i:06d}.jpg" for i in range(spec.count)],
-            labels=np.arange(spec.count) % len(spec.classes),
-            captions=[sample(spec, number, seed, i)[0] for i in range(spec.count)],
-            classes=spec.classes,
-            class_names=spec.classes,
+            name=recipe.name,
+            keys=[f"{recipe.name}/{i:06d}.jpg" for i in range(recipe.count)],
+            labels=np.arange(recipe.count) % len(recipe.classes),
+            captions=[sample(recipe, number, seed, i)[0] for i in range(recipe.count)],
+            classes=recipe.classes,
+            class_names=recipe.classes,
             read=partial(read, number, seed),
-            trains=spec.name == "train",
+            trains=recipe.name == "train",
         )
-        for number, spec in enumerate(SPECS)
+        for number, recipe in enumerate(RECIPES)
     ]

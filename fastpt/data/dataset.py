@@ -178,7 +178,8 @@ class Dataset:
         if len(names) != 1:
             there = ", ".join(self.noise_plans()) or "none"
             what = f"no noise plan {noise!r}" if not names else f"several noise plans of rate {noise:g}"
-            advice = f"`fastpt noise {self.path} --rate {noise}` makes one." if not names else "Give the plan's name."
+            rate = "RATE" if isinstance(noise, str) else f"{noise:g}"
+            advice = "Give the plan's name." if names else f"`fastpt noise {self.path} --rate {rate}` makes one."
             raise FastptError(f"{self.path} has {what} for {of} (found: {there}). {advice}")
         plan = load_plan(self.path / "noise" / f"{names[0]}.json", self.samples_id)
         if plan.of != of:

@@ -65,7 +65,7 @@ def _auto_contrast(pixels: Pixels, _: Levels) -> Pixels:
 
 
 def _equalize(pixels: Pixels, _: Levels) -> Pixels:
-    """PIL's rule: step = (pixels without those of the brightest value) // 255; v -> (pixels below v + step/2) / step."""
+    """PIL's rule: step = (pixels but those of the brightest value) // 255; v -> (pixels below v + step/2) / step."""
     rows = pixels.flatten(0, 1).flatten(1).long()  # [B * 3, H * W]
     counts = torch.zeros(len(rows), 256, device=pixels.device, dtype=torch.long)
     counts.scatter_add_(1, rows, torch.ones_like(rows))
@@ -134,11 +134,13 @@ def _sharpness(pixels: Pixels, levels: Levels) -> Pixels:
 
 
 def _shear_x(pixels: Pixels, levels: Levels) -> Pixels:
-    return _warp(pixels, b=levels * 0.3 * _sign(levels))
+    slope = levels * 0.3 * _sign(levels) * (pixels.shape[2] / pixels.shape[3])
+    return _warp(pixels, b=slope, c=slope)  # the top edge stays, as in PIL
 
 
 def _shear_y(pixels: Pixels, levels: Levels) -> Pixels:
-    return _warp(pixels, d=levels * 0.3 * _sign(levels))
+    slope = levels * 0.3 * _sign(levels) * (pixels.shape[3] / pixels.shape[2])
+    return _warp(pixels, d=slope, f=slope)  # the left edge stays
 
 
 def _translate_x(pixels: Pixels, levels: Levels) -> Pixels:

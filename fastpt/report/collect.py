@@ -211,5 +211,5 @@ def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
         elif tune:
             tunes.append({"suite": path.stem, **tune})
     if not tunes:
-        problems.append("no tuning results: `fastpt tune --run` adds them")
+        problems.append(clean(f"no tuning results: `fastpt tune --run {folder.parent}` adds them"))
     return tunes

@@ -1,9 +1,12 @@
 """Processes and DeepSpeed: find out which process this is, start the group, generate DeepSpeed's configuration."""
 
+import atexit
+import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -32,17 +35,19 @@ class Process:
 def start() -> Process:
     """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
     _describe_a_group_of_one()
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout, which --json needs clean
-    import deepspeed
-
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    gpu = torch.cuda.is_available()
+    with _quiet():
+        os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
+        import deepspeed
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
     # Its shared-memory all-reduce serves inference only, and costs a compiler and 30 s at the first start on a CPU.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     local_rank = int(os.environ["LOCAL_RANK"])
-    gpu = torch.cuda.is_available()
     if gpu:
         torch.cuda.set_device(local_rank)
-    deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
+    if not dist.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
+        atexit.register(dist.destroy_process_group)  # or its threads may abort the interpreter as it ends
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
 
@@ -60,6 +65,23 @@ def on_first(process: Process, work: Callable[[], Result]) -> Result:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Drop what is written to the terminal: importing DeepSpeed tries out a compiler and shows its complaints."""
+    sys.stdout.flush()
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in kept:
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)
 
 
 def _describe_a_group_of_one() -> None:

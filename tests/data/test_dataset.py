@@ -44,6 +44,8 @@ def test_labels_and_captions_have_plans_of_their_own(captioned):
 def test_a_rate_without_a_plan_names_what_is_there_and_what_to_do(labelled):
     with pytest.raises(FastptError, match=r"no noise plan 0\.1 .*symmetric-0\.25-seed0.*fastpt noise"):
         labelled.targets(0.1)
+    with pytest.raises(FastptError, match=r"no noise plan 'mine' .*fastpt noise .* --rate RATE"):
+        labelled.targets("mine")
 
 
 def test_two_plans_of_one_rate_must_be_named(tmp_path):

@@ -72,7 +72,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
 
 
 def test_only_the_newest_checkpoints_are_kept(stopped):
-    recipe, run = stopped
+    _, run = stopped
     assert [path.name for path in checkpoint.candidates(run)] == ["step-00000010", "step-00000008", "step-00000004"]
     assert (run / "checkpoints" / "latest").read_text() == "step-00000010\n"
     assert not list((run / "checkpoints").glob(".*"))

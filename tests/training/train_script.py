@@ -1,4 +1,4 @@
-"""Trains a recipe: `python train_script.py RECIPE RUN [--resume]`. For tests that need a process to kill, or several."""
+"""Trains a recipe, for tests that need a process to kill, or several: `train_script.py RECIPE RUN [--resume]`."""
 
 import sys
 from pathlib import Path

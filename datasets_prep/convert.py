@@ -20,7 +20,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import filelock
@@ -47,7 +47,7 @@ class Options:
     """What the bytes of a split depend on, besides its source."""
 
     format: str = "ffcv"  # or "wds"
-    policy: Policy = Policy()
+    policy: Policy = field(default_factory=Policy)
     shard_samples: int = 20_000
     order: str = "random"  # or "source"
     seed: int = 0
@@ -89,7 +89,7 @@ def prepare(
 ) -> Iterator[tuple[Dataset, list[NoisePlan]]]:
     """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
 
-    `progress(done, total)` is told the pictures done. Raises FastptError; then the same call goes on where this stopped.
+    `progress(done, total)` is told the pictures done. After a FastptError, the same call goes on from there.
     """
     out.mkdir(parents=True, exist_ok=True)
     with _only_writer(out), _disk_errors(out):
@@ -226,7 +226,14 @@ def _make_shard(number: int) -> None:
             else:
                 label = None if labels is None else int(labels[i])
                 offset = writer.add(stored.jpeg, stored.width, stored.height, label)
-                values = (i, offset, len(stored.jpeg), stored.width, stored.height, xxhash.xxh3_64_intdigest(stored.jpeg))
+                values = (
+                    i,
+                    offset,
+                    len(stored.jpeg),
+                    stored.width,
+                    stored.height,
+                    xxhash.xxh3_64_intdigest(stored.jpeg),
+                )
                 for column, value in zip(columns.values(), values, strict=True):
                     column.append(value)
             with _done.get_lock():
@@ -295,10 +302,11 @@ def _finish(
     total = len(split) + len(split.left_out)
     if len(rejected) > max_rejects * total:
         first = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in rejected[:3])
+        enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
         raise FastptError(
-            f"split {split.name}: {len(rejected)} of {total} samples cannot be used ({first}{' ...' * (len(rejected) > 3)}), "
-            f"more than --max-rejects {max_rejects:g}. Mend the source, or run the same command with --max-rejects "
-            f"{min(1.0, np.ceil(len(rejected) / total * 1000) / 1000):g} to leave them out."
+            f"split {split.name}: {len(rejected)} of {total} samples cannot be used "
+            f"({first}{' ...' * (len(rejected) > 3)}), more than --max-rejects {max_rejects:g}. "
+            f"Mend the source, or run the same command with --max-rejects {enough:g} to leave them out."
         )
     table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
     if len(table) == 0:
@@ -372,5 +380,6 @@ def _disk_errors(out: Path) -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
             raise
         raise FastptError(
-            f"writing to {out} failed: {error.strerror}. Mend that and run the same command: it goes on where it stopped."
+            f"writing to {out} failed: {error.strerror}. "
+            "Mend that and run the same command: it goes on where it stopped."
         ) from None

@@ -56,7 +56,9 @@ def to_stored(source: bytes, policy: Policy) -> Stored:
         raise RejectedImage(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except Image.UnidentifiedImageError:
         raise RejectedImage("not a picture that can be read") from None
-    except Exception as error:  # decoders of hostile bytes raise nearly anything; the picture is named, not the job ended
+    except (
+        Exception
+    ) as error:  # decoders of hostile bytes raise nearly anything; the picture is named, not the job ended
         raise RejectedImage(f"does not decode: {type(error).__name__}: {error}") from None
 
 

@@ -24,7 +24,7 @@ class TarWriter:
         self._writing = atomic_write(path)
 
     def __enter__(self) -> "TarWriter":
-        self._tar = tarfile.open(fileobj=self._writing.__enter__(), mode="w", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+        self._tar = tarfile.open(fileobj=self._writing.__enter__(), mode="w", format=tarfile.USTAR_FORMAT)
         return self
 
     def add(self, jpeg: bytes, width: int, height: int, target: int | str | None) -> int:

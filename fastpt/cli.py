@@ -65,7 +65,9 @@ def main() -> None:
 @click.option("--format", "store", type=click.Choice(["ffcv", "wds"]), default="ffcv", show_default=True,
               help="FFCV files, or WebDataset tars with DALI indexes.")  # fmt: skip
 @click.option("--max-side", default="500", show_default=True, help="Larger pictures are reduced to this side; or none.")
-@click.option("--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded.")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
+)
 @click.option("--order", type=click.Choice(["random", "source"]), default="random", show_default=True,
               help="Order of the samples in the shards.")  # fmt: skip
 @click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard.")
@@ -90,7 +92,7 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
     fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
     fastpt prep captions --source shop.tar --csv captions.csv --image-pattern 'images/{id}.jpg'
 
-    Pictures are stored once; a noise rate costs one small array. A stopped job goes on when the same command runs again.
+    Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
     """
     from datasets_prep.convert import Options, prepare
     from datasets_prep.images import Policy
@@ -269,7 +271,9 @@ def export(run: Path) -> None:
 @click.option("--mlp", is_flag=True, help="MLP tuning: a two-layer MLP and a linear head.")
 @click.option("--nmtune", is_flag=True, help="NMTune: MLP tuning with the paper's regularisers.")
 @click.option("--run", type=FOLDER, help="The run whose encoder is tuned (default: the newest finished one).")
-@click.option("--encoder", metavar="KIND:NAME[:WEIGHTS]", help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE.")
+@click.option(
+    "--encoder", metavar="KIND:NAME[:WEIGHTS]", help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE."
+)
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of tuning (default: the paper's 30).")
@@ -300,8 +304,9 @@ def tune(lp, mlp, nmtune, run, encoder, suite, seeds, epochs, decoder, threads, 
 @main.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, default=Path("report.html"), show_default=True, help="The page to write.")
-def report(runs: tuple[Path, ...], out: Path) -> None:
+@click.option("--files", is_flag=True, help="Also write the figures as SVG and the tables as CSV, beside the page.")
+def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
     from fastpt.report import write_report
 
-    click.echo(f"report: {write_report(list(runs), out)}")
+    click.echo(f"report: {write_report(list(runs), out, files)}")

@@ -27,7 +27,9 @@ class Progress:
         elif time.monotonic() - self._last >= self.PLAIN_INTERVAL:
             self._last = time.monotonic()
             rate = done / (self._last - self._start)
-            print(f"{self._what}: {done:,} of {total:,} {self._unit}, {rate:,.0f} a second", file=sys.stderr, flush=True)
+            print(
+                f"{self._what}: {done:,} of {total:,} {self._unit}, {rate:,.0f} a second", file=sys.stderr, flush=True
+            )
 
     def _draw(self, done: int, total: int) -> None:
         from tqdm import tqdm

@@ -50,10 +50,13 @@ def made_up(count: int, classes: int = 4, captions: bool = False, special: dict[
     )
 
 
-def prepared(folder: Path, split: SourceSplit, rates=(), workers: int = 1, max_rejects: float = 0.0, **options) -> Dataset:
+def prepared(
+    folder: Path, split: SourceSplit, rates=(), workers: int = 1, max_rejects: float = 0.0, **options
+) -> Dataset:
     """`split` as a prepared dataset below `folder`."""
     done = prepare([split], folder, "made-up", Options(**options), list(rates), workers, max_rejects, lambda *_: None)
-    return list(done)[0][0]
+    (dataset, _plans), *_ = done
+    return dataset
 
 
 @pytest.fixture(scope="session")

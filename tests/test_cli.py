@@ -36,7 +36,9 @@ def test_help_answers_within_half_a_second():
     took = []
     for _ in range(3):
         start = time.monotonic()
-        subprocess.run([sys.executable, "-c", "from fastpt.cli import main; main(['--help'])"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", "from fastpt.cli import main; main(['--help'])"], check=True, capture_output=True
+        )
         took.append(time.monotonic() - start)
     assert min(took) < 0.5
 
@@ -47,7 +49,10 @@ def test_the_commands_are_those_that_are_documented():
 
 @pytest.mark.parametrize(
     "order",
-    [("--noise", "0.2", "imagefolder", "--source", "{}", "--name", "pets"), ("imagefolder", "--name", "pets", "--source", "{}", "--noise", "0.2")],
+    [
+        ("--noise", "0.2", "imagefolder", "--source", "{}", "--name", "pets"),
+        ("imagefolder", "--name", "pets", "--source", "{}", "--noise", "0.2"),
+    ],
 )
 def test_prep_takes_its_options_on_either_side_of_the_source(run, pets, order):
     code, output = run("prep", *(word.format(pets) for word in order))

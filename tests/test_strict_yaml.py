@@ -44,7 +44,7 @@ def test_overrides_reach_into_sections_that_are_not_there_yet(tmp_path):
     ],
 )
 def test_what_is_wrong_is_said_with_its_full_key(tmp_path, text, said):
-    with pytest.raises(FastptError, match="x.yaml") as failure:
+    with pytest.raises(FastptError, match=r"x\.yaml") as failure:
         load(tmp_path, text)
     assert said in str(failure.value)
 

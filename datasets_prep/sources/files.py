@@ -97,7 +97,9 @@ def open_files(path: Path) -> Files:
             raise FastptError(f"--source {path} does not exist. Give a folder or a .tar.")
         return Tar(path)
     except (OSError, tarfile.TarError) as error:
-        raise FastptError(f"--source {path} cannot be read as a folder or a .tar ({error}). Restore or unpack it.") from None
+        raise FastptError(
+            f"--source {path} cannot be read as a folder or a .tar ({error}). Restore or unpack it."
+        ) from None
 
 
 def _is_image(name: str) -> bool:

@@ -57,7 +57,9 @@ def _official(root: Path) -> list[Listing]:
     val_path, devkit = root / "ILSVRC2012_img_val.tar", root / "ILSVRC2012_devkit_t12.tar.gz"
     for needed in (val_path, devkit):
         if not needed.exists():
-            raise FastptError(f"{needed} is not there; the val split needs the val archive and the devkit (tasks 1, 2).")
+            raise FastptError(
+                f"{needed} is not there; the val split needs the val archive and the devkit (tasks 1, 2)."
+            )
     val = Tar(val_path)
     truth, pictures = _devkit_truth(devkit), val.images()
     if len(truth) != len(pictures):

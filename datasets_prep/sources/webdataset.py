@@ -50,7 +50,9 @@ def webdataset_splits(root: Path) -> list[SourceSplit]:
     has_captions = any(sample.caption is not None for sample in samples)
     has_labels = any(sample.label is not None for sample in samples)
     if not has_captions and not has_labels:
-        raise FastptError(f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture.")
+        raise FastptError(
+            f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture."
+        )
     reasons = [sample.problem or _lack(sample, has_captions, has_labels) for sample in samples]
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
     classes = [str(i) for i in range(max((sample.label for sample in good), default=-1) + 1)] if has_labels else []

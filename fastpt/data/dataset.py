@@ -1,11 +1,11 @@
 """A prepared split: its manifest, the samples, the stored pictures, and the noise views over their targets.
 
-    data/imagenet/train/
-      dataset.json        the manifest, written last: a split is complete or does not exist
-      samples.parquet     one row a sample; the row number is the sample id
-      images/             shards: FFCV files (.beton) or tars (.tar with DALI's .idx beside)
-      noise/              plans: <name>.json + <name>.npy
-      rejected.jsonl      what was left out, and why
+data/imagenet/train/
+  dataset.json        the manifest, written last: a split is complete or does not exist
+  samples.parquet     one row a sample; the row number is the sample id
+  images/             shards: FFCV files (.beton) or tars (.tar with DALI's .idx beside)
+  noise/              plans: <name>.json + <name>.npy
+  rejected.jsonl      what was left out, and why
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class NoisePlan:
-    """What a plan's JSON says, and its array: int32 [N] labels to be shown, or int64 [N] rows whose caption is shown."""
+    """What a plan's JSON says, and its array: int32 [N] labels to show, or int64 [N] rows whose caption is shown."""
 
     name: str
     kind: str
@@ -140,7 +140,9 @@ class Dataset:
             found = path.stat().st_size if path.is_file() else None
             if found != entry["bytes"]:
                 state = "is missing" if found is None else f"has {found} bytes instead of {entry['bytes']}"
-                raise FastptError(f"{path} {state}. `fastpt verify {self.path}` lists all damage; copy or prepare anew.")
+                raise FastptError(
+                    f"{path} {state}. `fastpt verify {self.path}` lists all damage; copy or prepare anew."
+                )
             self._shards[index] = np.memmap(path, np.uint8, "r") if found else np.empty(0, np.uint8)
         return self._shards[index]
 
@@ -183,7 +185,9 @@ class Dataset:
             raise FastptError(f"{self.path} has {what} for {of} (found: {there}). {advice}")
         plan = load_plan(self.path / "noise" / f"{names[0]}.json", self.samples_id)
         if plan.of != of:
-            raise FastptError(f"noise plan {plan.name} changes {plan.of}, but {of} are trained on. Choose another plan.")
+            raise FastptError(
+                f"noise plan {plan.name} changes {plan.of}, but {of} are trained on. Choose another plan."
+            )
         return plan
 
     def add_noise(self, rate: float, seed: int, of: Targets | None = None) -> NoisePlan:
@@ -219,7 +223,7 @@ def write_plan(
     rate: float,
     seed: int,
 ) -> None:
-    """Make the plan called `path` (its JSON; the array goes beside it): symmetric on `labels`, else swap on `captions`."""
+    """Make the plan `path` (its JSON; the array goes beside it): symmetric on `labels`, else swap on `captions`."""
     noise_models.check_rate(rate)
     if labels is not None:
         kind = "symmetric"
@@ -291,4 +295,6 @@ def _what_is_missing(path: Path) -> str:
     splits = sorted(child.parent.name for child in path.glob("*/dataset.json"))
     if splits:
         return f"{path} holds several splits ({', '.join(splits)}); name one of them, such as {path / splits[0]}."
-    return f"{path} is no prepared split: it has no dataset.json. If its preparation was stopped, run `fastpt prep` again."
+    return (
+        f"{path} is no prepared split: it has no dataset.json. If its preparation was stopped, run `fastpt prep` again."
+    )

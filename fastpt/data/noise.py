@@ -1,8 +1,8 @@
 """Noise models: which samples are shown a wrong target, and which wrong target.
 
-Pure functions of (keys, clean targets, rate, seed). Noise is keyed by content, not by row: a sample's rank and its wrong
-target come from a hash of its key, so the same pictures are wrong in the same way whatever the format, picture size or
-order of preparation, and what is wrong at 5 % is wrong in the same way at 10 %.
+Pure functions of (keys, clean targets, rate, seed). Noise is keyed by content, not by row: a sample's rank and its
+wrong target come from a hash of its key, so the same pictures are wrong in the same way whatever the format, picture
+size or order of preparation, and what is wrong at 5 % is wrong in the same way at 10 %.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,9 @@ def plan_name(kind: str, rate: float, seed: int) -> str:
 def key_hashes(keys: Sequence[str], seed: int) -> np.ndarray:
     """xxh3-128 of each key under `seed`: uint64 [N, 2]. The first column ranks; the second draws."""
     digest = xxhash.xxh3_128_digest
-    return np.frombuffer(b"".join(digest(key.encode(), seed=seed) for key in keys), ">u8").astype(np.uint64).reshape(-1, 2)
+    return (
+        np.frombuffer(b"".join(digest(key.encode(), seed=seed) for key in keys), ">u8").astype(np.uint64).reshape(-1, 2)
+    )
 
 
 def symmetric(keys: Sequence[str], labels: np.ndarray, classes: int, rate: float, seed: int) -> np.ndarray:

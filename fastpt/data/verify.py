@@ -18,7 +18,7 @@ def split_folders(path: Path) -> list[Path]:
 
 
 def verify(path: Path) -> list[str]:
-    """Check one split. Returns a line for each file that changed, is missing or does not belong; empty if all is well."""
+    """Check one split. Returns a line for each file that changed, is missing or does not belong there."""
     try:
         dataset = Dataset(path)
     except FastptError as error:

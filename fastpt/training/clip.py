@@ -18,7 +18,7 @@ from fastpt import Batch, Dataset
 from fastpt.errors import FastptError
 from fastpt.loading.batch_transforms import to_floats
 from fastpt.recipe import Model, Recipe
-from fastpt.training.evaluation import batches_of, gather_rows
+from fastpt.training.evaluation import batches_of, gather_rows, split_name
 from fastpt.training.launch import Process
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -102,28 +102,29 @@ class Clip:
     def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
         """{split: measures}, shares of 0 to 1: zero_shot_top1 and _top5 by class names; retrieval recall at 1."""
         results: dict[str, dict[str, float]] = {}
-        if self.zero_shot_set is not None:
-            results[self.zero_shot_set.split] = self._zero_shot(forward)
-        if self.val_set is not None and self.val_set.has_captions:
-            results.setdefault(self.val_set.split, {}).update(self._retrieval(forward))
+        sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
+        for dataset in sets.values():
+            ids, images = self._image_features(forward, dataset)
+            measures = results.setdefault(split_name(dataset, self.train_set), {})
+            if dataset.path == getattr(self.zero_shot_set, "path", None):
+                measures |= self._zero_shot(forward, ids, images)
+            if dataset.path == getattr(self.val_set, "path", None):
+                measures |= self._retrieval(forward, ids, images)
         return results
 
-    def _zero_shot(self, forward: Callable) -> dict[str, float]:
+    def _zero_shot(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
         dataset, names = self.zero_shot_set, self.recipe.zero_shot.templates
         templates = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
         chosen = templates[names] if isinstance(names, str) else [text.format for text in names]
         texts = [template(name) for name in dataset.class_names for template in chosen]
         features = self._text_features(forward, tokenize(texts, self._context))
         classifier = F.normalize(features.view(len(dataset.class_names), len(chosen), -1).mean(1), dim=1)
-        ids, images = self._image_features(forward, dataset)
         labels = torch.from_numpy(dataset.targets(None, of="labels"))[ids]
-        ranked = (images @ classifier.T).topk(min(5, len(classifier))).indices == labels[:, None]
-        top1, top5 = ranked[:, 0].double().mean().item(), ranked.any(1).double().mean().item()
-        return {"zero_shot_top1": top1, "zero_shot_top5": top5}
+        right = (images @ classifier.T).topk(min(5, len(classifier))).indices == labels[:, None]
+        return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}
 
-    def _retrieval(self, forward: Callable) -> dict[str, float]:
+    def _retrieval(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
         """Recall at 1 over the whole split; a caption equal to the right one is right too."""
-        ids, images = self._image_features(forward, self.val_set)
         captions = self.val_set.captions(ids.numpy())
         texts = self._text_features(forward, tokenize(captions, self._context))
         same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
@@ -131,8 +132,8 @@ class Clip:
         text_of = torch.cat([(block @ texts.T).argmax(1) for block in images.split(1024)])
         image_of = torch.cat([(block @ images.T).argmax(1) for block in texts.split(1024)])
         return {
-            "image_to_text_recall1": (same[text_of] == same).double().mean().item(),
-            "text_to_image_recall1": (same[image_of] == same).double().mean().item(),
+            "image_to_text_recall1": _share(same[text_of] == same),
+            "text_to_image_recall1": _share(same[image_of] == same),
         }
 
     def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,3 +153,7 @@ class Clip:
 
     def _on_device(self, tokens: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(tokens.astype(np.int64)).to(self.process.device, non_blocking=True)
+
+
+def _share(right: torch.Tensor) -> float:
+    return right.double().mean().item()

@@ -25,6 +25,11 @@ def batches_of(dataset: Dataset, recipe: Recipe, process: Process) -> Iterator[B
         loader.close()
 
 
+def split_name(dataset: Dataset, train_set: Dataset) -> str:
+    """How metrics call a split: `val`, or `imagenet/val` if it is of another dataset than what is trained on."""
+    return dataset.split if dataset.name == train_set.name else f"{dataset.name}/{dataset.split}"
+
+
 def sum_over_processes(values: torch.Tensor, process: Process) -> torch.Tensor:
     """The sum of a CPU tensor over all processes."""
     if process.world_size == 1:

@@ -16,7 +16,7 @@ from fastpt import Batch, Dataset
 from fastpt.errors import FastptError
 from fastpt.loading.batch_transforms import randaugment, to_floats
 from fastpt.recipe import Recipe, parse_randaugment
-from fastpt.training.evaluation import batches_of, sum_over_processes
+from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
 from fastpt.training.launch import Process
 
 MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -94,4 +94,4 @@ class Supervised:
             ranked = logits.topk(min(5, logits.shape[1])).indices == labels[batch.sample_ids.cpu()][:, None]
             tally += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(ranked))])
         right1, right5, seen = sum_over_processes(tally, self.process).tolist()
-        return {self.val_set.split: {"top1": right1 / seen, "top5": right5 / seen}}
+        return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}

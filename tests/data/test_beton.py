@@ -12,7 +12,7 @@ ffcv_types = pytest.importorskip("ffcv.types")
 def test_the_layout_is_ffcvs_own():
     from ffcv.fields import IntField, RGBImageField
 
-    assert beton.HEADER == ffcv_types.HeaderType
+    assert ffcv_types.HeaderType == beton.HEADER
     assert beton.FIELD.itemsize == ffcv_types.FieldDescType.itemsize
     assert beton.ALLOCATION == ffcv_types.ALLOC_TABLE_TYPE
     assert beton.VERSION == ffcv_types.CURRENT_VERSION

@@ -27,7 +27,9 @@ def test_symmetric_spreads_evenly_over_the_other_classes():
     assert np.abs(counts - 1500).max() < 5 * np.sqrt(1500)  # five standard deviations of a fair draw
 
 
-@pytest.mark.parametrize("noise", [lambda rate: symmetric(KEYS, LABELS, 7, rate, 0), lambda rate: swap(KEYS, TEXTS, rate, 0)])
+@pytest.mark.parametrize(
+    "noise", [lambda rate: symmetric(KEYS, LABELS, 7, rate, 0), lambda rate: swap(KEYS, TEXTS, rate, 0)]
+)
 def test_what_is_wrong_at_a_low_rate_is_wrong_in_the_same_way_at_a_higher_one(noise):
     clean, low, high = noise(0.0), noise(0.05), noise(0.3)
     wrong = low != clean

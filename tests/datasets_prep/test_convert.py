@@ -143,7 +143,9 @@ def test_running_a_finished_job_again_adds_only_new_noise(tmp_path):
     assert np.isclose(dataset.noise_plan(0.4).realised_rate, 0.4)
 
 
-@pytest.mark.parametrize(("change", "named"), [({"seed": 1}, "seed was 0, now 1"), ({"format": "wds"}, "format was ffcv")])
+@pytest.mark.parametrize(
+    ("change", "named"), [({"seed": 1}, "seed was 0, now 1"), ({"format": "wds"}, "format was ffcv")]
+)
 def test_other_options_into_the_same_folder_are_refused(tmp_path, change, named):
     prepared(tmp_path, made_up(10))
     with pytest.raises(FastptError, match=named):

@@ -96,7 +96,11 @@ def test_a_count_that_is_not_imagenets_is_stated(tmp_path):
 
 @pytest.mark.parametrize(
     ("layout", "missing"),
-    [(official, "ILSVRC2012_img_val.tar"), (official, "ILSVRC2012_devkit_t12.tar.gz"), (kaggle, "LOC_val_solution.csv")],
+    [
+        (official, "ILSVRC2012_img_val.tar"),
+        (official, "ILSVRC2012_devkit_t12.tar.gz"),
+        (kaggle, "LOC_val_solution.csv"),
+    ],
 )
 def test_a_missing_side_file_is_named(layout, missing, tmp_path):
     layout(tmp_path)

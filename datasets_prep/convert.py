@@ -34,8 +34,7 @@ from datasets_prep.images import Policy, RejectedImage, to_stored
 from datasets_prep.sources import SourceSplit
 from datasets_prep.tar_writer import TarWriter
 from fastpt.data import beton
-from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id, write_plan
-from fastpt.data.noise import plan_name
+from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
 
@@ -103,7 +102,7 @@ def prepare(
         _run([job for per_split in jobs.values() for job in per_split], workers, progress)
         for split in splits:
             if split.name in jobs:
-                _finish(split, jobs[split.name], out / split.name, name, options, rates, max_rejects)
+                _finish(split, jobs[split.name], out / split.name, name, options, max_rejects)
             dataset = Dataset(out / split.name)
             plans = [dataset.add_noise(rate, options.seed, of) for of in _targets(split) for rate in rates]
             yield dataset, plans
@@ -291,10 +290,9 @@ def _finish(
     folder: Path,
     name: str,
     options: Options,
-    rates: list[float],
     max_rejects: float,
 ) -> None:
-    """Put the parts together: samples table, rejects, noise plans, manifest."""
+    """Put the parts together: samples table, rejects, and at last the manifest."""
     parts = [pq.read_table(job.part) for job in jobs]
     notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
     rejected = [{"key": key, "reason": reason} for key, reason in split.left_out]
@@ -317,16 +315,6 @@ def _finish(
         file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected)
 
     labels = table.column("clean_label").to_numpy().astype(np.int64) if split.labels is not None else None
-    identity = samples_id(table)
-    for of in _targets(split):
-        captions = table.column("caption").to_pylist() if of == "captions" else None
-        for rate in rates:
-            plan = plan_name("symmetric" if of == "labels" else "swap", rate, options.seed)
-            write_plan(
-                folder / "noise" / f"{plan}.json", identity, table.column("key").to_pylist(),
-                labels if of == "labels" else None, captions, len(split.classes), rate, options.seed,
-            )  # fmt: skip
-
     shards, first_id = [], 0
     for part, note in zip(parts, notes, strict=True):
         shard, *index = note["files"]
@@ -348,7 +336,7 @@ def _finish(
         "counts": counts,
         # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
         "block": int(np.clip(beton.PAGE_SIZE // mean_size, 16, 256)),
-        "samples_id": identity,
+        "samples_id": samples_id(table),
         "shards": shards,
         "files": [_file_entry(folder / "samples.parquet"), _file_entry(folder / "rejected.jsonl")],
         "classes": split.classes,

@@ -395,8 +395,8 @@ def article(words: str) -> str:
 def describe(rng: Rng, domain: str, thing: str) -> Scene:
     colour, second, third = rng.choice(list(COLOURS), 3, replace=False).tolist()
     ground = third if domain == "clipart" else str(rng.choice(list(PAPERS if domain == "sketch" else GROUNDS)))
-    scale = rng.uniform(0.33, 0.5)
-    size = "small " if scale < 0.38 else "big " if scale > 0.45 else ""
+    scale = rng.uniform(0.27, 0.5)
+    size = "small " if scale < 0.35 else "big " if scale > 0.45 else ""
     hue = "" if domain == "sketch" else f"{colour} and {second} " if rng.random() < 0.2 else f"{colour} "
     where = f"on {article(ground)} background" if domain == "clipart" else ground
     caption = str(rng.choice(TITLES[domain])).format(article(size + hue + thing))
@@ -485,10 +485,10 @@ def clutter(picture: Image.Image, n: int, size: float, rng: Rng) -> None:
 def expose(picture: Image.Image, rng: Rng) -> np.ndarray:
     """What a camera makes of a picture, float [h, w, 3]: uneven, tinted light, a soft lens, a grainy sensor."""
     w, h = picture.size
-    seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.0))), np.float32)
+    seen = np.asarray(picture.filter(ImageFilter.GaussianBlur(rng.uniform(0.2, 1.4))), np.float32)
     slope = rng.normal(0, 0.15, 2)
     gain = rng.uniform(0.75, 1.15) + slope[0] * np.linspace(-1, 1, w) + slope[1] * np.linspace(-1, 1, h)[:, None]
-    grain = rng.standard_normal((h, w, 3), np.float32) * rng.uniform(2, 9)
+    grain = rng.standard_normal((h, w, 3), np.float32) * rng.uniform(2, 14)
     return seen * (gain[..., None] * rng.normal(1, 0.05, 3)).astype(np.float32) + grain
 
 
@@ -514,7 +514,7 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
     seen = np.asarray(back, np.float32) * (1 - shadow[..., None]) * (1 - cover)
     seen += np.asarray(paint.reduce(2), np.float32) * light.clip(0.4, 1.5)[..., None]
     seen = Image.fromarray(seen.clip(0, 255).astype(np.uint8))
-    clutter(seen, int(rng.integers(0, 3)), 0.07 * min(w, h), rng)
+    clutter(seen, int(rng.integers(0, 6)), 0.1 * min(w, h), rng)
     return expose(seen, rng)
 
 

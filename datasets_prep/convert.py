@@ -320,8 +320,8 @@ def _finish(
         shard, *index = note["files"]
         shards.append({**shard, "first_id": first_id} | ({"index": index[0]} if index else {}))
         first_id += len(part)
-    mean_size = np.asarray(table.column("size")).mean()
-    counts = {"samples": len(table), "rejected": len(rejected)}
+    stored = int(table.column("size").to_numpy().sum(dtype=np.int64))
+    counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
     if labels is not None:
         counts["per_class"] = np.bincount(labels, minlength=len(split.classes)).tolist()
     manifest = {
@@ -335,7 +335,7 @@ def _finish(
         "has_captions": split.captions is not None,
         "counts": counts,
         # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
-        "block": int(np.clip(beton.PAGE_SIZE // mean_size, 16, 256)),
+        "block": int(np.clip(beton.PAGE_SIZE * len(table) // stored, 16, 256)),
         "samples_id": samples_id(table),
         "shards": shards,
         "files": [_file_entry(folder / "samples.parquet"), _file_entry(folder / "rejected.jsonl")],

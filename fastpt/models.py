@@ -12,7 +12,9 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-ARCHITECTURES = ("resnet10_half", "resnet18_small", "resnet18_half", "resnet50_small", "resnet50_half")
+ARCHITECTURES = (
+    "resnet10_narrow", "resnet10_half", "resnet18_small", "resnet18_half", "resnet50_small", "resnet50_half",
+)  # fmt: skip
 
 
 class SmallStemResNet(ResNet):
@@ -44,8 +46,15 @@ default_cfgs = generate_default_cfgs({name: _pretrained_cfg(64) for name in ARCH
 
 
 @register_model
+def resnet10_narrow(pretrained: bool = False, **kwargs: Any) -> SmallStemResNet:
+    """ResNet-10 with a 3 x 3 stride-2 stem and half the channels: the demo's model, quick on a CPU."""
+    kwargs = {"channels": (32, 64, 128, 256), **kwargs}
+    return _build("resnet10_narrow", pretrained, block=BasicBlock, layers=(1, 1, 1, 1), stem_stride=2, **kwargs)
+
+
+@register_model
 def resnet10_half(pretrained: bool = False, **kwargs: Any) -> SmallStemResNet:
-    """One basic block a stage, 3 x 3 stride-2 stem: the demo's model."""
+    """One basic block a stage, 3 x 3 stride-2 stem."""
     return _build("resnet10_half", pretrained, block=BasicBlock, layers=(1, 1, 1, 1), stem_stride=2, **kwargs)
 
 

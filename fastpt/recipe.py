@@ -273,6 +273,8 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
             f"engine.accumulate {engine.accumulate} with task clip would contrast each pair only within its piece, "
             "which is another loss. Use accumulate 1 and a smaller batch_size, or more processes."
         )
+    if clip and data.eval_size not in (None, data.size):
+        yield f"data.eval_size {data.eval_size} differs from data.size {data.size}, but a clip tower has one size."
     for name in ("betas", "eps", "momentum"):
         if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
             yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."

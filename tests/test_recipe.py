@@ -59,6 +59,7 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, override, said):
     ("override", "said"),
     [
         ("engine.accumulate=2", "would contrast each pair only within its piece"),
+        ("data.eval_size=64", "a clip tower has one size"),
         ("loss=bce", "loss does not apply to task clip"),
         ("augment.mixup=0.1", "augment does not apply to task clip"),
         ("model.drop_path=0.1", "model.drop_path does not apply to task clip"),

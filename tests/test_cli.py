@@ -129,3 +129,8 @@ def test_control_characters_from_data_do_not_reach_the_terminal(run, tmp_path):
     assert code == 1
     assert "a.jpg" in output
     assert "\x1b" not in output
+
+
+def test_the_argument_that_deepspeeds_launcher_adds_is_not_in_the_way():
+    command = [sys.executable, "-m", "fastpt", "--local_rank=1", "--version"]
+    assert "fastpt, version" in subprocess.run(command, check=True, capture_output=True, text=True).stdout

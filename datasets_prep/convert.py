@@ -9,7 +9,6 @@ workers it had.
 
 import contextlib
 import ctypes
-import errno
 import hashlib
 import json
 import multiprocessing
@@ -35,6 +34,7 @@ from datasets_prep.sources import SourceSplit
 from datasets_prep.tar_writer import TarWriter
 from fastpt.data import beton
 from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id
+from fastpt.data.verify import missing_files
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
 
@@ -90,14 +90,14 @@ def prepare(
 
     `progress(done, total)` is told the pictures done. After a FastptError, the same call goes on from there.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    with _only_writer(out), _disk_errors(out):
+    with _disk_errors(out), _only_writer(out):
         jobs = {}
         for split in splits:
             if not (out / split.name / "dataset.json").exists():
                 jobs[split.name] = _plan_jobs(split, out / split.name, options)
             else:
                 _check_same(Dataset(out / split.name), split, options)
+                _check_whole(out / split.name)
                 _sweep(out / split.name)
         _run([job for per_split in jobs.values() for job in per_split], workers, progress)
         for split in splits:
@@ -153,8 +153,20 @@ def _check_same(dataset: Dataset, split: SourceSplit, options: Options) -> None:
     _refuse_changed(dataset.path, there, {**options.settings(), "listing_sha256": _listing_sha256(split)})
 
 
+def _check_whole(folder: Path) -> None:
+    problems = missing_files(folder)
+    if problems:
+        raise FastptError(f"{folder} was prepared, but {problems[0]} `fastpt verify {folder}` lists all damage; "
+                          "delete the folder to prepare it anew.")  # fmt: skip
+
+
 def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
     changed = [key for key in wanted if there.get(key) != wanted[key]]
+    if changed == ["listing_sha256"]:
+        raise FastptError(
+            f"{folder} was prepared from another listing: the source has changed since (files or targets came, went or "
+            "were renamed). Choose another --out, or delete it."
+        )
     if changed:
         what = "; ".join(f"{key} was {there.get(key)}, now {wanted[key]}" for key in changed)
         raise FastptError(
@@ -308,7 +320,10 @@ def _finish(
         )
     table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
     if len(table) == 0:
-        raise FastptError(f"split {split.name}: none of {total} samples can be used. Check the source.")
+        raise FastptError(
+            f"split {split.name}: none of {total} samples can be used, the first for this reason: "
+            f"{rejected[0]['reason']}. Check the source."
+        )
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
     with atomic_write(folder / "rejected.jsonl", "w") as file:
@@ -351,11 +366,14 @@ def _finish(
 
 @contextlib.contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
+    out.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(out / ".lock", timeout=0)
     try:
         with lock:
-            yield
-            (out / ".lock").unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                (out / ".lock").unlink(missing_ok=True)
     except filelock.Timeout:
         raise FastptError(f"another process is writing to {out}. Wait for it, or choose another --out.") from None
 
@@ -365,9 +383,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG):
-            raise
         raise FastptError(
-            f"writing to {out} failed: {error.strerror}. "
+            f"writing to {out} failed: {error.strerror or error}. "
             "Mend that and run the same command: it goes on where it stopped."
         ) from None

@@ -11,6 +11,7 @@ from fastpt.errors import FastptError
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 FOLDER = click.Path(path_type=Path)
+SEED = click.IntRange(min=0)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -25,11 +26,29 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except FastptError as error:
             raise click.ClickException(_printable(str(error))) from None
+        except OSError as error:
+            if error.filename is None:  # not about a file that the user named: a fault of ours
+                raise
+            said = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
+            raise click.ClickException(_printable(said)) from None
 
 
 def _printable(text: str) -> str:
     """Text that may quote file names or captions, without control characters that would act on the terminal."""
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+class Share(click.ParamType):
+    name = "share"
+
+    def convert(self, value, param, ctx):
+        try:
+            share = float(value)
+        except ValueError:
+            share = float("nan")
+        if not 0 < share < 1:
+            self.fail(f"a share lies above 0 and below 1, such as 0.1; found {value!r}", param, ctx)
+        return share
 
 
 class Rate(click.ParamType):
@@ -61,7 +80,7 @@ def main() -> None:
 @click.option("--name", help="Name of the dataset (default: the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
 @click.option("--noise", "rates", type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of noise, order and holdout.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout.")
 @click.option("--format", "store", type=click.Choice(["ffcv", "wds"]), default="ffcv", show_default=True,
               help="FFCV files, or WebDataset tars with DALI indexes.")  # fmt: skip
 @click.option("--max-side", default="500", show_default=True, help="Larger pictures are reduced to this side; or none.")
@@ -71,7 +90,9 @@ def main() -> None:
 @click.option("--order", type=click.Choice(["random", "source"]), default="random", show_default=True,
               help="Order of the samples in the shards.")  # fmt: skip
 @click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard.")
-@click.option("--holdout", type=float, metavar="SHARE", help="Split off a seeded share as val, if there is one split.")
+@click.option(
+    "--holdout", type=Share(), metavar="SHARE", help="Split off a seeded share as val, if there is one split."
+)
 @click.option("--max-rejects", type=click.FloatRange(0, 1), default=0.001, show_default=True,
               help="Share of unusable pictures that is still accepted.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="all cores", help="Processes.")
@@ -99,6 +120,12 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
     from datasets_prep.sources import hold_out
     from fastpt.progress import Progress
 
+    if not 0 <= max_rejects <= 1:  # FloatRange lets NaN pass
+        raise click.BadParameter("a share of 0 to 1", param_hint="--max-rejects")
+    if name and Path(name).name != name:
+        raise click.BadParameter(
+            f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
+        )
     limit = _max_side(max_side)
     splits = _list_source(source, source_path, seed, split_level, csv, image_pattern, caption_column, label_column)
     if holdout is not None:
@@ -187,7 +214,7 @@ def _describe_plan(plan, count: int) -> str:
 @click.argument("folder", type=FOLDER)
 @click.option("--rate", type=Rate(), required=True, help="Share of samples shown a wrong target.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=SEED, default=0, show_default=True)
 def noise(folder: Path, rate: float, of: str | None, seed: int) -> None:
     """Add a noise plan to the prepared split FOLDER. Touches no picture."""
     from fastpt.data.dataset import Dataset

@@ -17,6 +17,8 @@ Schema = TypeVar("Schema", bound=BaseModel)
 def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ()) -> Schema:
     """Read `path`, apply `a.b=value` overrides (values are YAML), check. Raises FastptError naming each wrong key."""
     if not path.is_file():
+        if path.is_dir():
+            raise FastptError(f"{path} is a folder; name a YAML file.")
         others = ", ".join(sorted(str(found) for found in path.parent.glob("*.yaml"))) or "none"
         raise FastptError(f"there is no file {path}. Files there: {others}.")
     try:

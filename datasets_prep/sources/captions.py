@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +38,9 @@ def caption_splits(
     kept, left_out, seen = [], [], set()
     for i, (name, row) in enumerate(zip(names, rows, strict=True)):
         reason = None
-        if name in seen:
+        if None in row or None in row.values():
+            reason = "its row in the CSV file has other columns than the header"
+        elif name in seen:
             reason = "a second row for the same picture"
         elif not (row[caption_column] or "").strip():
             reason = "no caption"
@@ -61,8 +64,14 @@ def caption_splits(
             read=Reader(files, [names[i] for i in kept]),
             trains=True,
             left_out=tuple(left_out),
+            remark=_broken_text_remark(rows[i][caption_column] for i in kept),
         )
     ]
+
+
+def _broken_text_remark(captions: Iterable[str]) -> str:
+    broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
+    return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
 
 def _read_csv(files: Files, csv_file: str) -> list[dict[str, str]]:
@@ -70,4 +79,7 @@ def _read_csv(files: Files, csv_file: str) -> list[dict[str, str]]:
         content = Path(csv_file).read_bytes() if Path(csv_file).is_file() else files.read(csv_file)
     except (KeyError, OSError):
         raise FastptError(f"--csv {csv_file} was found neither on disk nor inside {files.root}.") from None
-    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig", errors="replace"))))
+    try:
+        return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=""), strict=True))
+    except csv.Error as error:
+        raise FastptError(f"--csv {csv_file} is no CSV file that can be read: {error}. Mend its quotes.") from None

@@ -1,6 +1,8 @@
 """Named files in a folder or an archive, read in place: listing costs one pass, reading a file costs one seek."""
 
+import errno
 import os
+import stat
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,21 +27,39 @@ class Files:
         raise NotImplementedError
 
     def images(self) -> list[str]:
-        """The names of pictures, sorted, without hidden files."""
-        return [name for name in self.names() if _is_image(name)]
+        """The names of pictures, sorted, without hidden files. Raises FastptError if one is not UTF-8."""
+        found = [name for name in self.names() if _is_image(name)]
+        for name in found:
+            if not name.isascii() and any("\ud800" <= char <= "\udfff" for char in name):
+                raise FastptError(f"the file name {name!a} in {self.root} is not UTF-8. Rename the file.")
+        return found
 
 
 class Folder(Files):
+    """A folder. Links are followed, but not round in a circle."""
+
     def names(self) -> list[str]:
         found = []
-        for folder, folders, files in os.walk(self.root, followlinks=True):
-            folders.sort()
+        for folder, folders, files in os.walk(self.root, followlinks=True, onerror=_unreadable):
+            for name in folders:
+                inside = Path(folder, name)
+                if inside.is_symlink() and Path(folder).resolve().is_relative_to(inside.resolve()):
+                    raise FastptError(f"{inside} links back to a folder that it lies in. Take the link away.")
             relative = Path(folder).relative_to(self.root)
             found += [(relative / name).as_posix() for name in files]
         return sorted(found)
 
     def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+        # A pipe would be waited for without O_NONBLOCK, for ever.
+        descriptor = os.open(self.root / name, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file")
+            return file.read()
+
+
+def _unreadable(error: OSError) -> None:
+    raise FastptError(f"the folder {error.filename} cannot be read ({error.strerror}). Mend its permissions.") from None
 
 
 @dataclass

@@ -175,7 +175,7 @@ class Dataset:
         else:
             noise_models.check_rate(noise)
             kinds = noise_models.LABEL_KINDS if of == "labels" else noise_models.CAPTION_KINDS
-            prefixes = tuple(f"{kind}-{noise:g}-seed" for kind in kinds)
+            prefixes = tuple(noise_models.plan_name(kind, noise, seed="") for kind in kinds)
             names = [name for name in self.noise_plans() if name.startswith(prefixes)]
         if len(names) != 1:
             there = ", ".join(self.noise_plans()) or "none"
@@ -290,11 +290,12 @@ def samples_id(table: pa.Table) -> str:
 
 def _what_is_missing(path: Path) -> str:
     if not path.exists():
-        name = path.parent.name or "NAME"
-        return f"{path} does not exist. Prepare it first, for example: fastpt prep --out {path.parent} {name}"
+        source = path.parent.name if path.parent.name in ("demo", "imagenet", "yfcc15m") else "imagefolder"
+        where = "" if source == "demo" else " --source PATH"
+        return f"{path} does not exist. Prepare it first, for example: fastpt prep {source}{where} --out {path.parent}"
     splits = sorted(child.parent.name for child in path.glob("*/dataset.json"))
     if splits:
-        return f"{path} holds several splits ({', '.join(splits)}); name one of them, such as {path / splits[0]}."
+        return f"{path} is a folder of splits ({', '.join(splits)}); name one of them, such as {path / splits[0]}."
     return (
         f"{path} is no prepared split: it has no dataset.json. If its preparation was stopped, run `fastpt prep` again."
     )

@@ -24,9 +24,9 @@ def check_rate(rate: float) -> float:
     return float(rate)
 
 
-def plan_name(kind: str, rate: float, seed: int) -> str:
+def plan_name(kind: str, rate: float, seed: int | str) -> str:
     """The file name of a plan, such as `symmetric-0.05-seed0`."""
-    return f"{kind}-{rate:g}-seed{seed}"
+    return f"{kind}-{rate:.12g}-seed{seed}"
 
 
 def key_hashes(keys: Sequence[str], seed: int) -> np.ndarray:

@@ -48,6 +48,8 @@ def train(
     run = run_dir or run_folder(recipe, recipe_name, task.noise)
     with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
         origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, process.world_size)
+        if resume and on_first(process, lambda: not checkpoint.candidates(run)):
+            _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
         on_first(process, lambda: open_run(run, recipe, origin, resume))
         if on_first(process, lambda: is_finished(run)):
             _say(process, f"{run} is finished already.")
@@ -79,6 +81,11 @@ def _alone(run: Path, process: Process) -> Iterator[None]:
 
 def _loader(recipe: Recipe, task: Any, process: Process) -> Loader:
     data = recipe.data
+    if recipe.batch_size > len(task.train_set):
+        raise FastptError(
+            f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of {data.train}. "
+            "Use a smaller batch_size."
+        )
     return Loader(
         task.train_set, recipe.micro_batch(process.world_size), data.size, crop="random", scale=data.scale,
         filter=data.filter, flip=data.flip, decoder=data.decoder, device=process.device, order=data.order,
@@ -120,11 +127,6 @@ class _Training:
 
         self.recipe, self.process, self.task, self.loader, self.run = recipe, process, task, loader, run
         self.steps_per_epoch = len(loader) // recipe.engine.accumulate
-        if self.steps_per_epoch == 0:
-            raise FastptError(
-                f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of "
-                f"{recipe.data.train}. Use a smaller batch_size."
-            )
         self.total = self.steps_per_epoch * recipe.schedule.epochs
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
         precision = launch.precision(recipe, process.device)

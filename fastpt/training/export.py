@@ -25,7 +25,12 @@ def export_run(run: Path) -> Path:
     """Write `run`/export anew and return it. Raises FastptError if `run` is no run or has no checkpoint."""
     origin = read_provenance(run)
     recipe = load_recipe(run / "recipe.yaml")
-    newest, _ = checkpoint.newest_whole(run)
+    newest, passed = checkpoint.newest_whole(run)
+    if passed:  # an older one would be other weights under the results of the last
+        raise FastptError(
+            f"{passed[0].split(';')[0]}, so {run} is not exported; an export that is there stays as it is. "
+            "`fastpt train --resume` trains on from the checkpoint before."
+        )
     if newest is None:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
     # The manifest's checksums have been verified; weights_only unpickles tensors and plain values only.

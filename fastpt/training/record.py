@@ -92,9 +92,11 @@ def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool) -> None:
 def read_provenance(run: Path) -> dict:
     """A run's provenance. Raises FastptError if `run` is no run."""
     try:
-        return json.loads((run / "provenance.json").read_text())
+        return json.loads((run / "provenance.json").read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise FastptError(f"{run} is no run: it has no provenance.json. Runs are made by `fastpt train`.") from None
+    except ValueError as error:
+        raise FastptError(f"{run / 'provenance.json'} is damaged ({error}). Restore it, or train anew.") from None
 
 
 def _differences(recipe: Recipe, origin: dict, recipe_then: dict, origin_then: dict) -> list[str]:
@@ -124,7 +126,7 @@ def _flat(values: dict, prefix: str = "") -> dict[str, Any]:
 def read_metrics(run: Path) -> list[dict]:
     """The lines of metrics.jsonl; a last line that a kill cut short is left out."""
     path = run / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     events = []
     for number, line in enumerate(lines, 1):
         try:

@@ -50,9 +50,11 @@ def tune_command(
     opened = open_encoder(encoder, device) if run is None else open_run(run, device)
     folder = run or RUNS / opened.name.replace(":", "-")
     out = out or folder / "tune" / f"{loaded.name}.json"
+    if out.is_dir():
+        raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
+    out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
     _say(f"encoder {opened.name}, suite {loaded.name}")
     results = tune(opened, loaded, methods, range(seeds), epochs, threads, decoder)
-    out.parent.mkdir(parents=True, exist_ok=True)
     write_json(out, results)
     for suffix, text in ((".csv", csv_table(results)), (".txt", text_table(results))):
         with atomic_write(out.with_suffix(suffix), "w") as file:
@@ -215,6 +217,8 @@ def _spectrum(task: Task, test: str, stage: str, features: torch.Tensor) -> dict
 def _suite_of(run: Path | None) -> str:
     if run is None:
         raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME or --suite FILE.")
+    if not run.is_dir():
+        raise FastptError(f"run {run} does not exist. Check --run.")
     recipe = run / "recipe.yaml"
     if not recipe.is_file():
         raise FastptError(f"{run} has no recipe.yaml, so it names no suite. Check --run, or give --suite.")

@@ -93,7 +93,7 @@ def test_an_unknown_format_version_is_refused(tmp_path):
 def test_what_is_no_split_is_told_apart(tmp_path, labelled):
     with pytest.raises(FastptError, match="fastpt prep"):
         Dataset(tmp_path / "nothing")
-    with pytest.raises(FastptError, match="holds several splits"):
+    with pytest.raises(FastptError, match="is a folder of splits"):
         Dataset(labelled.path.parent)
     (tmp_path / "empty").mkdir()
     with pytest.raises(FastptError, match="no prepared split"):

@@ -178,3 +178,23 @@ def test_a_foreign_folder_is_not_written_into(tmp_path):
     with pytest.raises(FastptError, match="is no prepared split"):
         prepared(tmp_path, made_up(5))
     assert sorted(content(tmp_path / "train")) == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("damage", ["samples.parquet", "images/train-00000.beton"])
+def test_a_finished_split_that_lost_a_file_is_not_called_done(tmp_path, damage):
+    prepared(tmp_path, made_up(5))
+    (tmp_path / "train" / damage).unlink()
+    with pytest.raises(FastptError, match=f"{Path(damage).name} is missing"):
+        prepared(tmp_path, made_up(5))
+
+
+def test_a_source_that_changed_since_is_told_apart_from_other_options(tmp_path):
+    prepared(tmp_path, made_up(5))
+    with pytest.raises(FastptError, match="the source has changed since"):
+        prepared(tmp_path, made_up(6))
+
+
+def test_no_lock_is_left_when_a_job_fails(tmp_path):
+    with pytest.raises(FastptError, match="the first for this reason: the file is empty"):
+        prepared(tmp_path, made_up(1, special={0: b""}), max_rejects=1.0)
+    assert not (tmp_path / ".lock").exists()

@@ -74,3 +74,21 @@ def test_exporting_again_gives_the_same_files(supervised, tmp_path):
 def test_what_is_no_run_is_told(tmp_path):
     with pytest.raises(FastptError, match="is no run"):
         export_run(tmp_path)
+
+
+def test_a_damaged_newest_checkpoint_is_not_exported_in_place_of_a_good_export(supervised, tmp_path):
+    run = train(supervised("checkpoint={every_steps: 4, keep: 2}"), "tiny", tmp_path / "run")
+    before = (run / "export" / "model.safetensors").read_bytes()
+    newest = checkpoint.candidates(run)[0] / "mp_rank_00_model_states.pt"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with pytest.raises(FastptError, match="stays as it is"):
+        export_run(run)
+    assert (run / "export" / "model.safetensors").read_bytes() == before
+
+
+def test_a_damaged_provenance_is_one_clear_error(tmp_path):
+    (tmp_path / "provenance.json").write_bytes(b"\xff\x00{")
+    with pytest.raises(FastptError, match=r"provenance\.json is damaged"):
+        export_run(tmp_path)

@@ -101,3 +101,8 @@ def test_what_does_not_touch_the_weights_may_change(supervised, stopped):
 def test_resuming_what_has_not_begun_begins(supervised, tmp_path):
     run = train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "run", resume=True)
     assert len(losses(run)) == 5
+
+
+def test_resuming_what_has_no_checkpoint_says_that_it_starts_anew(supervised, tmp_path, capfd):
+    train(supervised(), "tiny", tmp_path / "mistyped", resume=True)
+    assert "has no checkpoint to resume from: starting at step 0" in capfd.readouterr().out

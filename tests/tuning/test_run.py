@@ -115,7 +115,7 @@ def test_a_suite_must_be_named_somewhere(workplace):
     plain = finished_run(workplace / "runs", "plain")
     with pytest.raises(FastptError, match="names no suite"):
         tune_command(run=plain)
-    with pytest.raises(FastptError, match="has no recipe"):
+    with pytest.raises(FastptError, match="does not exist"):
         tune_command(run=workplace / "runs" / "nowhere")
 
 

@@ -74,3 +74,18 @@ def test_broken_utf8_is_kept_as_replacement_characters(shop):
     (shop / "list.csv").write_bytes(b"id,caption\n1,caf\xe9\n")
     (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
     assert split.captions == ["caf\N{REPLACEMENT CHARACTER}"]
+    assert split.remark.startswith("1 captions hold bytes that are not UTF-8")
+
+
+def test_a_quote_that_is_never_closed_is_told_instead_of_swallowing_rows(shop):
+    (shop / "list.csv").write_text('id,caption\n1,"open\n2,two\n3,three\n')
+    with pytest.raises(FastptError, match="Mend its quotes"):
+        caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+
+
+@pytest.mark.parametrize("row", ["2,two,extra", "2"])
+def test_a_row_with_other_columns_than_the_header_is_named(shop, row):
+    (shop / "list.csv").write_text(f"id,caption\n1,one\n{row}\n")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    assert split.captions == ["one"]
+    assert "other columns than the header" in dict(split.left_out)["images/2.jpg"]

@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +104,44 @@ def test_a_holdout_is_seeded_disjoint_and_complete(tmp_path):
     assert val.read(0) == (tmp_path / val.keys[0]).read_bytes()
     with pytest.raises(FastptError, match="share"):
         hold_out(split, 2, seed=0)
+
+
+def test_a_link_round_in_a_circle_is_refused_and_other_links_are_followed(tmp_path):
+    source = lay(tmp_path / "pets", ["cat/a.jpg"])
+    (tmp_path / "dogs").mkdir()
+    (tmp_path / "dogs" / "b.jpg").write_bytes(picture(1))
+    (source / "dog").symlink_to(tmp_path / "dogs")
+    (split,) = imagefolder_splits(open_files(source))
+    assert split.keys == ["cat/a.jpg", "dog/b.jpg"]
+    (source / "cat" / "loop").symlink_to(source)
+    with pytest.raises(FastptError, match="cat/loop links back"):
+        imagefolder_splits(open_files(source))
+
+
+def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
+    source = lay(tmp_path, ["cat/a.jpg", "dog/a.jpg"])
+    scandir = os.scandir
+
+    def forbidden(path):
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", forbidden)  # the superuser, who may run this, may read anything
+    with pytest.raises(FastptError, match="dog cannot be read"):
+        imagefolder_splits(open_files(source))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    source = lay(tmp_path, ["cat/a.jpg"])
+    os.mkfifo(source / "cat" / "b.jpg")
+    (split,) = imagefolder_splits(open_files(source))
+    with pytest.raises(OSError, match="not a regular file"):
+        split.read(1)
+
+
+def test_a_file_name_that_is_not_utf8_is_named(tmp_path):
+    source = lay(tmp_path, ["cat/a.jpg"])
+    (Path(os.fsdecode(os.fsencode(source) + b"/cat/bad\xff.jpg"))).write_bytes(picture(0))
+    with pytest.raises(FastptError, match="is not UTF-8"):
+        imagefolder_splits(open_files(source))

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import tarfile
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,18 +14,18 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".ti
 
 
 @dataclass
-class Files:
+class Files(ABC):
     """Files by name (relative, with `/`). `read` is safe in forked and spawned processes."""
 
     root: Path
 
+    @abstractmethod
     def names(self) -> list[str]:
         """All names, sorted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, name: str) -> bytes:
         """The whole file."""
-        raise NotImplementedError
 
     def images(self) -> list[str]:
         """The names of pictures, sorted, without hidden files. Raises FastptError if one is not UTF-8."""

@@ -77,7 +77,7 @@ def main() -> None:
 @main.command()
 @click.argument("source", type=click.Choice(["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset"]))
 @click.option("--source", "source_path", type=FOLDER, metavar="PATH", help="Folder or tar to read, in place.")
-@click.option("--name", help="Name of the dataset (default: the source's file name).")
+@click.option("--name", help="Name of the dataset (default: demo, imagenet, yfcc15m, or the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
 @click.option("--noise", "rates", type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout.")
@@ -136,7 +136,9 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
     if rates and not any(split.trains for split in splits):
         names = ", ".join(split.name for split in splits)
         raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
-    name = name or (source if source_path is None else source_path.name.split(".")[0])
+    if name is None:
+        known = source in ("demo", "imagenet", "yfcc15m")  # the names by which recipes look for them
+        name = source if known else source_path.name.split(".")[0]
     options = Options(store, Policy(limit, quality), shard_samples, order, seed)
     wanted = sorted({rate for rate in rates if rate > 0})
     with Progress(f"prep {name}", "pictures") as progress:

@@ -61,6 +61,16 @@ def test_prep_takes_its_options_on_either_side_of_the_source(run, pets, order):
     assert "asked 0.2, realised 0.2 (4 wrong labels)" in output
 
 
+def test_imagenet_lands_where_its_recipe_looks(run, tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / "ILSVRC2012" / split / "n01440764").mkdir(parents=True)
+        (tmp_path / "ILSVRC2012" / split / "n01440764" / "a.JPEG").write_bytes(picture(0))
+    code, output = run("prep", "imagenet", "--source", "ILSVRC2012")
+    assert code == 0
+    assert "data/imagenet/train: 1 samples, 1 classes" in output
+    assert "ImageNet-1K has 1,281,167 of 1,000" in output
+
+
 def test_info_and_verify_tell_what_was_prepared(run, pets):
     run("prep", "imagefolder", "--source", pets, "--holdout", "0.25", "--noise", "0.2", "--noise", "0.4")
     documents = json.loads(run("info", "data/pets", "--json")[1])

@@ -1,0 +1,21 @@
+"""The command line. Nothing heavy is imported before a command runs, so that help answers at once."""
+
+import click
+
+from fastpt.cli.data import info, noise, verify
+from fastpt.cli.prep import prep
+from fastpt.cli.results import report, tune
+from fastpt.cli.runs import export, train
+from fastpt.cli.shared import Commands
+
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@click.group(cls=Commands, context_settings=HELP)
+@click.version_option(package_name="fastpt")
+def main() -> None:
+    """Pre-train on noisy labels and tune what was learned: prep, train, tune, report."""
+
+
+for command in (prep, noise, info, verify, train, export, tune, report):  # in the order of the work
+    main.add_command(command)

@@ -1,0 +1,84 @@
+"""What the commands share: types of options, and how errors and prepared splits are told."""
+
+from pathlib import Path
+
+import click
+
+from fastpt.errors import FastptError
+
+
+FOLDER = click.Path(path_type=Path)
+SEED = click.IntRange(min=0)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+
+
+class Commands(click.Group):
+    """Lists commands in the order of the work, and tells a FastptError in one line instead of a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context):
+        try:
+            return super().invoke(ctx)
+        except FastptError as error:
+            raise click.ClickException(printable(str(error))) from None
+        except OSError as error:
+            if error.filename is None:  # not about a file that the user named: a fault of ours
+                raise
+            said = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
+            raise click.ClickException(printable(said)) from None
+
+
+def printable(text: str) -> str:
+    """Text that may quote file names or captions, without control characters that would act on the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+class Share(click.ParamType):
+    name = "share"
+
+    def convert(self, value, param, ctx):
+        try:
+            share = float(value)
+        except ValueError:
+            share = float("nan")
+        if not 0 < share < 1:
+            self.fail(f"a share lies above 0 and below 1, such as 0.1; found {value!r}", param, ctx)
+        return share
+
+
+class Rate(click.ParamType):
+    name = "rate"
+
+    def convert(self, value, param, ctx):
+        from fastpt.data.noise import check_rate
+
+        try:
+            return check_rate(float(value))
+        except ValueError:
+            self.fail(f"a noise rate is a number, such as 0.05; found {value!r}", param, ctx)
+        except FastptError as error:
+            self.fail(str(error), param, ctx)
+
+
+def describe(dataset) -> str:
+    shards = dataset.manifest["shards"]
+    size = dataset.manifest["counts"]["bytes"] / 1e6  # of the pictures: FFCV files have holes, which take no disk
+    parts = [f"{len(dataset):,} samples"]
+    if dataset.has_labels:
+        parts.append(f"{len(dataset.classes)} classes")
+    if dataset.has_captions:
+        parts.append("captions")
+    parts.append(f"{size:,.1f} MB in {len(shards)} shard{'s' * (len(shards) != 1)}")
+    rejected = dataset.manifest["counts"]["rejected"]
+    if rejected:
+        parts.append(f"{rejected} left out (see {dataset.path / 'rejected.jsonl'})")
+    remark = dataset.manifest["source_remark"]
+    return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {remark}" if remark else "")
+
+
+def describe_plan(plan, count: int) -> str:
+    wrong = round(plan.realised_rate * count)
+    what = "labels" if plan.of == "labels" else "captions"
+    return f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} ({wrong:,} wrong {what})"

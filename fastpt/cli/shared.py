@@ -6,7 +6,6 @@ import click
 
 from fastpt.errors import FastptError
 
-
 FOLDER = click.Path(path_type=Path)
 SEED = click.IntRange(min=0)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")

@@ -7,6 +7,7 @@ from fastpt.cli.prep import prep
 from fastpt.cli.results import report, tune
 from fastpt.cli.runs import export, train
 from fastpt.cli.shared import Commands
+from fastpt.cli.study import study
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Pre-train on noisy labels and tune what was learned: prep, train, tune, report."""
 
 
-for command in (prep, noise, info, verify, train, export, tune, report):  # in the order of the work
+for command in (prep, noise, info, verify, train, export, tune, report, study):  # in the order of the work
     main.add_command(command)

@@ -1,0 +1,87 @@
+"""`fastpt study`: a grid of pre-trainings, their tuning and the report, by one command."""
+
+import json
+from pathlib import Path
+
+import click
+
+from fastpt.cli.shared import FOLDER, JSON, printable
+
+FILE = click.argument("file", type=FOLDER)
+OUT = click.option("--out", type=FOLDER, help="Folder of the study (default: studies/NAME).")
+
+
+class StudyCommands(click.Group):
+    """`fastpt study FILE` is `fastpt study run FILE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = bool(args) and args[0] in (*self.commands, *ctx.help_option_names)
+        return super().parse_args(ctx, args if named else ["run", *args])
+
+
+@click.group(cls=StudyCommands)
+def study() -> None:
+    """Pre-train and tune a grid of noise rates and seeds, then report: from images to the paper's figures.
+
+    \b
+    fastpt study recipes/study_demo.yaml             run what is not done yet
+    fastpt study recipes/study_demo.yaml --dry-run   say what that is
+    fastpt study status recipes/study_demo.yaml
+    """
+
+
+@study.command()
+@FILE
+@OUT
+@click.option("--dry-run", is_flag=True, help="Say what would run, with the time and disk expected; run nothing.")
+@click.option("--cell", type=click.IntRange(0), help="Run one pre-training of the grid and its tunings only.")
+@click.option("--ray", metavar="ADDRESS", help="Run on the Ray cluster at ADDRESS, or on one started here: local.")
+def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str | None) -> None:
+    """Run what is not done yet of the study FILE, then write its report."""
+    if cell is not None and ray:
+        raise click.UsageError("--cell and --ray do not go together")
+    from fastpt.study.declaration import load_study
+    from fastpt.study.plan import Plan
+
+    plan = Plan(load_study(file), out, look_only=dry_run)
+    if dry_run:
+        _tell(plan, as_json=False)
+        return
+    from fastpt.study.run import run_on_ray, run_one, run_study
+
+    def say(text: str) -> None:
+        click.echo(printable(f"study: {text}"), err=True)
+
+    if cell is not None:
+        run_one(plan, cell, say)
+    else:
+        page = run_on_ray(plan, file, ray, say) if ray else run_study(plan, say)
+        click.echo(f"report: {page}")
+
+
+@study.command()
+@FILE
+@OUT
+@JSON
+def status(file: Path, out: Path | None, as_json: bool) -> None:
+    """Say which steps of the study FILE are done, failed or to do, and what they cost."""
+    from fastpt.study.declaration import load_study
+    from fastpt.study.plan import Plan
+
+    _tell(Plan(load_study(file), out, look_only=True), as_json)
+
+
+def _tell(plan, as_json: bool) -> None:
+    from fastpt.study.table import steps_table, text_table, unprepared
+
+    missing = unprepared(plan)
+    if missing:  # the steps are keyed by the data, which is not there
+        count = sum(len(one.rates) * len(one.seeds) for one in plan.study.pretrain)
+        document = {"prepare": missing, "pretrainings": count}
+        text = "\n".join(
+            ["to be prepared first:", *(f"  {command}" for command in missing), f"then {count} pre-trainings"]
+        )
+    else:
+        document = steps_table(plan)
+        text = text_table(document, plan.folder)
+    click.echo(json.dumps(document, indent=2) if as_json else printable(text))

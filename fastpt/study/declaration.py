@@ -1,0 +1,96 @@
+"""What a study's file says: the grid, and what is done with each run."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fastpt.data.noise import check_rate
+from fastpt.errors import FastptError
+from fastpt.recipe import load_recipe
+from fastpt.strict_yaml import load_strict
+from fastpt.tuning.suites import load_suite
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Prepare(_Section):
+    """A command that makes prepared splits, run where one of them is missing."""
+
+    run: str
+    """Words after `fastpt`, such as `prep demo`."""
+    makes: list[str] = Field(min_length=1)
+    """Folders of the splits that it makes."""
+
+
+class Pretrain(_Section):
+    """One recipe at several noise rates and seeds."""
+
+    recipe: str
+    """File of the recipe."""
+    set: list[str] = []
+    """Overrides of recipe keys, as `fastpt train --set` takes them."""
+    kind: str | None = None
+    """Kind of noise; by default symmetric for a classifier, swap for CLIP."""
+    rates: list[float] = Field(min_length=1)
+    """Noise rates; 0 is clean."""
+    noise_seed: int = Field(0, ge=0)
+    """Seed of the noise plans, the same at every rate, so that what is wrong at 5 % is wrong at 10 % too."""
+    seeds: list[int] = Field(min_length=1)
+    """Seeds of training."""
+    suites: list[str] = []
+    """What each run is tuned on: names of suites, or their files."""
+
+
+class Tuning(_Section):
+    """How heads are trained, the same for all runs."""
+
+    methods: list[Literal["lp", "mlp", "nmtune"]] = ["lp", "mlp", "nmtune"]
+    """Tuning methods; the linear probe is always added."""
+    seeds: int = Field(3, ge=1)
+    """Heads trained a method."""
+    options: list[str] = []
+    """Further words for `fastpt tune`."""
+
+
+class Study(_Section):
+    """A grid of pre-trainings and what is done with each."""
+
+    name: str
+    """Name of the study, and of its folder under studies/."""
+    prepare: list[Prepare] = []
+    """What makes the data, if it is not there."""
+    pretrain: list[Pretrain] = Field(min_length=1)
+    """The grid."""
+    tune: Tuning = Tuning()
+    """How heads are trained."""
+    launcher: list[str] = []
+    """What starts a training, if not one process: [torchrun, --nproc-per-node=8, -m, fastpt], say."""
+
+
+def load_study(path: Path) -> Study:
+    """Read a study's file. Raises FastptError that names each wrong key, and each recipe or suite that is not there."""
+    study = load_strict(Study, path)
+    problems = [] if Path(study.name).name == study.name else [f"name {study.name!r} is no plain folder name."]
+    for index, one in enumerate(study.pretrain):
+        problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
+    if problems:
+        raise FastptError("\n".join(f"{path}: {problem}" for problem in problems))
+    return study
+
+
+def _problems(one: Pretrain) -> list[str]:
+    found = [
+        f"{what} {values} names something twice."
+        for what, values in (("rates", one.rates), ("seeds", one.seeds), ("suites", one.suites))
+        if len(set(values)) < len(values)
+    ]
+    checks = [(check_rate, rate) for rate in one.rates] + [(load_suite, suite) for suite in one.suites]
+    for check, *arguments in [*checks, (load_recipe, one.recipe, one.set)]:
+        try:
+            check(*arguments)
+        except FastptError as error:
+            found.append(str(error))
+    return found

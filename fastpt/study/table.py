@@ -1,0 +1,61 @@
+"""What a study has done and has to do, as text and as JSON."""
+
+from pathlib import Path
+
+from fastpt.study.plan import Plan
+
+
+def steps_table(plan: Plan) -> list[dict]:
+    """A row a step: {"step", "kind", "state", "seconds", "bytes"}; what is to do has what is expected, or None."""
+    rows = []
+    for cell in plan.cells:
+        for step in cell.steps:
+            state = plan.state(step)
+            cost = plan.record(step) if state == "done" else plan.expected(step)
+            rows.append(
+                {
+                    "step": step.name,
+                    "kind": step.kind,
+                    "state": state,
+                    "seconds": cost["seconds"],
+                    "bytes": cost["bytes"],
+                }
+            )
+    return rows
+
+
+def unprepared(plan: Plan) -> list[str]:
+    """The commands that prepare data for the study and have not been run."""
+    return [
+        f"fastpt {one.run}"
+        for one in plan.study.prepare
+        if not all(Path(split, "dataset.json").is_file() for split in one.makes)
+    ]
+
+
+def text_table(rows: list[dict], folder: Path) -> str:
+    """The rows as aligned text, with totals of what is done and what is to do."""
+    width = max(len(row["step"]) for row in rows)
+    lines = [
+        f"{row['kind']:5}  {row['step']:{width}}  {row['state']:6}  {_cost(row['seconds'], row['bytes'], row['state'])}"
+        for row in rows
+    ]
+    for done in (True, False):
+        chosen = [row for row in rows if (row["state"] == "done") == done]
+        known = [row for row in chosen if row["seconds"] is not None]
+        if chosen:
+            total = _cost(
+                sum(row["seconds"] for row in known), sum(row["bytes"] for row in known), "done" if done else ""
+            )
+            unknown = len(chosen) - len(known)
+            more = f", and {unknown} steps of a kind not yet timed here" if unknown else ""
+            lines.append(f"{len(chosen)} of {len(rows)} steps {'done' if done else 'to do'}: {total}{more}")
+    return "\n".join([*lines, f"in {folder}"])
+
+
+def _cost(seconds: float | None, size: float | None, state: str) -> str:
+    if seconds is None:
+        return "not yet timed"
+    hours, rest = divmod(round(seconds), 3600)
+    about = "" if state == "done" else "about "
+    return f"{about}{hours}:{rest // 60:02}:{rest % 60:02} h, {size / 1e6:,.0f} MB"

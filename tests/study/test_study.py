@@ -1,0 +1,194 @@
+"""A study of tiny trainings: 40 made-up pictures, two rates, and a recipe that cannot be trained."""
+
+import json
+import shutil
+from pathlib import Path
+
+import filelock
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from fastpt.cli import main
+from fastpt.errors import FastptError
+from fastpt.study import run as study_run
+from fastpt.study.declaration import load_study
+from fastpt.study.plan import Plan
+from fastpt.study.table import steps_table
+
+CLASSIFIER = {
+    "task": "supervised",
+    "model": {"name": "resnet10_half", "args": {"channels": [8, 8, 16, 16]}},
+    "optim": {"name": "adamw", "lr": 0.01},
+    "schedule": {"epochs": 1},
+    "batch_size": 8,
+    "engine": {"precision": "fp32"},
+}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, captioned):
+    """A study run once, in a folder of its own: what it said, and the error that it ended with."""
+    folder = tmp_path_factory.mktemp("study")
+    (folder / "data").mkdir()
+    shutil.copytree(captioned.path, folder / "data" / "train")
+    files = {
+        "tiny.yaml": {**CLASSIFIER, "data": {"train": "data/train", "val": "data/train", "size": 32, "threads": 1}},
+        "downstream.yaml": {
+            "name": "downstream",
+            "id": [
+                {"name": "pictures", "train": "data/train", "test": "data/train"},
+                {"name": "absent", "train": "data/absent", "test": "data/absent"},
+            ],
+        },
+        "study.yaml": {
+            "name": "tiny",
+            "pretrain": [
+                {"recipe": "tiny.yaml", "set": ["batch_size=1000"], "rates": [0], "seeds": [0],
+                 "suites": ["downstream.yaml"]},
+                {"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0], "suites": ["downstream.yaml"]},
+            ],
+            "tune": {"methods": ["mlp"], "seeds": 2, "options": ["--epochs", "2"]},
+        },
+    }  # fmt: skip
+    for name, values in files.items():
+        (folder / name).write_text(yaml.safe_dump(values))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+        said: list[str] = []
+        with pytest.raises(FastptError) as error:
+            study_run.run_study(Plan(load_study(Path("study.yaml"))), said.append)
+    return folder, said, str(error.value)
+
+
+@pytest.fixture
+def here(study, monkeypatch):
+    """In the folder of the study that was run."""
+    monkeypatch.chdir(study[0])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+
+
+def plan(**changes) -> Plan:
+    values = yaml.safe_load(Path("study.yaml").read_text())
+    path = Path("changed.yaml")
+    path.write_text(yaml.safe_dump({**values, **changes}))
+    return Plan(load_study(path))
+
+
+def states(plan: Plan) -> list[str]:
+    return [row["state"] for row in steps_table(plan)]
+
+
+def test_a_step_that_fails_takes_down_only_what_needs_it(study, here):
+    _, _, error = study
+    assert states(plan()) == ["failed", "to do", "done", "done", "done", "done"]
+    assert error.startswith("1 step(s) failed:\n  train tiny-clean-s0-")
+
+
+def test_what_a_failed_step_printed_is_told_and_kept(study):
+    _, said, _ = study
+    told = next(line for line in said if "failed with exit code 1" in line)
+    assert "batch_size 1000 is more than the 40 samples" in told
+
+
+def test_the_report_is_written_of_what_is_there(study, here):
+    assert "on 2 of 3 runs" in study[1][-1]
+    assert "tiny-symmetric-0.25-seed0-s0" in Path("studies/tiny/report.html").read_text()
+
+
+def test_noise_plans_that_are_missing_are_made(study, here):
+    assert Path("data/train/noise/symmetric-0.25-seed0.json").exists()
+
+
+def test_nothing_that_is_done_is_done_again(here, monkeypatch):
+    whole = plan(pretrain=plan().study.model_dump()["pretrain"][1:])
+    monkeypatch.setattr(study_run.subprocess, "run", lambda *_, **__: pytest.fail("a step was run"))
+    study_run.run_study(whole, lambda _: None)
+
+
+def test_a_changed_recipe_trains_and_tunes_anew(here):
+    one = {"recipe": "tiny.yaml", "rates": [0], "seeds": [0], "suites": ["downstream.yaml"]}
+    assert states(plan(pretrain=[one])) == ["done", "done"]
+    assert states(plan(pretrain=[{**one, "set": ["optim.lr=0.02"]}])) == ["to do", "to do"]
+
+
+def test_changed_tuning_tunes_anew_and_trains_nothing(here):
+    assert states(plan(tune={"methods": ["mlp"], "seeds": 3})) == ["failed", "to do", "done", "to do", "done", "to do"]
+
+
+def test_a_set_that_comes_later_is_tuned_on(here):
+    shutil.copytree("data/train", "data/absent")
+    try:
+        assert states(plan()) == ["failed", "to do", "done", "to do", "done", "to do"]
+    finally:
+        shutil.rmtree("data/absent")
+
+
+def test_results_that_were_deleted_are_made_again(here):
+    cell = plan().cells[1]
+    kept = cell.tunings[0].result.rename("kept.json")
+    assert states(plan())[2:4] == ["done", "to do"]
+    kept.rename(cell.tunings[0].result)
+
+
+def test_what_is_to_do_is_expected_to_take_what_its_like_took(here):
+    more = plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0, 1], "suites": []}])
+    done, to_do = steps_table(more)[0], steps_table(more)[2]
+    assert (done["state"], to_do["state"]) == ("done", "to do")
+    assert to_do["seconds"] == pytest.approx((done["seconds"] + steps_table(more)[1]["seconds"]) / 2)
+
+
+def test_a_second_study_in_the_folder_is_refused(here):
+    with filelock.FileLock("studies/tiny/.lock"), pytest.raises(FastptError, match="another `fastpt study` is at work"):
+        study_run.run_study(plan(), lambda _: None)
+
+
+def test_everything_that_the_grid_misnames_is_told_at_once(here):
+    wrong = {"recipe": "none.yaml", "rates": [0.1, 0.1, 5], "seeds": [0], "suites": ["nothing"]}
+    with pytest.raises(FastptError) as error:
+        plan(name="a/b", pretrain=[wrong])
+    for part in ("'a/b' is no plain folder name", "none.yaml", "names something twice", "write 0.05", "'nothing'"):
+        assert part in str(error.value)
+
+
+def test_a_plan_of_a_kind_that_needs_a_file_must_be_there(here):
+    with pytest.raises(FastptError, match=r"no noise plan 'asymmetric-0\.25-seed0'"):
+        _ = plan(pretrain=[{"recipe": "tiny.yaml", "kind": "asymmetric", "rates": [0.25], "seeds": [0]}]).cells
+
+
+def test_status_and_dry_run_run_nothing(here):
+    for words in (["status", "study.yaml"], ["study.yaml", "--dry-run"], ["--dry-run", "study.yaml"]):
+        result = CliRunner().invoke(main, ["study", *words])
+        assert result.exit_code == 0, result.output
+        assert "4 of 6 steps done" in result.output
+    rows = json.loads(CliRunner().invoke(main, ["study", "status", "study.yaml", "--json"]).output)
+    assert [row["state"] for row in rows] == ["failed", "to do", "done", "done", "done", "done"]
+
+
+def test_looking_makes_no_noise_plan(here):
+    plans = set(Path("data/train/noise").iterdir())
+    one = {"recipe": "tiny.yaml", "rates": [0, 0.5], "seeds": [0]}
+    looked = Plan(plan(pretrain=[one]).study, look_only=True)
+    assert states(looked) == ["done", "to do"]
+    assert looked.cells[1].train.name.startswith("tiny-symmetric-0.5-seed0-s0-")
+    assert set(Path("data/train/noise").iterdir()) == plans
+
+
+def test_a_preparation_that_fails_stops_the_study(here, capfd):
+    broken = plan(prepare=[{"run": "prep imagefolder --source nowhere", "makes": ["data/nowhere/train"]}])
+    with pytest.raises(FastptError, match="`fastpt prep imagefolder --source nowhere` failed"):
+        study_run.run_study(broken, lambda _: None)
+
+
+def test_ray_does_the_cells_that_are_not_done(here):
+    pytest.importorskip("ray")
+    whole = plan(pretrain=plan().study.model_dump()["pretrain"][1:])
+    tuned = whole.cells[0].tunings[0]
+    before = json.loads(tuned.result.read_bytes())["rows"]
+    whole.record_path(tuned).unlink()
+    study_run.run_on_ray(whole, Path("changed.yaml"), "local", lambda _: None)
+    assert states(whole) == ["done"] * 4
+    assert json.loads(tuned.result.read_bytes())["rows"] == before

@@ -28,7 +28,7 @@ class Picks(NamedTuple):
     rows: np.ndarray  # int64 [K]
     sample_ids: np.ndarray  # int64 [K]
     views: np.ndarray  # int64 [K]
-    jpegs: list[np.ndarray]  # K times uint8 [bytes], views of the mapped shards
+    jpegs: list[np.ndarray]  # K times uint8 [bytes]
     boxes: np.ndarray  # int32 [K, 4]: top, left, height, width
     flips: np.ndarray  # bool [K]
 
@@ -72,31 +72,34 @@ class Picker:
 
         Raises FastptError if a shard is missing or cut short, or if `HOPELESS` pictures in a row are damaged.
         """
-        found = [self._find(int(position)) for position in positions]
-        rows = np.array([row for row, at in enumerate(found) if at is not None], np.int64)
-        at = np.array([at for at in found if at is not None], np.int64)
+        found = [(row, *self._find(int(position))) for row, position in enumerate(positions)]
+        found = [(row, at, jpeg) for row, at, jpeg in found if jpeg is not None]
+        rows = np.array([row for row, _, _ in found], np.int64)
+        at = np.array([at for _, at, _ in found], np.int64)
         ids, views = self.sample_ids[at], self.views[at].astype(np.int64)
-        return Picks(
-            rows, ids, views, [self.dataset.jpeg(sample_id) for sample_id in ids.tolist()], *self.cut(ids, views)
-        )
+        return Picks(rows, ids, views, [jpeg for _, _, jpeg in found], *self.cut(ids, views))
 
-    def _find(self, position: int) -> int | None:
-        """The position shown in place of `position`: itself, or if that is damaged the next good one, or None."""
-        if self._is_good(position):
-            return position
+    def _find(self, position: int) -> tuple[int, np.ndarray | None]:
+        """What is shown in place of `position`, and its JPEG: itself, if damaged the next good one, or nothing."""
+        jpeg = self._checked(position)
+        if jpeg is not None:
+            return position, jpeg
         bad_id = int(self.sample_ids[position])
         for step in range(1, HOPELESS):
             following = (position + step) % len(self.sample_ids)  # the order is a circle
-            if self._is_good(following):
+            jpeg = self._checked(following)
+            if jpeg is not None:
                 self.bad.add(
                     bad_id, "the next sample of the order takes its place" if self.replace else "it is left out"
                 )
-                return following if self.replace else None
+                return following, jpeg if self.replace else None
         raise FastptError(
             f"{self.dataset.path}: {HOPELESS} pictures in a row are damaged, the first of them sample {bad_id}. "
             f"Shards may have been exchanged: run `fastpt verify {self.dataset.path}`, then restore or prepare anew."
         )
 
-    def _is_good(self, position: int) -> bool:
+    def _checked(self, position: int) -> np.ndarray | None:
+        """The JPEG at a position of the order, uint8 [bytes], or None if its bytes are not those that were stored."""
         sample_id = int(self.sample_ids[position])
-        return xxhash.xxh3_64_intdigest(self.dataset.jpeg(sample_id)) == self.dataset.samples.xxh3[sample_id]
+        jpeg = self.dataset.jpeg(sample_id)
+        return jpeg if xxhash.xxh3_64_intdigest(jpeg) == self.dataset.samples.xxh3[sample_id] else None

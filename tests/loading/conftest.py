@@ -1,6 +1,7 @@
 """Splits for the loader's tests: small pictures of several sizes, some grey, in shards with small blocks."""
 
 import shutil
+import threading
 
 import pytest
 
@@ -44,3 +45,8 @@ def damage(dataset: Dataset, sample_id: int) -> None:
         byte = file.read(1)[0]
         file.seek(-1, 1)
         file.write(bytes([byte ^ 1]))
+
+
+def own_threads() -> list[str]:
+    """Python threads of the loaders that are open."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastpt")]

@@ -1,11 +1,18 @@
+import errno
+import gc
+import itertools
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
-from tests.loading.conftest import SAMPLES, damage
+from tests.loading.conftest import SAMPLES, damage, own_threads
 
 DECODERS = ("ffcv", "dali")
 
@@ -102,3 +109,85 @@ def test_a_truncated_shard_is_a_clear_error(copied, decoder):
     loader = Loader(copied, 12, 16, seed=0, decoder=decoder)
     with loader, pytest.raises(FastptError, match=f"has 1000 bytes instead of {shard['bytes']}"):
         list(loader)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_shard_cut_short_while_it_is_read_is_a_clear_error(copied, decoder):
+    """A mapped file would kill the process here."""
+    shard = copied.manifest["shards"][0]
+    with Loader(copied, 4, 16, seed=0, decoder=decoder) as loader:
+        list(loader)
+        with (copied.path / "images" / shard["name"]).open("r+b") as file:
+            file.truncate(1000)
+        with pytest.raises(FastptError, match=rf"{shard['name']} has 1000 bytes instead of {shard['bytes']}"):
+            list(loader)
+    assert not own_threads()
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_shard_replaced_under_an_open_loader_is_read_on_as_it_was(copied, decoder):
+    """Copying tools write aside and rename: the open file stays."""
+    shard = copied.path / "images" / copied.manifest["shards"][0]["name"]
+    with Loader(copied, 4, 16, seed=0, decoder=decoder) as loader:
+        list(loader)
+        (copied.path / "other").write_bytes(b"x" * shard.stat().st_size)
+        (copied.path / "other").rename(shard)
+        assert len(list(loader)) == len(loader)
+        assert not loader.bad_samples
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_failing_disk_is_a_clear_error(split, decoder, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.pread", fail)
+    loader = Loader(split, 4, 16, seed=0, decoder=decoder)
+    with loader, pytest.raises(FastptError, match=r"beton cannot be read: Input/output error"):
+        list(loader)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_hundred_epochs_of_open_iterate_and_close_stay_flat(split, decoder):
+    """Threads and file descriptors to the number; memory to 4 MiB, over the last 80 epochs."""
+
+    def used() -> tuple[int, int, int]:
+        gc.collect()
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        threads, descriptors = (len(list(Path("/proc/self", kind).iterdir())) for kind in ("task", "fd"))
+        return threads, descriptors, pages * 4096
+
+    def epochs(count: int) -> tuple[int, int, int]:
+        for epoch in range(count):  # every other one is stopped before its end
+            with Loader(Dataset(split.path), 8, 64, seed=0, decoder=decoder, threads=2) as loader:
+                list(itertools.islice(loader, None if epoch % 2 else 2))
+        return used()
+
+    threads, descriptors, memory = epochs(20)
+    threads_after, descriptors_after, memory_after = epochs(80)
+    assert (threads_after, descriptors_after) == (threads, descriptors)
+    assert memory_after - memory < 4 << 20
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_an_interrupt_in_the_consumer_ends_the_threads(split, decoder):
+    def consume() -> None:
+        with Loader(split, 4, 16, seed=0, decoder=decoder) as loader:
+            for _ in loader:
+                assert own_threads()
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        consume()
+    assert not own_threads()
+
+
+def test_more_shards_than_the_soft_limit_of_open_files(split):
+    code = (
+        "import os, resource, sys; from fastpt import Dataset\n"
+        "dataset = Dataset(sys.argv[1]); dataset.samples\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir('/proc/self/fd')), hard))\n"
+        "assert all(len(dataset.jpeg(i)) for i in range(len(dataset)))"
+    )
+    subprocess.run([sys.executable, "-c", code, split.path], check=True)

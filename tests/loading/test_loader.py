@@ -12,6 +12,7 @@ from fastpt import Batch, Loader
 from fastpt.errors import FastptError
 from fastpt.loading.loader import _default_threads
 from fastpt.loading.order import epoch_order
+from tests.loading.conftest import own_threads
 
 DECODERS = ("ffcv", "dali", "synthetic")
 
@@ -156,10 +157,6 @@ def test_a_new_iterator_goes_on_and_ends_the_older_one(split, decoder):
         assert torch.equal(newer.images, whole[1].images)
         with pytest.raises(FastptError, match="out of use"):
             next(older)
-
-
-def own_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastpt")]
 
 
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])

@@ -1,7 +1,10 @@
 """Checks that a loader of one's own can be put through, as ours are in tests/loading."""
 
+import contextlib
 import json
+import multiprocessing
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -19,29 +22,52 @@ class _Step(NamedTuple):
 
 
 def assert_resumes_everywhere(
-    make_loader: Callable[[int, int], Loader], epochs: int = 2, world_sizes: Sequence[int] = (1,)
+    make_loader: Callable[[int, int], Loader],
+    epochs: int = 2,
+    world_sizes: Sequence[int] = (1,),
+    new_process: bool = False,
 ) -> None:
-    """Assert that a loader resumed after any step delivers just what it would have delivered without a stop.
+    """Assert that a loader resumed after any step, at any number of ranks, delivers what it would have without a stop.
 
-    `make_loader(rank, world_size)` makes a new loader, always for the same global batch. The first of `world_sizes`
-    runs through `epochs` epochs; then the state of every step is loaded, as JSON, by new loaders of every world size,
-    and all that follows is compared: sample ids, views and pixels, for equal world sizes rank by rank, otherwise as
-    the set of a global step. The cost grows with the square of the steps: use a small dataset.
+    `make_loader(rank, world_size)` makes a new loader, always with the same global batch. First, every one of
+    `world_sizes` runs through `epochs` epochs and must deliver the same samples and states, step by step. Then the
+    state after every step is loaded, as JSON, by new loaders at every world size, and all that follows is compared:
+    sample ids, views, pixels and states, for the first world size row by row, for others as the set of a global step.
+    With `new_process` the resumed loaders live in a process started afresh; then `make_loader` must be picklable (a
+    function of a module, or a functools.partial of one).
 
-    Raises AssertionError naming the step and the difference.
+    The cost grows with the square of the steps: use a small dataset. Raises AssertionError naming the step and the
+    difference.
     """
-    whole = _run(make_loader, world_sizes[0], epochs)
-    for resumed_at, step in enumerate(whole):
-        for world_size in world_sizes:
-            rest = _run(make_loader, world_size, epochs, json.loads(json.dumps(step.state)))
-            where = f"resumed after step {resumed_at} at {world_size} ranks (saved at {world_sizes[0]})"
-            wanted = whole[resumed_at + 1 :]
-            assert len(rest) == len(wanted), f"{where}: {len(rest)} steps followed, not {len(wanted)}"
-            for offset, (found, expected) in enumerate(zip(rest, wanted, strict=True), 1):
-                _assert_equal(found, expected, world_size == world_sizes[0], f"{where}, step {resumed_at + offset}")
+    first = world_sizes[0]
+    whole = _run(make_loader, first, epochs)
+    assert whole, f"no step in {epochs} epochs: there is nothing to resume"
+    for world_size in world_sizes[1:]:
+        _assert_follows(_run(make_loader, world_size, epochs), whole, False, f"at {world_size} ranks, not {first}")
+    with _process() if new_process else contextlib.nullcontext() as process:
+        for resumed_at, step in enumerate(whole):
+            state = json.loads(json.dumps(step.state))
+            for world_size in world_sizes:
+                arguments = (make_loader, world_size, epochs, state)
+                rest = process.submit(_run, *arguments).result() if process else _run(*arguments)
+                where = f"resumed after step {resumed_at} at {world_size} ranks (saved at {first})"
+                _assert_follows(rest, whole[resumed_at + 1 :], world_size == first, where)
 
 
-def _run(make_loader: Callable[[int, int], Loader], world_size: int, epochs: int, state: dict | None = None) -> list:
+def _process() -> ProcessPoolExecutor:
+    """One process that starts from nothing: it shares no memory, no random state and no hash seed with this one."""
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+
+def _assert_follows(found: list[_Step], wanted: list[_Step], in_order: bool, where: str) -> None:
+    assert len(found) == len(wanted), f"{where}: {len(found)} steps came, not {len(wanted)}"
+    for further, (ours, theirs) in enumerate(zip(found, wanted, strict=True), 1):
+        _assert_equal(ours, theirs, in_order, f"{where}, {further} steps on")
+
+
+def _run(
+    make_loader: Callable[[int, int], Loader], world_size: int, epochs: int, state: dict | None = None
+) -> list[_Step]:
     """The steps from `state` (or the start) to the end of the last epoch."""
     loaders = [make_loader(rank, world_size) for rank in range(world_size)]
     steps = []

@@ -46,7 +46,7 @@ def tune(lp, mlp, nmtune, run, encoder, suite, seeds, epochs, decoder, threads, 
 @click.command()
 @click.argument("runs", type=FOLDER, nargs=-1, required=True)
 @click.option("--out", type=FOLDER, default=Path("report.html"), show_default=True, help="The page to write.")
-@click.option("--files", is_flag=True, help="Also write the figures as SVG and the tables as CSV, beside the page.")
+@click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
     from fastpt.report import write_report

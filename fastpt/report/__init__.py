@@ -8,9 +8,9 @@ def write_report(runs: Sequence[Path | str], out: Path | str, files: bool = Fals
     """Write the page that compares `runs` (run folders) to `out` and return its path.
 
     The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
-    What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures
-    are also written as .svg and the tables as .csv into `<out stem>_files/` beside the page. The same runs give the
-    same bytes. Raises FastptError if there is no run, or if a path is no run folder.
+    What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures are
+    also written as .svg, the numbers as .csv and the tables as .tex into `<out stem>_files/` beside the page. The same
+    runs give the same bytes. Raises FastptError if there is no run, or if a path is no run folder.
     """
     from fastpt.report.page import write  # matplotlib and jinja2 take a second to import
 

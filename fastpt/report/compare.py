@@ -178,6 +178,15 @@ def _replicates(condition: Condition, suite: str, setting: str) -> dict[str, lis
     }
 
 
+def run_average(run: Run, suite: str, table: Accuracies, method: str) -> float | None:
+    """One run's accuracy, averaged over the table's common sets and the seeds of the head; None if it lacks one."""
+    replicates = _replicates(Condition(None, None, (run,), "", 0, 1), suite, table.setting).get(method, [])
+    values = _mean_of_heads(replicates)
+    if not table.common or any(key not in values for key in table.common):
+        return None
+    return statistics.fmean(values[key] for key in table.common)
+
+
 def _mean_of_heads(heads: list[dict[Key, float]]) -> dict[Key, float]:
     keys = dict.fromkeys(key for values in heads for key in values)
     return {key: statistics.fmean(values[key] for values in heads if key in values) for key in keys}

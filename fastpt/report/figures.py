@@ -15,6 +15,7 @@ from fastpt.report.compare import (
     Family,
     accuracies,
     records,
+    run_average,
     set_label,
 )
 from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
@@ -91,6 +92,50 @@ def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
         return None
     caption = "Singular values of the frozen encoder's features on each test set, relative to the largest."
     return Figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
+
+
+def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
+    """The paper's figure 3: the spectrum of the encoder's features against the linear probe, a point for each run."""
+    panels = {}
+    for setting, measure, words in (("id", "sve", "singular value entropy (SVE)"), ("ood", "lsvr", "LSVR")):
+        table = accuracies(family.conditions, suite, setting)
+        if table is None or "lp" not in table.methods:
+            continue
+        series = []
+        for condition in table.conditions:
+            points = [
+                (_mean(spectra), 100 * accuracy)
+                for run in condition.runs
+                if (spectra := _measures(run, suite, setting, measure))
+                and (accuracy := run_average(run, suite, table, "lp")) is not None
+            ]
+            if points:
+                x, y = zip(*points, strict=True)
+                series.append(Series(condition.label, x, y, marker="o", joined=False, **_style(condition)))
+        if sum(len(one.x) for one in series) > 1:
+            name = f"relation-{number_}-{setting}"
+            title = f"{SETTINGS[setting]} · {family.label}"
+            axes = Axes(title, words, f"LP, average {SETTINGS[setting]} accuracy (%)", least_span=5)
+            panels[name] = draw(name, axes, series)
+    if not panels:
+        return None
+    caption = (
+        "Left to right: how evenly the features use their directions (SVE), and how little the largest one dominates "
+        "(LSVR: minus the logarithm of its share), each a mean over the test sets, against the linear probe's accuracy."
+    )
+    return Figure(f"Spectra against accuracy: {family.label}", caption, panels)
+
+
+def _measures(run: Run, suite: str, setting: str, measure: str) -> list[float]:
+    """SVE or LSVR of the encoder's features on each test set of a setting."""
+    spectra = [one for one in records(run, suite, "spectra") if one.get("setting") == setting]
+    return [
+        value for one in spectra if one.get("stage") == "encoder" and (value := number(one.get(measure))) is not None
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:

@@ -71,7 +71,7 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
         suite,
         summary.findings(groups, suite),
         draw_all(figures.rate_figure),
-        draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
+        draw_all(figures.relation_figure) + draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
         numbers,
         [table for table in averages if table],
         [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family.label}", table) for _, family, table in numbers],
@@ -155,7 +155,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], curves: list[figures.Figure]) -> None:
-    """The figures as SVG and the numbers as CSV, for a paper."""
+    """For a paper: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     folder.mkdir(exist_ok=True)
     drawn = [*curves, *(figure for result in results for figure in (*result.rate_figures, *result.spectrum_figures))]
     for figure in drawn:
@@ -163,6 +163,10 @@ def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], cur
             _write(folder / f"{_file_name(name)}.svg", svg)
     for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
         _write(folder / name, text)
+    for result in results:
+        made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables]
+        for number_, table in enumerate(made, 1):
+            _write(folder / f"table-{_file_name(result.name)}-{number_}.tex", tables.latex(table))
 
 
 def _file_name(name: str) -> str:

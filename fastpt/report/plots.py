@@ -37,6 +37,7 @@ class Series:
     colour: str
     marker: str | None = None
     dash: int = 0
+    joined: bool = True  # by a line; else points alone
     error: Sequence[float] | None = None
 
 
@@ -96,6 +97,8 @@ def _add(plot, one: Series):
     style = {"color": one.colour, "linewidth": 1.5, "linestyle": _DASHES[one.dash % len(_DASHES)]}
     if one.marker:
         style |= {"marker": one.marker, "markersize": 5, "linewidth": 1.3}
+    if not one.joined:
+        style["linestyle"] = "none"
     if one.error and any(one.error):
         return plot.errorbar(one.x, one.y, yerr=one.error, capsize=2.5, elinewidth=0.9, **style)
     return plot.plot(one.x, one.y, **style)[0]

@@ -1,7 +1,7 @@
 import pytest
 
 from fastpt.report.collect import read_run
-from fastpt.report.compare import accuracies, families, set_label
+from fastpt.report.compare import accuracies, families, run_average, set_label
 from tests.report.conftest import tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")
@@ -55,6 +55,15 @@ def test_no_common_set_gives_no_average(tmp_path):
     values = {A: {"lp": [0.5]}, B: {"mlp": [0.9]}}
     _, table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
     assert (table.common, table.averages) == ([], {})
+
+
+def test_the_average_of_one_run_is_over_the_sets_that_all_have(tmp_path):
+    one = write_run(tmp_path, seed=0, tune=tune_results({A: {"lp": [0.5, 0.7]}, B: {"lp": [0.1, 0.3]}}))
+    two = write_run(tmp_path, seed=1, tune=tune_results({A: {"lp": [0.9, 0.9]}}))
+    runs = read(one, two)
+    _, table = table_of(runs)
+    assert [run_average(run, "demo", table, "lp") for run in runs] == [pytest.approx(0.6), pytest.approx(0.9)]
+    assert run_average(runs[0], "demo", table, "nmtune") is None
 
 
 def test_ties_as_shown_are_all_best_and_one_method_is_never_best(tmp_path):

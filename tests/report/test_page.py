@@ -10,6 +10,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.report import write_report
+from fastpt.report.tables import Cell, Group, Row, Table, latex
 from tests.conftest import made_up, prepared
 from tests.report.conftest import METHODS, tune_results, write_run
 
@@ -60,7 +61,7 @@ def test_three_rates_of_two_tasks_are_compared(tmp_path):
     assert "textures 71.0 ± 1.0 73.0 ± 1.0 75.0 ± 1.0" in seen
     assert "photo → art" in seen
     assert "over 3 seeds of the head where pre-training has one" in seen
-    assert text.count("<svg") == 4 + 2 * 3 + 5 + 2 * 3  # rates, spectra, stages, curves
+    assert text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3  # rates, relations, spectra, stages, curves
     assert "<b>75.0 ± 1.0</b>" in text
 
 
@@ -162,6 +163,24 @@ def test_figures_and_tables_come_as_files_when_asked_for(tmp_path):
     svgs = [text for name, text in files.items() if name.endswith(".svg")]
     assert svgs
     assert not any("var(--" in text for text in svgs)
+    assert files["table-demo-1.tex"].startswith("% ID: demo_resnet. In percent")
+
+
+def test_latex_escapes_what_latex_would_act_on_and_marks_the_best():
+    rows = [Row("a_b & c", [Cell("70.0 ± 1.0", best=True), Cell("–")]), Row("photo → art", [Cell("5 %"), Cell(r"\x")])]
+    lines = latex(Table("Title", ["LP", "MLP"], [Group("30 % noise", rows)], "Note.")).splitlines()
+    assert lines == [
+        "% Title. Note.",
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"Set & LP & MLP \\",
+        r"\midrule",
+        r"\multicolumn{3}{l}{\emph{30 \% noise}} \\",
+        r"a\_b \& c & \textbf{70.0 $\pm$ 1.0} & -- \\",
+        r"photo $\to$ art & 5 \% & \textbackslash{}x \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
 
 
 def test_noisy_samples_show_clean_and_shown_class(tmp_path):

@@ -105,7 +105,7 @@ def _add(plot, one: Series):
 
 
 def _dress(plot, axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     plot.set_title(clean(axes.title, 60), fontsize=9, fontweight="bold", loc="left")
     plot.set_xlabel(axes.x)
@@ -115,6 +115,8 @@ def _dress(plot, axes: Axes) -> None:
     if axes.log_x:
         plot.set_xscale("log")
         plot.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        plot.xaxis.set_major_locator(MaxNLocator(5))  # room for numbers of many digits
     if axes.log_y:
         plot.set_yscale("log")
         plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))

@@ -4,14 +4,19 @@
 - Everything else is decoded, turned upright by its EXIF orientation, reduced to 8-bit RGB or grey, resized by area
   so that no side exceeds `max_side`, and encoded as JPEG (4:2:0) at `quality`.
   Alpha is laid over white, 16-bit values keep their upper eight bits, of an animation the first frame counts.
+
+libjpeg-turbo does this for upright JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
 """
 
 import io
 import warnings
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from PIL import Image, ImageOps
+
+from datasets_prep import turbojpeg
 
 ORIENTATION = 0x0112  # the EXIF tag
 LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
@@ -47,9 +52,10 @@ def to_stored(source: bytes, policy: Policy) -> Stored:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # odd metadata is no reason to leave a picture out
             with Image.open(io.BytesIO(source)) as image:
-                if _passes_through(image, policy):
-                    return _checked(image, source)
-                return _encoded(image, policy)
+                if not _is_plain_jpeg(image):
+                    return _encoded(image, policy)
+                size = _within(image.size, policy)
+                return _checked(image, source) if size == image.size else _reduced(image, source, size, policy)
     except RejectedImage:
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
@@ -62,32 +68,41 @@ def to_stored(source: bytes, policy: Policy) -> Stored:
         raise RejectedImage(f"does not decode: {type(error).__name__}: {error}") from None
 
 
-def _passes_through(image: Image.Image, policy: Policy) -> bool:
-    return (
-        image.format == "JPEG"
-        and image.mode in ("RGB", "L")
-        and (policy.max_side is None or max(image.size) <= policy.max_side)
-        and image.getexif().get(ORIENTATION, 1) == 1
-    )
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """An RGB or grey JPEG that need not be turned."""
+    return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(ORIENTATION, 1) == 1
+
+
+def _within(size: tuple[int, int], policy: Policy) -> tuple[int, int]:
+    """The size (width, height) at which a picture of `size` is stored."""
+    scale = min(1.0, (policy.max_side or LARGEST_SIDE) / max(size))
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _checked(image: Image.Image, source: bytes) -> Stored:
-    width, height = image.size
-    image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most of the arithmetic
-    image.load()
-    return Stored(source, width, height)
+    size = image.size
+    try:
+        turbojpeg.check(source, size)
+    except turbojpeg.NotPlain:
+        image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most of the arithmetic
+        image.load()
+    return Stored(source, *size)
+
+
+def _reduced(image: Image.Image, source: bytes, size: tuple[int, int], policy: Policy) -> Stored:
+    try:
+        return Stored(turbojpeg.reduce(source, image.size, size, policy.quality), *size)
+    except turbojpeg.NotPlain:
+        return _encoded(image, policy)
 
 
 def _encoded(image: Image.Image, policy: Policy) -> Stored:
-    limit = policy.max_side or LARGEST_SIDE
-    scale = min(1.0, limit / max(image.size))
-    if image.format == "JPEG" and scale < 1:
-        image.draft(None, tuple(max(1, round(side * scale)) for side in image.size))
+    if image.format == "JPEG":
+        image.draft(None, tuple(2 * side for side in _within(image.size, policy)))  # as `turbojpeg.reduce` does
     upright = _eight_bit(ImageOps.exif_transpose(image))
-    scale = min(1.0, limit / max(upright.size))
-    if scale < 1:
-        size = tuple(max(1, round(side * scale)) for side in upright.size)
-        upright = upright.resize(size, Image.Resampling.BOX)
+    size = _within(upright.size, policy)
+    if size != upright.size:
+        upright = Image.fromarray(cv2.resize(np.asarray(upright), size, interpolation=cv2.INTER_AREA))
     buffer = io.BytesIO()
     upright.save(buffer, "JPEG", quality=policy.quality)
     return Stored(buffer.getvalue(), *upright.size)

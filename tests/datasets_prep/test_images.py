@@ -1,9 +1,11 @@
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from datasets_prep import turbojpeg
 from datasets_prep.images import Policy, RejectedImage, to_stored
 from tests.conftest import picture
 
@@ -31,6 +33,43 @@ def test_a_large_picture_is_reduced_to_the_limit_and_keeps_its_shape():
     stored = to_stored(picture(0, size=(400, 300)), Policy(max_side=100))
     assert (stored.width, stored.height) == (100, 75)
     assert pixels(stored.jpeg).shape == (75, 100, 3)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4"])
+@pytest.mark.parametrize(("size", "limit"), [((400, 300), 257), ((333, 401), 200), ((1203, 901), 101)])
+def test_reducing_a_jpeg_is_resizing_its_pixels_by_area(size, limit, subsampling, mode):
+    source = picture(0, size=size, mode=mode, subsampling=subsampling, quality=95)
+    stored = to_stored(source, Policy(max_side=limit, quality=95))
+    assert max(stored.width, stored.height) == limit
+    expected = cv2.resize(pixels(source), (stored.width, stored.height), interpolation=cv2.INTER_AREA).astype(int)
+    found = pixels(stored.jpeg)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 3
+
+
+def test_a_flawed_jpeg_that_still_decodes_is_reduced_too():
+    source = picture(0, size=(400, 300))
+    flawed = source[:-2] + b"\0\0\0\0" + source[-2:]  # bytes that belong to nothing: a warning of libjpeg
+    with pytest.raises(turbojpeg.NotPlain):
+        turbojpeg.check(flawed, (400, 300))
+    there, expected = (pixels(to_stored(jpeg, Policy(max_side=100)).jpeg) for jpeg in (flawed, source))
+    assert np.abs(there.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("limit", [None, 100])
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.99])
+def test_a_truncated_jpeg_is_rejected_whether_it_is_reduced_or_not(share, limit):
+    source = picture(0, size=(400, 300))
+    with pytest.raises(RejectedImage, match="does not decode"):
+        to_stored(source[: int(share * len(source))], Policy(max_side=limit))
+
+
+def test_a_cmyk_jpeg_is_reduced_in_its_right_colours():
+    source = picture(1, size=(400, 300), mode="CMYK")
+    expected = np.asarray(Image.open(io.BytesIO(source)).convert("RGB").reduce(4)).astype(int)
+    stored = to_stored(source, Policy(max_side=100))
+    assert np.abs(pixels(stored.jpeg).astype(int) - expected).mean() < 4
 
 
 def test_no_limit_keeps_every_size():
@@ -82,6 +121,8 @@ def test_one_pixel_is_a_picture():
     assert (stored.width, stored.height) == (1, 1)
     thin = to_stored(picture(0, size=(1000, 1)), Policy(max_side=100))
     assert (thin.width, thin.height) == (100, 1)
+    tiny = to_stored(picture(0, size=(7, 3)), Policy(max_side=3))
+    assert pixels(tiny.jpeg).shape == (1, 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,18 @@ IMAGE = np.dtype([("mode", "<u1"), ("width", "<u2"), ("height", "<u2"), ("data_p
 LABEL = np.dtype("<i8")
 ALLOCATION = np.dtype([("sample_id", "<u8"), ("ptr", "<u8"), ("size", "<u8")])
 
-INT_FIELD, IMAGE_FIELD = 1, 2  # type ids
+# Type ids, and what the metadata table holds of each kind of field.
+FLOAT_FIELD, INT_FIELD, IMAGE_FIELD, BYTES_FIELD, ARRAY_FIELD, JSON_FIELD, TENSOR_FIELD = range(7)
+_BLOB = np.dtype([("ptr", "<u8"), ("size", "<u8")])
+METADATA = {
+    FLOAT_FIELD: np.dtype("<f8"),
+    INT_FIELD: LABEL,
+    IMAGE_FIELD: IMAGE,
+    BYTES_FIELD: _BLOB,
+    ARRAY_FIELD: np.dtype("<u8"),
+    JSON_FIELD: _BLOB,
+    TENSOR_FIELD: np.dtype("<u8"),
+}
 
 
 def fields(label_name: str | None) -> np.ndarray:

@@ -40,7 +40,7 @@ class Samples:
     size: np.ndarray  # uint32, bytes
     width: np.ndarray  # uint16, pixels
     height: np.ndarray  # uint16, pixels
-    xxh3: np.ndarray  # uint64, xxh3-64 of the JPEG bytes
+    xxh3: np.ndarray  # uint64, xxh3-64 of the JPEG bytes; 0 where it is not known (foreign FFCV files)
 
     COLUMNS = ("shard", "offset", "size", "width", "height", "xxh3")
 
@@ -96,6 +96,41 @@ class Dataset:
         self.has_captions: bool = self.manifest["has_captions"]
         self._shards: dict[int, int] = {}  # file descriptors
         weakref.finalize(self, _close_all, self._shards)
+
+    @classmethod
+    def from_ffcv(
+        cls,
+        file: Path | str,
+        image: str | None = None,
+        label: str | None = None,
+        caption: str | None = None,
+        cache: Path | str | None = None,
+    ) -> "Dataset":
+        """The JPEGs of anybody's FFCV file, read in place.
+
+        `image`, `label` (integers from 0) and `caption` (bytes or JSON) name fields; by default the only one of the
+        right kind, or the one called "label", "caption" or "text". Other fields are not read. The index is kept in
+        `cache`, by default ~/.cache/fastpt/indexes. There are no checksums: see `fastpt.data.foreign`.
+
+        Raises FastptError if the file is no whole FFCV file, stores pictures raw, or leaves open which field is meant.
+        """
+        from fastpt.data.foreign import index_ffcv
+
+        return cls(index_ffcv(file, image, label, caption, cache))
+
+    @classmethod
+    def from_webdataset(cls, tars: Path | str | Sequence[Path | str], cache: Path | str | None = None) -> "Dataset":
+        """The JPEGs of WebDataset tars, read in place: a tar, a list of tars, or patterns like name-{000..123}.tar.
+
+        Labels come from .cls, captions from .txt, else "caption" in .json; samples that lack what others have are left
+        out (rejected.jsonl of the index says why). The first time each tar is read once; the index is kept in `cache`,
+        by default ~/.cache/fastpt/indexes.
+
+        Raises FastptError if a tar cannot be read or holds pictures that are not JPEG.
+        """
+        from fastpt.data.foreign import index_webdataset
+
+        return cls(index_webdataset(tars, cache))
 
     def __len__(self) -> int:
         return self.manifest["counts"]["samples"]

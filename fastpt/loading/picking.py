@@ -101,5 +101,5 @@ class Picker:
     def _checked(self, position: int) -> np.ndarray | None:
         """The JPEG at a position of the order, uint8 [bytes], or None if its bytes are not those that were stored."""
         sample_id = int(self.sample_ids[position])
-        jpeg = self.dataset.jpeg(sample_id)
-        return jpeg if xxhash.xxh3_64_intdigest(jpeg) == self.dataset.samples.xxh3[sample_id] else None
+        jpeg, stored = self.dataset.jpeg(sample_id), self.dataset.samples.xxh3[sample_id]
+        return jpeg if stored in (0, xxhash.xxh3_64_intdigest(jpeg)) else None

@@ -61,7 +61,7 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str) -> str:
         "architecture": encoder.architecture,
         "weights_sha256": encoder.weights_sha256,
         "samples_id": dataset.samples_id,
-        "shards": [shard["sha256"] for shard in dataset.manifest["shards"]],
+        "shards": [shard["sha256"] or shard for shard in dataset.manifest["shards"]],
         "preprocessing": encoder.preprocessing.as_dict(),
         "view": "center",
         "precision": "fp32",

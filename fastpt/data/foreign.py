@@ -1,0 +1,322 @@
+"""Pictures in files of others, read where they lie: FFCV files and WebDataset tars.
+
+What is made of them is an index: a split like any other (see dataset.py) but for its shards, which are the files
+themselves, named by their full paths. It is made once for a file as it is (path, length and time of change) and kept
+in the cache folder; noise plans go there too, nothing beside the files. Everything that reads a split reads an index.
+
+- An FFCV file is indexed from its tables alone: no picture is read, and there are no checksums. A picture that is
+  damaged ends a run where a decoder refuses it.
+- Tars have to be read once, since pictures tell their size in their own headers; so each picture gets its xxh3 too.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import filelock
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import xxhash
+from PIL import Image
+
+from fastpt.data import beton
+from fastpt.data.dataset import FORMAT, samples_id
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write, file_sha256, write_sealed_json
+
+MOST_CLASSES = 1_000_000  # more are no labels
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
+
+
+COLUMNS = {  # of the samples table
+    "key": pa.string(), "clean_label": pa.int64(), "caption": pa.string(), "shard": pa.uint16(), "offset": pa.uint64(),
+    "size": pa.uint32(), "width": pa.uint16(), "height": pa.uint16(), "xxh3": pa.uint64(),
+}  # fmt: skip
+Found = tuple[pa.Table, list[dict]]  # the samples table, and what was left out and why
+
+
+def index_ffcv(
+    file: Path | str, image: str | None, label: str | None, caption: str | None, cache: Path | str | None
+) -> Path:
+    """The folder of the index of an FFCV file, made if need be; see `Dataset.from_ffcv`."""
+    file = Path(file)
+    return _index([file], {"image": image, "label": label, "caption": caption}, cache,
+                  lambda: _read_ffcv(file, image, label, caption))  # fmt: skip
+
+
+def index_webdataset(tars: Path | str | Sequence[Path | str], cache: Path | str | None) -> Path:
+    """The folder of the index of tars, made if need be; see `Dataset.from_webdataset`."""
+    patterns = [tars] if isinstance(tars, Path | str) else tars
+    files = [Path(name) for pattern in patterns for name in expand_braces(str(pattern))]
+    if not files:
+        raise FastptError("no tars are named. Give a tar, a list of them, or a pattern such as name-{000..123}.tar.")
+    return _index(files, {}, cache, lambda: _read_tars(files))
+
+
+def expand_braces(pattern: str) -> list[str]:
+    """What a shell makes of `name-{000..123}.tar` and `{train,val}.tar`. Numbers keep the width of the first."""
+    match = re.search(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    first, last, words = match.groups()
+    if words is None:
+        choices = [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    else:
+        choices = words.split(",")
+    before, rests = pattern[: match.start()], expand_braces(pattern[match.end() :])
+    return [before + choice + rest for choice in choices for rest in rests]
+
+
+# --- the index --------------------------------------------------------------------------------------------------
+
+
+def _index(files: list[Path], settings: dict, cache: Path | str | None, read: Callable[[], Found]) -> Path:
+    """The index folder of `files` as they are now; `read` finds the samples if there is none yet."""
+    shards = []
+    for file in files:
+        try:
+            stat = file.stat()
+        except OSError as error:
+            raise FastptError(f"{file} cannot be read ({error.strerror}). Give the path of a file.") from None
+        shards.append({"name": str(file.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns})
+    key = hashlib.sha256(json.dumps([FORMAT, shards, settings]).encode()).hexdigest()
+    folder = Path(cache or _cache_folder()) / f"{files[0].stem}-{key[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):  # of many processes one makes it
+        if not (folder / "dataset.json").exists():
+            _write(folder, files[0].stem, shards, settings, *read())
+    return folder
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "fastpt" / "indexes"
+
+
+def _write(folder: Path, name: str, shards: list[dict], settings: dict, table: pa.Table, rejected: list[dict]) -> None:
+    count = len(table)
+    if count == 0:
+        why = f" ({rejected[0]['key']}: {rejected[0]['reason']})" if rejected else ""
+        raise FastptError(f"{shards[0]['name']} holds no picture that can be used{why}.")
+    labels = _labels(name, table["clean_label"]) if "clean_label" in table.column_names else None
+    with atomic_write(folder / "samples.parquet") as file:
+        pq.write_table(table, file, compression="zstd", write_statistics=False)
+    with atomic_write(folder / "rejected.jsonl", "w") as file:
+        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected)
+    classes = [str(i) for i in range(labels.max() + 1)] if labels is not None else []
+    first_ids = np.searchsorted(table["shard"].to_numpy(), np.arange(len(shards))).tolist()
+    stored = int(table["size"].to_numpy().sum(dtype=np.int64))
+    counts = {"samples": count, "rejected": len(rejected), "bytes": stored}
+    if labels is not None:
+        counts["per_class"] = np.bincount(labels, minlength=len(classes)).tolist()
+    files = [folder / "samples.parquet", folder / "rejected.jsonl"]
+    manifest = {
+        "format": FORMAT,
+        "name": name,
+        "split": "foreign",
+        "source_remark": f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
+        "settings": settings,
+        "has_labels": labels is not None,
+        "has_captions": "caption" in table.column_names,
+        "counts": counts,
+        "block": int(np.clip(beton.PAGE_SIZE * count // stored, 16, 256)),
+        "samples_id": samples_id(table),
+        # No sha256: nobody has read the whole of these files.
+        "shards": [{**shard, "sha256": None, "first_id": id} for shard, id in zip(shards, first_ids, strict=True)],
+        "files": [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files],
+        "classes": classes,
+        "class_names": classes,
+    }  # fmt: skip
+    write_sealed_json(folder / "dataset.json", manifest)
+
+
+def _labels(name: str, column: pa.ChunkedArray) -> np.ndarray:
+    labels = column.to_numpy()
+    if not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+        raise FastptError(
+            f"the labels of {name} go from {labels.min()} to {labels.max()}, but labels count classes from 0. "
+            "Name another field, or mend them."
+        )
+    return labels
+
+
+# --- FFCV files -------------------------------------------------------------------------------------------------
+
+
+def _read_ffcv(file: Path, image: str | None, label: str | None, caption: str | None) -> Found:
+    """The samples of an FFCV file, from its tables alone."""
+    with file.open("rb") as opened:
+        kinds, rows, allocations = _tables(file, opened)
+        image = _field(file, kinds, image, (beton.IMAGE_FIELD,))
+        label = _field(file, kinds, label, (beton.INT_FIELD,), ("label", "clean_label"))
+        texts = {name: kind for name, kind in kinds.items() if caption or name in ("caption", "text")}
+        caption = _field(file, texts, caption, (beton.BYTES_FIELD, beton.JSON_FIELD))
+        if image is None:
+            raise FastptError(
+                f"{file} has no RGBImageField (its fields: {', '.join(kinds)}): there is no picture in it."
+            )
+        pictures = rows[image]
+        raw = int((pictures["mode"] != beton.JPEG_MODE).sum())
+        if raw:
+            raise FastptError(
+                f"{file}: {raw} of {len(rows)} pictures of field {image} are stored raw; only JPEG can be read. "
+                "Write the file with RGBImageField(write_mode='jpg')."
+            )
+        columns = {
+            "key": pa.array(np.arange(len(rows))).cast(pa.string()),
+            "shard": np.zeros(len(rows), np.uint16),
+            "offset": pictures["data_ptr"],
+            "size": _sizes(file, pictures["data_ptr"], allocations),
+            "width": pictures["width"],
+            "height": pictures["height"],
+            "xxh3": np.zeros(len(rows), np.uint64),
+        }
+        if label is not None:
+            columns["clean_label"] = rows[label]
+        if caption is not None:
+            is_json = kinds[caption] == beton.JSON_FIELD
+            columns["caption"] = [_text(file, opened, row, is_json) for row in rows[caption]]
+    return pa.table([pa.array(columns[name]).cast(COLUMNS[name]) for name in columns], names=list(columns)), []
+
+
+def _tables(file: Path, opened: io.BufferedReader) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
+    """{field: type id}, the metadata table (structured, by field) and the allocation table."""
+    try:
+        header = np.fromfile(opened, beton.HEADER, 1)[0]
+        length = file.stat().st_size
+        if header["version"] != beton.VERSION or max(header["num_samples"], header["alloc_table_ptr"]) > length:
+            raise ValueError
+        descriptors = np.fromfile(opened, beton.FIELD, int(header["num_fields"]))
+        kinds = {bytes(one["name"]).rstrip(b"\0").decode("ascii"): int(one["type_id"]) for one in descriptors}
+        row = np.dtype([(name, beton.METADATA[kind]) for name, kind in kinds.items()], align=True)
+        rows = np.fromfile(opened, row, int(header["num_samples"]))
+        opened.seek(int(header["alloc_table_ptr"]))
+        allocations = np.fromfile(opened, beton.ALLOCATION)
+        if len(rows) != header["num_samples"]:
+            raise ValueError
+    except (IndexError, ValueError, KeyError):  # UnicodeDecodeError is a ValueError
+        raise FastptError(f"{file} is no whole FFCV file of version {beton.VERSION}. Write or copy it anew.") from None
+    return kinds, rows, allocations
+
+
+def _field(
+    file: Path, kinds: dict[str, int], asked: str | None, wanted: tuple[int, ...], usual: tuple[str, ...] = ()
+) -> str | None:
+    """The field asked for; else the one of the `wanted` kind, by its usual name or because it is the only one."""
+    there = [name for name, kind in kinds.items() if kind in wanted]
+    if asked is None:
+        found = [name for name in there if name in usual] or there
+        if len(found) > 1:
+            raise FastptError(
+                f"{file} has several fields that could be meant: {', '.join(found)}. Name the one to use."
+            )
+        return found[0] if found else None
+    if asked not in there:
+        raise FastptError(f"{file} has no field {asked!r} of the right kind (found: {', '.join(there) or 'none'}).")
+    return asked
+
+
+def _sizes(file: Path, pointers: np.ndarray, allocations: np.ndarray) -> np.ndarray:
+    """The size of what begins at each pointer, bytes [N]."""
+    allocations = allocations[np.argsort(allocations["ptr"], kind="stable")]
+    at = np.searchsorted(allocations["ptr"], pointers)
+    if len(allocations) == 0 or (at == len(allocations)).any() or (allocations["ptr"][at] != pointers).any():
+        raise FastptError(f"{file} has pictures that its allocation table does not know. Write or copy it anew.")
+    return allocations["size"][at]
+
+
+def _text(file: Path, opened: io.BufferedReader, blob: np.void, is_json: bool) -> str:
+    """The caption in a bytes or JSON field: UTF-8 text, a JSON string, or what JSON has under "caption" or "text"."""
+    content = os.pread(opened.fileno(), int(blob["size"]), int(blob["ptr"])).rstrip(b"\0")
+    try:
+        value = json.loads(content) if is_json else content.decode()
+        if isinstance(value, dict):
+            value = value.get("caption", value.get("text"))
+    except ValueError:
+        value = None
+    if not isinstance(value, str):
+        raise FastptError(f"{file}: {content[:60]!r} is no caption (text, or JSON with a caption). Name another field.")
+    return value
+
+
+# --- tars -------------------------------------------------------------------------------------------------------
+
+
+def _read_tars(files: list[Path]) -> Found:
+    """The samples of all tars in their order, each tar read once from its start to its end."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        table = pa.concat_tables(pool.map(_read_tar, range(len(files)), files))
+    reason, kept = table["reason"], list(COLUMNS)
+    for name, what in (("size", "picture"), ("clean_label", "label"), ("caption", "caption")):
+        if name != "size" and table[name].null_count == len(table):
+            kept.remove(name)  # no sample has it
+        else:
+            reason = pc.if_else(pc.and_(pc.is_null(reason), pc.is_null(table[name])), f"no {what}", reason)
+    left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(pc.is_valid(reason))
+    return table.filter(pc.is_null(reason)).select(kept).combine_chunks(), left_out.to_pylist()
+
+
+def _read_tar(number: int, file: Path) -> pa.Table:
+    """What one tar has of each sample, null where it lacks it; a `reason` is set for those that cannot be used.
+
+    Keys are `<tar>/<key>`, since tars may repeat keys.
+    """
+    samples: dict[str, dict] = {}
+    try:
+        with tarfile.open(file, "r:") as tar:
+            for member in tar:
+                folder, slash, base = member.name.rpartition("/")
+                stem, _, extension = base.partition(".")
+                if not member.isreg() or not stem:
+                    continue
+                key = f"{file.stem}/{folder}{slash}{stem}"
+                sample = samples.setdefault(key, {"key": key, "shard": number})
+                _take(file, member, f".{extension.lower()}", tar.extractfile(member).read(), sample)
+    except (OSError, tarfile.TarError) as error:
+        raise FastptError(f"{file} cannot be read as a .tar ({error}). Fetch it anew, or leave it out.") from None
+    return pa.Table.from_pylist(list(samples.values()), pa.schema({**COLUMNS, "reason": pa.string()}))
+
+
+def _take(file: Path, member: tarfile.TarInfo, extension: str, content: bytes, sample: dict) -> None:
+    """Add what a member tells of its sample."""
+    if extension in (".jpg", ".jpeg"):
+        sample |= {"offset": member.offset_data, "size": len(content), "xxh3": xxhash.xxh3_64_intdigest(content)}
+        sample |= _picture(content)
+    elif extension in PICTURES:
+        raise FastptError(
+            f"{file} has {member.name}: only JPEG can be read in place. `fastpt prep webdataset` takes every kind."
+        )
+    elif extension == ".cls":
+        try:
+            sample["clean_label"] = int(content)
+        except ValueError:
+            sample["reason"] = f"{member.name} holds {content[:20]!r}, no class number"
+    elif extension == ".txt":
+        sample["caption"] = content.decode(errors="replace").strip()
+    elif extension == ".json":
+        try:
+            value = json.loads(content)
+        except ValueError:
+            sample["reason"] = f"{member.name} is no JSON"
+        else:
+            if isinstance(value, dict) and isinstance(value.get("caption"), str):
+                sample.setdefault("caption", value["caption"])
+
+
+def _picture(jpeg: bytes) -> dict:
+    """Width and height of a JPEG, pixels, from its header; or the reason why it cannot be used."""
+    try:
+        with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
+            if image.mode not in ("RGB", "L"):
+                return {"reason": f"its colours are {image.mode}, not RGB or grey"}
+            return {"width": image.width, "height": image.height}
+    except (OSError, ValueError, SyntaxError):
+        return {"reason": "no JPEG"}

@@ -16,9 +16,10 @@ class _Step(NamedTuple):
     """One global step: the state after it, and what all ranks delivered, in order of rank."""
 
     state: dict
+    images: np.ndarray  # uint8 [G, H, W, 3]
     sample_ids: np.ndarray  # int64 [G]
     views: np.ndarray  # int64 [G]
-    images: np.ndarray  # uint8 [G, H, W, 3]
+    keys: np.ndarray  # int64 [G]
 
 
 def assert_resumes_everywhere(
@@ -80,8 +81,7 @@ def _run(
                 states = [loader.state_dict() for loader in loaders]
                 assert all(other == states[0] for other in states), f"the ranks' states differ: {states}"
                 columns = (np.concatenate([part.numpy() for part in parts]) for parts in zip(*batches, strict=True))
-                images, sample_ids, views = columns
-                steps.append(_Step(states[0], sample_ids, views, images))
+                steps.append(_Step(states[0], *columns))
     finally:
         for loader in loaders:
             loader.close()
@@ -91,7 +91,7 @@ def _run(
 def _assert_equal(found: _Step, expected: _Step, in_order: bool, where: str) -> None:
     if not in_order:
         found, expected = _sorted(found), _sorted(expected)
-    for name in ("sample_ids", "views"):
+    for name in ("sample_ids", "views", "keys"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert np.array_equal(ours, theirs), f"{where}: {name} are {ours.tolist()}, not {theirs.tolist()}"
     differ = [
@@ -103,4 +103,4 @@ def _assert_equal(found: _Step, expected: _Step, in_order: bool, where: str) -> 
 
 def _sorted(step: _Step) -> _Step:
     order = np.lexsort((step.views, step.sample_ids))
-    return _Step(step.state, step.sample_ids[order], step.views[order], step.images[order])
+    return _Step(step.state, *(column[order] for column in step[1:]))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
+from fastpt.loading import keyed
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
@@ -80,7 +82,7 @@ class Loader:
         _check_choice("order", order, Order)
         _check_choice("decoder", decoder, Decoder)
         _check("batch_size", batch_size, batch_size >= 1, "1 or more")
-        _check("size", size, size >= 1, "1 or more pixels")
+        _check_size(size)
         _check("seed", seed, 0 <= seed < 2**64, "a number from 0 to 2**64 - 1")
         _check("scale", scale, 0 < scale[0] <= scale[1] <= 1, "(low, high) with 0 < low <= high <= 1")
         _check("ratio", ratio, 0 < ratio[0] <= ratio[1], "(low, high) with 0 < low <= high")
@@ -105,7 +107,8 @@ class Loader:
         self._batches: Generator[Batch, None, None] | None = None  # of the iteration under way
         self._bad = BadSamples(dataset)
         _ = dataset.samples  # read here, once, and not by every thread
-        self._decoder = _decoder(decoder, size, filter, threads, torch.device(device), batch_size)
+        self._decoder_of = partial(_decoder, decoder, filter, threads, torch.device(device), batch_size)
+        self._decoder = self._decoder_of(size)
 
     @property
     def bad_samples(self) -> dict[int, int]:
@@ -118,7 +121,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         self._retire()
-        first = -(-self._position // self.global_batch)
+        epoch, first = self.epoch, -(-self._position // self.global_batch)
         plan = (
             step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
             for step in range(first, len(self))
@@ -127,7 +130,7 @@ class Loader:
         with closing(batches):
             for step, batch in enumerate(batches, first):
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
-                yield batch
+                yield batch._replace(keys=self._keys(batch, epoch))
                 if batches is not self._batches:
                     raise FastptError(
                         "this iterator of the loader is out of use: a later iter(), set_epoch(), load_state_dict() or "
@@ -140,6 +143,17 @@ class Loader:
         _check("epoch", epoch, epoch >= 0, "0 or more")
         if epoch != self.epoch:
             self._move_to(epoch, 0)
+
+    def set_size(self, size: int) -> None:
+        """Give pictures of `size` x `size` pixels from the next iteration on (progressive resizing).
+
+        Samples, boxes and flips stay what they were, and so does the state. Call it where `set_epoch` is called: an
+        iteration under way is ended by a change.
+        """
+        _check_size(size)
+        if size != self.size:
+            self.close()
+            self.size, self._decoder = size, self._decoder_of(size)
 
     def state_dict(self) -> dict:
         """Where the loader is, in global samples delivered (not prefetched), and what this position depends on.
@@ -200,6 +214,10 @@ class Loader:
             self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
         )
 
+    def _keys(self, batch: Batch, epoch: int) -> torch.Tensor:
+        keys = keyed.bits(keyed.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
+        return torch.from_numpy(keys.view(np.int64))
+
     def _cut(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes int32 [B, 4] and flips bool [B] of samples in an epoch."""
         widths, heights = self.dataset.samples.width[ids], self.dataset.samples.height[ids]
@@ -209,7 +227,7 @@ class Loader:
         return boxes, flips & self.flip
 
 
-def _decoder(name: Decoder, size: int, filter: Filter, threads: int, device: torch.device, batch_size: int):
+def _decoder(name: Decoder, filter: Filter, threads: int, device: torch.device, batch_size: int, size: int):
     """The decoder called `name`; only its own libraries are imported."""
     if name == "synthetic":
         from fastpt.loading.synthetic import SyntheticDecoder
@@ -231,6 +249,10 @@ def _default_threads() -> int:
 def _check_choice(name: str, value: str, choices: object) -> None:
     allowed = choices.__args__
     _check(name, value, value in allowed, "one of " + ", ".join(allowed))
+
+
+def _check_size(size: int) -> None:
+    _check("size", size, size >= 1, "1 or more pixels")
 
 
 def _check(name: str, value: object, good: bool, wanted: str) -> None:

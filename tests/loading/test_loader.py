@@ -144,6 +144,37 @@ def test_iterating_goes_on_where_the_last_iteration_stopped(split):
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
+def test_the_size_can_change_between_epochs_and_nothing_else_does(split, decoder):
+    settings = {"seed": 0, "decoder": decoder}
+    with Loader(split, 8, 16, **settings) as growing, Loader(split, 8, 32, **settings) as large:
+        small = next(iter(growing))
+        growing.set_size(32)
+        assert growing.state_dict()["position"] == 8
+        next(iter(large))
+        for ours, theirs in zip(growing, large, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+        assert growing.state_dict() == large.state_dict()
+    assert small.images.shape == (8, 16, 16, 3)
+
+
+def test_a_size_out_of_range_is_refused(split):
+    with Loader(split, 8, 16, seed=0) as loader, pytest.raises(FastptError, match="size is 0"):
+        loader.set_size(0)
+
+
+def test_keys_are_of_the_sample_its_view_the_epoch_and_the_seed(split):
+    def keys_of(seed, **settings):
+        with Loader(split, 6, 16, seed=seed, decoder="synthetic", drop_last=False, **settings) as loader:
+            batches = list(loader) + list(loader)
+        return [key for batch in batches for key in batch.keys.tolist()]
+
+    one, other = keys_of(0), keys_of(1, repeats=2)
+    assert len(set(one)) == len(one) == len(set(other)) == len(other)
+    assert not set(one) & set(other)
+    assert sorted(keys_of(0, order="sequential")) == sorted(one)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
 def test_a_new_iterator_goes_on_and_ends_the_older_one(split, decoder):
     with (
         Loader(split, 8, 16, seed=0, decoder=decoder) as loader,

@@ -3,3 +3,5 @@
 
 class FastptError(Exception):
     """Something the user can mend. The message says what was wrong, what was found, and what to do."""
+
+    exit_code = 1  # of the command line

@@ -17,11 +17,17 @@ from fastpt.strict_yaml import load_strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
+IntPair = Annotated[tuple[int, int], Strict(False)]
 
 OPTIM_DEFAULTS = {
     "lamb": {"betas": (0.9, 0.999), "eps": 1e-6},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
     "sgd": {"momentum": 0.9},
+}
+
+MEASURES = {
+    "supervised": ("top1", "top5"),
+    "clip": ("zero_shot_top1", "zero_shot_top5", "image_to_text_recall1", "text_to_image_recall1"),
 }
 
 
@@ -42,6 +48,9 @@ class Data(_Section):
     """Which decoder reads the pictures; `synthetic` gives random pixels, to time training without reading."""
     size: int = Field(224, ge=8)
     """Side of the training crops, pixels."""
+    sizes: list[IntPair] | None = None
+    """Progressive size: pairs of an epoch (from 0) and the side that holds from it on, such as [[0, 160], [13, 192]];
+    the last side is `size`."""
     eval_size: int | None = Field(None, ge=8)
     """Side of the evaluation crops, pixels; by default `size`."""
     crop_fraction: float = Field(0.95, gt=0, le=1)
@@ -58,6 +67,10 @@ class Data(_Section):
     """Order of an epoch: wholly random, or `quasi_random` for disks that want large sequential reads."""
     threads: int | None = Field(None, ge=1)
     """Decoding threads a process; by default one for each core it may use."""
+
+    def size_in(self, epoch: int) -> int:
+        """Side of the training crops in an epoch, pixels."""
+        return [side for start, side in self.sizes if start <= epoch][-1] if self.sizes else self.size
 
 
 class Model(_Section):
@@ -91,10 +104,17 @@ class Optim(_Section):
 
 
 class Schedule(_Section):
-    """How long, and the learning rate on the way: linear warm-up from 0, then a cosine to `min_lr`, step by step."""
+    """How long (give one of epochs, steps, samples), and the learning rate on the way: linear warm-up from 0, then down
+    to `min_lr`, step by step."""
 
-    epochs: int = Field(ge=1)
+    epochs: int | None = Field(None, ge=1)
     """Epochs of training. What does not fill a last batch in an epoch is left out."""
+    steps: int | None = Field(None, ge=1)
+    """Steps of training."""
+    samples: int | None = Field(None, ge=1)
+    """Samples of training, rounded up to whole steps."""
+    decay: Literal["cosine", "linear"] = "cosine"
+    """How the learning rate falls after the warm-up."""
     warmup_epochs: float | None = Field(None, ge=0)
     """Warm-up, epochs. Give this or `warmup_steps`; none is no warm-up."""
     warmup_steps: int | None = Field(None, ge=0)
@@ -121,14 +141,20 @@ class Augment(_Section):
 class Engine(_Section):
     """How DeepSpeed runs it."""
 
-    precision: Literal["fp32", "bf16"] = "bf16"
-    """bf16 is autocast with fp32 weights. A processor without bf16 instructions runs fp32 instead, and says so."""
-    zero: Literal[0, 1, 2] = 0
-    """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too)."""
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    """bf16 and fp16 are autocast with fp32 weights; fp16 scales the loss, and runs on a GPU only. A processor without
+    bf16 instructions runs fp32 instead, and says so."""
+    zero: Literal[0, 1, 2, 3] = 0
+    """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too, 3: weights too)."""
     accumulate: int = Field(1, ge=1)
     """Pieces in which each process computes its share of a batch."""
     gradient_clipping: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 is off."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass instead of keeping them (supervised): less memory, about a third
+    more time. BatchNorm then counts each batch twice in its running statistics."""
+    compile: bool = False
+    """torch.compile the model (supervised, ZeRO 0): minutes at the start, then faster steps on a GPU."""
 
 
 class Evaluate(_Section):
@@ -138,6 +164,10 @@ class Evaluate(_Section):
     """Epochs between evaluations."""
     batch_size: int = Field(256, ge=1)
     """Pictures a batch on each process."""
+    flip: bool = False
+    """Average the outputs of each picture and its mirror image (supervised)."""
+    wrong_labels: int = Field(2000, ge=0)
+    """At the end, how many wrongly labelled training pictures show what was memorised (supervised); 0 is none."""
 
 
 class ZeroShot(_Section):
@@ -158,6 +188,8 @@ class Checkpoint(_Section):
     """Steps between checkpoints; give this or `every_epochs`."""
     keep: int = Field(2, ge=1)
     """How many checkpoints are kept: the newest ones."""
+    keep_best: str | None = None
+    """A measure of the evaluation, such as top1: what reaches a new best is saved, and kept beside the newest ones."""
 
 
 class Tune(_Section):
@@ -181,6 +213,11 @@ class Recipe(_Section):
     augment: Augment | None = None
     loss: Literal["cross_entropy", "bce"] | None = None
     """Loss (supervised): softmax cross entropy (the default) or binary cross entropy over the classes."""
+    bce_threshold: Share | None = None
+    """Mixed labels above this share count as whole ones in `bce` (timm's bce_target_thresh); none keeps the shares."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, a step, such as 0.9998, less at first: at most
+    1 - (1 + step)^(-2/3). The average is what is evaluated and exported; none trains without."""
     engine: Engine = Engine()
     evaluate: Evaluate = Evaluate()
     zero_shot: ZeroShot | None = None
@@ -262,8 +299,17 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
         )
     if schedule.warmup_epochs is not None and schedule.warmup_steps is not None:
         yield "schedule has both warmup_epochs and warmup_steps; keep one."
-    if (schedule.warmup_epochs or 0) >= schedule.epochs:
+    if [schedule.epochs, schedule.steps, schedule.samples].count(None) != 2:
+        yield "schedule needs exactly one of epochs, steps and samples."
+    elif schedule.epochs is not None and (schedule.warmup_epochs or 0) >= schedule.epochs:
         yield f"schedule.warmup_epochs {schedule.warmup_epochs:g} leaves nothing of schedule.epochs {schedule.epochs}."
+    if data.sizes is not None:
+        starts, sides = [start for start, _ in data.sizes], [side for _, side in data.sizes]
+        if starts[:1] != [0] or starts != sorted(set(starts)) or min(sides) < 8 or sides[-1] != data.size:
+            yield (
+                f"data.sizes is {[list(pair) for pair in data.sizes]}; it needs rising epochs from 0 with sides of at "
+                f"least 8 pixels, the last of them data.size, which is {data.size}."
+            )
     if schedule.min_lr > recipe.optim.lr:
         yield f"schedule.min_lr {schedule.min_lr:g} is above optim.lr {recipe.optim.lr:g}."
     if recipe.checkpoint.every_epochs and recipe.checkpoint.every_steps:
@@ -278,12 +324,27 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
     for name in ("betas", "eps", "momentum"):
         if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
             yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."
-    for name, where in (("augment", clip), ("loss", clip), ("zero_shot", not clip)):
+    for name, where in (("augment", clip), ("loss", clip), ("bce_threshold", clip), ("zero_shot", not clip)):
         if where and getattr(recipe, name) is not None:
             yield f"{name} does not apply to task {recipe.task}; remove it."
     for name, where in (("drop_path", clip), ("args", clip), ("config", not clip)):
         if where and getattr(recipe.model, name):
             yield f"model.{name} does not apply to task {recipe.task}; remove it."
+    for name in ("activation_checkpointing", "compile"):
+        if clip and getattr(engine, name):
+            yield f"engine.{name} does not apply to task clip; remove it."
+    if clip and data.sizes:
+        yield "data.sizes does not apply to task clip, whose tower has one size; remove it."
+    if engine.compile and engine.zero:
+        yield f"engine.compile with engine.zero {engine.zero} is not tested to give the same gradients. Use zero 0."
+    if recipe.bce_threshold is not None and recipe.loss == "cross_entropy":
+        yield "bce_threshold applies to loss bce only; remove it."
+    if recipe.checkpoint.keep_best is not None:
+        best, measures = recipe.checkpoint.keep_best, MEASURES[recipe.task]
+        if best not in measures:
+            yield f"checkpoint.keep_best is {best!r}; measures of task {recipe.task}: {', '.join(measures)}."
+        elif data.val is None and not (clip and recipe.zero_shot):
+            yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val."
     if not clip and recipe.augment.randaugment is not None:
         try:
             parse_randaugment(recipe.augment.randaugment)

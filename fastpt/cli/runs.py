@@ -13,21 +13,26 @@ from fastpt.cli.shared import FOLDER
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key: data.noise=0.3.")
 @click.option("--run-dir", type=FOLDER, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run.")
-def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: bool) -> None:
-    """Pre-train as RECIPE says. One process; several under torchrun, deepspeed or SLURM."""
+@click.option("--allow-changes", is_flag=True, help="Resume although the recipe, dataset or noise plan has changed.")
+def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: bool, allow_changes: bool) -> None:
+    """Pre-train as RECIPE says. One process; several under torchrun, deepspeed or SLURM.
+
+    SIGTERM saves the run and ends with exit code 75; --resume goes on from there.
+    """
     from fastpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(overrides))
     from fastpt.training.engine import train as run_training
 
     command = " ".join(["fastpt", *sys.argv[1:]])
-    run_training(loaded, recipe.stem, run_dir, resume, command)
+    run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)
 
 
 @click.command()
 @click.argument("run", type=FOLDER)
-def export(run: Path) -> None:
+@click.option("--best", is_flag=True, help="Of the best evaluation (checkpoint.keep_best) instead of the last step.")
+def export(run: Path, best: bool) -> None:
     """Write the weights of RUN as a timm or open_clip folder, with a model card."""
     from fastpt.training.export import export_run
 
-    click.echo(f"exported to {export_run(run)}")
+    click.echo(f"exported to {export_run(run, best)}")

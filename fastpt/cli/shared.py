@@ -21,7 +21,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FastptError as error:
-            raise click.ClickException(printable(str(error))) from None
+            told = click.ClickException(printable(str(error)))
+            told.exit_code = error.exit_code
+            raise told from None
         except OSError as error:
             if error.filename is None:  # not about a file that the user named: a fault of ours
                 raise

@@ -1,41 +1,78 @@
 """Checkpoints that are whole or not there.
 
     checkpoints/step-00000500/
+      model.safetensors                the weights that are evaluated and exported (the moving average, if there is one)
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
-      state.json                       step, where the loader stands, seconds trained
+      state.json                       step, where the loader stands, seconds trained, the best evaluation so far
       manifest.json                    sha256 of each file, written last and sealed
     checkpoints/latest                 the name of the newest one
 
 DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed. Loading checks every
-checksum before a file is unpickled, and goes back to the checkpoint before if one is damaged.
+checksum before a file is opened, and goes back to the checkpoint before if one is damaged. DeepSpeed loads with full
+pickle; here torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
 """
 
+import argparse
+import contextlib
 import json
 import os
+import pickle
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
+import torch
 import torch.distributed as dist
 
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, sync_folder, write_json, write_sealed_json
-from fastpt.training.launch import Process, on_first
+from fastpt.training.launch import Process, on_first, quiet
 
-FORMAT = 1
+FORMAT = 2
+WEIGHTS = "model.safetensors"
+UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
 
-def save(run: Path, engine: Any, process: Process, state: dict, keep: int) -> None:
-    """Save the engine and `state` (which holds `step`) as the newest checkpoint; drop all but the `keep` newest.
+def folder_name(step: int) -> str:
+    """What the checkpoint after `step` steps is called."""
+    return f"step-{step:08d}"
 
-    Every process calls this. `engine` is a DeepSpeed engine.
+
+def save(run: Path, engine: Any, process: Process, state: dict, weights: dict[str, torch.Tensor], keep: int) -> None:
+    """Save the engine, `weights` (on the CPU) and `state` as the newest checkpoint.
+
+    `state` holds `step` and `best` (a step and its measure, or None). All checkpoints are dropped but the `keep` newest
+    and the best. Every process calls this; `engine` is a DeepSpeed engine. Raises FastptError if a weight is not
+    finite, so that a checkpoint is always one to go back to.
     """
     folder = run / "checkpoints"
-    name = f"step-{state['step']:08d}"
+    name = folder_name(state["step"])
     aside = f".{name}.tmp"
+    on_first(process, lambda: _check_finite(run, weights, state["step"]))
     on_first(process, lambda: shutil.rmtree(folder / aside, ignore_errors=True))
     engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
-    on_first(process, lambda: _commit(folder, aside, name, {**state, "world_size": process.world_size}, keep))
+
+    def commit() -> None:
+        safetensors.torch.save_file(weights, folder / aside / WEIGHTS)
+        _commit(folder, aside, name, {**state, "world_size": process.world_size}, keep)
+
+    on_first(process, commit)
+
+
+def _check_finite(run: Path, weights: dict[str, torch.Tensor], step: int) -> None:
+    for name, tensor in weights.items():
+        if not torch.isfinite(tensor).all():
+            raise FastptError(
+                f"{name} is not finite after step {step}, so it is not saved. {last_told(run)} "
+                "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
+            )
+
+
+def last_told(run: Path) -> str:
+    """A sentence that names the newest checkpoint."""
+    return f"The last good checkpoint is {next((str(path) for path in candidates(run)), 'none yet')}."
 
 
 def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None:
@@ -53,6 +90,8 @@ def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None
     with atomic_write(folder / "latest", "w") as file:
         file.write(name + "\n")
     kept = [path for path in candidates(folder.parent) if path.name <= name][:keep]
+    if state["best"]:
+        kept.append(folder / folder_name(state["best"]["step"]))
     for old in folder.glob("step-*"):
         if old not in kept:
             shutil.rmtree(old)
@@ -96,22 +135,92 @@ def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
     return None, []
 
 
-def load(run: Path, engine: Any, process: Process, zero: int) -> tuple[dict | None, list[str]]:
-    """Put the newest whole checkpoint into the engine; return its state and what to tell. None if there is none.
+def best(run: Path) -> Path:
+    """The checkpoint of the best evaluation. Raises FastptError if there is none, or if it is damaged."""
+    newest, _ = newest_whole(run)
+    found = newest and read_state(newest)["best"]
+    if not found:
+        raise FastptError(f"{run} has no best checkpoint. They are kept where the recipe sets checkpoint.keep_best.")
+    checkpoint = newest.parent / folder_name(found["step"])
+    problem = damage(checkpoint)
+    if problem:
+        raise FastptError(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
+    return checkpoint
 
-    Every process calls this. Raises FastptError if all are damaged, or if ZeRO's pieces were cut for another number of
-    processes.
+
+def read_state(checkpoint: Path) -> dict:
+    """What `save` was given as `state`, with the number of processes as `world_size`."""
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The weights that are evaluated and exported, on the CPU."""
+    return safetensors.torch.load_file(checkpoint / WEIGHTS)
+
+
+def needs_conversion(checkpoint: Path, process: Process, zero: int) -> bool:
+    """Whether ZeRO cut the optimiser for another number of processes than this training has."""
+    return zero > 0 and read_state(checkpoint)["world_size"] != process.world_size
+
+
+def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None:
+    """Put a whole checkpoint into the engine, which is made with `load_universal` if the checkpoint is to be converted.
+
+    Every process calls this. Raises FastptError if the checkpoint is of another model, or wants more unpickled than
+    tensors, plain values and DeepSpeed's own classes.
     """
-    checkpoint, messages = on_first(process, lambda: newest_whole(run))
-    if checkpoint is None:
-        return None, messages
-    state = json.loads((checkpoint / "state.json").read_text())
-    if zero and state["world_size"] != process.world_size:
+    folder, name = checkpoint.parent, checkpoint.name
+    try:
+        with _tensors_and_plain_values_only():
+            if convert:
+                on_first(process, lambda: _convert(checkpoint, folder / UNIVERSAL))
+                name = UNIVERSAL
+            engine.load_checkpoint(str(folder), tag=name)
+    except pickle.UnpicklingError as error:
         raise FastptError(
-            f"{checkpoint} was saved by {state['world_size']} processes with ZeRO {zero}, which cuts the optimiser "
-            f"over them; this is {process.world_size}. Resume with {state['world_size']} processes."
-        )
-    engine.load_checkpoint(str(checkpoint.parent), tag=checkpoint.name)
+            f"checkpoint {checkpoint} wants objects unpickled that are neither tensors nor plain values, which can run "
+            f"code: {str(error).splitlines()[0]} Do not use a checkpoint that fastpt did not write."
+        ) from None
+    except RuntimeError as error:
+        if "state_dict" not in str(error):
+            raise
+        raise FastptError(
+            f"checkpoint {checkpoint} is of another model: {str(error).splitlines()[1].strip()} "
+            "Resume with the recipe's model, or start anew with another --run-dir."
+        ) from None
     if process.world_size > 1:
         dist.barrier()
-    return state, messages
+    on_first(process, lambda: shutil.rmtree(folder / UNIVERSAL, ignore_errors=True))
+
+
+def _convert(checkpoint: Path, universal: Path) -> None:
+    """Put ZeRO's pieces together, by DeepSpeed's own conversion."""
+    from deepspeed.checkpoint import ds_to_universal
+
+    shutil.rmtree(universal, ignore_errors=True)
+    with quiet():
+        ds_to_universal.main(
+            argparse.Namespace(
+                input_folder=str(checkpoint), output_folder=str(universal), num_extract_workers=1, num_merge_workers=1,
+                keep_temp_folder=False, strict=True, inject_missing_state=True,
+            )
+        )  # fmt: skip
+    (universal.parent / "latest_universal").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _tensors_and_plain_values_only() -> Iterator[None]:
+    """Make torch.load refuse anything else, although DeepSpeed asks it for full pickle."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        with torch.serialization.safe_globals([fragment_address, LossScaler, DynamicLossScaler, ZeroStageEnum]):
+            yield
+    finally:
+        del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        if before is not None:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before

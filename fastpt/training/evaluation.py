@@ -46,13 +46,3 @@ def gather_rows(rows: torch.Tensor, process: Process) -> torch.Tensor:
     gathered: list = [None] * process.world_size
     dist.all_gather_object(gathered, rows)
     return torch.cat(gathered)
-
-
-def average_statistics(model: torch.nn.Module, process: Process) -> None:
-    """Replace BatchNorm's running statistics, which each process keeps of its own pictures, by their mean over all."""
-    if process.world_size == 1:
-        return
-    for buffer in model.buffers():
-        if buffer.is_floating_point():
-            dist.all_reduce(buffer)
-            buffer /= process.world_size

@@ -18,11 +18,12 @@ from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import checkpoint, clip, supervised
 from fastpt.training.record import read_metrics, read_provenance
 
-WEIGHTS = "mp_rank_00_model_states.pt"
 
+def export_run(run: Path, best: bool = False) -> Path:
+    """Write `run`/export anew, of the last checkpoint or the best, and return it.
 
-def export_run(run: Path) -> Path:
-    """Write `run`/export anew and return it. Raises FastptError if `run` is no run or has no checkpoint."""
+    Raises FastptError if `run` is no run or has no such checkpoint.
+    """
     origin = read_provenance(run)
     recipe = load_recipe(run / "recipe.yaml")
     newest, passed = checkpoint.newest_whole(run)
@@ -33,22 +34,16 @@ def export_run(run: Path) -> Path:
         )
     if newest is None:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
-    # The manifest's checksums have been verified; weights_only unpickles tensors and plain values only.
-    weights = _weights(newest / WEIGHTS)
+    chosen = checkpoint.best(run) if best else newest
+    weights, step = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)["step"]
     aside, export = run / ".export.tmp", run / "export"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     usage = (_export_timm if recipe.task == "supervised" else _export_open_clip)(aside, recipe, origin, weights)
-    (aside / "README.md").write_text(_card(recipe, origin, read_metrics(run), usage), encoding="utf-8")
+    (aside / "README.md").write_text(_card(recipe, origin, read_metrics(run), step, usage), encoding="utf-8")
     shutil.rmtree(export, ignore_errors=True)
     aside.rename(export)
     return export
-
-
-def _weights(path: Path) -> dict[str, torch.Tensor]:
-    """The model's tensors of a DeepSpeed checkpoint, contiguous."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    return {name: tensor.contiguous() for name, tensor in state["module"].items()}
 
 
 def _export_timm(folder: Path, recipe: Recipe, origin: dict, weights: dict[str, torch.Tensor]) -> str:
@@ -103,8 +98,8 @@ def _export_open_clip(folder: Path, recipe: Recipe, origin: dict, weights: dict[
     )
 
 
-def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
-    """The model card: data, noise, recipe, results, how to load it."""
+def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: str) -> str:
+    """The model card: data, noise, recipe, results of the last evaluation up to `step`, how to load it."""
     data, noise = origin["dataset"], origin["noise"]
     if noise:
         told = (
@@ -113,7 +108,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
         )
     else:
         told = "none: clean targets"
-    last = max((event["step"] for event in metrics if event["event"] == "eval"), default=None)
+    last = max((event["step"] for event in metrics if event["event"] == "eval" and event["step"] <= step), default=None)
     rows = [
         f"| {event['split']} | {name} | {value:.2%} |"
         for event in metrics
@@ -122,6 +117,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
         if isinstance(value, float) and name != "epoch"
     ]
     results = "\n".join(["| split | measure | value |", "| --- | --- | ---: |", *rows]) if rows else "Not evaluated."
+    changes = "".join(f"- Changed on the way: {change}\n" for change in origin.get("changes", []))
     versions = ", ".join(f"{name} {value}" for name, value in origin["versions"].items())
     return f"""# {recipe.model.name}, pre-trained with fastpt
 
@@ -129,8 +125,9 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], usage: str) -> str:
 - Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
 - Noise: {told}
 - Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "outside a repository"}
+- Weights: after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
 - Made with: {versions}
-
+{changes}
 ## Results
 
 {results}

@@ -4,8 +4,10 @@ import atexit
 import contextlib
 import logging
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -36,7 +38,7 @@ def start() -> Process:
     """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
     _describe_a_group_of_one()
     gpu = torch.cuda.is_available()
-    with _quiet():
+    with quiet():
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
         import deepspeed
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
@@ -67,8 +69,57 @@ def on_first(process: Process, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
+class Preempted(FastptError):
+    """The training was asked to end, and has been saved."""
+
+    exit_code = 75  # sysexits' EX_TEMPFAIL: try again later
+
+
+class EndRequest:
+    """Whether somebody asked the training to end by SIGTERM, as SLURM does before it takes a machine away.
+
+    A context manager. The processes may get the signal in different steps, but must end in the same one. So each step
+    sends its answer round and reads the one sent round in the step before, which costs no waiting: a signal is acted on
+    one step later. A second SIGTERM ends the process at once.
+    """
+
+    def __init__(self, process: Process):
+        self._asked = False
+        self._flag = torch.zeros(1)
+        self._sent: dist.Work | None = None
+        self._group = dist.new_group(backend="gloo") if process.world_size > 1 else None
+
+    def __enter__(self) -> "EndRequest":
+        self._before = None
+        if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
+            self._before = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)
+        if self._sent is not None:
+            self._sent.wait()
+
+    def _note(self, *_: object) -> None:
+        self._asked = True
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    def agreed(self) -> bool:
+        """The answer of all processes. Every process calls this once a step."""
+        if self._group is None:
+            return self._asked
+        answer = False
+        if self._sent is not None:
+            self._sent.wait()
+            answer = bool(self._flag.item())
+        self._flag = torch.tensor([float(self._asked)])
+        self._sent = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
+        return answer
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Drop what is written to the terminal: importing DeepSpeed tries out a compiler and shows its complaints."""
     sys.stdout.flush()
     kept = {stream: os.dup(stream) for stream in (1, 2)}
@@ -96,18 +147,23 @@ def _describe_a_group_of_one() -> None:
 
 
 def precision(recipe: Recipe, device: torch.device) -> str:
-    """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32."""
+    """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32.
+
+    Raises FastptError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.
+    """
+    if recipe.engine.precision == "fp16" and device.type == "cpu":
+        raise FastptError("engine.precision fp16 needs a GPU, and none is seen here. Use bf16 or fp32.")
     if recipe.engine.precision == "bf16" and device.type == "cpu":
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bf16" if fast else "fp32"
     return recipe.engine.precision
 
 
-def deepspeed_config(recipe: Recipe, world_size: int, precision: str) -> dict:
+def deepspeed_config(recipe: Recipe, world_size: int, precision: str, load_universal: bool = False) -> dict:
     """DeepSpeed's configuration: the only place where one is written.
 
-    bf16 is torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and keeps no
-    fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
+    bf16 and fp16 are torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and
+    keeps no fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
     """
     return {
         "train_batch_size": recipe.batch_size,
@@ -116,6 +172,9 @@ def deepspeed_config(recipe: Recipe, world_size: int, precision: str) -> dict:
         "gradient_clipping": recipe.engine.gradient_clipping,
         "zero_optimization": {"stage": recipe.engine.zero},
         "zero_allow_untested_optimizer": True,
-        "torch_autocast": {"enabled": precision == "bf16", "dtype": "bfloat16"},
+        "torch_autocast": {
+            "enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"
+        },
+        "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,
-    }
+    }  # fmt: skip

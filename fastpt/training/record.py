@@ -70,23 +70,32 @@ def _git_commit() -> str | None:
         return None
 
 
-def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool) -> None:
-    """Begin a run's folder, or check that the one there is of this run. Raises FastptError that says what differs."""
+def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool, allow_changes: bool = False) -> list[str]:
+    """Begin a run's folder, or check that the one there is of this run; return what has changed since it began.
+
+    Raises FastptError that says what differs, unless changes are allowed: then the recipe and the provenance are
+    written anew, and the provenance lists all changes so far.
+    """
     there = run / "recipe.yaml"
     if any((run / "checkpoints").glob("step-*")):
         if not resume:
             raise FastptError(f"{run} holds a run with checkpoints. Go on with --resume, or name another --run-dir.")
-        differing = _differences(recipe, origin, yaml.safe_load(there.read_text()), read_provenance(run))
-        if differing:
+        origin_then = read_provenance(run)
+        differing = _differences(recipe, origin, yaml.safe_load(there.read_text()), origin_then)
+        if differing and not allow_changes:
             raise FastptError(
                 f"{run} cannot be resumed: {'; '.join(differing)}. "
-                "Use the settings it began with, or another --run-dir."
+                "Use the settings it began with, another --run-dir, or --allow-changes."
             )
-        return
+        if differing:
+            recipe.save(there)
+            write_json(run / "provenance.json", {**origin, "changes": origin_then.get("changes", []) + differing})
+        return differing
     (run / "checkpoints").mkdir(parents=True, exist_ok=True)
     recipe.save(there)
     write_json(run / "provenance.json", origin)
     (run / "metrics.jsonl").unlink(missing_ok=True)
+    return []
 
 
 def read_provenance(run: Path) -> dict:

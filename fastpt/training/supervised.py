@@ -37,6 +37,15 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
         raise FastptError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
 
 
+def _checkpoint_activations(model: nn.Module, name: str) -> None:
+    try:
+        model.set_grad_checkpointing()
+    except (AssertionError, AttributeError):
+        raise FastptError(
+            f"engine.activation_checkpointing: timm's {name} cannot do it. Leave it out, or choose another model."
+        ) from None
+
+
 class Supervised:
     """The supervised task: what a step's loss is, and what is measured."""
 
@@ -53,6 +62,8 @@ class Supervised:
                 f"({classes}). Prepare both from one source, or choose another data.val."
             )
         self.model = build_model(recipe, classes)
+        if recipe.engine.activation_checkpointing:
+            _checkpoint_activations(self.model, recipe.model.name)
         augment = recipe.augment
         self._randaugment = parse_randaugment(augment.randaugment) if augment.randaugment else None
         mixing = augment.mixup > 0 or augment.cutmix > 0
@@ -61,7 +72,7 @@ class Supervised:
             if mixing
             else None
         )
-        self._bce = BinaryCrossEntropy(smoothing=augment.smoothing)
+        self._bce = BinaryCrossEntropy(smoothing=augment.smoothing, target_threshold=recipe.bce_threshold)
 
     def loss(self, forward: Callable, batch: Batch) -> torch.Tensor:
         """The mean loss of a batch, float32 scalar."""

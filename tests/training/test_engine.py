@@ -23,6 +23,7 @@ def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, mon
         "images_per_second",
         "data_wait",
         "grad_norm",
+        "memory_gib",
         "seconds",
     }
     assert set(steps[0]) == expected

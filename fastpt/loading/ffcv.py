@@ -1,7 +1,8 @@
-"""Decoding on the CPU with libffcv's C kernels from a pool of threads.
+"""Decoding on the CPU in C from a pool of threads.
 
-The kernels are called through ctypes, which releases the GIL; FFCV's Python package, which compiles with numba, is
-never imported. libffcv resizes by area only; antialiased bilinear and bicubic come from torch's uint8 kernels.
+Our own kernel decodes what a crop needs (jpeg.py). Where it was not built, and for pictures it leaves, libffcv's decode
+the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels. All are
+called through ctypes, which releases the GIL; FFCV's Python package, which compiles with numba, is never imported.
 """
 
 import ctypes
@@ -20,6 +21,7 @@ import torch
 from PIL import Image
 
 from fastpt.errors import FastptError
+from fastpt.loading import jpeg
 from fastpt.loading.batch import Batch
 from fastpt.loading.picking import Picker, Picks
 
@@ -71,24 +73,26 @@ class FfcvDecoder:
 
     def _fill(self, picker: Picker, positions: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""
-        picks = picker.pick(positions)
-        for at, row in enumerate(picks.rows):
-            self._decode(picker, picks, at, images[row])
+        picks, samples = picker.pick(positions), picker.dataset.samples
+        shapes = np.stack([samples.height[picks.sample_ids], samples.width[picks.sample_ids]], axis=1)
+        done = np.zeros(len(picks.rows), bool)
+        if jpeg.kernel():
+            done = jpeg.decode(picks.jpegs, shapes, picks.boxes, picks.flips, self.filter, images, picks.rows)
+        for at in np.flatnonzero(~done):
+            self._decode_whole(picks, at, shapes[at].tolist(), images[picks.rows[at]])
         filled = np.zeros(len(positions), bool)
         filled[picks.rows] = True
         return filled, picks.sample_ids, picks.views
 
-    def _decode(self, picker: Picker, picks: Picks, at: int, out: np.ndarray) -> None:
-        """Decode one picture, cut its box, resize it into `out`, uint8 [H, W, 3], and flip it."""
-        sample_id = picks.sample_ids[at]
-        height = int(picker.dataset.samples.height[sample_id])
-        width = int(picker.dataset.samples.width[sample_id])
-        jpeg = picks.jpegs[at]
+    def _decode_whole(self, picks: Picks, at: int, shape: list[int], out: np.ndarray) -> None:
+        """Decode one picture of `shape` with libffcv, resize its box into `out`, uint8 [H, W, 3], and flip it."""
+        height, width = shape
+        stored = picks.jpegs[at]
         picture = self._memory(height * width * 3).reshape(height, width, 3)
         if self._lib.imdecode(
-            jpeg.ctypes.data, jpeg.size, height, width, picture.ctypes.data, height, width, 0, 0, 1, 1, False, False
+            stored.ctypes.data, stored.size, height, width, picture.ctypes.data, height, width, 0, 0, 1, 1, False, False
         ):
-            picture = _decode_tolerantly(jpeg, (height, width, 3), int(sample_id))
+            picture = _decode_tolerantly(stored, (height, width, 3), int(picks.sample_ids[at]))
         resize(picture, picks.boxes[at].tolist(), out, self.filter)
         if picks.flips[at]:
             cv2.flip(out, 1, dst=out)
@@ -115,13 +119,13 @@ def resize(picture: np.ndarray, box: list[int], out: np.ndarray, filter: str) ->
     out[...] = resized[0].permute(1, 2, 0).numpy()
 
 
-def _decode_tolerantly(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
+def _decode_tolerantly(stored: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
     """Decode with Pillow, uint8 [h, w, 3], what libffcv would not: it takes every libjpeg warning for a failure.
 
     Raises FastptError where Pillow fails too: these are the stored bytes, so the preparation let them through.
     """
     try:
-        with Image.open(io.BytesIO(jpeg)) as image:
+        with Image.open(io.BytesIO(stored)) as image:
             picture = np.array(image.convert("RGB"))
     except OSError as error:
         found = f"cannot be decoded ({error})"

@@ -1,0 +1,194 @@
+/* Decodes only the part of a JPEG that a crop needs, and resizes it while its rows are still in the cache.
+
+   Built as a plain shared library and called through ctypes (jpeg.py), which releases the GIL. Rows are decoded one by
+   one; each output row pulls the input rows it is a weighted mean of, and is then reduced across. Nothing here trusts
+   the bytes: libjpeg reports through `fail` and every picture that is out of the ordinary is left to the caller. */
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+
+typedef float pixel __attribute__((vector_size(16))); /* R, G, B and one unused */
+typedef int integers __attribute__((vector_size(16)));
+
+enum filter { AREA, BILINEAR, BICUBIC };
+enum status { DECODED, UNUSUAL };
+
+/* How one axis is resized: output i is the mean of `count[i]` inputs from `first[i]`, weighted by `weights[i * most]`. */
+struct taps {
+    int most;
+    int *first, *count;
+    float *weights;
+};
+
+struct errors {
+    struct jpeg_error_mgr base;
+    jmp_buf escape;
+};
+
+static void fail(j_common_ptr jpeg) { longjmp(((struct errors *)jpeg->err)->escape, 1); }
+
+static void stay_silent(j_common_ptr jpeg) { (void)jpeg; }
+
+static double triangle(double x) { return fmax(0, 1 - fabs(x)); }
+
+/* Keys' cubic with a = -0.5, as Pillow and torch's antialiased bicubic have it. */
+static double cubic(double x) {
+    x = fabs(x);
+    if (x < 1) return (1.5 * x - 2.5) * x * x + 1;
+    if (x < 2) return ((-0.5 * x + 2.5) * x - 4) * x + 2;
+    return 0;
+}
+
+static void free_taps(struct taps *taps) {
+    free(taps->first), free(taps->count), free(taps->weights);
+}
+
+/* The taps that turn the `length` inputs from `start` into `size` outputs. `shrink` says that both axes get smaller:
+   where one grows, "area" means what it means in OpenCV, linear interpolation between the middles of input pixels that
+   an output touches. Returns 0 if there is no memory. */
+static int make_taps(struct taps *taps, int filter, int shrink, int start, int length, int size) {
+    const double scale = (double)length / size, wide = fmax(scale, 1);
+    const double support = filter == BICUBIC ? 2 * wide : filter == BILINEAR ? wide : scale / 2;
+    taps->most = (int)ceil(2 * support) + 1;
+    taps->first = malloc(size * sizeof(int));
+    taps->count = malloc(size * sizeof(int));
+    taps->weights = malloc((size_t)size * taps->most * sizeof(float));
+    if (!taps->first || !taps->count || !taps->weights) return 0;
+    for (int i = 0; i < size; i++) {
+        float *weights = taps->weights + (size_t)i * taps->most;
+        int first, stop;
+        double total = 0;
+        if (filter == AREA && !shrink) {
+            first = (int)((int64_t)i * length / size); /* in integers: OpenCV's rounding can hit the next pixel */
+            const int64_t over = (int64_t)(i + 1) * length - (int64_t)(first + 1) * size;
+            const double next = over > 0 && first + 1 < length ? (double)over / length : 0;
+            weights[0] = 1 - next, weights[1] = next;
+            stop = first + 1 + (next > 0);
+            total = 1;
+        } else {
+            const double middle = (i + 0.5) * scale;
+            first = (int)fmax(0, filter == AREA ? floor(middle - support + 1e-6) : floor(middle - support + 0.5));
+            stop = (int)fmin(length, filter == AREA ? ceil(middle + support - 1e-6) : floor(middle + support + 0.5));
+            for (int j = first; j < stop; j++) {
+                double weight = filter == AREA ? fmin(j + 1, middle + support) - fmax(j, middle - support)
+                                               : (filter == BICUBIC ? cubic : triangle)((j + 0.5 - middle) / wide);
+                total += weights[j - first] = weight;
+            }
+        }
+        for (int j = 0; j < taps->most; j++) weights[j] = j < stop - first ? weights[j] / total : 0;
+        taps->first[i] = start + first;
+        taps->count[i] = stop - first;
+    }
+    return 1;
+}
+
+/* sums[x] (+)= weight * row[x] for `n` values */
+static void add_row(float *restrict sums, const uint8_t *restrict row, float weight, int n, int fresh) {
+    if (fresh)
+        for (int x = 0; x < n; x++) sums[x] = weight * row[x];
+    else
+        for (int x = 0; x < n; x++) sums[x] += weight * row[x];
+}
+
+/* One output row of RGB from a row of sums; mirrored if `step` is -3. */
+static void reduce_across(uint8_t *out, int step, const pixel *sums, const struct taps *taps, int size) {
+    const int most = taps->most; /* of each: a count that varied would cost more in mispredicted branches */
+    const float *weights = taps->weights;
+    for (int i = 0; i < size; i++, out += step, weights += most) {
+        const pixel *from = sums + taps->first[i];
+        pixel sum = {0.5f, 0.5f, 0.5f, 0.5f};
+        for (int j = 0; j < most; j++) sum += weights[j] * from[j];
+        integers rounded = __builtin_convertvector(sum, integers);
+        rounded &= rounded > 0;
+        rounded |= rounded > 255; /* all ones, of which the last byte is kept */
+        for (int c = 0; c < 3; c++) out[c] = (uint8_t)rounded[c];
+    }
+}
+
+/* What a picture's decoding holds beside libjpeg's own memory; freed after it, errors or not. */
+struct work {
+    struct taps down, across;
+    uint8_t *rows;
+    float *sums;
+};
+
+/* Decode the box (top, left, height, width) of `jpeg`, resize it to size x size and write it to `out`. */
+static int cut_and_resize(struct jpeg_decompress_struct *jpeg, struct work *work, const uint8_t *bytes, uint64_t length,
+                          const int *shape, const int *box, int flip, int filter, uint8_t *out, int size) {
+    const int top = box[0], left = box[1], height = box[2], width = box[3];
+    jpeg_mem_src(jpeg, bytes, length);
+    if (jpeg_read_header(jpeg, TRUE) != JPEG_HEADER_OK) return UNUSUAL;
+    if ((int)jpeg->image_height != shape[0] || (int)jpeg->image_width != shape[1] || jpeg_has_multiple_scans(jpeg) ||
+        (jpeg->jpeg_color_space != JCS_YCbCr && jpeg->jpeg_color_space != JCS_GRAYSCALE &&
+         jpeg->jpeg_color_space != JCS_RGB))
+        return UNUSUAL;
+    jpeg->out_color_space = JCS_EXT_RGBX;
+    jpeg->dct_method = JDCT_ISLOW;
+    jpeg_start_decompress(jpeg);
+
+    /* Chroma is upsampled from its neighbours, so decode a pixel more on each side; libjpeg adds what fills a block. */
+    JDIMENSION from = left > 0 ? left - 1 : 0;
+    JDIMENSION across = (left + width + 2 < shape[1] ? left + width + 2 : shape[1]) - from;
+    jpeg_crop_scanline(jpeg, &from, &across);
+    const int begin = left - from; /* of the box in a decoded row, and its end: */
+    const int shrink = height >= size && width >= size;
+    if (!make_taps(&work->down, filter, shrink, top, height, size)) return UNUSUAL;
+    if (!make_taps(&work->across, filter, shrink, 0, width, size)) return UNUSUAL;
+    const int slots = work->down.most + 1;
+    const size_t pitch = (size_t)jpeg->output_width * 4;
+    work->rows = malloc(slots * pitch);
+    work->sums = aligned_alloc(64, ((size_t)(width + work->across.most) * sizeof(pixel) + 63) / 64 * 64);
+    if (!work->rows || !work->sums) return UNUSUAL;
+
+    memset(work->sums, 0, (size_t)(width + work->across.most) * sizeof(pixel));
+    if (top > 0 && jpeg_skip_scanlines(jpeg, top) != (JDIMENSION)top) return UNUSUAL;
+    for (int i = 0; i < size; i++) {
+        const int first = work->down.first[i], stop = first + work->down.count[i];
+        while ((int)jpeg->output_scanline < stop) {
+            JSAMPROW row = work->rows + jpeg->output_scanline % slots * pitch;
+            if (jpeg_read_scanlines(jpeg, &row, 1) != 1) return UNUSUAL;
+        }
+        for (int y = first; y < stop; y++)
+            add_row(work->sums, work->rows + y % slots * pitch + 4 * begin,
+                    work->down.weights[(size_t)i * work->down.most + y - first], 4 * width, y == first);
+        uint8_t *end = out + (size_t)i * size * 3;
+        reduce_across(flip ? end + 3 * (size - 1) : end, flip ? -3 : 3, (pixel *)work->sums, &work->across, size);
+    }
+    return jpeg->err->num_warnings ? UNUSUAL : DECODED;
+}
+
+/* The same, where an error of libjpeg makes the picture an unusual one. */
+static int guarded(struct jpeg_decompress_struct *jpeg, struct work *work, const uint8_t *bytes, uint64_t length,
+                   const int *shape, const int *box, int flip, int filter, uint8_t *out, int size) {
+    if (setjmp(((struct errors *)jpeg->err)->escape)) return UNUSUAL;
+    return cut_and_resize(jpeg, work, bytes, length, shape, box, flip, filter, out, size);
+}
+
+/* Decode `count` pictures. `shapes` are the heights and widths they must have, int32 [count, 2]; `boxes` int32
+   [count, 4] (top, left, height, width) lie within them; `outs[k]` is uint8 [size, size, 3]. `statuses[k]` is 0 if
+   picture k was decoded; otherwise its output holds nothing of use and the caller should look closer. */
+void fastpt_decode(int count, const uint8_t **jpegs, const uint64_t *lengths, const int *shapes, const int *boxes,
+                   const uint8_t *flips, int filter, int size, uint8_t **outs, uint8_t *statuses) {
+    struct jpeg_decompress_struct jpeg;
+    struct errors errors;
+    jpeg.err = jpeg_std_error(&errors.base);
+    errors.base.error_exit = fail;
+    errors.base.output_message = stay_silent;
+    memset(statuses, UNUSUAL, count);
+    if (setjmp(errors.escape)) return; /* no memory for a decompressor */
+    jpeg_create_decompress(&jpeg);
+    for (int k = 0; k < count; k++) {
+        struct work work = {0};
+        statuses[k] = guarded(&jpeg, &work, jpegs[k], lengths[k], shapes + 2 * k, boxes + 4 * k, flips[k], filter,
+                              outs[k], size);
+        free_taps(&work.down), free_taps(&work.across), free(work.rows), free(work.sums);
+        jpeg_abort_decompress(&jpeg);
+    }
+    jpeg_destroy_decompress(&jpeg);
+}

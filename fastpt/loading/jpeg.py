@@ -1,0 +1,50 @@
+"""The kernel of _jpeg.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
+
+It is built with the package where a C compiler and libjpeg-turbo's headers are found. Without it, or for a picture that
+it leaves (progressive, CMYK, or one that libjpeg warns of), `ffcv.py` decodes the whole picture.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+FILTERS = ("area", "bilinear", "bicubic")  # numbered as in _jpeg.c
+
+
+@cache
+def kernel() -> ctypes.CDLL | None:
+    """The compiled kernel, or None where it was not built or does not load."""
+    for path in Path(__file__).parent.glob("_jpeg*.so"):
+        try:
+            library = ctypes.CDLL(str(path))
+        except OSError:
+            continue
+        number, pointer = ctypes.c_int, ctypes.c_void_p
+        library.fastpt_decode.argtypes = [number, *5 * [pointer], number, number, pointer, pointer]
+        library.fastpt_decode.restype = None
+        return library
+    return None
+
+
+def decode(
+    jpegs: list[np.ndarray], shapes: np.ndarray, boxes: np.ndarray, flips: np.ndarray, filter: str, images: np.ndarray,
+    rows: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Decode, crop, resize and flip K pictures into `rows`, int64 [K], of `images`, uint8 [B, S, S, 3].
+
+    `shapes`, int32 [K, 2], are the pictures' heights and widths; `boxes`, int32 [K, 4], lie within them (top, left,
+    height, width); `flips` is bool [K]. Bilinear and bicubic are antialiased as in torch and Pillow; area is as in
+    OpenCV, where it is linear if the box grows. Returns which came out, bool [K]; the rows of others hold nothing.
+    """
+    addresses = np.array([jpeg.ctypes.data for jpeg in jpegs], np.uint64)
+    lengths = np.array([jpeg.size for jpeg in jpegs], np.uint64)
+    outs = np.uint64(images.ctypes.data) + rows.astype(np.uint64) * np.uint64(images.strides[0])
+    left_out = np.empty(len(jpegs), np.uint8)
+    arrays = (addresses, lengths, shapes.astype(np.int32, "C"), boxes.astype(np.int32, "C"), flips.astype(np.uint8))
+    kernel().fastpt_decode(
+        len(jpegs), *(array.ctypes.data for array in arrays), FILTERS.index(filter), images.shape[1],
+        outs.ctypes.data, left_out.ctypes.data,
+    )  # fmt: skip
+    return left_out == 0

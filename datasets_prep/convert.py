@@ -8,18 +8,12 @@ workers it had.
 """
 
 import contextlib
-import ctypes
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import filelock
@@ -28,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from datasets_prep import engines
 from datasets_prep.beton_writer import BetonWriter
 from datasets_prep.images import Policy, RejectedImage, to_stored
 from datasets_prep.sources import SourceSplit
@@ -37,8 +32,6 @@ from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id
 from fastpt.data.verify import missing_files
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
-
-POOL_STARTS = 3  # a shard is tried again twice if a worker dies
 
 
 @dataclass(frozen=True)
@@ -58,13 +51,23 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """One shard to be made."""
+    """One shard to be made: the `rows` of a listing, in their order."""
 
     split: SourceSplit
     rows: np.ndarray
     shard: int
     folder: Path
     options: Options
+
+    def make(self, tick: Callable[[], None]) -> None:
+        _make_shard(self, tick)
+
+    def key(self, position: int) -> str:
+        return self.split.keys[self.rows[position]]
+
+    def alone(self) -> "Job":
+        split = self.split.take(self.rows, self.split.name, self.split.trains)
+        return replace(self, split=split, rows=np.arange(len(self.rows)))
 
     @property
     def part(self) -> Path:
@@ -85,10 +88,12 @@ def prepare(
     workers: int,
     max_rejects: float,
     progress: Callable[[int, int], None],
+    ray: str | None = None,
 ) -> Iterator[tuple[Dataset, list[NoisePlan]]]:
     """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
 
-    `progress(done, total)` is told the pictures done. After a FastptError, the same call goes on from there.
+    `progress(done, total)` is told the pictures done. `ray` is the address of a Ray cluster that does the work (see
+    `engines.run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
     """
     with _disk_errors(out), _only_writer(out):
         jobs = {}
@@ -99,7 +104,7 @@ def prepare(
                 _check_same(Dataset(out / split.name), split, options)
                 _check_whole(out / split.name)
                 _sweep(out / split.name)
-        _run([job for per_split in jobs.values() for job in per_split], workers, progress)
+        _run([job for per_split in jobs.values() for job in per_split], workers, progress, ray)
         for split in splits:
             if split.name in jobs:
                 _finish(split, jobs[split.name], out / split.name, name, options, max_rejects)
@@ -176,64 +181,44 @@ def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
 
 # --- working ----------------------------------------------------------------------------------------------------
 
-_jobs: list[Job] = []  # in a worker: the shards to be made, by number
-_done = None  # in a worker: the shared count of pictures done
 
-
-def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None]) -> None:
-    """Make all shards whose part is missing, in worker processes."""
+def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None], ray: str | None) -> None:
+    """Make all shards whose part is missing, or lacks pictures that can be read by now."""
+    todo = [job for job in jobs if not job.part.exists() or _was_mended(job)]
     total = sum(len(job.rows) for job in jobs)
-    context = multiprocessing.get_context("fork")  # workers inherit the listing, which may be large; nothing is pickled
-    for start in range(POOL_STARTS):
-        todo = [job for job in jobs if not job.part.exists()]
-        if not todo:
-            return
-        before = total - sum(len(job.rows) for job in todo)
-        done = context.Value("q", 0)
-        pool = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(todo, done, os.getpid()))
-        try:
-            waiting = {pool.submit(_make_shard, i) for i in range(len(todo))}
-            while waiting:
-                finished, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
-                progress(before + done.value, total)
-                for future in finished:
-                    future.result()
-        except BrokenProcessPool:
-            if start == POOL_STARTS - 1:
-                names = ", ".join(job.path.name for job in jobs if not job.part.exists())
-                raise FastptError(
-                    f"worker processes died {POOL_STARTS} times while making {names}; usually memory ran out. "
-                    "Run the same command with fewer --workers: it goes on where it stopped."
-                ) from None
-        finally:
-            for child in multiprocessing.active_children():
-                child.kill()
-            pool.shutdown(cancel_futures=True)
+    before = total - sum(len(job.rows) for job in todo)
+
+    def tell(done: int) -> None:
+        progress(before + done, total)
+
+    if ray and todo:
+        engines.run_on_ray(ray, todo, workers, tell)
+    else:
+        engines.run_locally(todo, workers, tell)
 
 
-def _start_worker(jobs: list[Job], done, parent: int) -> None:
-    global _jobs, _done
-    _jobs, _done = jobs, done
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    die_with_parent = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+def _was_mended(job: Job) -> bool:
+    """Whether a picture that was rejected when the shard was made can be used now."""
+    for entry in json.loads(pq.read_schema(job.part).metadata[b"part"])["rejected"]:
+        with contextlib.suppress(RejectedImage):
+            to_stored(_read(job.split, job.rows[entry["position"]]), job.options.policy)
+            job.part.unlink()
+            return True
+    return False
 
 
-def _make_shard(number: int) -> None:
+def _make_shard(job: Job, tick: Callable[[], None]) -> None:
     """Write a shard, then its part."""
-    job = _jobs[number]
     split = job.split
     labels = split.labels
     columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}
     rejected = []
     with _writer(job) as writer:
-        for i in job.rows:
+        for position, i in enumerate(job.rows):
             try:
                 stored = to_stored(_read(split, i), job.options.policy)
             except RejectedImage as reason:
-                rejected.append({"key": split.keys[i], "reason": str(reason)})
+                rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
             else:
                 label = None if labels is None else int(labels[i])
                 offset = writer.add(stored.jpeg, stored.width, stored.height, label)
@@ -247,8 +232,7 @@ def _make_shard(number: int) -> None:
                 )
                 for column, value in zip(columns.values(), values, strict=True):
                     column.append(value)
-            with _done.get_lock():
-                _done.value += 1
+            tick()
     rows = np.array(columns.pop("row"), np.int64)
     types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
     table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
@@ -308,7 +292,7 @@ def _finish(
     parts = [pq.read_table(job.part) for job in jobs]
     notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
     rejected = [{"key": key, "reason": reason} for key, reason in split.left_out]
-    rejected += [entry for note in notes for entry in note["rejected"]]
+    rejected += [{"key": entry["key"], "reason": entry["reason"]} for note in notes for entry in note["rejected"]]
     total = len(split) + len(split.left_out)
     if len(rejected) > max_rejects * total:
         first = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in rejected[:3])

@@ -21,6 +21,8 @@ from datasets_prep import turbojpeg
 ORIENTATION = 0x0112  # the EXIF tag
 LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
 
+cv2.setNumThreads(1)  # the conversion's workers are its threads
+
 
 @dataclass(frozen=True)
 class Policy:

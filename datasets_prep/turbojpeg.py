@@ -119,5 +119,4 @@ def _turbojpeg() -> tuple[ctypes.CDLL, int, int]:
     library.tjCompressFromYUVPlanes.argtypes = [
         pointer, pointer, number, pointer, number, number, pointer, pointer, number, number,
     ]  # fmt: skip
-    cv2.setNumThreads(1)  # the workers are the threads
     return library, library.tjInitDecompress(), library.tjInitCompress()

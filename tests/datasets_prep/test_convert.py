@@ -100,7 +100,9 @@ def test_a_shard_that_kills_every_worker_fails_by_name(tmp_path):
             os.kill(os.getpid(), signal.SIGKILL)
         return picture(i)
 
-    with pytest.raises(FastptError, match=r"died 3 times while making train-0000\d\.beton"):
+    with pytest.raises(
+        FastptError, match=r"3 times while making train-0000\d\.beton; .* died \(SIGKILL\) at picture pictures/0007"
+    ):
         prepared(tmp_path, made_up(20, read=deadly), workers=1, shard_samples=5)
 
 
@@ -123,6 +125,14 @@ def test_too_many_unusable_pictures_end_the_job_until_told_otherwise(tmp_path):
     with pytest.raises(FastptError, match=r"1 of 20 samples cannot be used \(pictures/0004\.jpg: the file is empty\)"):
         prepared(tmp_path, split, max_rejects=0.01)
     assert len(prepared(tmp_path, split, max_rejects=0.05)) == 19
+
+
+def test_what_was_mended_in_the_source_is_seen_when_the_job_goes_on(tmp_path):
+    damaged = made_up(20, special={4: b"", 9: b"rubbish"})
+    with pytest.raises(FastptError, match="2 of 20"):
+        prepared(tmp_path / "data", damaged, shard_samples=5)
+    whole = prepared(tmp_path / "whole", made_up(20), shard_samples=5)
+    assert content(prepared(tmp_path / "data", made_up(20), shard_samples=5).path) == content(whole.path)
 
 
 def test_noise_is_the_same_in_another_format_size_and_order(tmp_path):

@@ -1,0 +1,190 @@
+"""Where shards are made: in processes of this machine, or as tasks of a Ray cluster. The bytes are the same.
+
+A worker that dies, or that is busy with one picture for STALL_SECONDS, costs its shard only: the shard is made again
+by another worker, and a shard that fails ATTEMPTS times ends the job by name.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Protocol
+
+from fastpt.errors import FastptError
+
+ATTEMPTS = 3
+STALL_SECONDS = 600  # the largest picture takes some seconds; a file server that restarts, some minutes
+POLL_SECONDS = 0.5
+RAISED = 3  # exit code of a process that has sent the exception which ended it
+
+
+class Job(Protocol):
+    """One shard to be made. `rows` counts its pictures; `path` names it."""
+
+    rows: Sequence[int]
+    path: Path
+
+    def make(self, tick: Callable[[], None]) -> None:
+        """Make the shard; call `tick` after each picture."""
+
+    def key(self, position: int) -> str:
+        """The name of one of its pictures."""
+
+    def alone(self) -> "Job":
+        """The same job without the rest of the listing, to be sent elsewhere."""
+
+
+def run_locally(jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> None:
+    """Make all shards in up to `workers` processes, one a shard. `progress` is told the pictures done."""
+    waiting, running, failures, finished = deque(jobs), [], Counter(), 0
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                running.append(_Worker(waiting.popleft()))
+            wait([worker.process.sentinel for worker in running], timeout=POLL_SECONDS)
+            for worker in list(running):
+                if worker.is_working():
+                    continue
+                running.remove(worker)
+                failure = worker.failure()
+                if failure:
+                    _count_failure(failures, worker.job, f"{failure} at picture {worker.picture()}")
+                    waiting.append(worker.job)
+                else:
+                    finished += len(worker.job.rows)
+            progress(finished + sum(worker.done.value for worker in running))
+    finally:
+        for worker in running:
+            worker.process.kill()
+        for worker in running:
+            worker.process.join(5)
+
+
+def _count_failure(failures: Counter, job: Job, how: str) -> None:
+    failures[job.path] += 1
+    if failures[job.path] == ATTEMPTS:
+        raise FastptError(
+            f"the worker failed {ATTEMPTS} times while making {job.path.name}; the last time it {how}. If memory ran "
+            "out, use fewer --workers; if it is that picture, take it out of the source. The same command goes on "
+            "where it stopped."
+        )
+
+
+class _Worker:
+    """A process that makes one shard. It inherits the listing, which may be large; nothing is pickled."""
+
+    def __init__(self, job: Job):
+        context = multiprocessing.get_context("fork")
+        self.job = job
+        self.done = context.RawValue("q", 0)  # pictures; written by the process only
+        self._errors, errors = context.Pipe(duplex=False)
+        self.process = context.Process(target=_work, args=(job, self.done, errors, os.getpid()), daemon=True)
+        self.process.start()
+        errors.close()
+        self._stalled = False
+        self._seen, self._since = 0, time.monotonic()
+
+    def is_working(self) -> bool:
+        """False if the process has ended, or had to be killed because its count stood still."""
+        if not self.process.is_alive():
+            return False
+        if self.done.value != self._seen:
+            self._seen, self._since = self.done.value, time.monotonic()
+        self._stalled = time.monotonic() - self._since > STALL_SECONDS
+        if self._stalled:
+            self.process.kill()
+            self.process.join(POLL_SECONDS)  # no longer: what hangs in the kernel cannot be killed
+        return not self._stalled
+
+    def failure(self) -> str | None:
+        """How it failed, if it did. Raises what the process raised: that is no accident of the worker's."""
+        if self._stalled:
+            return f"was busy for {STALL_SECONDS} s"
+        if self.process.exitcode == RAISED:
+            raise self._errors.recv()
+        return None if self.process.exitcode == 0 else f"died ({_exit_name(self.process.exitcode)})"
+
+    def picture(self) -> str:
+        """The picture it was at."""
+        return self.job.key(min(self.done.value, len(self.job.rows) - 1))
+
+
+def _exit_name(code: int) -> str:
+    return f"exit code {code}" if code > 0 else signal.Signals(-code).name
+
+
+def _work(job: Job, done, errors, parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    die_with_parent = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+    def tick() -> None:
+        done.value += 1
+
+    try:
+        job.make(tick)
+    except Exception as error:
+        errors.send(error)
+        sys.exit(RAISED)
+
+
+# --- Ray ---
+
+
+def run_on_ray(address: str, jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> None:
+    """Make all shards as tasks of the Ray cluster at `address`, or of one with `workers` CPUs here if it is "local".
+
+    Every node must see the same files under the same paths, and have fastpt installed. `progress` is told the pictures
+    of the shards that are done.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise FastptError("--ray needs Ray, which is not installed. Run: pip install 'fastpt[ray]'") from None
+    where = {"num_cpus": workers} if address == "local" else {"address": address}
+    try:
+        ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise FastptError(f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]}).") from None
+    task = ray.remote(max_retries=0)(_ray_task)
+    waiting, running, failures, finished = deque(jobs), {}, Counter(), 0
+    try:
+        most = 2 * int(ray.cluster_resources().get("CPU", 1))  # so that nodes need not wait, and slices do not pile up
+        while waiting or running:
+            while waiting and len(running) < most:
+                job = waiting.popleft()
+                running[task.remote(job.alone(), str(Path.cwd()), STALL_SECONDS)] = job
+            for reference in ray.wait(list(running), timeout=POLL_SECONDS)[0]:
+                job = running.pop(reference)
+                try:
+                    ray.get(reference)
+                    finished += len(job.rows)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    _count_failure(failures, job, f"was lost ({type(error).__name__}: {str(error).splitlines()[0]})")
+                    waiting.append(job)
+            progress(finished)
+    finally:
+        ray.shutdown()
+
+
+def _ray_task(job: Job, folder: str, stall_seconds: int) -> None:
+    os.chdir(folder)  # paths may be relative
+
+    def tick() -> None:
+        signal.alarm(stall_seconds)  # nobody else watches this process; the signal ends it, whatever it is doing
+
+    tick()
+    try:
+        job.make(tick)
+    finally:
+        signal.alarm(0)

@@ -10,12 +10,19 @@ from fastpt.errors import FastptError
 def checked(
     features: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None = None
 ) -> tuple[Tensor, Tensor, int]:
-    """Float32 features [N, D], int64 labels [N] and the number of classes; FastptError if they cannot be trained on."""
-    features = checked_features(features)
+    """Float32 features [N, D] or [V, N, D] (views), int64 labels [N] and the number of classes.
+
+    Raises FastptError if they cannot be trained on.
+    """
+    features = torch.as_tensor(features)
+    if features.ndim == 3 and len(features):
+        features = torch.stack([checked_features(view) for view in features])
+    else:
+        features = checked_features(features)
     labels = torch.as_tensor(labels)
-    if labels.shape != features.shape[:1]:
+    if labels.shape != features.shape[-2:-1]:
         raise FastptError(
-            f"There are {len(features)} rows of features, but the labels have shape {list(labels.shape)}. "
+            f"There are {features.shape[-2]} rows of features, but the labels have shape {list(labels.shape)}. "
             "Give one label a row."
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:

@@ -1,14 +1,20 @@
 """Training of heads on cached features by the paper's protocol. Arrays in, heads out; no test data comes near.
 
-The batch order is each head's own, drawn from its seed like its initial weights. A linear probe's loss is convex, so
-with a shared order the spread over seeds would be nearly nothing and say nothing about the uncertainty of the result.
-It also makes a head a function of its seed alone: trained alone or in company, it is the same head. LP, MLP tuning and
-NMTune of one seed see the same batches, so that their differences are paired.
+Heads of one shape train together, whatever their seeds, learning rates, λ and shares of the data. Each has a batch
+order of its own, drawn from its seed like its initial weights. A linear probe's loss is convex, so with a shared order
+the spread over seeds would be nearly nothing and say nothing about the uncertainty of the result. It also makes a head
+a function of its own settings alone: trained alone or in company, it is the same head. LP, MLP tuning and NMTune of one
+seed see the same batches, so that their differences are paired.
+
+Batches are cut from one stream of shuffled epochs, so that all are full: a batch of the one sample that is left over
+has no covariance. A head takes ⌈epochs · n / batch size⌉ steps.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,8 +22,16 @@ from torch import Tensor
 
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked
-from fastpt.tuning.heads import Heads, random_stream
-from fastpt.tuning.losses import nmtune_regularizer
+from fastpt.tuning.heads import Heads, Mlp, random_stream
+from fastpt.tuning.losses import ALL_TERMS, Weights, consistency_loss, nmtune_regularizer
+from fastpt.tuning.splits import holdout
+
+Variant = Literal["paper", "reference-code"]
+
+PASS_PARAMETERS = 2**24
+"""Heads trained in one pass have at most this many parameters together; a larger head has a pass to itself."""
+CHUNK = 64
+"""Steps whose batches are drawn at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,27 +42,62 @@ class Protocol:
     """Learning rate of the first step."""
     weight_decay: float
     """AdamW's decoupled weight decay, on every parameter."""
-    mlp: bool
-    """Whether a 2-layer MLP stands before the linear classifier."""
+    mlp: Mlp | None
+    """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
     penalty: float = 0.0
     """λ: weight of NMTune's regulariser beside the cross-entropy."""
+    weights: Weights = ALL_TERMS
+    """Weights of the regulariser's terms, within λ."""
     epochs: int = 30
     batch_size: int = 64
 
 
 PROTOCOLS = {
-    "lp": Protocol(lr=0.1, weight_decay=0.0, mlp=False),
-    "mlp": Protocol(lr=0.001, weight_decay=1e-4, mlp=True),
-    "nmtune": Protocol(lr=0.001, weight_decay=1e-4, mlp=True, penalty=0.01),
+    "lp": Protocol(lr=0.1, weight_decay=0.0, mlp=None),
+    "mlp": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper"),
+    "nmtune": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper", penalty=0.01),
 }
 """The paper's protocol of each method; change a value with dataclasses.replace."""
 
+REFERENCE_CODE = {
+    "lp": {},
+    "mlp": {"mlp": "reference-code"},
+    "nmtune": {"mlp": "reference-code", "penalty": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
+}
+"""What the authors' published code does otherwise."""
 
-def protocol(method: str, **changes: float | int | None) -> Protocol:
-    """The paper's protocol of `method`, with the changes that are not None. Raises FastptError if it cannot be run."""
+
+@dataclass(frozen=True, eq=False)
+class Head:
+    """What one head has to itself; what is None is the protocol's."""
+
+    seed: int
+    lr: float | None = None
+    penalty: float | None = None
+    rows: np.ndarray | None = None
+    """Samples it trains on, int64 [n]; None: all."""
+
+
+def protocol(
+    method: str,
+    variant: Variant = "paper",
+    terms: Sequence[str] = Weights._fields,
+    **changes: float | int | None,
+) -> Protocol:
+    """The protocol of `method`, with the changes that are not None. Raises FastptError if it cannot be run.
+
+    terms: the terms of the regulariser that stay; the others are left out (ablation).
+    """
     if method not in PROTOCOLS:
         raise FastptError(f"There is no tuning method {method!r}. The methods are {', '.join(PROTOCOLS)}.")
-    changed = replace(PROTOCOLS[method], **{key: value for key, value in changes.items() if value is not None})
+    if variant not in ("paper", "reference-code"):
+        raise FastptError(f"There is no variant {variant!r}. The variants are paper and reference-code.")
+    if unknown := sorted(set(terms) - set(Weights._fields)):
+        raise FastptError(f"There is no term {unknown[0]!r}. The terms are {', '.join(Weights._fields)}.")
+    chosen = replace(PROTOCOLS[method], **(REFERENCE_CODE[method] if variant == "reference-code" else {}))
+    weights = Weights(*(w if name in terms else 0.0 for name, w in chosen.weights._asdict().items()))
+    given = {key: value for key, value in changes.items() if value is not None}
+    changed = replace(chosen, weights=weights, **given)
     if changed.epochs < 1 or changed.batch_size < 1 or changed.lr <= 0 or changed.penalty < 0:
         raise FastptError(f"{changed} cannot be run: epochs, batch_size and lr must be above 0, penalty not below 0.")
     return changed
@@ -58,44 +107,221 @@ def fit(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
     protocol: Protocol,
-    seeds: Sequence[int],
+    heads: Sequence[Head | int],
     classes: int | None = None,
-    device: str = "cpu",
+    device: torch.device | str = "cpu",
 ) -> Heads:
-    """Train one head a seed, all together, and return them.
+    """Train heads together and return them in their order; an int stands for the head of that seed.
 
-    features: [N, D], finite; labels: [N] integers in [0, K); classes: K, by default the largest label + 1.
-    L = cross-entropy + λ nmtune_regularizer(x, z), each a mean over the batch; the gradients of different heads do not
-    mix. The result depends on the arguments only (on one device and number of threads, bit for bit).
+    features: [N, D], or [V, N, D] with V views of each sample, one drawn each time it is seen (two different ones for
+    the MLP of the reference code); finite. labels: [N] integers in [0, K); classes: K, by default the largest
+    label + 1. L = cross-entropy + λ nmtune_regularizer(x, z), each a mean over the batch; the gradients of different
+    heads do not mix. The result depends on the arguments only (on one device and number of threads, bit for bit).
     Raises FastptError if the arrays do not fit together or if training diverges.
     """
     features, labels, classes = checked(features, labels, classes)
-    features, labels = features.to(device), labels.to(device)
-    heads = Heads(features.shape[1], classes, seeds, protocol.mlp).to(device)
-    optimizer = torch.optim.AdamW(heads.parameters(), lr=protocol.lr, weight_decay=protocol.weight_decay, fused=True)
-    steps = protocol.epochs * math.ceil(len(features) / protocol.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    orders = [random_stream(seed, "order") for seed in seeds]
-    for epoch in range(protocol.epochs):
-        order = torch.stack([torch.randperm(len(features), generator=generator) for generator in orders]).to(device)
-        total = torch.zeros((), device=device)
-        for ids in order.split(protocol.batch_size, dim=1):
-            loss = _loss(heads, features[ids], labels[ids], protocol.penalty)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.detach()
-        if not torch.isfinite(total):
+    wanted = _settled(heads, protocol)
+    trained = _train(features.to(device), labels.to(device), protocol, wanted, classes)
+    for head, whole in zip(wanted, _are_finite(trained), strict=True):
+        if not whole:
             raise FastptError(
-                f"Tuning diverged in epoch {epoch + 1}: the loss is {total.item()}. "
-                f"The learning rate is {protocol.lr}; lower it, or look at the scale of the features."
+                f"Tuning diverged: the head of seed {head.seed} has weights that are no numbers. "
+                f"Its learning rate is {head.lr}; lower it, or look at the scale of the features."
             )
-    return heads.eval().requires_grad_(False)
+    return trained
 
 
-def _loss(heads: Heads, x: Tensor, y: Tensor, penalty: float) -> Tensor:
-    """x [H, B, D], y [H, B] -> the sum over heads of each head's loss."""
+def choose(
+    features: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    protocol: Protocol,
+    heads: Sequence[Head | int],
+    lrs: Sequence[float],
+    penalties: Sequence[float],
+    classes: int | None = None,
+    device: torch.device | str = "cpu",
+    share: float = 0.2,
+) -> list[Head]:
+    """Each head with the learning rate and λ that do best on a validation part of its own rows, to be fit on all.
+
+    The part is `share` of each class, drawn from the head's seed. Best: most right answers on the (first view of the)
+    part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that diverge are not
+    chosen. A single setting is taken as it is, without training.
+    """
+    wanted = _settled(heads, protocol)
+    grid = list(itertools.product(lrs, penalties))
+    if len(grid) == 1:
+        return [replace(head, lr=grid[0][0], penalty=grid[0][1]) for head in wanted]
+    features, labels, classes = checked(features, labels, classes)
+    rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in wanted]
+    parts = [holdout(labels[one].numpy(), share, head.seed) for head, one in zip(wanted, rows, strict=True)]
+    candidates = [
+        replace(head, lr=lr, penalty=penalty, rows=one[kept])
+        for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)
+        for lr, penalty in grid
+    ]
+    trained = _train(features.to(device), labels.to(device), protocol, candidates, classes)
+    whole = _are_finite(trained)
+    plain = features[0] if features.ndim == 3 else features
+    chosen = []
+    for i, (head, one, (_, held)) in enumerate(zip(wanted, rows, parts, strict=True)):
+        mine = range(i * len(grid), (i + 1) * len(grid))
+        held = torch.from_numpy(one[held])
+        predicted = trained.select(mine).predict(plain[held].to(device)).cpu()
+        right = (predicted == labels[held]).float().mean(1)
+        right = torch.where(torch.tensor([whole[j] for j in mine]), right, -1.0)
+        if right.max() < 0:
+            raise FastptError(f"Tuning diverged at every learning rate of {list(lrs)}. Give lower ones.")
+        lr, penalty = grid[int(right.argmax())]
+        chosen.append(replace(head, lr=lr, penalty=penalty))
+    return chosen
+
+
+def _settled(heads: Sequence[Head | int], protocol: Protocol) -> list[Head]:
+    """The heads with nothing left to the protocol but what all share."""
+    given = [Head(head) if isinstance(head, int) else head for head in heads]
+    return [
+        replace(
+            head,
+            lr=protocol.lr if head.lr is None else head.lr,
+            penalty=protocol.penalty if head.penalty is None else head.penalty,
+        )
+        for head in given
+    ]
+
+
+def _are_finite(heads: Heads) -> list[bool]:
+    whole = torch.ones(len(heads), dtype=torch.bool, device=heads.classifier.weight.device)
+    for value in heads.parameters():
+        whole &= value.isfinite().flatten(1).all(1)
+    return whole.tolist()
+
+
+def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head], classes: int) -> Heads:
+    """Passes of heads that may go together, put back in order. A head that has diverged is returned as it is."""
+    views, dim = features.shape[0] if features.ndim == 3 else 1, features.shape[-1]
+    if protocol.mlp == "reference-code" and views < 2:
+        raise FastptError(
+            "The reference code tunes on two views of each sample, and there is one. "
+            "Extract several views, or take the variant of the paper."
+        )
+    size = sum(value.numel() for value in Heads(dim, classes, [0], protocol.mlp).parameters())
+    most = max(1, PASS_PARAMETERS // size)
+    count = [len(labels) if head.rows is None else len(head.rows) for head in heads]
+    # Long trainings first, so that those that end can be cut off; equal rates side by side, for the optimiser.
+    order = sorted(range(len(heads)), key=lambda i: (-count[i], heads[i].lr))
+    done: list[Heads] = []
+    for _, same in itertools.groupby(order, key=lambda i: min(count[i], protocol.batch_size)):
+        together = list(same)
+        for start in range(0, len(together), most):
+            chunk = [heads[i] for i in together[start : start + most]]
+            done.append(_pass(features.reshape(-1, dim), labels, protocol, chunk, classes))
+    return Heads.join(done).select(np.argsort(order).tolist()).eval().requires_grad_(False)
+
+
+def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head], classes: int) -> Heads:
+    """Train heads with one batch size, those with most samples first, at once; features [V·N, D]."""
+    device = features.device
+    counts = [len(labels) if head.rows is None else len(head.rows) for head in heads]
+    batch = min(counts[0], protocol.batch_size)
+    steps = [math.ceil(protocol.epochs * count / batch) for count in counts]
+    training = Heads(features.shape[1], classes, [head.seed for head in heads], protocol.mlp).to(device)
+    optimizer = _Optimizer(training, heads, steps, protocol.weight_decay)
+    penalties = torch.tensor([head.penalty for head in heads], device=device)
+    shared = len({(head.seed, id(head.rows)) for head in heads}) == 1  # one batch serves all heads
+    streams = [_batches(len(labels), features, protocol, head, batch) for head in (heads[:1] if shared else heads)]
+    finished: list[Heads] = []
+    for step in range(steps[0]):
+        active = sum(step < one for one in steps)
+        if active < len(training):
+            finished.insert(0, training.select(range(active, len(training))))
+            training = training.select(range(active))
+            optimizer = optimizer.moved_to(training)
+            penalties, streams = penalties[:active], streams[:active]
+        if step % CHUNK == 0:
+            drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
+        ids = drawn[step % CHUNK, : len(streams)]
+        losses = _losses(training, features, labels, ids, protocol, penalties)
+        losses.sum().backward()
+        optimizer.step(step)
+    return Heads.join([training, *finished])
+
+
+def _losses(
+    heads: Heads, features: Tensor, labels: Tensor, ids: Tensor, protocol: Protocol, penalties: Tensor
+) -> Tensor:
+    """The loss of each head [H]; ids [H, W, B], or [1, W, B] shared by all: rows of features, W views of a sample."""
+    views, batch = ids.shape[1:]
+    x = features.index_select(0, ids.flatten()).view(len(ids), views * batch, -1)
+    y = labels[ids[:, 0] % len(labels)].repeat(len(heads) // len(ids), views)
     logits, z = heads(x)
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="sum") / y.shape[1]
-    return loss + penalty * nmtune_regularizer(x, z).sum() if penalty else loss
+    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+    losses = losses.view(len(heads), -1).mean(1)
+    if not penalties.any():
+        return losses
+    if views == 1:
+        return losses + penalties * nmtune_regularizer(x, z, protocol.weights)
+    # As in the authors' code: view 2 is held to what the encoder made of view 1, by the mean over elements; the
+    # covariance and the five largest singular values are those of both views.
+    weight, spectral = protocol.weights.consistency, protocol.weights._replace(consistency=0.0)
+    consistency = consistency_loss(x[:, :batch], z[:, batch:]) / z.shape[-1]
+    return losses + penalties * (weight * consistency + nmtune_regularizer(x, z, spectral, top=5))
+
+
+def _batches(count: int, features: Tensor, protocol: Protocol, head: Head, batch: int) -> Iterator[Tensor]:
+    """Rows of features [CHUNK, W, batch], for ever; W is 2 for the MLP of the reference code, else 1."""
+    order, view = random_stream(head.seed, "order"), random_stream(head.seed, "views")
+    rows = torch.arange(count) if head.rows is None else torch.from_numpy(head.rows)
+    views, seen = len(features) // count, 2 if protocol.mlp == "reference-code" else 1
+    left = rows[:0]
+    while True:
+        while len(left) < CHUNK * batch:
+            left = torch.cat([left, rows[torch.randperm(len(rows), generator=order)]])
+        ids, left = left[: CHUNK * batch].view(CHUNK, 1, batch).repeat(1, seen, 1), left[CHUNK * batch :]
+        if views > 1:
+            first = torch.randint(views, (CHUNK, 1, batch), generator=view)
+            ids[:, :1] += count * first
+            if seen == 2:
+                another = first + torch.randint(1, views, first.shape, generator=view)
+                ids[:, 1:] += count * (another % views)
+        yield ids
+
+
+class _Optimizer:
+    """torch's fused AdamW with a learning rate and a length of training a head.
+
+    Heads of equal rate and length that lie side by side are one parameter group, whose parameters are views of theirs.
+    """
+
+    def __init__(self, training: Heads, heads: list[Head], steps: list[int], weight_decay: float):
+        keys = [(head.lr, length) for head, length in zip(heads, steps, strict=True)]
+        self.blocks = []  # (from, to, rate, steps)
+        for key, same in itertools.groupby(range(len(keys)), key=keys.__getitem__):
+            members = list(same)
+            self.blocks.append((members[0], members[-1] + 1, *key))
+        self.weight_decay = weight_decay
+        self._bind(training)
+
+    def _bind(self, training: Heads) -> None:
+        self.parameters = list(training.parameters())
+        groups = [{"params": [p.detach()[first:last] for p in self.parameters]} for first, last, *_ in self.blocks]
+        self.adamw = torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
+
+    def moved_to(self, training: Heads) -> "_Optimizer":
+        """The same for the heads that are left, with the state they have."""
+        before = self.adamw
+        self.blocks = [block for block in self.blocks if block[1] <= len(training)]
+        self._bind(training)
+        for group, old in zip(self.adamw.param_groups, before.param_groups, strict=False):
+            for new_value, old_value in zip(group["params"], old["params"], strict=True):
+                self.adamw.state[new_value] = before.state[old_value]
+        return self
+
+    def step(self, step: int) -> None:
+        for group, (first, last, lr, steps) in zip(self.adamw.param_groups, self.blocks, strict=True):
+            group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            for value, parameter in zip(group["params"], self.parameters, strict=True):
+                value.grad = parameter.grad[first:last]
+        self.adamw.step()
+        for parameter in self.parameters:
+            parameter.grad = None

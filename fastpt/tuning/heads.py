@@ -1,36 +1,52 @@
-"""Heads on frozen features: a linear classifier, alone (LP) or after a 2-layer MLP (MLP tuning and NMTune).
+"""Heads on frozen features: a linear classifier, alone (LP) or after an MLP (MLP tuning and NMTune).
 
 Heads of one shape live together: every parameter has a leading head dimension H, and one batched matrix product serves
 all heads. A head's initial weights are a function of its own seed, not of the heads beside it.
 """
 
 from collections.abc import Sequence
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+Mlp = Literal["paper", "reference-code"]
+
 
 class Heads(torch.nn.Module):
-    """H heads over D features and K classes: logits = z W + b, with z = x, or z = relu(x W₁ + b₁) W₂ + b₂ if `mlp`.
+    """H heads over D features and K classes: logits = z W + b, with z = x, or what an MLP makes of x.
 
-    The paper gives the MLP two layers but no width; both are [D, D] here. Initial values are those of torch's Linear:
-    uniform in ±1/√D.
+    mlp "paper": z = relu(x W₁ + b₁) W₂ + b₂; the paper gives it two layers but no width, both are [D, D] here.
+    mlp "reference-code" (the authors' code): z = s ∘ x + relu(BN(x W₁ + b₁)) W₂ + b₂ with W₁ [D, 4D], W₂ [4D, D], batch
+    normalisation BN and a scale s [D] that begins at 1.
+    Initial values are those of torch's Linear: uniform in ±1/√(width in).
     """
 
-    def __init__(self, dim: int, classes: int, seeds: Sequence[int], mlp: bool):
+    def __init__(self, dim: int, classes: int, seeds: Sequence[int], mlp: Mlp | None = None):
         super().__init__()
-        self.dim, self.classes, self.seeds = dim, classes, tuple(seeds)
+        self.dim, self.classes, self.mlp = dim, classes, mlp
         generators = [random_stream(seed, "init") for seed in seeds]
-        self.mlp = torch.nn.ModuleList(_Linears(dim, dim, generators) for _ in range(2 if mlp else 0))
+        if mlp:
+            hidden = dim if mlp == "paper" else 4 * dim
+            self.first = _Linears(dim, hidden, generators)
+            self.second = _Linears(hidden, dim, generators)
+        if mlp == "reference-code":
+            self.norm = _BatchNorms(hidden, len(generators))
+            self.scale = torch.nn.Parameter(torch.ones(len(generators), 1, dim))
         self.classifier = _Linears(dim, classes, generators)
+
+    def __len__(self) -> int:
+        return len(self.classifier.weight)
 
     def transform(self, x: Tensor) -> Tensor:
         """Float32 [H, B, D], or [B, D] shared by all heads -> z [H, B, D] (or x itself where there is no MLP)."""
-        if not self.mlp:
+        if self.mlp is None:
             return x
-        first, second = self.mlp
-        return second(torch.relu(first(x)))
+        hidden = self.first(x)
+        if self.mlp == "paper":
+            return self.second(torch.relu(hidden))
+        return torch.addcmul(self.second(torch.relu(self.norm(hidden))), self.scale, x)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Float32 [H, B, D] or [B, D] -> logits [H, B, K] and z as in `transform`."""
@@ -38,21 +54,35 @@ class Heads(torch.nn.Module):
         return self.classifier(z), z
 
     @torch.inference_mode()
-    def logits(self, features: Tensor, batch_size: int = 1024) -> Tensor:
+    def logits(self, features: Tensor, batch_size: int = 256) -> Tensor:
         """Float32 features [N, D] -> logits [H, N, K] on the features' device."""
         return torch.cat([self(x)[0] for x in features.split(batch_size)], dim=1)
 
-    def predict(self, features: Tensor) -> Tensor:
+    @torch.inference_mode()
+    def predict(self, features: Tensor, batch_size: int = 256) -> Tensor:
         """Float32 features [N, D] -> int64 classes [H, N]."""
-        return self.logits(features).argmax(-1)
+        return torch.cat([self(x)[0].argmax(-1) for x in features.split(batch_size)], dim=1)
 
     @torch.inference_mode()
     def transformed(self, features: Tensor, head: int) -> Tensor:
         """Float32 features [N, D] -> z [N, D], what the linear classifier of one head sees."""
-        if not self.mlp:
-            return features
-        first, second = self.mlp
-        return torch.relu(features @ first.weight[head] + first.bias[head]) @ second.weight[head] + second.bias[head]
+        return self.select([head]).transform(features).reshape(features.shape)
+
+    def select(self, which: Sequence[int]) -> Self:
+        """A copy of some heads, in the order given."""
+        return self._with({name: value[list(which)] for name, value in self.state_dict().items()})
+
+    @classmethod
+    def join(cls, parts: Sequence[Self]) -> Self:
+        """All heads of several of one shape, one after the other."""
+        states = [part.state_dict() for part in parts]
+        return parts[0]._with({name: torch.cat([state[name] for state in states]) for name in states[0]})
+
+    def _with(self, values: dict[str, Tensor]) -> Self:
+        other = Heads(self.dim, self.classes, [], self.mlp).to(self.classifier.weight.device)
+        for name, tensor in other.state_dict(keep_vars=True).items():
+            tensor.data = values[name]
+        return other.train(self.training).requires_grad_(self.classifier.weight.requires_grad)
 
 
 class _Linears(torch.nn.Module):
@@ -61,13 +91,34 @@ class _Linears(torch.nn.Module):
     def __init__(self, width_in: int, width_out: int, generators: Sequence[torch.Generator]):
         super().__init__()
         bound = width_in**-0.5
-        values = torch.stack([torch.rand(width_in + 1, width_out, generator=generator) for generator in generators])
-        values = (2 * values - 1) * bound
+        values = torch.empty(len(generators), width_in + 1, width_out)
+        for value, generator in zip(values, generators, strict=True):
+            value.uniform_(-bound, bound, generator=generator)
         self.weight = torch.nn.Parameter(values[:, :-1].clone())
         self.bias = torch.nn.Parameter(values[:, -1:].clone())
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.baddbmm(self.bias, x.expand(len(self.weight), -1, -1), self.weight)
+
+
+class _BatchNorms(torch.nn.Module):
+    """One batch normalisation a head: [H, B, width] -> the same; momentum and epsilon are those of torch."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(heads, 1, width))
+        self.bias = torch.nn.Parameter(torch.zeros(heads, 1, width))
+        self.register_buffer("mean", torch.zeros(heads, 1, width))
+        self.register_buffer("variance", torch.ones(heads, 1, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance = self.mean, self.variance
+        if self.training:
+            variance, mean = torch.var_mean(x, 1, correction=0, keepdim=True)
+            unbiased = variance.detach() * (x.shape[1] / max(x.shape[1] - 1, 1))
+            self.mean.lerp_(mean.detach(), 0.1)
+            self.variance.lerp_(unbiased, 0.1)
+        return torch.addcmul(self.bias, (x - mean) * torch.rsqrt(variance + 1e-5), self.weight)
 
 
 def random_stream(seed: int, purpose: str) -> torch.Generator:

@@ -1,17 +1,33 @@
-"""The regularisers of NMTune (Chen et al., ICLR 2024) in exact Gram forms.
+"""The regularisers of NMTune (Chen et al., ICLR 2024): values and gradients in closed form, on Gram matrices.
 
 F [..., B, D] are the frozen encoder's features of a batch, Z [..., B, D] what the MLP makes of them. Leading dimensions
-are independent heads: every function returns one value a head, of shape [...] and of Z's dtype, and is differentiable.
+are independent heads: every function returns one value a head, of shape [...] and of Z's dtype, and is differentiable
+once.
 
-The covariance matrix and the singular values are O(B D²) when computed as they are written. Both depend on Z only
-through a Gram matrix of its smaller side, Z Zᵀ [B, B] or Zᵀ Z [D, D], which costs O(B D min(B, D)). It is formed in
-float64: squaring halves the digits, and in float32 a singular value of 1e-4 σ₁ would be lost.
+The covariance matrix and the singular values are O(B D²) when computed as they are written. Values and gradients of
+both depend on Z only through a Gram matrix G of its smaller side, Z Zᵀ [B, B] or Zᵀ Z [D, D], and two products with it,
+which costs O(B D min(B, D)). It is formed in float64: squaring halves the digits, and in float32 a singular value of
+1e-4 σ₁ would be lost. With G = U diag(σ²) Uᵀ, a loss L(σ) has the gradient U diag(L'(σ)/σ) Uᵀ Z (or Z U ... Uᵀ), and
+‖C‖²_F = ‖G_c‖²_F / (B−1)² the gradient 4 G_c Z_c / (B−1)², where c stands for centred.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
+
+
+class Weights(NamedTuple):
+    """Weights of the three terms of the regulariser; a term of weight 0 is not computed."""
+
+    consistency: float = 1.0
+    covariance: float = 1.0
+    dominance: float = 1.0
+
+
+ALL_TERMS = Weights()
 
 
 def consistency_loss(F: Tensor, Z: Tensor) -> Tensor:
@@ -20,13 +36,7 @@ def consistency_loss(F: Tensor, Z: Tensor) -> Tensor:
     A row of zeros has no direction: it counts as the zero vector and gets no gradient.
     Raises FastptError if the shapes of F and Z do not agree in [B, D].
     """
-    _check(Z)
-    if F.shape[-2:] != Z.shape[-2:]:
-        raise FastptError(
-            f"F is {list(F.shape)} and Z is {list(Z.shape)}: the consistency loss compares them row by row. "
-            "Give both the same last two dimensions [B, D]."
-        )
-    return (_directions(F) - _directions(Z)).square().sum(-1).mean(-1)
+    return nmtune_regularizer(F, Z, Weights(covariance=0, dominance=0))
 
 
 def covariance_loss(Z: Tensor) -> Tensor:
@@ -34,70 +44,145 @@ def covariance_loss(Z: Tensor) -> Tensor:
 
     A batch of one sample has no covariance: 0.
     """
-    _check(Z)
-    centred, _ = _centre(Z)
-    return _covariance(centred, _gram(centred)).to(Z.dtype)
+    return nmtune_regularizer(Z, Z, Weights(consistency=0, dominance=0))
 
 
-def dominant_singular_value_loss(Z: Tensor) -> Tensor:
+def dominant_singular_value_loss(Z: Tensor, top: int = 1) -> Tensor:
     """L_SVD = −σ₁ / Σ_j σ_j, with σ the singular values of Z (not centred): strengthen the dominant direction.
 
-    Z of nothing but zeros has no singular values: 0, with no gradient.
+    Of `top` > 1, the mean of that many largest stands for σ₁. Z of nothing but zeros has no singular values: 0, with no
+    gradient.
+    """
+    return nmtune_regularizer(Z, Z, Weights(consistency=0, covariance=0), top)
+
+
+def nmtune_regularizer(F: Tensor, Z: Tensor, weights: Weights = ALL_TERMS, top: int = 1) -> Tensor:
+    """L_MSE + L_COV + L_SVD, each times its weight, to be weighted by λ (0.01 in the paper) beside the cross-entropy.
+
+    F may lack Z's leading dimensions: it is shared by the heads then. It gets no gradient: the encoder is frozen.
     """
     _check(Z)
-    return _dominance(_gram(Z.double()), max(Z.shape[-2:])).to(Z.dtype)
-
-
-def nmtune_regularizer(F: Tensor, Z: Tensor) -> Tensor:
-    """L_MSE + L_COV + L_SVD, to be weighted by λ (0.01 in the paper) and added to the cross-entropy.
-
-    The Gram matrix of L_SVD follows from that of L_COV by adding what centring took away.
-    """
-    consistency = consistency_loss(F, Z)
-    centred, mean = _centre(Z)
-    gram = _gram(centred)
-    covariance = _covariance(centred, gram)
-    dominance = _dominance(_uncentred_gram(gram, centred, mean), max(Z.shape[-2:]))
-    return consistency + (covariance + dominance).to(Z.dtype)
+    if F.shape[-2:] != Z.shape[-2:]:
+        raise FastptError(
+            f"F is {list(F.shape)} and Z is {list(Z.shape)}: the consistency loss compares them row by row. "
+            "Give both the same last two dimensions [B, D]."
+        )
+    return _Regularizer.apply(F.detach(), Z, weights, top)
 
 
 def singular_values(Z: Tensor) -> Tensor:
     """Singular values of Z [..., B, D], largest first: float64 [..., min(B, D)]. One below 1e-6 σ₁ may read 0."""
     _check(Z)
-    return _roots(_gram(Z.double()), max(Z.shape[-2:]))
+    return roots_of(_gram(Z.double()), max(Z.shape[-2:]))
 
 
-def _covariance(centred: Tensor, gram: Tensor) -> Tensor:
-    """(‖G‖²_F / (B−1)² − Σ_j C_jj²) / D, as ‖C‖_F = ‖G‖_F / (B−1) for the Gram matrix G of either side of Zc."""
-    batch, dim = centred.shape[-2:]
-    freedom = max(batch - 1, 1)
-    variances = centred.square().sum(-2) / freedom
-    return (gram.square().sum((-2, -1)) / freedom**2 - variances.square().sum(-1)) / dim
+def roots_of(gram: Tensor, longer_side: int) -> Tensor:
+    """The singular values σ_j = √λ_j of a matrix with float64 Gram matrix `gram` [..., S, S], largest first.
 
-
-def _dominance(gram: Tensor, longer_side: int) -> Tensor:
-    sigma = _roots(gram, longer_side)
-    total = sigma.sum(-1)
-    return -sigma[..., 0] / torch.where(total > 0, total, 1.0)
-
-
-def _roots(gram: Tensor, longer_side: int) -> Tensor:
-    """σ_j = √λ_j(G), largest first.
-
-    An eigenvalue is known to about ε λ₁; one below ε λ₁ max(B, D) is taken as 0, with no gradient, where that of a root
-    would be noise or infinite.
+    An eigenvalue is known to about ε λ₁; one below ε λ₁ max(B, D) is taken as 0.
     """
-    eigenvalues = torch.linalg.eigvalsh(gram).flip(-1)
-    floor = torch.finfo(gram.dtype).eps * longer_side * eigenvalues[..., :1].detach()
-    known = eigenvalues > floor
-    return torch.where(known, torch.where(known, eigenvalues, 1.0).sqrt(), 0.0)
+    return _roots(torch.linalg.eigvalsh(gram), longer_side).flip(-1)
 
 
-def _centre(Z: Tensor) -> tuple[Tensor, Tensor]:
-    """Float64 Zc [..., B, D] and the mean over the batch [..., 1, D]."""
-    Z = Z.double()
-    mean = Z.mean(-2, keepdim=True)
-    return Z - mean, mean
+class _Regularizer(torch.autograd.Function):
+    """One value a head. The gradient is computed with the value: one Gram matrix and one eigh serve both."""
+
+    @staticmethod
+    def forward(ctx, F: Tensor, Z: Tensor, weights: Weights, top: int) -> Tensor:
+        z = Z.double()
+        value, gradient = z.new_zeros(z.shape[:-2]), torch.zeros_like(z) if ctx.needs_input_grad[1] else None
+        if weights.consistency:
+            value, gradient = _consistency(F.double(), z, weights.consistency, gradient is not None)
+        if weights.covariance or weights.dominance:
+            more, slope = _spectral(z, weights, top, gradient is not None)
+            value, gradient = value + more, None if gradient is None else slope.add_(gradient)
+        if gradient is not None:
+            most = torch.finfo(Z.dtype).max  # which the slope at a row of denormal numbers would pass
+            ctx.save_for_backward(gradient.clamp_(-most, most).to(Z.dtype))
+        return value.to(Z.dtype)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[None, Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, upstream[..., None, None] * gradient, None, None
+
+
+def _consistency(f: Tensor, z: Tensor, weight: float, differentiate: bool) -> tuple[Tensor, Tensor | None]:
+    """w · L_MSE and its gradient by z: d‖f̂ − ẑ‖²/dz = −2 (d − ẑ (ẑ·d)) / ‖z‖ with d = f̂ − ẑ."""
+    weight /= z.shape[-2]
+    scale = _inverse_lengths(z)
+    direction = z * scale
+    difference = f * _inverse_lengths(f) - direction
+    value = weight * difference.square().sum((-2, -1))
+    if not differentiate:
+        return value, None
+    along = torch.linalg.vecdot(direction, difference).unsqueeze(-1)
+    return value, difference.sub_(direction.mul_(along)).mul_(-2 * weight * scale)
+
+
+def _spectral(z: Tensor, weights: Weights, top: int, differentiate: bool) -> tuple[Tensor, Tensor | None]:
+    """w₁ L_COV + w₂ L_SVD and the gradient by z, which is one product with the Gram matrix's side of z.
+
+    L_COV = (‖G_c‖²_F / (B−1)² − Σ_j C_jj²) / D. The Gram matrix of L_SVD follows from that of L_COV by adding what
+    centring took away, without a second product of matrices.
+    """
+    batch, dim = z.shape[-2:]
+    freedom = max(batch - 1, 1)
+    mean = z.mean(-2, keepdim=True)
+    centred = z - mean
+    gram = _gram(centred)
+    value, product = 0.0, None
+    if weights.dominance:
+        loss, product = _dominance(_uncentred_gram(gram, centred, mean), max(batch, dim), top, differentiate)
+        value = weights.dominance * loss
+    if weights.covariance:
+        variances = centred.square().sum(-2, keepdim=True) / freedom
+        off_diagonal = gram.square().sum((-2, -1)) / freedom**2 - variances.square().sum((-2, -1))
+        value = value + weights.covariance * off_diagonal / dim
+    if not differentiate:
+        return value, None
+    rows = batch < dim  # which side the Gram matrix is of
+    by_gram = (4 * weights.covariance / dim / freedom**2) * gram
+    if weights.dominance:
+        product *= weights.dominance
+        by_gram += product
+    slope = by_gram @ centred if rows else centred @ by_gram
+    if weights.dominance:  # z is not centred
+        slope += product.sum(-1, keepdim=True) * mean if rows else mean @ product
+    if weights.covariance:
+        slope.addcmul_(variances, centred, value=-4 * weights.covariance / dim / freedom)
+    return value, slope
+
+
+def _dominance(gram: Tensor, longer_side: int, top: int, differentiate: bool) -> tuple[Tensor, Tensor | None]:
+    """L_SVD = −mean(σ_1..top) / Σσ, and U diag(L'(σ)/σ) Uᵀ, which times Z is its gradient.
+
+    A σ that is taken as 0 has no gradient: that of its root would be noise or infinite.
+    """
+    # A head that has diverged has no finite entries, which LAPACK would stop at; the loss tells of it.
+    gram = torch.where(gram.isfinite(), gram, 0.0)
+    if differentiate:
+        eigenvalues, vectors = torch.linalg.eigh(gram)
+    else:
+        eigenvalues = torch.linalg.eigvalsh(gram)
+    sigma = _roots(eigenvalues, longer_side)
+    top = min(top, sigma.shape[-1])
+    total = sigma.sum(-1, keepdim=True)
+    total = torch.where(total > 0, total, 1.0)
+    share = sigma[..., -top:].sum(-1, keepdim=True) / (top * total)
+    if not differentiate:
+        return -share[..., 0], None
+    slope = (share / total).expand_as(sigma).clone()
+    slope[..., -top:] -= 1 / (top * total)
+    slope = torch.where(sigma > 0, slope / torch.where(sigma > 0, sigma, 1.0), 0.0)
+    return -share[..., 0], (vectors * slope.unsqueeze(-2)) @ vectors.mT
+
+
+def _roots(eigenvalues: Tensor, longer_side: int) -> Tensor:
+    """σ_j of rising eigenvalues, in their order."""
+    floor = torch.finfo(eigenvalues.dtype).eps * longer_side * eigenvalues[..., -1:]
+    return torch.where(eigenvalues > floor, eigenvalues, 0.0).sqrt()
 
 
 def _gram(Z: Tensor) -> Tensor:
@@ -117,10 +202,10 @@ def _uncentred_gram(gram: Tensor, centred: Tensor, mean: Tensor) -> Tensor:
     return gram + batch * mean.mT @ mean
 
 
-def _directions(X: Tensor) -> Tensor:
-    """Rows divided by their length; a row so short that its square reads 0 becomes 0, with a zero gradient."""
+def _inverse_lengths(X: Tensor) -> Tensor:
+    """1/‖x‖ of each row [..., B, 1]; 0 for a row so short that its square reads 0."""
     length = torch.linalg.vector_norm(X, dim=-1, keepdim=True)
-    return X / torch.where(length > torch.finfo(X.dtype).tiny ** 0.5, length, torch.inf)
+    return torch.where(length > torch.finfo(X.dtype).tiny ** 0.5, 1 / length, 0.0)
 
 
 def _check(Z: Tensor) -> None:

@@ -1,10 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import PROTOCOLS, fit, protocol
-from fastpt.tuning.losses import nmtune_regularizer
+from fastpt.tuning.fit import PROTOCOLS, Head, choose, fit, protocol
+from fastpt.tuning.heads import random_stream
+from fastpt.tuning.losses import Weights, nmtune_regularizer
+from fastpt.tuning.splits import holdout
 
 
 def blobs(n: int, dim: int = 16, classes: int = 4, spread: float = 0.4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -17,10 +21,10 @@ def blobs(n: int, dim: int = 16, classes: int = 4, spread: float = 0.4) -> tuple
 def test_protocols_are_the_papers():
     assert {p.epochs for p in PROTOCOLS.values()} == {30}
     assert {p.batch_size for p in PROTOCOLS.values()} == {64}
-    assert (PROTOCOLS["lp"].lr, PROTOCOLS["lp"].weight_decay, PROTOCOLS["lp"].mlp) == (0.1, 0.0, False)
+    assert (PROTOCOLS["lp"].lr, PROTOCOLS["lp"].weight_decay, PROTOCOLS["lp"].mlp) == (0.1, 0.0, None)
     for name, penalty in (("mlp", 0.0), ("nmtune", 0.01)):
         found = PROTOCOLS[name]
-        assert (found.lr, found.weight_decay, found.mlp, found.penalty) == (0.001, 1e-4, True, penalty)
+        assert (found.lr, found.weight_decay, found.mlp, found.penalty) == (0.001, 1e-4, "paper", penalty)
 
 
 @pytest.mark.parametrize("method", PROTOCOLS)
@@ -43,37 +47,163 @@ def test_a_head_is_the_same_alone_and_in_company(method):
         torch.testing.assert_close(one[1:2], other, rtol=1e-3, atol=1e-4)
 
 
+def test_a_head_keeps_to_its_own_rate_weight_and_rows_in_company():
+    features, labels = blobs(200)
+    mixed = [
+        Head(5, lr=0.01),
+        Head(7, lr=0.02, penalty=0.5, rows=np.arange(0, 200, 2)),
+        Head(5, penalty=2.0, rows=np.arange(130)),
+        Head(7, lr=0.01, rows=np.arange(40)),  # fewer than a batch
+    ]
+    chosen = protocol("nmtune", epochs=4)
+    together = fit(features, labels, chosen, mixed)
+    for i, head in enumerate(mixed):
+        alone = fit(features, labels, chosen, [head])
+        for one, other in zip(together.parameters(), alone.parameters(), strict=True):
+            torch.testing.assert_close(one[i : i + 1], other, rtol=1e-3, atol=1e-4)
+
+
+def test_passes_bounded_in_size_change_no_head(monkeypatch):
+    features, labels = blobs(100)
+    chosen, heads = protocol("mlp", epochs=2), [Head(0, lr=0.01), Head(1), Head(2, lr=0.02)]
+    together = fit(features, labels, chosen, heads)
+    monkeypatch.setattr("fastpt.tuning.fit.PASS_PARAMETERS", 1)
+    for one, other in zip(together.parameters(), fit(features, labels, chosen, heads).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
+def plain_linear(layer) -> torch.nn.Linear:
+    linear = torch.nn.Linear(*layer.weight.shape[1:])
+    linear.weight.data, linear.bias.data = layer.weight[0].T.clone(), layer.bias[0, 0].clone()
+    return linear
+
+
+def plain_training(parameters, loss, chosen, count, seed, batch):
+    """AdamW, the cosine and full batches from one stream of shuffled epochs, a step at a time."""
+    optimizer = torch.optim.AdamW(parameters, lr=chosen.lr, weight_decay=chosen.weight_decay)
+    stream, steps = random_stream(seed, "order"), -(-chosen.epochs * count // batch)
+    order = torch.cat([torch.randperm(count, generator=stream) for _ in range(chosen.epochs + 1)])
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = chosen.lr * (1 + np.cos(np.pi * step / steps)) / 2
+        optimizer.zero_grad()
+        loss(order[step * batch : (step + 1) * batch]).backward()
+        optimizer.step()
+
+
+def untrained(features, labels, chosen, seed):
+    return fit(features, labels, replace(chosen, epochs=1, lr=1e-30, weight_decay=0.0), [seed])
+
+
+def assert_same_linear(ours, linear):
+    torch.testing.assert_close(ours.weight[0].T, linear.weight.data, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ours.bias[0, 0], linear.bias.data, rtol=1e-3, atol=1e-5)
+
+
 def test_training_is_that_of_a_plain_loop():
     """One NMTune head against torch's own layers, optimiser and schedule, one batch at a time."""
     features, labels = blobs(100)
     chosen = protocol("nmtune", epochs=3, batch_size=32, penalty=0.5)
-    initial = fit(features, labels, protocol("nmtune", epochs=1, lr=1e-30, weight_decay=0.0), [3])
-    found = fit(features, labels, chosen, [3])
+    initial, found = untrained(features, labels, chosen, 3), fit(features, labels, chosen, [3])
+    first, second, classifier = map(plain_linear, (initial.first, initial.second, initial.classifier))
 
-    layers = []
-    for layer in [*initial.mlp, initial.classifier]:
-        linear = torch.nn.Linear(*layer.weight.shape[1:])
-        linear.weight.data, linear.bias.data = layer.weight[0].T.clone(), layer.bias[0, 0].clone()
-        layers.append(linear)
-    mlp = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1])
-    optimizer = torch.optim.AdamW([*mlp.parameters(), *layers[2].parameters()], lr=chosen.lr, weight_decay=1e-4)
-    from fastpt.tuning.heads import random_stream
+    def loss(ids):
+        z = second(torch.relu(first(features[ids])))
+        penalty = nmtune_regularizer(features[ids], z)
+        return torch.nn.functional.cross_entropy(classifier(z), labels[ids]) + 0.5 * penalty
 
-    stream, step, steps = random_stream(3, "order"), 0, 3 * 4
-    for _ in range(3):
-        for ids in torch.randperm(100, generator=stream).split(32):
-            for group in optimizer.param_groups:
-                group["lr"] = chosen.lr * (1 + np.cos(np.pi * step / steps)) / 2
-            z = mlp(features[ids])
-            loss = torch.nn.functional.cross_entropy(layers[2](z), labels[ids])
-            loss = loss + 0.5 * nmtune_regularizer(features[ids], z)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            step += 1
-    for ours, linear in zip([*found.mlp, found.classifier], layers, strict=True):
-        torch.testing.assert_close(ours.weight[0].T, linear.weight.data, rtol=1e-3, atol=1e-5)
-        torch.testing.assert_close(ours.bias[0, 0], linear.bias.data, rtol=1e-3, atol=1e-5)
+    parameters = [value for layer in (first, second, classifier) for value in layer.parameters()]
+    plain_training(parameters, loss, chosen, 100, seed=3, batch=32)
+    for ours, linear in zip((found.first, found.second, found.classifier), (first, second, classifier), strict=True):
+        assert_same_linear(ours, linear)
+
+
+def test_training_of_the_reference_code_is_that_of_a_plain_loop():
+    """Two views, residual with a scale, batch normalisation, top five singular values; so few views that they swap."""
+    (plain, labels), generator = blobs(100), torch.Generator().manual_seed(1)
+    features = plain + 0.1 * torch.randn(2, 100, 16, generator=generator)
+    chosen = protocol("nmtune", "reference-code", epochs=3, batch_size=32)
+    initial, found = untrained(features, labels, chosen, 3), fit(features, labels, chosen, [3])
+    first, second, classifier = map(plain_linear, (initial.first, initial.second, initial.classifier))
+    norm, scale = torch.nn.BatchNorm1d(64), torch.nn.Parameter(torch.ones(16))
+    views = random_stream(3, "views")
+    drawn = torch.cat([torch.randint(2, (64, 1, 32), generator=views), torch.randint(1, 2, (64, 1, 32))], 1)
+
+    def loss(ids):
+        view = drawn[loss.step, 0]
+        loss.step += 1
+        one, other = features[view, ids], features[1 - view, ids]
+        x = torch.cat([one, other])
+        z = second(torch.relu(norm(first(x)))) + scale * x
+        kept, moved = one / one.norm(dim=1, keepdim=True), z[32:] / z[32:].norm(dim=1, keepdim=True)
+        covariance, sigma = torch.cov(z.T), torch.linalg.svdvals(z)
+        off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
+        ce = torch.nn.functional.cross_entropy(classifier(z), labels[ids].repeat(2))
+        mse = torch.nn.functional.mse_loss(moved, kept)
+        return ce + 1.0 * mse + 0.04 * off_diagonal / 16 - 0.001 * sigma[:5].mean() / sigma.sum()
+
+    loss.step = 0
+    modules = (first, second, classifier, norm)
+    parameters = [*(value for module in modules for value in module.parameters()), scale]
+    plain_training(parameters, loss, chosen, 100, seed=3, batch=32)
+    assert_same_linear(found.second, second)
+    assert_same_linear(found.classifier, classifier)
+    torch.testing.assert_close(found.scale[0, 0], scale.data, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.norm.variance[0, 0], norm.running_var, rtol=1e-3, atol=1e-5)
+    with torch.no_grad():
+        x = features[0]
+        expected = classifier(second(torch.relu(norm.eval()(first(x)))) + scale * x)
+    torch.testing.assert_close(found.logits(x)[0], expected, rtol=0, atol=2e-3)  # b₁ drifts: BN hides it
+
+
+def test_one_view_is_too_few_for_the_reference_code():
+    features, labels = blobs(40)
+    with pytest.raises(FastptError, match="two views"):
+        fit(features, labels, protocol("mlp", "reference-code"), [0])
+
+
+def test_each_view_of_a_sample_is_drawn():
+    """Only the third of three views tells the classes apart: a probe that never saw it would be at chance."""
+    features, labels = blobs(300)
+    views = torch.stack([features * 0, features * 0, features])
+    heads = fit(views[:, :200], labels[:200], protocol("lp", epochs=5), [0])
+    assert (heads.predict(features[200:]) == labels[200:]).float().mean() > 0.95
+
+
+def test_a_term_left_out_is_not_in_the_loss():
+    features, labels = blobs(100)
+    base = protocol("nmtune", epochs=2, penalty=1.0)
+    without = {term: protocol("nmtune", terms=[t for t in Weights._fields if t != term], epochs=2, penalty=1.0)
+               for term in Weights._fields}  # fmt: skip
+    whole = fit(features, labels, base, [0]).first.weight
+    assert all(not torch.equal(fit(features, labels, one, [0]).first.weight, whole) for one in without.values())
+    none = fit(features, labels, protocol("nmtune", terms=[], epochs=2, penalty=1.0), [0])
+    torch.testing.assert_close(none.first.weight, fit(features, labels, protocol("mlp", epochs=2), [0]).first.weight)
+
+
+def test_the_choice_is_the_setting_that_does_best_on_held_out_samples():
+    features, labels = blobs(300, spread=0.8)
+    lp = protocol("lp", epochs=3)
+    chosen = choose(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], penalties=[0.0])
+    assert [(head.seed, head.lr) for head in chosen] == [(0, 0.1), (1, 0.1)]
+    assert all(head.rows is None for head in chosen)
+
+
+def test_the_choice_is_never_made_on_what_was_trained_on(monkeypatch):
+    """A rate that fits its training part by heart must gain nothing: random labels leave the choice to chance."""
+    features, labels = blobs(200)
+    seen = []
+    monkeypatch.setattr("fastpt.tuning.fit.holdout", lambda *args: seen.append(holdout(*args)) or seen[-1])
+    rows = np.arange(0, 200, 2)
+    choose(features, labels, protocol("lp", epochs=1), [Head(3, rows=rows)], [0.1, 0.2], [0.0])
+    ((kept, held),) = seen
+    assert sorted([*kept, *held]) == list(range(100))
+
+
+def test_rates_that_all_diverge_are_told():
+    features, labels = blobs(100)
+    with pytest.raises(FastptError, match="every learning rate"):
+        choose(features * 1e30, labels, protocol("nmtune", epochs=1), [0], [0.1, 0.2], [0.01])
 
 
 def test_the_regulariser_changes_what_is_learned():

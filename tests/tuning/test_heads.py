@@ -6,12 +6,12 @@ from fastpt.tuning.heads import Heads, random_stream
 
 @pytest.mark.parametrize("mlp", [False, True])
 def test_each_head_computes_what_torchs_layers_compute(mlp):
-    heads = Heads(dim=6, classes=3, seeds=[4, 9], mlp=mlp)
+    heads = Heads(dim=6, classes=3, seeds=[4, 9], mlp="paper" if mlp else None)
     x = torch.randn(2, 5, 6)
     logits, z = heads(x)
     for head in range(2):
         layers = []
-        for layer in [*heads.mlp, heads.classifier]:
+        for layer in [heads.first, heads.second, heads.classifier] if mlp else [heads.classifier]:
             linear = torch.nn.Linear(*layer.weight.shape[1:])
             linear.weight.data, linear.bias.data = layer.weight[head].T, layer.bias[head, 0]
             layers.append(linear)
@@ -21,20 +21,20 @@ def test_each_head_computes_what_torchs_layers_compute(mlp):
 
 
 def test_initial_weights_depend_on_the_heads_own_seed_alone():
-    together, alone = Heads(6, 3, [4, 9], mlp=True), Heads(6, 3, [9], mlp=True)
+    together, alone = Heads(6, 3, [4, 9], mlp="paper"), Heads(6, 3, [9], mlp="paper")
     for one, other in zip(together.parameters(), alone.parameters(), strict=True):
         assert torch.equal(one[1:], other)
         assert not torch.equal(one[:1], other)
 
 
 def test_initial_weights_fill_torchs_range():
-    weight = Heads(100, 200, [0], mlp=False).classifier.weight
+    weight = Heads(100, 200, [0], mlp=None).classifier.weight
     assert weight.abs().max() <= 0.1
     assert weight.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
 
 
 def test_features_are_shared_and_read_in_pieces():
-    heads = Heads(6, 3, [0, 1], mlp=True)
+    heads = Heads(6, 3, [0, 1], mlp="paper")
     features = torch.randn(10, 6)
     torch.testing.assert_close(heads.logits(features, batch_size=3), heads(features.expand(2, -1, -1))[0])
     assert heads.predict(features).shape == (2, 10)

@@ -5,6 +5,7 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.tuning.losses import (
+    Weights,
     consistency_loss,
     covariance_loss,
     dominant_singular_value_loss,
@@ -101,6 +102,50 @@ def test_gradients_agree_with_the_formulas(batch, dim, dtype):
         assert (found - expected).norm() <= 1e-4 * expected.norm() + 1e-12
 
 
+@pytest.mark.parametrize("terms", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (1.0, 0.04, 0.001)])
+@pytest.mark.parametrize(("batch", "dim"), [(6, 9), (9, 6), (5, 5)])
+def test_gradients_are_those_of_the_values(batch, dim, terms):
+    F, Z = torch.randn(2, 2, batch, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    Z.requires_grad_()
+    assert torch.autograd.gradcheck(lambda Z: nmtune_regularizer(F, Z, Weights(*terms), top=2), Z)
+
+
+def test_weights_scale_their_terms():
+    F, Z = torch.randn(2, 12, 20, generator=torch.Generator().manual_seed(0))
+    expected = 2 * consistency_loss(F, Z) + 3 * covariance_loss(Z) + 5 * dominant_singular_value_loss(Z)
+    torch.testing.assert_close(nmtune_regularizer(F, Z, Weights(2, 3, 5)), expected)
+    nothing = Z.clone().requires_grad_()
+    nmtune_regularizer(F, nothing, Weights(0, 0, 0)).backward()
+    assert not nothing.grad.any()
+
+
+def test_the_mean_of_several_largest_may_stand_for_the_largest():
+    Z = steep(12, 20, 1e-2)
+    sigma = torch.linalg.svdvals(Z)
+    torch.testing.assert_close(dominant_singular_value_loss(Z, top=5), -sigma[:5].mean() / sigma.sum())
+    torch.testing.assert_close(dominant_singular_value_loss(Z, top=99), -sigma.mean() / sigma.sum())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_almost_equal_features_are_told_apart(dtype):
+    """In float32 the difference of two unit vectors would lose its digits."""
+    F = torch.randn(16, 64, generator=torch.Generator().manual_seed(0)).to(dtype)
+    Z = F * (1 + 1e-5 * torch.randn(16, 64, generator=torch.Generator().manual_seed(1)).to(dtype))
+    expected = plain_consistency(F.double(), Z.double()).item()
+    assert consistency_loss(F, Z).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_head_that_has_diverged_stops_no_other():
+    Z = torch.randn(2, 8, 6)
+    Z[0, 3, 3] = torch.nan
+    Z.requires_grad_()
+    value = nmtune_regularizer(Z.detach(), Z)
+    (gradient,) = torch.autograd.grad(value.sum(), Z)
+    assert value[0].isnan()
+    assert value[1].isfinite()
+    assert gradient[1].isfinite().all()
+
+
 def test_a_leading_head_dimension_gives_one_value_a_head():
     F, Z = torch.randn(3, 16, 24), torch.randn(3, 16, 24)
     together = nmtune_regularizer(F, Z)
@@ -123,6 +168,7 @@ AWKWARD = {
     "one sample": torch.randn(1, 6),
     "one feature": torch.randn(8, 1),
     "tiny": torch.randn(8, 6) * 1e-20,
+    "denormal": torch.ones(8, 6) * 1e-45,
     "one direction": torch.outer(torch.arange(8.0), torch.arange(6.0)),
 }
 

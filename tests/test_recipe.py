@@ -45,6 +45,7 @@ def load(tmp_path, values, *overrides):
         ("schedule.warmup_epochs=300", "leaves nothing of schedule.epochs 300"),
         ("schedule.min_lr=1", "schedule.min_lr 1 is above optim.lr 0.005"),
         ("augment.randaugment=strong", "augment.randaugment is 'strong'; write m<0 to 10>"),
+        ("augment.jitter=[0.4, 0.4, 0.4, 0.9]", "augment.jitter is [0.4, 0.4, 0.4, 0.9]; it holds four shares"),
         ("checkpoint={every_steps: 5, every_epochs: 1}", "both every_epochs and every_steps"),
         ("zero_shot.data=x", "zero_shot does not apply to task supervised"),
         ("model.config={embed_dim: 4}", "model.config does not apply to task supervised"),
@@ -59,10 +60,10 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, override, said):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("engine.accumulate=2", "would contrast each pair only within its piece"),
         ("data.eval_size=64", "a clip tower has one size"),
         ("loss=bce", "loss does not apply to task clip"),
-        ("augment.mixup=0.1", "augment does not apply to task clip"),
+        ("augment.mixup=0.1", "augment.mixup does not apply to task clip"),
+        ("augment.repeats=2", "augment.repeats does not apply to task clip"),
         ("model.drop_path=0.1", "model.drop_path does not apply to task clip"),
     ],
 )

@@ -1,48 +1,148 @@
-"""What happens to a whole batch on the training device: to floats, and RandAugment, drawn by torch's global generator.
+"""What happens to a whole batch on the training device, each picture drawing for itself from its own key.
 
-RandAugment follows timm's `rand-m<M>-mstd<S>-inc1` (Wightman et al. 2021): two operations a picture, drawn from 15 with
-replacement, each applied with probability 0.5, its magnitude drawn from N(M, S) and clipped to 0 to 10. Each picture
-draws its own operations; pictures that drew the same one are computed together. What differs from timm: geometric
-operations interpolate bilinearly, and pixels are rounded once an operation rather than as PIL does.
+A `Batch` carries the keys: random bits of (seed, epoch, sample, view). So what a picture goes through does not depend
+on the batch it is in, on the rank or on a restart. The numbers are drawn on the CPU (microseconds), the same on every
+device; pictures that drew the same operation are computed together. Pixels are rounded to 8 bits once an operation.
+
+- `randaugment` follows timm's `rand-m<M>-mstd<S>-inc1` (Wightman et al. 2021): two operations a picture, drawn from 15
+  with replacement, each applied with probability 0.5, its magnitude drawn from N(M, S) and clipped to 0 to 10.
+  Geometric operations interpolate bilinearly.
+- `color_jitter`, `grey` and `gaussian_blur` follow torchvision's ColorJitter, RandomGrayscale and GaussianBlur.
+- `random_erasing` follows timm's RandomErasing with mode "pixel" (Zhong et al. 2020).
 """
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
+from fastpt.loading import keyed
+
 FILL = 128  # timm's fill value where a picture is moved away
+TRIES = 10  # to fit a rectangle, as in timm's RandomErasing
+Images = torch.Tensor  # uint8 [B, H, W, 3]
+Keys = torch.Tensor  # int64 [B], on the CPU: `Batch.keys`
 Pixels = torch.Tensor  # float32 [B, 3, H, W], 0 to 255
-Levels = torch.Tensor  # float32 [B], 0 to 1: the magnitude over 10
+Levels = torch.Tensor  # float32 [B], -1 to 1: the magnitude over 10, with a sign for operations that have a direction
+
+# What a picture's key is used for, so that no two uses share a stream.
+RANDAUGMENT, JITTER, GREY, BLUR, ERASING, NOISE = range(6)
 
 
-def to_floats(images: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def to_floats(images: Images, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory, normalised by `mean` and `std` of 0 to 1."""
     scale = torch.tensor([255.0 * value for value in std], device=images.device)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images.device)
     return images.to(torch.float32).div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
-def randaugment(images: torch.Tensor, magnitude: float, spread: float, operations: int = 2) -> torch.Tensor:
-    """RandAugment on uint8 [B, H, W, 3]; returns a new tensor of the same kind. `magnitude` and `spread` of 0 to 10."""
-    batch = len(images)
-    pixels = images.permute(0, 3, 1, 2).to(torch.float32)
-    for _ in range(operations):
-        # Drawn on the CPU: the same on any device, and no wait for the device when grouping.
-        chosen = torch.randint(len(OPERATIONS), (batch,))
-        applied = torch.rand(batch) < 0.5
-        levels = (magnitude + spread * torch.randn(batch)).clamp(0, 10) / 10
+def randaugment(images: Images, magnitude: float, spread: float, keys: Keys, operations: int = 2) -> Images:
+    """RandAugment; returns a new tensor. `magnitude` and `spread` of 0 to 10."""
+    pixels = _pixels(images)
+    for turn in range(operations):
+        choice, applied, sign, radius, angle = _uniform(keys, 5, RANDAUGMENT, turn).T
+        normal = torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)  # Box and Muller
+        levels = (magnitude + spread * normal).clamp(0, 10) / 10 * torch.where(sign < 0.5, -1, 1)
+        choice = (choice * len(OPERATIONS)).long()
         for index, operation in enumerate(OPERATIONS):
-            rows = torch.nonzero(applied & (chosen == index)).flatten()
-            if len(rows):
-                here = rows.to(pixels.device)
-                changed = operation(pixels[here], levels[rows].to(pixels.device))
-                pixels[here] = changed.clamp_(0, 255).round_()
+            _change(pixels, (applied < 0.5) & (choice == index), operation, levels)
+    return _images(pixels)
+
+
+def color_jitter(
+    images: Images, brightness: float, contrast: float, saturation: float, hue: float, keys: Keys,
+    probability: float = 1.0,
+) -> Images:  # fmt: skip
+    """Brightness, contrast and saturation times 1 -+ the given share, hue turned by -+ `hue` of a circle (at most 0.5).
+
+    Each picture takes them in an order of its own. Returns a new tensor.
+    """
+    pixels = _pixels(images)
+    draws = _uniform(keys, 9, JITTER)
+    applied, order, shares = draws[:, 0] < probability, draws[:, 1:5].argsort(dim=1), draws[:, 5:] * 2 - 1
+    factors = [(1 + shares[:, i] * width).clamp(min=0) for i, width in enumerate((brightness, contrast, saturation))]
+    factors.append(shares[:, 3] * hue)
+    for turn in range(4):
+        for index, (operation, factor, width) in enumerate(
+            zip(JITTERS, factors, (brightness, contrast, saturation, hue), strict=True)
+        ):
+            if width:
+                _change(pixels, applied & (order[:, turn] == index), operation, factor)
+    return _images(pixels)
+
+
+def grey(images: Images, probability: float, keys: Keys) -> Images:
+    """Pictures made grey with a probability. Returns a new tensor."""
+    pixels = _pixels(images)
+    _change(pixels, _uniform(keys, 1, GREY)[:, 0] < probability, lambda pixels: _gray(pixels).repeat(1, 3, 1, 1))
+    return _images(pixels)
+
+
+def gaussian_blur(images: Images, probability: float, keys: Keys, sigma: tuple[float, float] = (0.1, 2.0)) -> Images:
+    """Pictures blurred with a probability, by a Gaussian whose width is uniform in `sigma`, pixels. A new tensor."""
+    pixels = _pixels(images)
+    draws = _uniform(keys, 2, BLUR)
+    widths = sigma[0] + (sigma[1] - sigma[0]) * draws[:, 1]
+    reach = int(np.ceil(3 * sigma[1]))
+    _change(pixels, draws[:, 0] < probability, lambda pixels, widths: _blur(pixels, widths, reach), widths)
+    return _images(pixels)
+
+
+def random_erasing(
+    pixels: torch.Tensor, probability: float, keys: Keys, area: tuple[float, float] = (0.02, 1 / 3),
+    min_aspect: float = 0.3,
+) -> torch.Tensor:  # fmt: skip
+    """Replace, with a probability, a rectangle of a normalised picture, float [B, 3, H, W], by normal noise, in place.
+
+    The rectangle has a share of the picture uniform in `area` and a log-uniform aspect from `min_aspect` to its
+    inverse; the first of ten that fits is taken. Its noise is drawn on the device, so GPUs draw another than CPUs.
+    """
+    height, width = pixels.shape[2:]
+    draws = _uniform(keys, 4 * TRIES + 1, ERASING)
+    share, aspect, down, across = draws[:, 1:].unflatten(1, (4, TRIES)).unbind(1)
+    share = (area[0] + (area[1] - area[0]) * share) * height * width
+    aspect = torch.exp((2 * aspect - 1) * np.log(1 / min_aspect))
+    h, w = torch.round(torch.sqrt(share * aspect)), torch.round(torch.sqrt(share / aspect))
+    fits = (h < height) & (w < width)
+    boxes = torch.stack([(down * (height - h + 1)).floor(), (across * (width - w + 1)).floor(), h, w], dim=-1).long()
+    seeds = keyed.bits(_bits(keys), NOISE)
+    generator = torch.Generator(pixels.device)
+    for row in torch.nonzero((draws[:, 0] < probability) & fits.any(1)).flatten().tolist():
+        top, left, h, w = boxes[row, fits[row].long().argmax()].tolist()
+        generator.manual_seed(int(seeds[row]))
+        noise = torch.randn(3, h, w, generator=generator, device=pixels.device, dtype=pixels.dtype)
+        pixels[row, :, top : top + h, left : left + w] = noise
+    return pixels
+
+
+def _bits(keys: Keys) -> np.ndarray:
+    return keys.numpy().view(np.uint64)
+
+
+def _uniform(keys: Keys, count: int, *purpose: int) -> torch.Tensor:
+    """float64 [B, count] in [0, 1): numbers of each picture for a purpose."""
+    return torch.from_numpy(keyed.uniform(_bits(keys)[:, None], *purpose, np.arange(count)))
+
+
+def _pixels(images: Images) -> Pixels:
+    return images.permute(0, 3, 1, 2).to(torch.float32)
+
+
+def _images(pixels: Pixels) -> Images:
     return pixels.to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _sign(levels: Levels) -> torch.Tensor:
-    return (torch.randint(2, levels.shape) * 2 - 1).to(levels.device)
+def _change(pixels: Pixels, which: torch.Tensor, operation: Callable[..., Pixels], *values: torch.Tensor) -> None:
+    """Do an operation in place to the pictures `which`, bool [B] on the CPU, with their `values`, [B] on the CPU."""
+    rows = torch.nonzero(which).flatten()
+    if len(rows):
+        here = rows.to(pixels.device)
+        values = [value[rows].to(pixels.device, torch.float32) for value in values]
+        pixels[here] = operation(pixels[here], *values).clamp_(0, 255).round_()
+
+
+# --- operations: (pixels, values a picture) -> pixels, which may leave 0 to 255 ------------------------------------
 
 
 def _column(values: torch.Tensor) -> torch.Tensor:
@@ -82,29 +182,29 @@ def _invert(pixels: Pixels, _: Levels) -> Pixels:
 
 
 def _rotate(pixels: Pixels, levels: Levels) -> Pixels:
-    angle = torch.deg2rad(levels * 30) * _sign(levels)
+    angle = torch.deg2rad(levels * 30)
     cos, sin = torch.cos(angle), torch.sin(angle)
     aspect = pixels.shape[3] / pixels.shape[2]
     return _warp(pixels, a=cos, b=-sin / aspect, d=sin * aspect, e=cos)
 
 
 def _posterize(pixels: Pixels, levels: Levels) -> Pixels:
-    step = 2.0 ** (8 - (4 - torch.floor(levels * 4)))  # keeps the 4 to 0 highest bits
+    step = 2.0 ** (8 - (4 - torch.floor(levels.abs() * 4)))  # keeps the 4 to 0 highest bits
     return torch.floor(pixels / _column(step)) * _column(step)
 
 
 def _solarize(pixels: Pixels, levels: Levels) -> Pixels:
-    threshold = 256 - torch.floor(levels * 256)
+    threshold = 256 - torch.floor(levels.abs() * 256)
     return torch.where(pixels < _column(threshold), pixels, 255 - pixels)
 
 
 def _solarize_add(pixels: Pixels, levels: Levels) -> Pixels:
-    return torch.where(pixels < 128, pixels + _column(torch.floor(levels * 110)), pixels)
+    return torch.where(pixels < 128, pixels + _column(torch.floor(levels.abs() * 110)), pixels)
 
 
 def _blend(pixels: Pixels, degenerate: torch.Tensor, levels: Levels) -> Pixels:
     """PIL's ImageEnhance: away from 1 in either direction, at least 0.1."""
-    factor = _column((1 + levels * 0.9 * _sign(levels)).clamp(min=0.1))
+    factor = _column((1 + levels * 0.9).clamp(min=0.1))
     return degenerate + (pixels - degenerate) * factor
 
 
@@ -134,22 +234,65 @@ def _sharpness(pixels: Pixels, levels: Levels) -> Pixels:
 
 
 def _shear_x(pixels: Pixels, levels: Levels) -> Pixels:
-    slope = levels * 0.3 * _sign(levels) * (pixels.shape[2] / pixels.shape[3])
+    slope = levels * 0.3 * (pixels.shape[2] / pixels.shape[3])
     return _warp(pixels, b=slope, c=slope)  # the top edge stays, as in PIL
 
 
 def _shear_y(pixels: Pixels, levels: Levels) -> Pixels:
-    slope = levels * 0.3 * _sign(levels) * (pixels.shape[3] / pixels.shape[2])
+    slope = levels * 0.3 * (pixels.shape[3] / pixels.shape[2])
     return _warp(pixels, d=slope, f=slope)  # the left edge stays
 
 
 def _translate_x(pixels: Pixels, levels: Levels) -> Pixels:
-    return _warp(pixels, c=levels * 0.9 * _sign(levels))  # 0.45 of the side
+    return _warp(pixels, c=levels * 0.9)  # 0.45 of the side
 
 
 def _translate_y(pixels: Pixels, levels: Levels) -> Pixels:
-    return _warp(pixels, f=levels * 0.9 * _sign(levels))
+    return _warp(pixels, f=levels * 0.9)
 
+
+def _brighten(pixels: Pixels, factors: torch.Tensor) -> Pixels:
+    return pixels * _column(factors)
+
+
+def _stretch(pixels: Pixels, factors: torch.Tensor) -> Pixels:
+    mean = _gray(pixels).mean((2, 3), keepdim=True)
+    return mean + (pixels - mean) * _column(factors)
+
+
+def _saturate(pixels: Pixels, factors: torch.Tensor) -> Pixels:
+    gray = _gray(pixels)
+    return gray + (pixels - gray) * _column(factors)
+
+
+def _turn_hue(pixels: Pixels, shares: torch.Tensor) -> Pixels:
+    """Turn the hue of HSV by `shares` of a circle; saturation and value stay."""
+    value, low = pixels.amax(1), pixels.amin(1)
+    chroma = value - low
+    red, green, blue = pixels.unbind(1)
+    safe = chroma.clamp(min=1e-6)
+    hue = torch.where(
+        value == red,
+        (green - blue) / safe,
+        torch.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+    )
+    hue = hue + 6 * shares.view(-1, 1, 1)
+    # Each channel as a function of the hue: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6.
+    offsets = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
+    k = (offsets + hue[:, None]) % 6
+    return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
+
+
+def _blur(pixels: Pixels, widths: torch.Tensor, reach: int) -> Pixels:
+    """A Gaussian of each picture's own width, cut off at `reach` pixels; the border is mirrored."""
+    at = torch.arange(-reach, reach + 1, device=pixels.device, dtype=torch.float32)
+    kernels = torch.softmax(-0.5 * (at / widths[:, None]) ** 2, dim=1).repeat_interleave(3, 0)  # [B * 3, K]
+    flat = F.pad(pixels, (reach, reach, reach, reach), mode="reflect").flatten(0, 1)[None]
+    across = F.conv2d(flat, kernels[:, None, None, :], groups=flat.shape[1])
+    return F.conv2d(across, kernels[:, None, :, None], groups=flat.shape[1])[0].view_as(pixels)
+
+
+JITTERS = (_brighten, _stretch, _saturate, _turn_hue)
 
 # timm's _RAND_INCREASING_TRANSFORMS, in its order.
 OPERATIONS: tuple[Callable[[Pixels, Levels], Pixels], ...] = (

@@ -1,7 +1,7 @@
 """Supervised pre-training: a timm classifier on the labels that a noise plan shows."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import timm
 import torch
@@ -14,8 +14,9 @@ from torch import nn
 import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.errors import FastptError
-from fastpt.loading.batch_transforms import randaugment, to_floats
-from fastpt.recipe import Recipe, parse_randaugment
+from fastpt.loading.batch_transforms import to_floats
+from fastpt.recipe import Recipe
+from fastpt.training.augmentation import augmented
 from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
 from fastpt.training.launch import Process
 
@@ -65,7 +66,6 @@ class Supervised:
         if recipe.engine.activation_checkpointing:
             _checkpoint_activations(self.model, recipe.model.name)
         augment = recipe.augment
-        self._randaugment = parse_randaugment(augment.randaugment) if augment.randaugment else None
         mixing = augment.mixup > 0 or augment.cutmix > 0
         self._mixup = (
             Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.smoothing, num_classes=classes)
@@ -74,13 +74,19 @@ class Supervised:
         )
         self._bce = BinaryCrossEntropy(smoothing=augment.smoothing, target_threshold=recipe.bce_threshold)
 
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
+    ) -> Iterator[torch.Tensor]:
+        """The loss of each piece of a step."""
+        for number, piece in enumerate(pieces):
+            seed_piece(number)
+            yield self.loss(forward, piece)
+
     def loss(self, forward: Callable, batch: Batch) -> torch.Tensor:
         """The mean loss of a batch, float32 scalar."""
         images = batch.images.to(self.process.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.process.device, non_blocking=True)
-        if self._randaugment:
-            images = randaugment(images, *self._randaugment)
-        images = to_floats(images, MEAN, STD)
+        images = augmented(images, batch.keys, self.recipe.augment, MEAN, STD)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()

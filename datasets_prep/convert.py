@@ -139,23 +139,34 @@ def _plan_jobs(split: SourceSplit, folder: Path, options: Options) -> list[Job]:
         raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
     (folder / ".parts").mkdir(parents=True, exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    settings = {**options.settings(), "listing_sha256": _listing_sha256(split)}
+    settings = {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
     note = folder / ".parts" / "settings.json"
     if note.exists():
         _refuse_changed(folder, json.loads(note.read_text()), settings)
     else:
         write_json(note, settings)
 
-    order = np.arange(len(split))
-    if options.order == "random":
-        order = np.random.default_rng([options.seed, zlib.crc32(split.name.encode())]).permutation(len(split))
+    order = _order(split, options)
     cuts = range(0, len(split), options.shard_samples)
     return [Job(split, order[cut : cut + options.shard_samples], i, folder, options) for i, cut in enumerate(cuts)]
 
 
+def _order(split: SourceSplit, options: Options) -> np.ndarray:
+    """The rows in the order in which they are stored, int64 [N]. Random order keeps what is read at once together."""
+    if options.order == "source":
+        return np.arange(len(split))
+    rng = np.random.default_rng([options.seed, zlib.crc32(split.name.encode())])
+    order = rng.permutation(len(split))
+    if split.groups is None:
+        return order
+    place = rng.permutation(int(split.groups.max()) + 1)
+    return order[np.argsort(place[split.groups[order]], kind="stable")]
+
+
 def _check_same(dataset: Dataset, split: SourceSplit, options: Options) -> None:
     there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
-    _refuse_changed(dataset.path, there, {**options.settings(), "listing_sha256": _listing_sha256(split)})
+    wanted = {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
+    _refuse_changed(dataset.path, there, wanted)
 
 
 def _check_whole(folder: Path) -> None:
@@ -167,6 +178,8 @@ def _check_whole(folder: Path) -> None:
 
 def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
     changed = [key for key in wanted if there.get(key) != wanted[key]]
+    if changed != ["listing_sha256"]:
+        changed = [key for key in changed if key != "listing_sha256"]  # it follows from the others
     if changed == ["listing_sha256"]:
         raise FastptError(
             f"{folder} was prepared from another listing: the source has changed since (files or targets came, went or "
@@ -311,7 +324,7 @@ def _finish(
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
     with atomic_write(folder / "rejected.jsonl", "w") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected)
+        file.writelines(json.dumps(entry) + "\n" for entry in rejected)  # in ASCII: nothing acts on a terminal
 
     labels = table.column("clean_label").to_numpy().astype(np.int64) if split.labels is not None else None
     shards, first_id = [], 0
@@ -328,7 +341,7 @@ def _finish(
         "name": name,
         "split": split.name,
         "source_remark": split.remark,
-        "settings": options.settings(),
+        "settings": {**options.settings(), **split.settings},
         "listing_sha256": _listing_sha256(split),
         "has_labels": labels is not None,
         "has_captions": split.captions is not None,

@@ -104,7 +104,7 @@ def test_noise_can_be_added_later(run, pets):
         (["prep", "cifar"], 2, "'cifar' is not one of"),
         (["prep", "imagefolder"], 2, "needs --source"),
         (["prep", "demo", "--source", "x"], 2, "takes no --source"),
-        (["prep", "captions", "--source", "x"], 2, "--csv and --image-pattern"),
+        (["prep", "captions", "--source", "x"], 2, "--list and --image-pattern"),
         (["prep", "demo", "--max-side", "huge"], 2, "number of pixels or none"),
         (["prep", "demo", "--seed", "-1"], 2, "--seed"),
         (["prep", "demo", "--holdout", "nan"], 2, "found 'nan'"),

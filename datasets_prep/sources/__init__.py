@@ -5,7 +5,7 @@ names and labels only; picture bytes are read one at a time, later, by the conve
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +21,9 @@ class SourceSplit:
     readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
     as it lies in the source; it must be safe after a fork and independent of other calls. `trains` says whether models
     are trained on this split, so that noise plans are wanted for it. `left_out` names what the listing itself had to
-    drop: (key, reason); `remark` is what the user should know of the listing.
+    drop: (key, reason); `remark` is what the user should know of the listing; `settings` is how it was made, as far as
+    the user chose. `groups`, int64 [N], numbers the pieces of the source that are read at once, such as the row groups
+    of parquet files; None if any row can be read by itself.
     """
 
     name: str
@@ -34,6 +36,8 @@ class SourceSplit:
     trains: bool = False
     left_out: tuple[tuple[str, str], ...] = ()
     remark: str = ""
+    settings: dict = field(default_factory=dict)
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -47,7 +51,8 @@ class SourceSplit:
             keys=[self.keys[i] for i in rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else [self.captions[i] for i in rows],
-            read=_Taken(self.read, rows),
+            read=self.read.take(rows) if hasattr(self.read, "take") else _Taken(self.read, rows),
+            groups=None if self.groups is None else self.groups[rows],
             trains=trains,
             left_out=(),
         )
@@ -60,6 +65,31 @@ class _Taken:
 
     def __call__(self, i: int) -> bytes:
         return self.read(int(self.rows[i]))
+
+
+def with_same_classes(splits: list[SourceSplit]) -> list[SourceSplit]:
+    """The splits of sources that were listed apart, with one list of classes; labels are renumbered where needed."""
+    if len({tuple(split.classes) for split in splits}) < 2:
+        return splits
+    longest = max((split.classes for split in splits), key=len)
+    known = set(longest)
+    if all(known.issuperset(split.classes) for split in splits):
+        classes = longest
+    else:
+        classes = sorted({name for split in splits for name in split.classes})
+    readable = {name: said for split in splits for name, said in zip(split.classes, split.class_names, strict=True)}
+    number = {name: i for i, name in enumerate(classes)}
+    return [
+        replace(
+            split,
+            classes=classes,
+            class_names=[readable[name] for name in classes],
+            labels=np.array([number[name] for name in split.classes], np.int64)[split.labels],
+        )
+        if split.labels is not None
+        else split
+        for split in splits
+    ]
 
 
 def hold_out(split: SourceSplit, share: float, seed: int) -> list[SourceSplit]:

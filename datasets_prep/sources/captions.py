@@ -1,72 +1,89 @@
-"""Pictures with captions in a CSV file, which may lie beside the pictures or inside their archive."""
+"""Pictures with captions in a list: CSV, TSV or JSON lines, beside the pictures or inside their archive."""
 
 import csv
 import io
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from datasets_prep.sources import SourceSplit
 from datasets_prep.sources.files import Files, Reader
+from datasets_prep.sources.records import Reading, parse_record, well_formed
 from fastpt.errors import FastptError
+
+DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}
 
 
 def caption_splits(
-    files: Files, csv_file: str, image_pattern: str, caption_column: str, label_column: str | None = None
+    files: Files, list_file: str, image_pattern: str, reading: Reading, label_column: str | None = None
 ) -> list[SourceSplit]:
-    """One split, `train`, of the rows of `csv_file` (looked up on disk, then in the source).
+    """One split, `train`, of the rows of `list_file` (looked up on disk, then in the source).
 
     `image_pattern` names the picture of a row, with columns in braces: `images/{id}.jpg`. Rows without a caption, and
     second rows of one picture, are left out by name. Raises FastptError if the file or a column is not there.
     """
-    rows = _read_csv(files, csv_file)
-    if not rows:
-        raise FastptError(f"--csv {csv_file} has no rows below its header.")
-    wanted = [caption_column] + ([label_column] if label_column else [])
+    rows = _rows(list_file, _content(files, list_file))
+    first = next(rows, None)
+    if first is None:
+        raise FastptError(f"--list {list_file} has no rows.")
+    wanted = [*reading.caption_columns, *filter(None, (label_column, reading.id_column))]
     for column in wanted:
-        if column not in rows[0]:
-            raise FastptError(f"--csv {csv_file} has no column {column!r}; it has: {', '.join(map(str, rows[0]))}.")
-    try:
-        names = [image_pattern.format(**row) for row in rows]
-    except (KeyError, IndexError, ValueError) as error:
-        raise FastptError(
-            f"--image-pattern {image_pattern!r} does not fit the columns of {csv_file} "
-            f"({', '.join(map(str, rows[0]))}): {error}."
-        ) from None
+        if column not in first:
+            raise FastptError(f"--list {list_file} has no column {column!r}; it has: {', '.join(map(str, first))}.")
 
-    kept, left_out, seen = [], [], set()
-    for i, (name, row) in enumerate(zip(names, rows, strict=True)):
+    keys, captions, labels, left_out, seen = [], [], [], [], set()
+    for row in _chain(first, rows):
+        try:
+            name = well_formed(image_pattern.format(**row))
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise FastptError(
+                f"--image-pattern {image_pattern!r} does not fit the columns of {list_file} "
+                f"({', '.join(map(str, row))}): {error!r}."
+            ) from None
+        if not reading.belongs(row, name):
+            continue
+        caption, label = reading.caption(row), row.get(label_column)
         reason = None
         if None in row or None in row.values():
-            reason = "its row in the CSV file has other columns than the header"
+            reason = "its row in the list has other columns than the header"
         elif name in seen:
             reason = "a second row for the same picture"
-        elif not (row[caption_column] or "").strip():
+        elif not caption:
             reason = "no caption"
-        elif label_column and not row[label_column]:
+        elif label_column and label in (None, ""):
             reason = f"no {label_column}"
         seen.add(name)
         if reason:
             left_out.append((name, reason))
-        else:
-            kept.append(i)
-    classes = sorted({rows[i][label_column] for i in kept}) if label_column else []
+            continue
+        keys.append(name)
+        captions.append(caption)
+        labels.append(str(label))
+    classes = sorted(set(labels)) if label_column else []
     number = {label: i for i, label in enumerate(classes)}
     return [
-        SourceSplit(
-            name="train",
-            keys=[names[i] for i in kept],
-            labels=np.array([number[rows[i][label_column]] for i in kept], np.int64) if label_column else None,
-            captions=[rows[i][caption_column].strip() for i in kept],
-            classes=classes,
-            class_names=classes,
-            read=Reader(files, [names[i] for i in kept]),
-            trains=True,
-            left_out=tuple(left_out),
-            remark=_broken_text_remark(rows[i][caption_column] for i in kept),
+        reading.told(
+            SourceSplit(
+                name="train",
+                keys=keys,
+                labels=np.array([number[label] for label in labels], np.int64) if label_column else None,
+                captions=captions,
+                classes=classes,
+                class_names=classes,
+                read=Reader(files, keys),
+                trains=True,
+                left_out=tuple(left_out),
+                remark=_broken_text_remark(captions),
+            )
         )
     ]
+
+
+def _chain(first: dict, rest: Iterator[dict]) -> Iterator[dict]:
+    yield first
+    yield from rest
 
 
 def _broken_text_remark(captions: Iterable[str]) -> str:
@@ -74,12 +91,32 @@ def _broken_text_remark(captions: Iterable[str]) -> str:
     return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
 
-def _read_csv(files: Files, csv_file: str) -> list[dict[str, str]]:
+def _content(files: Files, list_file: str) -> io.TextIOBase:
+    """The list as text, bytes that are not UTF-8 replaced."""
     try:
-        content = Path(csv_file).read_bytes() if Path(csv_file).is_file() else files.read(csv_file)
+        binary = Path(list_file).open("rb") if Path(list_file).is_file() else io.BytesIO(files.read(list_file))  # noqa: SIM115 - closed with the text
     except (KeyError, OSError):
-        raise FastptError(f"--csv {csv_file} was found neither on disk nor inside {files.root}.") from None
-    try:
-        return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=""), strict=True))
-    except csv.Error as error:
-        raise FastptError(f"--csv {csv_file} is no CSV file that can be read: {error}. Mend its quotes.") from None
+        raise FastptError(f"--list {list_file} was found neither on disk nor inside {files.root}.") from None
+    return io.TextIOWrapper(binary, "utf-8-sig", errors="replace", newline="")
+
+
+def _rows(list_file: str, text: io.TextIOBase) -> Iterator[dict]:
+    """The rows of the list, one after another. Raises FastptError where it does not parse."""
+    suffix = Path(list_file).suffix.lower()
+    if suffix not in DELIMITERS:
+        raise FastptError(f"--list {list_file} is neither .csv nor .tsv nor .jsonl. Name it after what it is.")
+    delimiter = DELIMITERS[suffix]
+    with text:
+        try:
+            if delimiter is None:
+                for line in text:
+                    if line.strip():
+                        yield parse_record(line)
+                return
+            csv.field_size_limit(sys.maxsize)  # a caption of a megabyte is odd, but no reason to stop
+            quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE  # in a TSV a quote is only a quote
+            yield from csv.DictReader(text, delimiter=delimiter, quoting=quoting, strict=True)
+        except csv.Error as error:
+            raise FastptError(f"--list {list_file} cannot be read: {error}. Mend its quotes.") from None
+        except ValueError as error:
+            raise FastptError(f"--list {list_file} has a line that is no JSON object: {error}. Mend it.") from None

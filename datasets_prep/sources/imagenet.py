@@ -3,6 +3,7 @@
     ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz      the official archives
     ILSVRC/Data/CLS-LOC/{train,val}, LOC_val_solution.csv                               Kaggle
     train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                              an extracted tree (or tar of it)
+    train-00000-of-00294.parquet, validation-00000-of-00014.parquet, ...                Hugging Face
 
 Classes are WordNet ids in sorted order, which is the order of all published checkpoints; their readable names are
 those of open_clip's zero-shot evaluation.
@@ -11,45 +12,65 @@ those of open_clip's zero-shot evaluation.
 import csv
 import importlib.util
 import io
+import re
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from datasets_prep.sources import SourceSplit
 from datasets_prep.sources.files import Files, Folder, Reader, Tar, TarOfTars, open_files
+from datasets_prep.sources.parquet import open_tables, parquet_files
 from fastpt.errors import FastptError
 
-Listing = tuple[str, Files, list[str], list[str]]  # split, where, names of the pictures, their WordNet ids
-
+OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
 
 
-def imagenet_splits(root: Path) -> list[SourceSplit]:
+class Listing(NamedTuple):
+    """What a layout says of one split: base names of the pictures, their WordNet ids, and how to read them."""
+
+    split: str
+    names: list[str]
+    wnids: list[str]
+    read: Callable[[int], bytes]
+    groups: np.ndarray | None = None
+
+
+def imagenet_splits(root: Path, spill: Path | None = None) -> list[SourceSplit]:
     """List train and val. Raises FastptError if `root` holds none of the layouts above."""
     if (root / "ILSVRC2012_img_train.tar").exists():
         listings = _official(root)
     elif (root / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         listings = _kaggle(root)
+    elif root.is_dir() and parquet_files(root):
+        listings = _hugging_face(root)
     else:
-        listings = _tree(root)
-    classes = sorted({wnid for _, _, _, wnids in listings for wnid in wnids})
+        listings = _tree(root, spill)
+    classes = sorted({wnid for listing in listings for wnid in listing.wnids})
     number = {wnid: i for i, wnid in enumerate(classes)}
     return [
         SourceSplit(
-            name=split,
+            name=listing.split,
             # The same in all layouts, so that noise, which is keyed by it, is the same too.
-            keys=[f"{wnid}/{Path(name).name}" for wnid, name in zip(wnids, names, strict=True)],
-            labels=np.array([number[wnid] for wnid in wnids], np.int64),
+            keys=[f"{wnid}/{name}" for wnid, name in zip(listing.wnids, listing.names, strict=True)],
+            labels=np.array([number[wnid] for wnid in listing.wnids], np.int64),
             captions=None,
             classes=classes,
             class_names=_readable_names(classes),
-            read=Reader(files, names),
-            trains=split == "train",
-            remark=_count_remark(split, len(names), len(classes)),
+            read=listing.read,
+            trains=listing.split == "train",
+            remark=_count_remark(listing.split, len(listing.names), len(classes)),
+            groups=listing.groups,
         )
-        for split, files, names, wnids in listings
+        for listing in listings
     ]
+
+
+def _of_files(split: str, files: Files, names: list[str], wnids: list[str]) -> Listing:
+    return Listing(split, [name.rpartition("/")[2] for name in names], wnids, Reader(files, names))
 
 
 def _official(root: Path) -> list[Listing]:
@@ -65,7 +86,8 @@ def _official(root: Path) -> list[Listing]:
     if len(truth) != len(pictures):
         raise FastptError(f"{devkit.name} lists {len(truth)} val pictures, {val_path.name} holds {len(pictures)}.")
     names = train.images()
-    return [("train", train, names, [name.partition("/")[0] for name in names]), ("val", val, pictures, truth)]
+    wnids = [name.partition("/")[0] for name in names]
+    return [_of_files("train", train, names, wnids), _of_files("val", val, pictures, truth)]
 
 
 def _devkit_truth(devkit: Path) -> list[str]:
@@ -97,13 +119,32 @@ def _kaggle(root: Path) -> list[Listing]:
     if unknown:
         raise FastptError(f"{solution} does not name {len(unknown)} of the val pictures, such as {unknown[0]}.")
     return [
-        ("train", files, train, [name.split("/")[1] for name in train]),
-        ("val", files, val, [truth[Path(name).stem] for name in val]),
+        _of_files("train", files, train, [name.split("/")[1] for name in train]),
+        _of_files("val", files, val, [truth[Path(name).stem] for name in val]),
     ]
 
 
-def _tree(root: Path) -> list[Listing]:
-    files = open_files(root)
+def _hugging_face(root: Path) -> list[Listing]:
+    """`path` is the official name with the WordNet id after it: `n01440764_18_n01440764.JPEG`."""
+    listings = []
+    for table in open_tables([root], []):
+        if table.split not in EXPECTED:
+            continue  # test has no labels
+        named = [OFFICIAL_NAME.fullmatch(path or "") for path in table.columns.column("path").to_pylist()]
+        if None in named:
+            raise FastptError(
+                f"row {named.index(None)} of split {table.split} in {root} has a picture whose path does not end in "
+                "its WordNet id, as in imagenet-1k. Use `fastpt prep parquet` for other pictures."
+            )
+        names = [f"{match[1]}.JPEG" for match in named]
+        listings.append(Listing(table.split, names, [match[2] for match in named], table.reader(), table.groups))
+    if [listing.split for listing in listings] != ["train", "val"]:
+        raise FastptError(f"{root} lacks the parquet files of train or validation; fetch both.")
+    return listings
+
+
+def _tree(root: Path, spill: Path | None) -> list[Listing]:
+    files = open_files(root, spill)
     names = files.images()
     listings = []
     for split in ("train", "val"):
@@ -112,9 +153,9 @@ def _tree(root: Path) -> list[Listing]:
             raise FastptError(
                 f"--source {root} is no layout of ImageNet-1K that is known: neither the official archives "
                 "(ILSVRC2012_img_train.tar, ...), nor Kaggle's folders (ILSVRC/Data/CLS-LOC), nor train/<wnid>/ and "
-                "val/<wnid>/. Use `fastpt prep imagefolder` for other pictures."
+                "val/<wnid>/, nor Hugging Face's parquet files. Use `fastpt prep imagefolder` for other pictures."
             )
-        listings.append((split, files, mine, [name.split("/")[1] for name in mine]))
+        listings.append(_of_files(split, files, mine, [name.split("/")[1] for name in mine]))
     return listings
 
 

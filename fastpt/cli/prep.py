@@ -1,17 +1,40 @@
 """`fastpt prep`: sources in, prepared splits out."""
 
 import os
+import sys
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from fastpt.cli.shared import FOLDER, SEED, Rate, Share, describe, describe_plan, printable
 from fastpt.errors import FastptError
 
+LISTS, RECORDS = ("captions", "yfcc15m"), ("captions", "yfcc15m", "webdataset", "parquet")
+GOES_WITH = {  # options that not every source has
+    "split_level": ("imagefolder",), "list_file": LISTS, "image_pattern": LISTS, "caption_columns": RECORDS,
+    "clean_captions": RECORDS, "label_column": ("captions", "parquet"), "subset": ("yfcc15m",),
+    "subset_ids": ("yfcc15m",), "id_column": ("yfcc15m",),
+}  # fmt: skip
+SOURCES = ["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset", "parquet"]
+
+
+class Place(click.ParamType):
+    """PATH or SPLIT=PATH: (split or None, path)."""
+
+    name = "place"
+
+    def convert(self, value, param, ctx):
+        split, equals, path = value.partition("=")
+        if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
+            return None, Path(value)
+        return split, Path(path)
+
 
 @click.command()
-@click.argument("source", type=click.Choice(["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset"]))
-@click.option("--source", "source_path", type=FOLDER, metavar="PATH", help="Folder or tar to read, in place.")
+@click.argument("source", type=click.Choice(SOURCES))
+@click.option("--source", "places", type=Place(), multiple=True, metavar="[SPLIT=]PATH",
+              help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.")  # fmt: skip
 @click.option("--name", help="Name of the dataset (default: demo, imagenet, yfcc15m, or the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
 @click.option("--noise", "rates", type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only.")
@@ -31,14 +54,24 @@ from fastpt.errors import FastptError
 @click.option("--max-rejects", type=click.FloatRange(0, 1), default=0.001, show_default=True,
               help="Share of unusable pictures that is still accepted.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="all cores", help="Processes.")
+@click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; local starts one here.")
 @click.option("--split-level", type=click.IntRange(0, 1), default=0, show_default=True,
-              help="imagefolder: 1 if the top folders are splits.")  # fmt: skip
-@click.option("--csv", help="captions: the CSV file, on disk or inside the source.")
-@click.option("--image-pattern", help="captions: the picture of a row, such as 'images/{id}.jpg'.")
-@click.option("--caption-column", default="caption", show_default=True, help="captions: the column with the text.")
-@click.option("--label-column", help="captions: a column with class names, for zero-shot evaluation.")
-def prep(source, source_path, name, out, rates, seed, store, max_side, quality, order, shard_samples, holdout,
-         max_rejects, workers, split_level, csv, image_pattern, caption_column, label_column) -> None:  # fmt: skip
+              help="[imagefolder] 1 if the top folders are splits.")  # fmt: skip
+@click.option("--list", "--csv", "list_file", metavar="FILE",
+              help="[captions, yfcc15m] .csv, .tsv or .jsonl, on disk or inside the source.")  # fmt: skip
+@click.option("--image-pattern", help="[captions, yfcc15m] The picture of a row of the list: 'images/{id}.jpg'.")
+@click.option("--caption-column", "caption_columns", multiple=True, default=["caption"], show_default=True,
+              help="[captions, yfcc15m, webdataset, parquet] Column with the text; several are joined.")  # fmt: skip
+@click.option("--clean-captions/--raw-captions", default=None,
+              help="[the same] Without URL encoding, HTML and extra spaces (default: yfcc15m only).")  # fmt: skip
+@click.option("--label-column", help="[captions, parquet] Column with class names, for zero-shot evaluation.")
+@click.option("--subset", metavar="NAME", help="[yfcc15m] What the list of --subset-ids is called: openai, declip, ...")
+@click.option("--subset-ids", type=FOLDER, metavar="FILE", help="[yfcc15m] Keep the ids that this file lists.")
+@click.option("--id-column", help="[yfcc15m] Column with the id (default: the picture's name).")
+@click.pass_context
+def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, order, shard_samples, holdout,
+         max_rejects, workers, ray, split_level, list_file, image_pattern, caption_columns, clean_captions,
+         label_column, subset, subset_ids, id_column) -> None:  # fmt: skip
     """Convert SOURCE into prepared splits, with noise plans beside them.
 
     \b
@@ -46,13 +79,16 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
     fastpt prep --noise 0.05 imagenet --source ILSVRC2012
     fastpt prep --noise 0.05 yfcc15m --source yfcc15m_tars
     fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
-    fastpt prep captions --source shop.tar --csv captions.csv --image-pattern 'images/{id}.jpg'
+    fastpt prep imagefolder --source train=pets.tar --source val=more_pets.zip --name pets
+    fastpt prep captions --source shop.tar --list captions.csv --image-pattern 'images/{id}.jpg'
 
     Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
     """
     from datasets_prep.convert import Options, prepare
     from datasets_prep.images import Policy
     from datasets_prep.sources import hold_out
+    from datasets_prep.sources.listing import list_splits
+    from datasets_prep.sources.records import Reading, read_subset
     from fastpt.progress import Progress
 
     if not 0 <= max_rejects <= 1:  # FloatRange lets NaN pass
@@ -61,23 +97,37 @@ def prep(source, source_path, name, out, rates, seed, store, max_side, quality, 
         raise click.BadParameter(
             f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
         )
+    _check_options(ctx, source)
     limit = _max_side(max_side)
-    splits = _list_source(source, source_path, seed, split_level, csv, image_pattern, caption_column, label_column)
-    if holdout is not None:
-        if len(splits) > 1:
-            names = ", ".join(split.name for split in splits)
-            raise click.UsageError(f"--holdout is for sources with one split; found {names}")
-        splits = hold_out(splits[0], holdout, seed)
-    if rates and not any(split.trains for split in splits):
-        names = ", ".join(split.name for split in splits)
-        raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
     if name is None:
         known = source in ("demo", "imagenet", "yfcc15m")  # the names by which recipes look for them
-        name = source if known else source_path.name.split(".")[0]
-    options = Options(store, Policy(limit, quality), shard_samples, order, seed)
-    wanted = sorted({rate for rate in rates if rate > 0})
-    with Progress(f"prep {name}", "pictures") as progress:
-        done = list(prepare(splits, out or Path("data") / name, name, options, wanted, workers, max_rejects, progress))
+        name = source if known else places[0][1].name.split(".")[0]
+    out = out or Path("data") / name
+    reading = Reading(
+        caption_columns,
+        source == "yfcc15m" if clean_captions is None else clean_captions,
+        read_subset(subset, subset_ids) if subset else None,
+        id_column,
+    )
+    try:
+        splits = list_splits(
+            source, places, out, seed, workers, split_level, list_file, image_pattern, reading, label_column
+        )
+        if holdout is not None:
+            if len(splits) > 1:
+                names = ", ".join(split.name for split in splits)
+                raise click.UsageError(f"--holdout is for sources with one split; found {names}")
+            splits = hold_out(splits[0], holdout, seed)
+        if rates and not any(split.trains for split in splits):
+            names = ", ".join(split.name for split in splits)
+            raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
+        options = Options(store, Policy(limit, quality), shard_samples, order, seed)
+        wanted = sorted({rate for rate in rates if rate > 0})
+        with Progress(f"prep {name}", "pictures") as progress:
+            done = list(prepare(splits, out, name, options, wanted, workers, max_rejects, progress, ray))
+    except KeyboardInterrupt:
+        click.echo("\nStopped. The same command goes on where it stopped.", err=True)
+        sys.exit(130)  # as a shell says of what SIGINT ended
     for dataset, plans in done:
         click.echo(printable(describe(dataset)))
         for plan in plans:
@@ -92,34 +142,16 @@ def _max_side(text: str) -> int | None:
     raise click.BadParameter(f"a number of pixels or none; found {text!r}", param_hint="--max-side")
 
 
-def _list_source(source, path, seed, split_level, csv, image_pattern, caption_column, label_column):
-    needs_csv = source == "captions"
-    if (path is None) != (source == "demo"):
+def _check_options(ctx: click.Context, source: str) -> None:
+    """Refuse options that do not go with the source, or do not go without each other."""
+    options = {param.name: param for param in ctx.command.params}
+    for name, sources in GOES_WITH.items():
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT and source not in sources:
+            raise click.UsageError(f"{options[name].opts[0]} goes with {' and '.join(sources)}, not with {source}")
+    given = {name for name in options if ctx.params.get(name)}
+    if ("places" in given) != (source != "demo"):
         raise click.UsageError("demo takes no --source" if source == "demo" else f"{source} needs --source PATH")
-    if needs_csv != bool(csv) or needs_csv != bool(image_pattern):
-        raise click.UsageError("--csv and --image-pattern go with captions, which needs both")
-    if label_column and not needs_csv:
-        raise click.UsageError("--label-column goes with captions")
-    if split_level and source != "imagefolder":
-        raise click.UsageError("--split-level goes with imagefolder")
-    if source == "demo":
-        from datasets_prep.sources.demo import demo_splits
-
-        return demo_splits(seed)
-    if source in ("webdataset", "yfcc15m"):  # YFCC15M comes as img2dataset's tars
-        from datasets_prep.sources.webdataset import webdataset_splits
-
-        return webdataset_splits(path)
-    if source == "imagenet":
-        from datasets_prep.sources.imagenet import imagenet_splits
-
-        return imagenet_splits(path)
-    from datasets_prep.sources.files import open_files
-
-    if source == "imagefolder":
-        from datasets_prep.sources.imagefolder import imagefolder_splits
-
-        return imagefolder_splits(open_files(path), split_level)
-    from datasets_prep.sources.captions import caption_splits
-
-    return caption_splits(open_files(path), csv, image_pattern, caption_column, label_column)
+    if ("list_file" in given) != ("image_pattern" in given) or (source == "captions" and "list_file" not in given):
+        raise click.UsageError("--list and --image-pattern go together, and captions needs both")
+    if ("subset" in given) != ("subset_ids" in given) or ("id_column" in given and "subset" not in given):
+        raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")

@@ -5,6 +5,7 @@ import pytest
 
 from datasets_prep.sources.captions import caption_splits
 from datasets_prep.sources.files import open_files
+from datasets_prep.sources.records import Reading
 from fastpt.errors import FastptError
 from tests.conftest import picture
 
@@ -27,7 +28,7 @@ def shop(tmp_path):
 
 
 def test_rows_become_samples_and_unusable_rows_are_named(shop):
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption", "kind")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", Reading(), "kind")
     assert split.keys == ["images/1.jpg", "images/2.jpg"]
     assert split.captions == ["a red shoe", "a hat, with feathers"]
     assert split.classes == ["hat", "shoe"]
@@ -39,7 +40,7 @@ def test_rows_become_samples_and_unusable_rows_are_named(shop):
 
 
 def test_without_a_label_column_there_are_no_labels(shop):
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", Reading())
     assert split.labels is None
     assert len(split) == 3
 
@@ -51,7 +52,7 @@ def test_the_csv_is_looked_up_inside_the_archive(shop, tmp_path):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    (split,) = caption_splits(open_files(tmp_path / "shop.tar"), "list.csv", "images/{id}.jpg", "caption")
+    (split,) = caption_splits(open_files(tmp_path / "shop.tar"), "list.csv", "images/{id}.jpg", Reading())
     assert split.read(0) == picture(1)
     with pytest.raises(KeyError):  # row 4 is listed but its picture is not there: the conversion names it
         split.read(2)
@@ -67,12 +68,12 @@ def test_the_csv_is_looked_up_inside_the_archive(shop, tmp_path):
 )
 def test_wrong_names_are_one_clear_error(shop, csv, pattern, column, said):
     with pytest.raises(FastptError, match=said):
-        caption_splits(open_files(shop), csv, pattern, column)
+        caption_splits(open_files(shop), csv, pattern, Reading((column,)))
 
 
 def test_broken_utf8_is_kept_as_replacement_characters(shop):
     (shop / "list.csv").write_bytes(b"id,caption\n1,caf\xe9\n")
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", Reading())
     assert split.captions == ["caf\N{REPLACEMENT CHARACTER}"]
     assert split.remark.startswith("1 captions hold bytes that are not UTF-8")
 
@@ -80,12 +81,44 @@ def test_broken_utf8_is_kept_as_replacement_characters(shop):
 def test_a_quote_that_is_never_closed_is_told_instead_of_swallowing_rows(shop):
     (shop / "list.csv").write_text('id,caption\n1,"open\n2,two\n3,three\n')
     with pytest.raises(FastptError, match="Mend its quotes"):
-        caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+        caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", Reading())
 
 
 @pytest.mark.parametrize("row", ["2,two,extra", "2"])
 def test_a_row_with_other_columns_than_the_header_is_named(shop, row):
     (shop / "list.csv").write_text(f"id,caption\n1,one\n{row}\n")
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", "caption")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", Reading())
     assert split.captions == ["one"]
     assert "other columns than the header" in dict(split.left_out)["images/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("list.csv", 'id,title,text\n1,"a ""red"" shoe",new\n2,hat,old\n'),
+        ("list.tsv", 'id\ttitle\ttext\n1\ta "red" shoe\tnew\n2\that\told\n'),
+        (
+            "list.jsonl",
+            '{"id": 1, "title": "a \\"red\\" shoe", "text": "new"}\n\n{"id": 2, "title": "hat", "text": "old"}\n',
+        ),
+    ],
+)
+def test_a_list_is_csv_tsv_or_json_lines(shop, name, content):
+    (shop / name).write_text(content)
+    (split,) = caption_splits(open_files(shop), name, "images/{id}.jpg", Reading(("title", "text")))
+    assert split.keys == ["images/1.jpg", "images/2.jpg"]
+    assert split.captions == ['a "red" shoe new', "hat old"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("list.txt", "id,caption\n1,one\n", r"neither \.csv nor \.tsv nor \.jsonl"),
+        ("list.jsonl", '{"id": 1, "caption": "one"}\n[]\n{', "no JSON object"),
+        ("list.csv", "id,caption\n", "has no rows"),
+    ],
+)
+def test_a_list_that_is_none_is_one_clear_error(shop, name, content, said):
+    (shop / name).write_text(content)
+    with pytest.raises(FastptError, match=said):
+        caption_splits(open_files(shop), name, "images/{id}.jpg", Reading())

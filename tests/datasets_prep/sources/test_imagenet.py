@@ -1,9 +1,12 @@
 """Each layout of ImageNet-1K, as a faithful miniature."""
 
 import io
+import json
 import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from scipy.io import savemat
 
@@ -72,7 +75,22 @@ def tree_in_a_tar(root):
     root.write_bytes(tar_bytes(files))
 
 
-@pytest.mark.parametrize("layout", [official, kaggle, tree, tree_in_a_tar])
+def hugging_face(root):
+    names = {"names": ["tench, Tinca tinca", "goldfish, Carassius auratus", "tabby, tabby cat"], "_type": "ClassLabel"}
+    metadata = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": names}}})}
+    train = [(f"{name.split('/')[1][:-5]}_{name[:9]}.JPEG", content, name[:9]) for name, content in TRAIN.items()]
+    val = [(f"{name[:-5]}_{wnid}.JPEG", content, wnid) for name, (content, wnid) in VAL.items()]
+    files = {"train-00000-of-00002": train[:5], "train-00001-of-00002": train[5:], "validation-00000-of-00001": val}
+    files["test-00000-of-00001"] = [("ILSVRC2012_test_00000001.JPEG", picture(0), None)]
+    (root / "data").mkdir()
+    for file, rows in files.items():
+        images = pa.array([{"bytes": content, "path": path} for path, content, _ in rows])
+        labels = pa.array([-1 if wnid is None else WNIDS.index(wnid) for _, _, wnid in rows])
+        table = pa.table({"image": images, "label": labels}).replace_schema_metadata(metadata)
+        pq.write_table(table, root / "data" / f"{file}.parquet", row_group_size=2)
+
+
+@pytest.mark.parametrize("layout", [official, kaggle, tree, tree_in_a_tar, hugging_face])
 def test_every_layout_gives_the_same_samples(layout, tmp_path):
     root = tmp_path / "imagenet"
     root.mkdir()

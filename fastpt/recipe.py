@@ -28,7 +28,11 @@ OPTIM_DEFAULTS = {
 
 MEASURES = {
     "supervised": ("top1", "top5"),
-    "clip": ("zero_shot_top1", "zero_shot_top5", "image_to_text_recall1", "text_to_image_recall1"),
+    "clip": (
+        "zero_shot_top1",
+        "zero_shot_top5",
+        *(f"{way}_recall{k}" for way in ("image_to_text", "text_to_image") for k in (1, 5, 10)),
+    ),
 }
 
 
@@ -36,15 +40,24 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class TrainSplit(_Section):
+    """One of several prepared splits that are trained on as one."""
+
+    path: str
+    """Folder of the prepared split."""
+    weight: int = Field(1, ge=1)
+    """How many times an epoch each of its samples comes, with other crops."""
+
+
 class Data(_Section):
     """What is trained on, and how a picture is cut."""
 
-    train: str
-    """Folder of the prepared split to train on."""
+    train: str | Annotated[list[TrainSplit], Field(min_length=2)]
+    """Folder of the prepared split to train on; or several splits with weights, as one (clip)."""
     val: str | None = None
     """Folder of the prepared split to evaluate on: top-1 and top-5 (supervised), retrieval (clip)."""
     noise: float | str | None = None
-    """Noise plan of the training split: a rate from 0 to below 1, or a plan's name. None or 0 is clean targets."""
+    """Noise plan of the training split, or of each: a rate from 0 to below 1, or a plan's name. None or 0 is clean."""
     decoder: Literal["ffcv", "dali", "synthetic"] = "ffcv"
     """Which decoder reads the pictures; `synthetic` gives random pixels, to time training without reading."""
     size: int = Field(224, ge=8)
@@ -163,7 +176,7 @@ class Engine(_Section):
     gradient_clipping: float = Field(0.0, ge=0)
     """Largest norm of the gradient; 0 is off."""
     activation_checkpointing: bool = False
-    """Compute activations again in the backward pass instead of keeping them (supervised): less memory, about a third
+    """Compute activations again in the backward pass instead of keeping them: less memory, about a third
     more time. BatchNorm then counts each batch twice in its running statistics."""
     compile: bool = False
     """torch.compile the model (supervised, ZeRO 0): minutes at the start, then faster steps on a GPU."""
@@ -178,8 +191,11 @@ class Evaluate(_Section):
     """Pictures a batch on each process."""
     flip: bool = False
     """Average the outputs of each picture and its mirror image (supervised)."""
-    wrong_labels: int = Field(2000, ge=0)
-    """At the end, how many wrongly labelled training pictures show what was memorised (supervised); 0 is none."""
+    wrong_labels: int = Field(1000, ge=0)
+    """At the end, how many wrongly labelled training pictures show what was memorised (supervised); 0 is none. To meet
+    them, 1 / data.noise times as many pictures are read."""
+    training_pairs: int = Field(1000, ge=0)
+    """How many clean and how many noised training pairs show what was memorised (clip); 0 is none."""
 
 
 class ZeroShot(_Section):
@@ -343,9 +359,10 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
     for name, where in (("drop_path", clip), ("args", clip), ("config", not clip)):
         if where and getattr(recipe.model, name):
             yield f"model.{name} does not apply to task {recipe.task}; remove it."
-    for name in ("activation_checkpointing", "compile"):
-        if clip and getattr(engine, name):
-            yield f"engine.{name} does not apply to task clip; remove it."
+    if clip and engine.compile:
+        yield "engine.compile does not apply to task clip; remove it."
+    if not clip and not isinstance(data.train, str):
+        yield "data.train lists several splits, which task clip can train on as one, but not task supervised: name one."
     if clip and data.sizes:
         yield "data.sizes does not apply to task clip, whose tower has one size; remove it."
     if engine.compile and engine.zero:

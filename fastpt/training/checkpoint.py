@@ -28,6 +28,7 @@ import torch.distributed as dist
 
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, sync_folder, write_json, write_sealed_json
+from fastpt.recipe import Recipe
 from fastpt.training.launch import Process, on_first, quiet
 
 FORMAT = 2
@@ -158,9 +159,20 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(checkpoint / WEIGHTS)
 
 
-def needs_conversion(checkpoint: Path, process: Process, zero: int) -> bool:
-    """Whether ZeRO cut the optimiser for another number of processes than this training has."""
-    return zero > 0 and read_state(checkpoint)["world_size"] != process.world_size
+def needs_conversion(checkpoint: Path, process: Process, recipe: Recipe) -> bool:
+    """Whether ZeRO cut the optimiser for another number of processes than this training has.
+
+    Raises FastptError where DeepSpeed cannot convert: it knows the moments of Adam only.
+    """
+    before, zero = read_state(checkpoint)["world_size"], recipe.engine.zero
+    if zero == 0 or before == process.world_size:
+        return False
+    if recipe.optim.name == "sgd":
+        raise FastptError(
+            f"{checkpoint} was saved by {before} processes with ZeRO {zero} and sgd, which DeepSpeed cannot cut anew "
+            f"for {process.world_size}. Resume with {before} processes."
+        )
+    return True
 
 
 def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None:
@@ -175,7 +187,10 @@ def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None
             if convert:
                 on_first(process, lambda: _convert(checkpoint, folder / UNIVERSAL))
                 name = UNIVERSAL
+            settings = [_settings(group) for group in engine.optimizer.param_groups]
             engine.load_checkpoint(str(folder), tag=name)
+            if convert:
+                _undo_sharing(engine.optimizer, settings)
     except pickle.UnpicklingError as error:
         raise FastptError(
             f"checkpoint {checkpoint} wants objects unpickled that are neither tensors nor plain values, which can run "
@@ -191,6 +206,23 @@ def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None
     if process.world_size > 1:
         dist.barrier()
     on_first(process, lambda: shutil.rmtree(folder / UNIVERSAL, ignore_errors=True))
+
+
+def _settings(group: dict) -> dict:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _undo_sharing(optimizer: Any, settings: list[dict]) -> None:
+    """Mend what DeepSpeed's loading of a converted ZeRO 3 checkpoint shares out wrongly.
+
+    It gives all parameter groups the settings of the first, so that nothing decays any more, and all one counter of
+    steps, which then counts once for each of them.
+    """
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].clone()
 
 
 def _convert(checkpoint: Path, universal: Path) -> None:

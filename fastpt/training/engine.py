@@ -1,7 +1,7 @@
 """The training loop, one for both tasks, on DeepSpeed: one process to many nodes.
 
 Nothing in a step depends on history but the weights, the optimiser and the loader's place: the learning rate is a
-function of the step, and the random generators are seeded anew from (seed, step, piece, rank). So a run that was
+function of the step, and the random generators are seeded anew from (seed, step, rank, piece). So a run that was
 killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
 """
 
@@ -11,6 +11,7 @@ import resource
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +176,7 @@ class _Training:
         import deepspeed
 
         recipe, process = self.recipe, self.process
-        convert = found is not None and checkpoint.needs_conversion(found, process, recipe.engine.zero)
+        convert = found is not None and checkpoint.needs_conversion(found, process, recipe)
         model = self.task.model.to(process.device)
         self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
@@ -247,12 +248,9 @@ class _Training:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         loss = torch.zeros((), device=self.process.device)
-        for piece in range(recipe.engine.accumulate):
-            asked = time.monotonic()
-            batch = next(batches)
-            since.waited += time.monotonic() - asked
-            _seed_step(recipe.seed, step, piece, self.process.rank)
-            piece_loss = self.task.loss(self.engine, batch)
+        seed_piece = partial(_seed_step, recipe.seed, step, self.process.rank)
+        losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece)
+        for piece, piece_loss in enumerate(losses):
             self.engine.backward(piece_loss)
             loss += piece_loss.detach() / recipe.engine.accumulate
             if logged and recipe.engine.zero == 0 and piece + 1 == recipe.engine.accumulate:
@@ -265,6 +263,14 @@ class _Training:
             self.average.follow(self.engine.module, step + 1)
         since.steps += 1
         return loss, norm
+
+    def _pieces(self, batches: Iterator[Batch], since: _Since) -> Iterator[Batch]:
+        """The pieces of one step."""
+        for _ in range(self.recipe.engine.accumulate):
+            asked = time.monotonic()
+            batch = next(batches)
+            since.waited += time.monotonic() - asked
+            yield batch
 
     def _gradient_norm(self) -> float:
         """The norm of the step's gradient, before clipping, without ZeRO; with it DeepSpeed knows."""
@@ -325,6 +331,8 @@ class _Training:
         """Measure and record; return whether this is the best evaluation so far."""
         with self._measuring() as forward:
             results = self.task.evaluate(forward)
+            if self.step == self.total:
+                results |= self.task.memorised(forward)
         if self.record:
             for split, measures in results.items():
                 self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)

@@ -1,6 +1,7 @@
 """What both tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -10,13 +11,15 @@ from fastpt.recipe import Recipe
 from fastpt.training.launch import Process
 
 
-def batches_of(dataset: Dataset, recipe: Recipe, process: Process) -> Iterator[Batch]:
+def batches_of(
+    dataset: Dataset, recipe: Recipe, process: Process, order: Literal["sequential", "random"] = "sequential"
+) -> Iterator[Batch]:
     """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
     data = recipe.data
     loader = Loader(
         dataset, recipe.evaluate.batch_size, data.eval_size or data.size, crop="center",
         crop_fraction=data.crop_fraction, filter=data.eval_filter, flip=False, decoder=data.decoder,
-        device=process.device.type, order="sequential", seed=recipe.seed, rank=process.rank,
+        device=process.device.type, order=order, seed=recipe.seed, rank=process.rank,
         world_size=process.world_size, threads=data.threads, drop_last=False,
     )  # fmt: skip
     try:

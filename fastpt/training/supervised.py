@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 
 import timm
 import torch
@@ -106,9 +107,48 @@ class Supervised:
         labels = torch.from_numpy(self.val_set.targets(None, of="labels"))
         tally = torch.zeros(3, dtype=torch.float64)  # right at 1, right within 5, seen
         for batch in batches_of(self.val_set, self.recipe, self.process):
-            images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
-            logits = forward(images).float().cpu()
+            logits = self._logits(forward, batch)
             ranked = logits.topk(min(5, logits.shape[1])).indices == labels[batch.sample_ids.cpu()][:, None]
             tally += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(ranked))])
         right1, right5, seen = sum_over_processes(tally, self.process).tolist()
         return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}
+
+    @torch.no_grad()
+    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
+
+        Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
+        trained on; of the rightly labelled ones met on the way, the share predicted as labelled. Pictures come in
+        random order until `evaluate.wrong_labels` wrong ones are seen, over all processes.
+        """
+        wanted = -(-self.recipe.evaluate.wrong_labels // self.process.world_size)
+        if self.noise is None or not wanted:
+            return {}
+        clean = torch.from_numpy(self.train_set.targets(None, of="labels"))
+        tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
+        with closing(batches_of(self.train_set, self.recipe, self.process, order="random")) as batches:
+            for batch in batches:
+                ids = batch.sample_ids.cpu()
+                predicted, shown, true = self._logits(forward, batch).argmax(1), self.labels[ids], clean[ids]
+                wrong = shown != true
+                as_clean, as_shown = predicted == true, predicted == shown
+                counted = (wrong, wrong & as_clean, wrong & as_shown, ~wrong, ~wrong & as_shown)
+                tally += torch.stack([which.sum() for which in counted])
+                if tally[0] >= wanted:
+                    break
+        wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.process).tolist()
+        return {
+            split_name(self.train_set, self.train_set): {
+                "wrong_labels_as_clean": as_clean / max(1, wrong),
+                "wrong_labels_as_noisy": as_noisy / max(1, wrong),
+                "right_labels": as_labelled / max(1, right),
+            }
+        }
+
+    def _logits(self, forward: Callable, batch: Batch) -> torch.Tensor:
+        """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""
+        images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+        logits = forward(images).float()
+        if self.recipe.evaluate.flip:
+            logits = (logits + forward(images.flip(3)).float()) / 2
+        return logits.cpu()

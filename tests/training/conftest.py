@@ -85,6 +85,12 @@ def losses(run: Path) -> dict[int, float]:
     return {line["step"]: line["loss"] for line in found}
 
 
+def forget_the_end(run: Path) -> None:
+    """Make a finished run one that was stopped after its last checkpoint."""
+    kept = [line for line in (run / "metrics.jsonl").read_text().splitlines(True) if '"end"' not in line]
+    (run / "metrics.jsonl").write_text("".join(kept))
+
+
 def command(recipe: Recipe, run: Path, *options: str, launcher: tuple[str, ...] = (sys.executable,)) -> list[str]:
     """The command that trains `recipe` in processes of its own."""
     path = run.parent / f"{run.name}.yaml"

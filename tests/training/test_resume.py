@@ -1,11 +1,19 @@
+import json
+import signal
+import subprocess
+import sys
 import time
 
 import pytest
 
 from fastpt.errors import FastptError
+from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
 from fastpt.training.engine import train
-from tests.training.conftest import ENVIRONMENT, command, lines, losses
+from fastpt.training.export import export_run
+from fastpt.training.supervised import Supervised
+from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines, losses
+from tests.training.test_processes import TORCHRUN
 
 AUGMENTED = (
     "schedule.epochs=6", "checkpoint.every_steps=4",
@@ -13,17 +21,19 @@ AUGMENTED = (
 )  # fmt: skip
 
 
-def train_and_kill(recipe, run, after: int) -> None:
-    """Train in another process and end it by SIGKILL once step `after` is logged."""
-    import subprocess
-
-    with subprocess.Popen(command(recipe, run), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
+def train_and_stop(recipe, run, how: signal.Signals, after: int, launcher=(sys.executable,)) -> str:
+    """Train in other processes and send the first a signal once step `after` is logged; what it wrote to stderr."""
+    arguments = command(recipe, run, launcher=launcher)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, env=ENVIRONMENT, stdout=pipe, stderr=pipe, text=True) as process:
         metrics, deadline = run / "metrics.jsonl", time.monotonic() + 200
         while not (metrics.exists() and metrics.read_text().count('"train"') >= after):
-            assert process.poll() is None, "training ended before it could be killed"
+            assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        process.kill()
+        process.send_signal(how)
+        _, said = process.communicate(timeout=100)
+    return said
 
 
 @pytest.mark.parametrize("task", ["supervised", "clip"])
@@ -31,7 +41,7 @@ def test_a_killed_run_goes_on_bit_for_bit(request, tmp_path, task):
     recipe = request.getfixturevalue(task)(*(AUGMENTED if task == "supervised" else AUGMENTED[:2]))
     whole = losses(train(recipe, "tiny", tmp_path / "whole"))
     killed = tmp_path / "killed"
-    train_and_kill(recipe, killed, after=11)
+    train_and_stop(recipe, killed, signal.SIGKILL, after=11)
     train(recipe, "tiny", killed, resume=True)
     assert losses(killed) == whole
     results = [[line["results"] for line in lines(run, "end")] for run in (tmp_path / "whole", killed)]
@@ -43,8 +53,7 @@ def stopped(supervised, tmp_path):
     """A run of 10 steps with checkpoints at 4, 8 and 10 that lost its end and its export."""
     recipe = supervised("checkpoint={every_steps: 4, keep: 3}")
     run = train(recipe, "tiny", tmp_path / "run")
-    kept = [line for line in (run / "metrics.jsonl").read_text().splitlines(True) if '"end"' not in line]
-    (run / "metrics.jsonl").write_text("".join(kept))
+    forget_the_end(run)
     return recipe, run
 
 
@@ -106,3 +115,67 @@ def test_resuming_what_has_not_begun_begins(supervised, tmp_path):
 def test_resuming_what_has_no_checkpoint_says_that_it_starts_anew(supervised, tmp_path, capfd):
     train(supervised(), "tiny", tmp_path / "mistyped", resume=True)
     assert "has no checkpoint to resume from: starting at step 0" in capfd.readouterr().out
+
+
+def test_another_recipe_is_resumed_if_told_and_the_record_says_so(supervised, stopped):
+    _, run = stopped
+    changed = supervised("checkpoint={every_steps: 4, keep: 3}", "optim.lr=0.02", "schedule.epochs=3", "data.noise=0.2")
+    train(changed, "tiny", run, resume=True, allow_changes=True)
+    origin = json.loads((run / "provenance.json").read_text())
+    assert "optim.lr was 0.01, is 0.02" in origin["changes"]
+    assert any(change.startswith("the noise plan was none, is symmetric-0.2") for change in origin["changes"])
+    assert load_recipe(run / "recipe.yaml").optim.lr == 0.02
+    assert "Changed on the way: optim.lr was 0.01, is 0.02" in (run / "export" / "README.md").read_text()
+
+
+def test_another_model_is_refused_even_if_told(supervised, stopped):
+    _, run = stopped
+    other = supervised("checkpoint={every_steps: 4, keep: 3}", "model.args={channels: [8, 8, 8, 16]}")
+    with pytest.raises(FastptError, match="is of another model"):
+        train(other, "tiny", run, resume=True, allow_changes=True)
+
+
+@pytest.mark.parametrize("launcher", [(sys.executable,), TORCHRUN], ids=["alone", "torchrun"])
+def test_sigterm_saves_and_ends_and_the_run_goes_on_bit_for_bit(supervised, tmp_path, launcher):
+    recipe = supervised("schedule.epochs=40", "checkpoint.every_epochs=40", "evaluate.every_epochs=40", "ema=0.9")
+    run = tmp_path / "run"
+    said = train_and_stop(recipe, run, signal.SIGTERM, after=11, launcher=launcher)
+    reached = len(losses(run))
+    assert f"stopped by SIGTERM after step {reached} of 200, and saved. Go on with --resume" in said
+    assert [path.name for path in checkpoint.candidates(run)] == [checkpoint.folder_name(reached)]
+    if launcher == TORCHRUN:
+        return
+    train(recipe, "tiny", run, resume=True)
+    whole = train(recipe, "tiny", tmp_path / "whole")
+    assert losses(run) == losses(whole)
+    exported = [(folder / "export" / "model.safetensors").read_bytes() for folder in (run, whole)]
+    assert exported[0] == exported[1]
+
+
+def test_the_best_checkpoint_is_kept_and_exported(supervised, tmp_path, monkeypatch):
+    values = iter([0.5, 0.75, 0.5, 0.25])
+    monkeypatch.setattr(Supervised, "evaluate", lambda *_: {"val": {"top1": next(values), "top5": 1.0}})
+    recipe = supervised("checkpoint={keep: 1, every_epochs: 4, keep_best: top1}", "schedule.epochs=4")
+    run = train(recipe, "tiny", tmp_path / "run")
+    assert [path.name for path in checkpoint.candidates(run)] == ["step-00000020", "step-00000010"]
+    assert checkpoint.best(run).name == "step-00000010"
+    assert lines(run, "end")[0]["best"] == {"step": 10, "top1": 0.75}
+    export_run(run, best=True)
+    card = (run / "export" / "README.md").read_text()
+    assert "after step 10" in card
+    assert "75.00%" in card
+
+
+def test_without_a_best_checkpoint_there_is_none_to_export(stopped):
+    _, run = stopped
+    with pytest.raises(FastptError, match=r"no best checkpoint.*checkpoint\.keep_best"):
+        export_run(run, best=True)
+
+
+def test_divergence_names_the_last_good_checkpoint_and_saves_nothing_after(supervised, tmp_path):
+    run = train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "run")
+    forget_the_end(run)
+    wild = supervised("schedule.epochs=3", "schedule.warmup_epochs=0", "optim.lr=1e30", "log_every=100")
+    with pytest.raises(FastptError, match=r"(?s)not finite after step 10.*last good checkpoint is .*step-00000005"):
+        train(wild, "tiny", run, resume=True, allow_changes=True)
+    assert [path.name for path in checkpoint.candidates(run)] == ["step-00000005"]

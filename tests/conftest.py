@@ -2,6 +2,7 @@
 
 import io
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,13 @@ from PIL import Image
 from datasets_prep.convert import Options, prepare
 from datasets_prep.sources import SourceSplit
 from fastpt import Dataset
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Caches of the tests, those of their processes too, are their own."""
+    folder = tempfile.TemporaryDirectory(prefix="fastpt-tests-")
+    os.environ["XDG_CACHE_HOME"] = folder.name
+    config.add_cleanup(folder.cleanup)
 
 
 def picture(seed: int, size: tuple[int, int] = (80, 64), mode: str = "RGB", format: str = "JPEG", **save) -> bytes:

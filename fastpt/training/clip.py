@@ -3,7 +3,7 @@
 import copy
 import difflib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import open_clip
@@ -11,15 +11,20 @@ import torch
 import torch.nn.functional as F
 from open_clip.loss import ClipLoss
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.tokenizer import SimpleTokenizer
+from open_clip.modified_resnet import ModifiedResNet
 
 import fastpt.models  # noqa: F401  (a vision tower may be one of the small-picture ResNets)
 from fastpt import Batch, Dataset
+from fastpt.data.subset import Subset
+from fastpt.data.union import Union
 from fastpt.errors import FastptError
 from fastpt.loading.batch_transforms import to_floats
-from fastpt.recipe import Model, Recipe
+from fastpt.recipe import Model, Recipe, TrainSplit
+from fastpt.training.augmentation import augmented
 from fastpt.training.evaluation import batches_of, gather_rows, split_name
+from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import Process
+from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -43,6 +48,12 @@ def model_config(model: Model, size: int) -> dict:
         raise FastptError(
             f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP."
         )
+    words = config["text_cfg"].get("vocab_size", VOCABULARY)
+    if words < VOCABULARY:
+        raise FastptError(
+            f"text_cfg.vocab_size of {model.name} is {words}, but CLIP's byte-pair encoding has {VOCABULARY} words. "
+            f"Set it to {VOCABULARY}."
+        )
     config["vision_cfg"]["image_size"] = size
     return config
 
@@ -57,14 +68,28 @@ def build_model(config: dict, **extra) -> torch.nn.Module:
         raise FastptError(f"open_clip cannot make the model: {error}") from None
 
 
-def tokenize(texts: Sequence[str], context: int) -> np.ndarray:
-    """Tokens of CLIP's byte-pair encoding, uint16 [len(texts), context] (49,408 words), cut to the context."""
-    tokenizer = SimpleTokenizer(context_length=context)
-    tokens = np.empty((len(texts), context), np.uint16)
-    for start in range(0, len(texts), 4096):
-        part = list(texts[start : start + 4096])
-        tokens[start : start + len(part)] = tokenizer(part).numpy()
-    return tokens
+def _open(train: str | list[TrainSplit]) -> Dataset | Union:
+    if isinstance(train, str):
+        return Dataset(train)
+    return Union([split.path for split in train], [split.weight for split in train])
+
+
+def _checkpoint_activations(model: torch.nn.Module, name: str) -> None:
+    """Raises FastptError for towers that cannot, some of which open_clip passes over without a word."""
+    try:
+        if isinstance(model.visual, ModifiedResNet):
+            raise AttributeError
+        model.set_grad_checkpointing()
+    except (AssertionError, AttributeError, TypeError):
+        raise FastptError(
+            f"engine.activation_checkpointing: the picture tower of {name} cannot do it. Leave it out, raise "
+            "engine.accumulate, or choose a vision transformer."
+        ) from None
+
+
+def contrastive_loss(process: Process) -> ClipLoss:
+    """open_clip's loss of this process's rows against all rows: its logits are [local batch, global batch]."""
+    return ClipLoss(local_loss=True, gather_with_grad=True, rank=process.rank, world_size=process.world_size)
 
 
 class Clip:
@@ -72,7 +97,7 @@ class Clip:
 
     def __init__(self, recipe: Recipe, process: Process):
         self.recipe, self.process = recipe, process
-        self.train_set = Dataset(recipe.data.train)
+        self.train_set = _open(recipe.data.train)
         self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
         self._shown = self.train_set.targets(recipe.data.noise, of="captions")  # row whose caption a sample is shown
         self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
@@ -81,27 +106,64 @@ class Clip:
         self._context = config["text_cfg"].get("context_length", 77)
         # DeepSpeed views parameters as bytes, which a scalar does not allow; the export makes it a scalar again.
         self.model = build_model(config, nonscalar_logit_scale=True)
-        self._tokens = tokenize(self.train_set.captions(np.arange(len(self.train_set))), self._context)
-        self._loss = ClipLoss(
-            local_loss=True, gather_with_grad=True, rank=process.rank, world_size=process.world_size
-        )  # fmt: skip
+        if recipe.engine.activation_checkpointing:
+            _checkpoint_activations(self.model, recipe.model.name)
+        self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
+        self._loss = contrastive_loss(process)
 
-    def loss(self, forward: Callable, batch: Batch) -> torch.Tensor:
-        """The contrastive loss of this process's rows against the global batch, float32 scalar."""
-        images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
+    ) -> Iterator[torch.Tensor]:
+        """This process's rows against the global batch of all pieces: the loss, once for each piece."""
+        inputs = [self._inputs(piece) for piece in pieces]
+        if len(inputs) > 1:
+            yield from whole_batch_losses(self._forward(forward), self.model, inputs, self._loss, seed_piece)
+            return
+        seed_piece(0)
+        out = self._forward(forward)(**inputs[0])
+        yield self._loss(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
+
+    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
         rows = self._shown[batch.sample_ids.cpu().numpy()]
-        out = forward(image=images, text=self._on_device(self._tokens[rows]))
-        return self._loss(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
+        return {
+            "images": batch.images.to(self.process.device, non_blocking=True),
+            "keys": batch.keys,
+            "tokens": self._on_device(self._tokens[rows]),
+        }
+
+    def _forward(self, forward: Callable) -> Callable:
+        """The model on pictures as the loader gives them: floats of all pieces would take four times the memory."""
+
+        def embed(images: torch.Tensor, keys: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+            return forward(image=augmented(images, keys, self.recipe.augment, MEAN, STD), text=tokens)
+
+        return embed
 
     def after_step(self) -> None:
         """Keep the temperature within the published bound."""
+        import deepspeed
+        from deepspeed.utils import safe_get_local_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
+
+        scale = self.model.logit_scale
         with torch.no_grad():
-            self.model.logit_scale.clamp_(0, MAX_LOGIT_SCALE)
+            if self.recipe.engine.zero == 0:
+                scale.clamp_(0, MAX_LOGIT_SCALE)
+                return
+            # ZeRO's optimiser has weights of its own, which the next step would copy over the model's.
+            with deepspeed.zero.GatheredParameters([scale], modifier_rank=0):
+                scale.clamp_(0, MAX_LOGIT_SCALE)
+                if self.recipe.engine.zero < 3:
+                    safe_set_full_fp32_param(scale, scale.data)
+            if self.recipe.engine.zero == 3:
+                part = safe_get_local_fp32_param(scale)
+                safe_set_local_fp32_param(scale, part.clamp(0, MAX_LOGIT_SCALE))
 
     @torch.no_grad()
     def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
-        """{split: measures}, shares of 0 to 1: zero_shot_top1 and _top5 by class names; retrieval recall at 1."""
+        """{split: measures}, shares of 0 to 1: zero-shot by class names, retrieval, and pairs of the training split."""
         results: dict[str, dict[str, float]] = {}
+        if most := self.recipe.evaluate.training_pairs:
+            results[split_name(self.train_set, self.train_set)] = self._training_pairs(forward, most)
         sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
         for dataset in sets.values():
             ids, images = self._image_features(forward, dataset)
@@ -111,6 +173,40 @@ class Clip:
             if dataset.path == getattr(self.val_set, "path", None):
                 measures |= self._retrieval(forward, ids, images)
         return results
+
+    def _training_pairs(self, forward: Callable, most: int) -> dict[str, float]:
+        """What was memorised: which caption is nearest to a training picture, of those that the measured ones have.
+
+        Up to `most` clean and as many noised pairs are measured. `clean_pairs_top1` and `noised_pairs_top1` are the
+        shares of pictures nearest to the caption that they are shown, `noised_pairs_own_top1` of noised pairs nearest
+        to their own caption instead. Captions of equal text count as one.
+        """
+        own_rows = self.train_set.targets(None, of="captions")
+        noised = self._shown != own_rows
+        random = np.random.default_rng(self.recipe.seed)
+        chosen = []
+        for kind in (~noised, noised):
+            ids = np.flatnonzero(kind)
+            chosen.append(np.sort(random.choice(ids, min(most, len(ids)), replace=False)))
+        some = Subset(self.train_set, np.concatenate(chosen))
+        found, images = self._image_features(forward, some)
+        ids = some.rows[found.numpy()]
+        shown, own = self._tokens[self._shown[ids]], self._tokens[own_rows[ids]]
+        captions, number = np.unique(np.concatenate([shown, own]), axis=0, return_inverse=True)
+        shown, own = torch.from_numpy(number.reshape(2, -1))
+        nearest = (images @ self._text_features(forward, captions).T).argmax(1)
+        wrong = torch.from_numpy(noised[ids])
+        measures = {"clean_pairs_top1": (nearest == shown)[~wrong]}
+        if wrong.any():
+            measures |= {
+                "noised_pairs_top1": (nearest == shown)[wrong],
+                "noised_pairs_own_top1": (nearest == own)[wrong],
+            }
+        return {name: _share(right) for name, right in measures.items()}
+
+    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """`evaluate` measures it each time."""
+        return {}
 
     def _zero_shot(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
         dataset, names = self.zero_shot_set, self.recipe.zero_shot.templates
@@ -124,17 +220,11 @@ class Clip:
         return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}
 
     def _retrieval(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
-        """Recall at 1 over the whole split; a caption equal to the right one is right too."""
+        """Recall at 1, 5 and 10 over the whole split; a caption equal to the right one is right too."""
         captions = self.val_set.captions(ids.numpy())
         texts = self._text_features(forward, tokenize(captions, self._context))
         same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
-        # By blocks of rows: a table of all pairs would grow with the square of the split.
-        text_of = torch.cat([(block @ texts.T).argmax(1) for block in images.split(1024)])
-        image_of = torch.cat([(block @ images.T).argmax(1) for block in texts.split(1024)])
-        return {
-            "image_to_text_recall1": _share(same[text_of] == same),
-            "text_to_image_recall1": _share(same[image_of] == same),
-        }
+        return recalls("image_to_text", images, texts, same) | recalls("text_to_image", texts, images, same)
 
     def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
         """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
@@ -153,6 +243,19 @@ class Clip:
 
     def _on_device(self, tokens: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(tokens.astype(np.int64)).to(self.process.device, non_blocking=True)
+
+
+def recalls(name: str, queries: torch.Tensor, found: torch.Tensor, same: torch.Tensor) -> dict[str, float]:
+    """Recall at 1, 5 and 10 of unit features, float32 [N, D]: shares of queries with a right row among the nearest.
+
+    Rows i of both are a pair; `same`, int64 [N], is equal where rows are as good as each other.
+    """
+    hits = []
+    for rows, block in zip(same.split(1024), queries.split(1024), strict=True):  # all pairs at once would be N x N
+        nearest = (block @ found.T).topk(min(10, len(found))).indices
+        hits.append(same[nearest] == rows[:, None])
+    right = torch.cat(hits)
+    return {f"{name}_recall{k}": _share(right[:, :k].any(1)) for k in (1, 5, 10)}
 
 
 def _share(right: torch.Tensor) -> float:

@@ -1,0 +1,30 @@
+"""Some samples of a split, as a loader reads them."""
+
+from functools import cached_property
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset, Samples
+from fastpt.data.union import Union
+
+
+class Subset:
+    """The samples `rows` (int64 [M]) of a dataset; a loader's sample ids then count within `rows`."""
+
+    def __init__(self, dataset: Dataset | Union, rows: np.ndarray):
+        self.rows = rows
+        self.path, self.name, self.split = dataset.path, dataset.name, dataset.split
+        self.block, self.manifest, self.samples_id = dataset.block, dataset.manifest, dataset.samples_id
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """Where the pictures lie."""
+        return Samples(*(getattr(self._dataset.samples, name)[self.rows] for name in Samples.COLUMNS))
+
+    def jpeg(self, sample_id: int) -> np.ndarray:
+        """The stored JPEG of a sample: uint8 [size]."""
+        return self._dataset.jpeg(int(self.rows[sample_id]))

@@ -1,0 +1,152 @@
+"""Captions as tokens, made once for a split and kept in the user's cache; a training maps them into memory.
+
+The cache is keyed by the samples and the tokenizer, not by noise: a noise plan says which row's caption is shown, so
+another rate, or another training, costs no tokenising. Nothing is written beside the split, which may be read-only.
+
+~/.cache/fastpt/tokens/<key>.npy     uint16 [N, context]
+~/.cache/fastpt/tokens/<key>.json    what it was made of, and its xxh3: written last
+"""
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import repeat
+from pathlib import Path
+
+import filelock
+import numpy as np
+import xxhash
+from open_clip.tokenizer import SimpleTokenizer, default_bpe
+
+from fastpt.data.dataset import Dataset
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
+
+FORMAT = 1
+TOKENIZER = "open_clip.SimpleTokenizer"
+VOCABULARY = 49408  # words of CLIP's byte-pair encoding, so that uint16 holds a token
+PART = 1 << 16  # captions that a process tokenises at a time
+
+log = logging.getLogger("fastpt.training")
+
+
+def tokenize(texts: Sequence[str], context: int) -> np.ndarray:
+    """Tokens of CLIP's byte-pair encoding, uint16 [len(texts), context]: start, words, end, then zeros.
+
+    A text that is too long is cut, and still ends with the end; an empty one is start and end alone.
+    """
+    tokenizer = _tokenizer()
+    tokens = np.empty((len(texts), context), np.uint16)
+    for start in range(0, len(texts), 4096):
+        part = list(texts[start : start + 4096])
+        tokens[start : start + len(part)] = tokenizer(part, context).numpy()
+    return tokens
+
+
+@cache
+def _tokenizer() -> SimpleTokenizer:
+    return SimpleTokenizer()
+
+
+class Tokens:
+    """The tokens of all captions of a split, or of several behind one another: `tokens[rows]`, uint16 [B, context].
+
+    Made and kept if they are not there yet; of many processes one makes them and the others wait. What is damaged is
+    made anew, with a warning. `folder` is by default ~/.cache/fastpt/tokens. Raises FastptError without captions.
+    """
+
+    def __init__(self, parts: Sequence[Dataset], context: int, folder: Path | None = None):
+        self.context = context
+        self._arrays = [_kept(part, context, folder or _cache_folder()) for part in parts]
+        self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        found = np.empty((len(rows), self.context), np.uint16)
+        parts = np.searchsorted(self._starts, rows, side="right") - 1
+        for index in np.unique(parts):
+            here = parts == index
+            found[here] = self._arrays[index][rows[here] - self._starts[index]]
+        return found
+
+
+def _cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "fastpt" / "tokens"
+
+
+def _kept(dataset: Dataset, context: int, folder: Path) -> np.ndarray:
+    vocabulary = file_sha256(default_bpe())
+    identity = {
+        "format": FORMAT, "tokenizer": TOKENIZER, "vocabulary_sha256": vocabulary, "context": context,
+        "samples_id": dataset.samples_id, "captions": len(dataset),
+    }  # fmt: skip
+    path = folder / f"{dataset.name}-{dataset.samples_id[:16]}-{vocabulary[:8]}-{context}.npy"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_suffix(".lock")):
+            if not _is_whole(path, identity):
+                _make(path, dataset, context, identity)
+    except OSError as error:
+        raise FastptError(f"tokens cannot be kept in {folder} ({error}). Set XDG_CACHE_HOME to a folder.") from None
+    return np.load(path, mmap_mode="r")
+
+
+def _is_whole(path: Path, identity: dict) -> bool:
+    """Whether the tokens are there and are what was written."""
+    try:
+        kept = read_sealed_json(path.with_suffix(".json"), FORMAT)
+        if {key: kept.get(key) for key in identity} == identity and _xxh3(path) == kept["xxh3"]:
+            return True
+    except FileNotFoundError:
+        return False
+    except FastptError:
+        pass
+    log.warning("%s is damaged: its captions are tokenised anew.", path)
+    return False
+
+
+def _make(path: Path, dataset: Dataset, context: int, identity: dict) -> None:
+    path.with_suffix(".json").unlink(missing_ok=True)
+    with atomic_write(path) as file:
+        header = {"descr": "<u2", "fortran_order": False, "shape": (len(dataset), context)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in _tokenized(dataset, context):
+            file.write(part.data)
+    write_sealed_json(path.with_suffix(".json"), {**identity, "xxh3": _xxh3(path)})
+
+
+def _tokenized(dataset: Dataset, context: int) -> Iterator[np.ndarray]:
+    """The tokens of all captions in parts, in order; by processes where there are enough captions to pay for them."""
+    dataset.targets(None, of="captions")  # no captions is an error here, not in a process
+    starts = range(0, len(dataset), PART)
+    if len(starts) < 4:
+        yield from (_part(dataset.path, start, context) for start in starts)
+        return
+    count = len(os.sched_getaffinity(0))
+    # Spawned: this process may have threads of its collectives, which do not survive a fork.
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        yield from pool.map(_part, repeat(dataset.path), starts, repeat(context))
+
+
+def _part(path: Path, start: int, context: int) -> np.ndarray:
+    dataset = _opened(path)
+    return tokenize(dataset.captions(np.arange(start, min(start + PART, len(dataset)))), context)
+
+
+@cache
+def _opened(path: Path) -> Dataset:
+    return Dataset(path)
+
+
+def _xxh3(path: Path) -> str:
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(1 << 24):
+            digest.update(block)
+    return digest.hexdigest()

@@ -17,18 +17,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastpt.data import noise as noise_models
+from fastpt.data.plans import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
+from fastpt.data.texts import StoredTexts, take, update_sha256, xxh3_64
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
+from fastpt.files import read_sealed_json
 
 FORMAT = 1
-Targets = Literal["labels", "captions"]
 
 
 @dataclass(frozen=True)
@@ -43,35 +43,6 @@ class Samples:
     xxh3: np.ndarray  # uint64, xxh3-64 of the JPEG bytes; 0 where it is not known (foreign FFCV files)
 
     COLUMNS = ("shard", "offset", "size", "width", "height", "xxh3")
-
-
-@dataclass(frozen=True)
-class NoisePlan:
-    """What a plan's JSON says, and its array: int32 [N] labels to show, or int64 [N] rows whose caption is shown."""
-
-    name: str
-    kind: str
-    rate: float
-    realised_rate: float
-    realised_per_class: list[float] | None
-    seed: int
-    array_sha256: str
-    array: np.ndarray
-
-    @property
-    def of(self) -> Targets:
-        return "labels" if self.kind in noise_models.LABEL_KINDS else "captions"
-
-    def provenance(self) -> dict:
-        """What a run records of the noise it saw."""
-        return {
-            "plan": self.name,
-            "kind": self.kind,
-            "rate": self.rate,
-            "realised_rate": self.realised_rate,
-            "seed": self.seed,
-            "array_sha256": self.array_sha256,
-        }
 
 
 class Dataset:
@@ -141,23 +112,40 @@ class Dataset:
     @cached_property
     def samples(self) -> Samples:
         """Where the pictures lie; see `Samples`."""
-        table = self._read(list(Samples.COLUMNS))
-        return Samples(*(table.column(name).to_numpy() for name in Samples.COLUMNS))
+        # A column at a time: at millions of samples the table they come from is as large as the columns.
+        samples = Samples(*(self._read([name]).column(name).to_numpy() for name in Samples.COLUMNS))
+        pa.default_memory_pool().release_unused()  # what reading took; arrow would keep it
+        return samples
 
     @cached_property
     def keys(self) -> list[str]:
         """The source's name of each sample."""
         return self._read(["key"]).column("key").to_pylist()
 
+    @property
+    def stored_keys(self) -> StoredTexts:
+        """The keys where they lie, for what goes through them once without a Python object a sample."""
+        return StoredTexts(self.path / "samples.parquet", "key")
+
     @cached_property
     def _captions(self) -> pa.ChunkedArray:
+        self.require_captions()
+        return self._read(["caption"]).column("caption")
+
+    def require_captions(self) -> None:
+        """Raise FastptError if the split has no captions."""
         if not self.has_captions:
             raise FastptError(f"{self.path} has no captions, only labels. Prepare it from a source with captions.")
-        return self._read(["caption"]).column("caption").combine_chunks()
+
+    @cached_property
+    def caption_hashes(self) -> np.ndarray:
+        """uint64 [N], equal where captions are the same text (xxh3-64)."""
+        self.require_captions()
+        return xxh3_64(StoredTexts(self.path / "samples.parquet", "caption"))
 
     def captions(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The captions of the given rows (what `targets(noise, of="captions")` returns)."""
-        return self._captions.take(pa.array(np.asarray(rows))).to_pylist()
+        return take(self._captions, rows)
 
     @cached_property
     def clean_labels(self) -> np.ndarray:
@@ -221,7 +209,7 @@ class Dataset:
             return plan.array.astype(np.int64)
         if of == "labels":
             return self.clean_labels
-        _ = self._captions  # no captions is an error here, not later
+        self.require_captions()
         return np.arange(len(self), dtype=np.int64)
 
     def noise_plans(self) -> list[str]:
@@ -240,12 +228,18 @@ class Dataset:
             kinds = noise_models.LABEL_KINDS if of == "labels" else noise_models.CAPTION_KINDS
             prefixes = tuple(noise_models.plan_name(kind, noise, seed="") for kind in kinds)
             names = [name for name in self.noise_plans() if name.startswith(prefixes)]
-        if len(names) != 1:
+            if len(names) > 1:
+                raise FastptError(
+                    f"{self.path} has several noise plans of rate {noise:g} for {of}: {', '.join(names)}. "
+                    "Give the name of the one that is meant instead of its rate."
+                )
+        if not names:
             there = ", ".join(self.noise_plans()) or "none"
-            what = f"no noise plan {noise!r}" if not names else f"several noise plans of rate {noise:g}"
             rate = "RATE" if isinstance(noise, str) else f"{noise:g}"
-            advice = "Give the plan's name." if names else f"`fastpt noise {self.path} --rate {rate}` makes one."
-            raise FastptError(f"{self.path} has {what} for {of} (found: {there}). {advice}")
+            raise FastptError(
+                f"{self.path} has no noise plan {noise!r} for {of} (found: {there}). "
+                f"`fastpt noise {self.path} --rate {rate}` makes one."
+            )
         plan = load_plan(self.path / "noise" / f"{names[0]}.json", self.samples_id)
         if plan.of != of:
             raise FastptError(
@@ -253,16 +247,22 @@ class Dataset:
             )
         return plan
 
-    def add_noise(self, rate: float, seed: int, of: Targets | None = None) -> NoisePlan:
-        """Write the plan for `rate` (symmetric for labels, swap for captions), or return the one that is there."""
-        of = of or ("labels" if self.has_labels else "captions")
-        kind = "symmetric" if of == "labels" else "swap"
-        path = self.path / "noise" / f"{noise_models.plan_name(kind, rate, seed)}.json"
-        if not path.exists():
-            labels = self.clean_labels if of == "labels" else None
-            captions = self._captions.to_pylist() if of == "captions" else None
-            write_plan(path, self.samples_id, self.keys, labels, captions, len(self.classes), rate, seed)
-        return load_plan(path, self.samples_id)
+    def add_noise(
+        self,
+        rate: float | None,
+        seed: int,
+        of: Targets | None = None,
+        kind: str | None = None,
+        files: NoiseFiles = NoiseFiles(),  # noqa: B008, frozen
+    ) -> NoisePlan:
+        """Write the plan of this noise beside the split, or return the one that is there. Touches no picture.
+
+        `kind` is by default symmetric for labels and swap for captions. `external` noise takes no rate: it has the one
+        of its file. Raises FastptError if the rate cannot be reached, or if `files` is not what the kind needs.
+        """
+        if of is None:
+            of = _targets_of(kind) or ("labels" if self.has_labels else "captions")
+        return add_plan(self, kind or ("symmetric" if of == "labels" else "swap"), rate, seed, of, files)
 
     def _read(self, columns: list[str]) -> pa.Table:
         return read_samples(self.path / "samples.parquet", columns)
@@ -293,79 +293,26 @@ def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise FastptError(f"{path} cannot be read ({error}). Restore it or prepare the split anew.") from None
 
 
-def write_plan(
-    path: Path,
-    samples_id: str,
-    keys: Sequence[str],
-    labels: np.ndarray | None,
-    captions: Sequence[str] | None,
-    classes: int,
-    rate: float,
-    seed: int,
-) -> None:
-    """Make the plan `path` (its JSON; the array goes beside it): symmetric on `labels`, else swap on `captions`."""
-    noise_models.check_rate(rate)
-    if labels is not None:
-        kind = "symmetric"
-        array = noise_models.symmetric(keys, labels, classes, rate, seed)
-        wrong = array != labels
-        counts = np.maximum(np.bincount(labels, minlength=classes), 1)
-        per_class = (np.bincount(labels[wrong], minlength=classes) / counts).tolist()
-    else:
-        kind = "swap"
-        array = noise_models.swap(keys, captions, rate, seed)
-        texts = np.asarray(captions, dtype=object)
-        wrong = texts[array] != texts
-        per_class = None
-    path.parent.mkdir(exist_ok=True)
-    with atomic_write(path.with_suffix(".npy")) as file:
-        np.save(file, array)
-    plan = {
-        "format": FORMAT,
-        "kind": kind,
-        "rate": rate,
-        "realised_rate": float(wrong.mean()) if len(wrong) else 0.0,
-        "realised_per_class": per_class,
-        "seed": seed,
-        "samples_id": samples_id,
-        "array_sha256": file_sha256(path.with_suffix(".npy")),
-    }
-    write_sealed_json(path, {name: value for name, value in plan.items() if value is not None})
-
-
-def load_plan(path: Path, samples_id: str) -> NoisePlan:
-    """Read a plan. Raises FastptError if it is damaged or was made for other samples."""
-    plan = read_sealed_json(path, FORMAT)
-    array_path = path.with_suffix(".npy")
-    if not array_path.exists() or file_sha256(array_path) != plan["array_sha256"]:
-        state = "does not match the sha256 in its plan" if array_path.exists() else "is missing"
-        raise FastptError(f"{array_path} {state}. Delete both files and make the plan anew with `fastpt noise`.")
-    if plan["samples_id"] != samples_id:
-        raise FastptError(
-            f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here {samples_id[:12]}). "
-            "Delete it and make the plan anew with `fastpt noise`."
-        )
-    return NoisePlan(
-        path.name.removesuffix(".json"), plan["kind"], plan["rate"], plan["realised_rate"],
-        plan.get("realised_per_class"), plan["seed"], plan["array_sha256"], np.load(array_path),
-    )  # fmt: skip
-
-
 def samples_id(table: pa.Table) -> str:
     """SHA-256 over the canonical columns (key, clean_label, caption), so it does not depend on how they are stored."""
     digest = hashlib.sha256()
     for name in ("key", "clean_label", "caption"):
         if name not in table.column_names:
             continue
-        column = table.column(name).combine_chunks()
+        column = table.column(name)
         digest.update(f"{name}:{len(column)}\n".encode())
         if name == "clean_label":
-            digest.update(column.to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+            digest.update(column.to_numpy().astype("<i8").tobytes())
         else:
-            texts = [text.encode() for text in column.to_pylist()]
-            digest.update(np.array([len(text) for text in texts], "<i8").tobytes())
-            digest.update(b"".join(texts))
+            update_sha256(digest, column)
     return digest.hexdigest()
+
+
+def _targets_of(kind: str | None) -> Targets | None:
+    """The targets that a kind of noise is for, if only one."""
+    if kind in noise_models.LABEL_KINDS:
+        return "labels"
+    return "captions" if kind in noise_models.CAPTION_KINDS else None
 
 
 def _what_is_missing(path: Path) -> str:

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fastpt.data.dataset import Dataset, load_plan
+from fastpt.data.dataset import Dataset
+from fastpt.data.plans import load_plan
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 

@@ -1,0 +1,95 @@
+"""Columns of texts, hashed a batch at a time: millions of rows never become Python objects at once."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+BATCH = 1 << 16  # rows
+
+
+class StoredTexts:
+    """A column of texts in a parquet file, read a batch at a time."""
+
+    def __init__(self, path: Path, column: str):
+        self._path, self._column = path, column
+        self._file = pq.ParquetFile(path, memory_map=True)
+
+    def __len__(self) -> int:
+        return self._file.metadata.num_rows
+
+    def batches(self) -> Iterator[list[str]]:
+        """All texts in their order, at most BATCH at a time."""
+        for batch in self._file.iter_batches(BATCH, columns=[self._column]):
+            yield batch.column(0).to_pylist()
+
+    def load(self) -> pa.ChunkedArray:
+        """All texts at once."""
+        return self._file.read(columns=[self._column]).column(0)
+
+
+Texts = StoredTexts | Sequence[str]
+
+
+def xxh3_64(texts: Texts) -> np.ndarray:
+    """xxh3-64 of each text (UTF-8): uint64 [N]. Stands for the text where texts are compared."""
+    digest = xxhash.xxh3_64_intdigest
+    hashes = np.empty(len(texts), np.uint64)
+    for start, batch in _batches(texts):
+        hashes[start : start + len(batch)] = [digest(text) for text in batch]
+    return hashes
+
+
+def xxh3_128(texts: Texts, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """xxh3-128 of each text (UTF-8) under `seed`, its high and its low half: two times uint64 [N]."""
+    digest = xxhash.xxh3_128_digest
+    high, low = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint64)
+    for start, batch in _batches(texts):
+        both = np.frombuffer(b"".join([digest(text, seed) for text in batch]), ">u8").reshape(-1, 2)
+        high[start : start + len(batch)], low[start : start + len(batch)] = both.T
+    return high, low
+
+
+def update_sha256(digest: "hashlib._Hash", texts: pa.ChunkedArray) -> None:
+    """Feed a digest the lengths (UTF-8 bytes, little-endian int64) of all texts, then all texts."""
+    for chunk in texts.chunks:
+        digest.update(np.diff(_offsets(chunk)).astype("<i8").tobytes())
+    for chunk in texts.chunks:
+        if len(chunk):
+            offsets = _offsets(chunk)
+            digest.update(memoryview(chunk.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+
+
+def take(texts: pa.ChunkedArray, rows: np.ndarray | Sequence[int]) -> list[str]:
+    """The texts of the given rows. (Arrow's own `take` would put all chunks together first, at each call.)"""
+    rows = np.asarray(rows, np.int64)
+    first = np.cumsum([0, *(len(chunk) for chunk in texts.chunks)])
+    holder = np.searchsorted(first, rows, side="right") - 1
+    taken = np.empty(len(rows), object)
+    for index in np.unique(holder):
+        here = holder == index
+        taken[here] = texts.chunk(index).take(pa.array(rows[here] - first[index])).to_pylist()
+    return taken.tolist()
+
+
+def _offsets(chunk: pa.Array) -> np.ndarray:
+    """Where each text begins in the chunk's bytes, and where the last ends: int [len + 1]."""
+    width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
+    return np.frombuffer(chunk.buffers()[1], width)[chunk.offset : chunk.offset + len(chunk) + 1]
+
+
+def _batches(texts: Texts) -> Iterator[tuple[int, Sequence[str]]]:
+    """Parts of `texts`, each with its first row."""
+    parts = texts.batches() if isinstance(texts, StoredTexts) else _slices(texts)
+    start = 0
+    for part in parts:
+        yield start, part
+        start += len(part)
+
+
+def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + BATCH] for start in range(0, len(texts), BATCH))

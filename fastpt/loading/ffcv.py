@@ -34,7 +34,7 @@ class FfcvDecoder:
 
     def __init__(self, size: int, filter: str, threads: int, device: torch.device):
         self.size, self.filter, self.threads, self.device = size, filter, threads, device
-        self._lib = _libffcv()
+        self._lib = libffcv()
         self._scratch = threading.local()
 
     def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
@@ -109,7 +109,7 @@ def resize(picture: np.ndarray, box: list[int], out: np.ndarray, filter: str) ->
     """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
     top, left, height, width = box
     if filter == "area":
-        _libffcv().resize(
+        libffcv().resize(
             0, picture.ctypes.data, *picture.shape[:2], top, top + height, left, left + width,
             out.ctypes.data, *out.shape[:2],
         )  # fmt: skip
@@ -137,7 +137,7 @@ def _decode_tolerantly(stored: np.ndarray, shape: tuple[int, int, int], sample_i
 
 
 @cache
-def _libffcv() -> ctypes.CDLL:
+def libffcv() -> ctypes.CDLL:
     """libffcv's kernels, found without importing FFCV's Python package."""
     spec = importlib.util.find_spec("ffcv")
     folders = spec.submodule_search_locations if spec else []

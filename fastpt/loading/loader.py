@@ -16,6 +16,7 @@ from fastpt.loading.batch import Batch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
 from fastpt.loading.picking import BadSamples, Picker
+from fastpt.loading.readahead import read_ahead
 
 STATE_FORMAT = 1
 Decoder = Literal["ffcv", "dali", "synthetic"]
@@ -69,7 +70,7 @@ class Loader:
             decoder: "ffcv" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
             device: where the pictures of a batch lie; ids and views are on the CPU. With DALI it also decodes there.
             order: see `fastpt.loading.order.epoch_order`.
-            threads: threads that decode; by default this process's cores over LOCAL_WORLD_SIZE.
+            threads: threads that decode; by default this process's share of the cores, see `default_threads`.
             drop_last: for training: an incomplete last global batch is dropped, and a damaged picture is replaced by
                 the next good one of the order, so every batch is full. Otherwise, for evaluation: every good sample
                 comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
@@ -88,7 +89,7 @@ class Loader:
         _check("ratio", ratio, 0 < ratio[0] <= ratio[1], "(low, high) with 0 < low <= high")
         _check("crop_fraction", crop_fraction, 0 < crop_fraction <= 1, "over 0 and at most 1")
         _check("rank", rank, 0 <= rank < world_size, f"from 0 to world_size - 1, which is {world_size - 1}")
-        threads = _default_threads() if threads is None else threads
+        threads = default_threads() if threads is None else threads
         _check("threads", threads, threads >= 1, "1 or more")
         _check("repeats", repeats, repeats == 1 or (repeats > 1 and order != "sequential"), "1, or more when shuffled")
         self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
@@ -126,7 +127,10 @@ class Loader:
             step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
             for step in range(first, len(self))
         )
-        batches = self._batches = self._decoder.batches(self._picker(), plan)
+        picker = self._picker()
+        if self.order == "quasi_random":
+            plan = read_ahead(self.dataset, picker.sample_ids, plan, first * self.global_batch)
+        batches = self._batches = self._decoder.batches(picker, plan)
         with closing(batches):
             for step, batch in enumerate(batches, first):
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
@@ -210,6 +214,7 @@ class Loader:
     def _picker(self) -> Picker:
         epoch = self.epoch
         ids, views = epoch_order(len(self.dataset), self.seed, epoch, self.order, self.dataset.block, self.repeats)
+        ids = ids.astype(np.uint32)  # kept for the epoch: half the memory
         return Picker(
             self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
         )
@@ -242,8 +247,14 @@ def _decoder(name: Decoder, filter: Filter, threads: int, device: torch.device, 
     return DaliDecoder(size, filter, threads, device, batch_size)
 
 
-def _default_threads() -> int:
-    return max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def default_threads() -> int:
+    """This process's share of the cores that its job may use.
+
+    A launcher may have bound each rank to the cores near its GPU: those are this rank's own. If it has not, the ranks
+    of the machine divide the cores that their parent, the launcher, may use.
+    """
+    of_job = len(os.sched_getaffinity(os.getppid())) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(len(os.sched_getaffinity(0)), of_job))
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:

@@ -4,6 +4,7 @@ There is one global order an epoch. A global step takes the next `global_batch` 
 positions r, r + W, r + 2W, ... of the step. So the samples of a step are the same set at any number of ranks.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,9 @@ Order = Literal["random", "quasi_random", "sequential"]
 
 # Blocks that quasi_random mixes at a time: its working set is this many blocks of the files.
 OPEN_BLOCKS = 64
+
+# Ids whose keys are made at a time: few enough for the cache.
+PIECE = 1 << 16
 
 
 def epoch_order(
@@ -33,14 +37,16 @@ def epoch_order(
     if kind == "sequential":
         ids = np.arange(n)
     elif kind == "random":
-        ids = _sorted_ids(keyed.bits(keyed.SAMPLE_ORDER, seed, epoch, np.arange(n)))
+        ids = _sorted_ids(n, lambda ids: keyed.bits(keyed.SAMPLE_ORDER, seed, epoch, ids))
     elif kind == "quasi_random":
-        ids = _sorted_ids(_drawing_times(n, seed, epoch, block))
+        ids = _sorted_ids(n, _drawing_times(n, seed, epoch, block))
     else:
         raise FastptError(f"order is {kind!r}. Choose random, quasi_random or sequential.")
+    if repeats == 1:
+        return ids, np.zeros(n, np.int8)
     distinct = -(-n // repeats)
     views = np.tile(np.arange(repeats, dtype=np.int8), distinct)[:n]
-    return (ids if repeats == 1 else np.repeat(ids[:distinct], repeats)[:n]), views
+    return np.repeat(ids[:distinct], repeats)[:n], views
 
 
 def step_positions(step: int, total: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
@@ -55,35 +61,40 @@ def steps_per_epoch(total: int, global_batch: int, drop_last: bool) -> int:
     return total // global_batch if drop_last else -(-total // global_batch)
 
 
-def _drawing_times(n: int, seed: int, epoch: int, block: int) -> np.ndarray:
-    """When quasi_random draws each id: uint64 [n], as fractions of the epoch.
+def _drawing_times(n: int, seed: int, epoch: int, block: int) -> Callable[[np.ndarray], np.ndarray]:
+    """When quasi_random draws each of some ids: a function to uint64, fractions of the epoch.
 
     The block of shuffled rank r is open from time r to r + OPEN_BLOCKS, and each of its samples is drawn at a uniform
     time while it is open. Time is a circle of as many units as there are blocks, so the mixing is the same at the
     start and the end; with no more blocks than OPEN_BLOCKS this is a uniform permutation.
     """
     blocks = -(-n // block)
-    shuffled = _sorted_ids(keyed.bits(keyed.BLOCK_ORDER, seed, epoch, np.arange(blocks)))
+    shuffled = _sorted_ids(blocks, lambda blocks: keyed.bits(keyed.BLOCK_ORDER, seed, epoch, blocks))
     rank = np.empty(blocks, np.int64)
     rank[shuffled] = np.arange(blocks)
-    times = keyed.uniform(keyed.SAMPLE_ORDER, seed, epoch, np.arange(n))
-    times *= min(OPEN_BLOCKS, blocks)
-    times += np.repeat(rank, block)[:n]
-    times %= blocks
-    return (times * (2.0**63 / max(blocks, 1))).astype(np.uint64)
+
+    def times_of(ids: np.ndarray) -> np.ndarray:
+        times = keyed.uniform(keyed.SAMPLE_ORDER, seed, epoch, ids)
+        times *= min(OPEN_BLOCKS, blocks)
+        times += rank[ids // block]
+        times %= blocks
+        return (times * (2.0**63 / max(blocks, 1))).astype(np.uint64)
+
+    return times_of
 
 
-def _sorted_ids(keys: np.ndarray) -> np.ndarray:
-    """The permutation that sorts uint64 `keys`, as int64.
+def _sorted_ids(n: int, keys_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """The permutation of 0..n-1 that sorts the uint64 keys which `keys_of` gives to ids, as int64.
 
     The id takes the place of a key's low bits: then keys are distinct, the result does not hang on how a machine sorts
-    ties, and a plain sort does, which is several times quicker than argsort.
+    ties, and a plain sort does, which is several times quicker than argsort. Keys are made piece by piece: with the
+    temporaries of all at once, 15 million samples would take half a GB and twice the time.
     """
-    n = len(keys)
     id_bits = np.uint64(max(n - 1, 1).bit_length())
-    keys >>= id_bits
-    keys <<= id_bits
-    keys |= np.arange(n, dtype=np.uint64)
+    keys = np.empty(n, np.uint64)
+    for start in range(0, n, PIECE):
+        ids = np.arange(start, min(start + PIECE, n))
+        keys[start : start + PIECE] = (keys_of(ids) >> id_bits << id_bits) | ids.astype(np.uint64)
     keys.sort()
     keys &= (np.uint64(1) << id_bits) - np.uint64(1)
     return keys.view(np.int64)

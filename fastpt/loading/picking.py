@@ -61,7 +61,7 @@ class Picker:
     """Picks the pictures of one epoch. Safe to use from many threads."""
 
     dataset: Dataset
-    sample_ids: np.ndarray  # int64 [N], the epoch's global order
+    sample_ids: np.ndarray  # uint32 [N], the epoch's global order
     views: np.ndarray  # int [N]
     cut: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, views) -> boxes [K, 4], flips [K]
     replace: bool  # damaged pictures: replaced by the next of the order (training), or left out (evaluation)
@@ -76,7 +76,7 @@ class Picker:
         found = [(row, at, jpeg) for row, at, jpeg in found if jpeg is not None]
         rows = np.array([row for row, _, _ in found], np.int64)
         at = np.array([at for _, at, _ in found], np.int64)
-        ids, views = self.sample_ids[at], self.views[at].astype(np.int64)
+        ids, views = self.sample_ids[at].astype(np.int64), self.views[at].astype(np.int64)
         return Picks(rows, ids, views, [jpeg for _, _, jpeg in found], *self.cut(ids, views))
 
     def _find(self, position: int) -> tuple[int, np.ndarray | None]:

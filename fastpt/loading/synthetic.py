@@ -18,7 +18,7 @@ class SyntheticDecoder:
     def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """A batch for each array of positions in `plan`. No stored picture is read, so none is found damaged."""
         for positions in plan:
-            ids = torch.from_numpy(picker.sample_ids[positions])
+            ids = torch.from_numpy(picker.sample_ids[positions].astype(np.int64))
             views = torch.from_numpy(picker.views[positions].astype(np.int64))
             greys = ids.to(self.device, torch.uint8)[:, None, None, None]
             yield Batch(greys.expand(-1, self.size, self.size, 3).contiguous(), ids, views)

@@ -10,7 +10,7 @@ import torch
 
 from fastpt import Batch, Loader
 from fastpt.errors import FastptError
-from fastpt.loading.loader import _default_threads
+from fastpt.loading.loader import default_threads
 from fastpt.loading.order import epoch_order
 from tests.loading.conftest import own_threads
 
@@ -279,7 +279,12 @@ def test_settings_out_of_range_are_refused_by_name(split, settings, message):
     assert message in str(error.value)
 
 
-def test_threads_default_to_this_process_share_of_the_cores(split, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(12)))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert _default_threads() == 3
+@pytest.mark.parametrize(
+    ("of_job", "of_rank", "ranks", "threads"),
+    [(12, 12, 1, 12), (12, 12, 4, 3), (12, 3, 4, 3), (12, 6, 4, 3), (12, 2, 1, 2), (4, 4, 8, 1)],
+    ids=["alone", "unbound ranks", "bound ranks", "ranks bound to sockets", "bound alone", "more ranks than cores"],
+)
+def test_threads_default_to_this_process_share_of_the_cores(monkeypatch, of_job, of_rank, ranks, threads):
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(of_job if process else of_rank)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))
+    assert default_threads() == threads

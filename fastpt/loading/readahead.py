@@ -1,0 +1,65 @@
+"""Reading ahead for quasi_random order: the disk is asked for a block as a whole, before the first of its samples.
+
+Samples of a block are drawn in any order, among those of all open blocks. Read one by one they would be as many small
+reads as in random order; asked for as a block they are one large sequential read, and each is then found in the page
+cache. So the page cache has to hold `order.OPEN_BLOCKS` blocks (about 0.5 GB); it is shared by the ranks of a machine.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset
+
+PIECE = 128 << 10  # bytes asked for at a time: Linux reads no more for one hint than its readahead window
+LEAD = 2  # blocks' worth of samples that a block is asked for before its first sample
+
+
+def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """When each block is first drawn from after `start`: (blocks, positions), both int64, by rising position.
+
+    `sample_ids` is the order, int64 [N]. The order is a circle: what is open at its end is open at its start too. So
+    the two halves are seen for themselves, and a block that is drawn from in both is named twice.
+    """
+    count = int(sample_ids.max(initial=0)) // block + 1
+    blocks, positions = [], []
+    middle = max(start, len(sample_ids) // 2)
+    for low, high in ((start, middle), (middle, len(sample_ids))):
+        first = np.full(count, -1)
+        backwards = np.arange(low, high)[::-1]
+        first[sample_ids[backwards] // block] = backwards  # of several assignments the last stays: the first draw
+        drawn = np.flatnonzero(first >= 0)
+        drawn = drawn[np.argsort(first[drawn])]
+        blocks.append(drawn)
+        positions.append(first[drawn])
+    return np.concatenate(blocks), np.concatenate(positions)
+
+
+def read_ahead(
+    dataset: Dataset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
+) -> Iterator[np.ndarray]:
+    """The steps of `plan`, int64 arrays of positions from `start` on; blocks are asked for as the steps are taken."""
+    blocks, positions_of_blocks = openings(sample_ids, dataset.block, start)
+    asked = 0
+    for positions in plan:
+        last = positions.max(initial=start)
+        until = int(np.searchsorted(positions_of_blocks, last + LEAD * dataset.block, side="right"))
+        for block in blocks[asked:until]:
+            ask_for(dataset, int(block))
+        asked = max(asked, until)
+        yield positions
+
+
+def ask_for(dataset: Dataset, block: int) -> None:
+    """Ask the disk for the bytes of a block of consecutive samples, without waiting for them."""
+    samples = dataset.samples
+    ids = np.arange(block * dataset.block, min((block + 1) * dataset.block, len(dataset)))
+    for shard in np.unique(samples.shard[ids]):
+        here = ids[samples.shard[ids] == shard]
+        start = int(samples.offset[here].min())
+        stop = int((samples.offset[here] + samples.size[here]).max())
+        with contextlib.suppress(OSError):  # a hint, which not every file system takes
+            for piece in range(start, stop, PIECE):
+                os.posix_fadvise(dataset.shard(int(shard)), piece, min(PIECE, stop - piece), os.POSIX_FADV_WILLNEED)

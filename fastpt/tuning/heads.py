@@ -96,9 +96,34 @@ class _Linears(torch.nn.Module):
             value.uniform_(-bound, bound, generator=generator)
         self.weight = torch.nn.Parameter(values[:, :-1].clone())
         self.bias = torch.nn.Parameter(values[:, -1:].clone())
+        self.gradient: Tensor | None = None  # of the weights, in the same memory at every step
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias, x.expand(len(self.weight), -1, -1), self.weight)
+        return _Product.apply(x.expand(len(self.weight), -1, -1), self.weight, self) + self.bias
+
+
+class _Product(torch.autograd.Function):
+    """x [H, B, in] times the weights [H, in, out] of a layer, as (Wᵀ xᵀ)ᵀ: with few rows in x, BLAS is faster so.
+
+    The weights' gradient is written where that of the step before was: fresh memory for it, first touched page by page,
+    costs as much as the product.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, layer: _Linears) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.layer = layer
+        return torch.bmm(weight.mT, x.mT).mT
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, None, None]:
+        x, weight = ctx.saved_tensors
+        layer = ctx.layer
+        if layer.gradient is None:
+            layer.gradient = torch.empty_like(weight)
+        layer.weight.grad = torch.bmm(x.mT, upstream, out=layer.gradient)
+        return torch.bmm(weight, upstream.mT).mT if ctx.needs_input_grad[0] else None, None, None
 
 
 class _BatchNorms(torch.nn.Module):

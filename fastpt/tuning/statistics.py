@@ -1,0 +1,68 @@
+"""Means with 95 % confidence intervals, and differences paired by seed, of the rows of tuning results.
+
+An interval over seeds of the heads tells how far the mean would move with other seeds (initial weights, batch orders,
+drawn fractions and validation parts), on this encoder and these test samples. It says nothing of another pre-training.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.stats import t
+
+
+class Interval(NamedTuple):
+    """A mean and half the width of its 95 % confidence interval, by Student's t."""
+
+    mean: float
+    half: float | None
+    """None if there is one value, from which no spread can be told."""
+    n: int
+
+
+def interval(values: Sequence[float]) -> Interval:
+    """The mean of independent values, n >= 1, and its interval."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < 2:
+        return Interval(mean, None, n)
+    return Interval(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)), n)
+
+
+def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Interval | None:
+    """The mean difference first − second over the keys (seeds) that both have, and its interval; None if there is none.
+
+    What both share at a seed cancels, so the interval is narrower than the two intervals suggest. Serves methods on one
+    encoder, and one method on encoders of two noise rates.
+    """
+    common = [key for key in first if key in second]
+    return interval([first[key] - second[key] for key in common]) if common else None
+
+
+def by_seed(rows: Sequence[dict], setting: str, method: str, fraction: float = 1.0) -> dict[int, float]:
+    """For each seed, the mean value over the tests of a setting."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if (row["setting"], row["method"], row.get("fraction", 1.0)) == (setting, method, fraction):
+            values.setdefault(row["seed"], []).append(row["value"])
+    return {seed: float(np.mean(one)) for seed, one in values.items()}
+
+
+def summary(rows: Sequence[dict]) -> list[dict]:
+    """For each setting, method and fraction, the average over tests with its interval, and the paired gain over LP."""
+    found = []
+    for setting, method, fraction in dict.fromkeys(
+        (row["setting"], row["method"], row.get("fraction", 1.0)) for row in rows
+    ):
+        mine, probe = (by_seed(rows, setting, name, fraction) for name in (method, "lp"))
+        gain = None if method == "lp" else paired(mine, probe)
+        found.append(
+            {
+                "setting": setting,
+                "method": method,
+                "fraction": fraction,
+                "average": interval(list(mine.values()))._asdict(),
+                "gain_over_lp": gain and gain._asdict(),
+            }
+        )
+    return found

@@ -1,0 +1,66 @@
+import os
+
+import numpy as np
+import pytest
+
+from fastpt import Loader
+from fastpt.loading import readahead
+from fastpt.loading.order import OPEN_BLOCKS, epoch_order
+from fastpt.loading.readahead import openings, read_ahead
+
+
+@pytest.mark.parametrize("start", [0, 7000, 17_000])
+def test_blocks_open_with_their_first_sample(start):
+    block, blocks = 32, 600
+    ids = epoch_order(block * blocks, 0, 0, "quasi_random", block)[0]
+    opened, positions = openings(ids, block, start)
+    assert (np.diff(positions) >= 0).all()
+    assert np.array_equal(ids[positions] // block, opened)
+    seen = {block: position for block, position in zip(opened[::-1], positions[::-1], strict=True)}
+    for position in range(start, len(ids), 13):
+        assert start <= seen[ids[position] // block] <= position
+    assert len(opened) <= blocks + 3 * OPEN_BLOCKS  # twice: those open at the turn of the epoch and in its middle
+
+
+def test_every_block_is_asked_for_before_its_samples_are_read_and_not_much_sooner(split, monkeypatch):
+    events = []
+    monkeypatch.setattr(readahead, "ask_for", lambda dataset, block: events.append(block))
+    ids = epoch_order(400, 0, 0, "quasi_random", 4)[0]  # 100 blocks of 4, as in the split
+    steps = [np.arange(at, at + 10) for at in range(0, 400, 10)]
+    asked_when_read = [len(events) for _ in read_ahead(split, ids, steps, 0)]
+    opened, positions = openings(ids, 4)
+    assert events == opened.tolist()
+    for step, asked in zip(steps, asked_when_read, strict=True):
+        assert positions[asked - 1] <= step[-1] + 2 * 4
+        assert asked == len(positions) or positions[asked] > step[-1]
+
+
+def hints_of(split, monkeypatch, **settings) -> dict[tuple[int, int], int]:
+    """How often each piece of a file was asked for in an epoch."""
+    hints = {}
+
+    def note(file, start, size, advice):
+        assert advice == os.POSIX_FADV_WILLNEED
+        hints[file, start] = hints.get((file, start), 0) + 1
+
+    monkeypatch.setattr(os, "posix_fadvise", note)
+    with Loader(split, 4, 16, seed=0, drop_last=False, **settings) as loader:
+        list(loader)
+    return hints
+
+
+@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+def test_only_quasi_random_order_reads_ahead(split, monkeypatch, decoder):
+    assert not hints_of(split, monkeypatch, order="random", decoder=decoder)
+    hints = hints_of(split, monkeypatch, order="quasi_random", decoder=decoder)
+    first_of_blocks = {int(split.samples.offset[i]) for i in range(0, len(split), split.block)}
+    assert first_of_blocks <= {start for _, start in hints}
+
+
+def test_a_file_system_that_takes_no_hints_is_read_all_the_same(split, monkeypatch):
+    def refuse(*_):
+        raise OSError("not here")
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    with Loader(split, 4, 16, seed=0, order="quasi_random") as loader:
+        assert len(list(loader)) == len(loader)

@@ -23,7 +23,7 @@ IntPair = Annotated[tuple[int, int], Strict(False)]
 OPTIM_DEFAULTS = {
     "lamb": {"betas": (0.9, 0.999), "eps": 1e-6},
     "adamw": {"betas": (0.9, 0.999), "eps": 1e-8},
-    "sgd": {"momentum": 0.9},
+    "sgd": {"momentum": 0.9, "nesterov": True},
 }
 
 MEASURES = {
@@ -104,7 +104,7 @@ class Optim(_Section):
     """The optimiser. Biases, norm parameters and other vectors are never decayed."""
 
     name: Literal["lamb", "adamw", "sgd"]
-    """LAMB (timm), AdamW, or SGD with Nesterov momentum."""
+    """LAMB (timm), AdamW, or SGD with momentum."""
     lr: float = Field(gt=0)
     """Peak learning rate, for the global batch."""
     weight_decay: float = Field(0.0, ge=0)
@@ -114,7 +114,9 @@ class Optim(_Section):
     eps: float | None = Field(None, gt=0)
     """Added to the root of the second moment (lamb, adamw); by default 1e-6 for lamb, 1e-8 for adamw."""
     momentum: Share | None = None
-    """Nesterov momentum (sgd); by default 0.9."""
+    """Momentum (sgd); by default 0.9."""
+    nesterov: bool | None = None
+    """Whether the momentum is Nesterov's (sgd), as it is by default."""
 
 
 class Schedule(_Section):
@@ -344,7 +346,7 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
         yield "checkpoint has both every_epochs and every_steps; keep one."
     if clip and data.eval_size not in (None, data.size):
         yield f"data.eval_size {data.eval_size} differs from data.size {data.size}, but a clip tower has one size."
-    for name in ("betas", "eps", "momentum"):
+    for name in ("betas", "eps", "momentum", "nesterov"):
         if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
             yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."
     for name in ("mixup", "cutmix", "smoothing", "repeats"):

@@ -13,7 +13,7 @@ def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()
     groups = param_groups_weight_decay(model, optim.weight_decay, no_weight_decay_list=exempt)
     if optim.name == "sgd":
-        nesterov = optim.momentum > 0
+        nesterov = optim.nesterov and optim.momentum > 0
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum, nesterov=nesterov)
     kind = {"lamb": Lamb, "adamw": torch.optim.AdamW}[optim.name]
     return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)

@@ -1,7 +1,7 @@
 import pytest
 
 from fastpt.recipe import Schedule
-from fastpt.training.schedule import learning_rate, warmup_steps
+from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 
 
 def rates(total, warmup, peak=1.0, lowest=0.1):
@@ -27,3 +27,13 @@ def test_warm_up_is_given_in_epochs_or_steps():
     assert warmup_steps(Schedule(epochs=10, warmup_epochs=0.5), 30) == 15
     assert warmup_steps(Schedule(epochs=10, warmup_steps=7), 30) == 7
     assert warmup_steps(Schedule(epochs=10), 30) == 0
+
+
+def test_a_linear_schedule_falls_in_a_line():
+    found = [learning_rate(step, 12, 2, 1.0, 0.0, "linear") for step in range(13)]
+    assert found == pytest.approx([0.5, 1.0, *(1 - step / 10 for step in range(11))])
+
+
+@pytest.mark.parametrize(("duration", "steps"), [({"epochs": 3}, 30), ({"steps": 7}, 7), ({"samples": 65}, 9)])
+def test_the_duration_is_given_in_epochs_steps_or_samples(duration, steps):
+    assert total_steps(Schedule(**duration), steps_per_epoch=10, batch_size=8) == steps

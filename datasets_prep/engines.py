@@ -20,7 +20,7 @@ from fastpt.errors import FastptError
 
 ATTEMPTS = 3
 STALL_SECONDS = 600  # the largest picture takes some seconds; a file server that restarts, some minutes
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.1
 RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 
@@ -41,11 +41,12 @@ class Job(Protocol):
 
 
 def run_locally(jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> None:
-    """Make all shards in up to `workers` processes, one a shard. `progress` is told the pictures done."""
+    """Make all shards in processes, one a shard, `workers` at work at a time. `progress` is told the pictures done."""
     waiting, running, failures, finished = deque(jobs), [], Counter(), 0
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            # A worker whose pictures are done only waits for the disk, so the next one may begin.
+            while waiting and sum(map(_Worker.is_busy, running)) < workers and len(running) < 2 * workers:
                 running.append(_Worker(waiting.popleft()))
             wait([worker.process.sentinel for worker in running], timeout=POLL_SECONDS)
             for worker in list(running):
@@ -90,6 +91,9 @@ class _Worker:
         self._stalled = False
         self._seen, self._since = 0, time.monotonic()
 
+    def is_busy(self) -> bool:
+        return self.done.value < len(self.job.rows)
+
     def is_working(self) -> bool:
         """False if the process has ended, or had to be killed because its count stood still."""
         if not self.process.is_alive():
@@ -99,7 +103,7 @@ class _Worker:
         self._stalled = time.monotonic() - self._since > STALL_SECONDS
         if self._stalled:
             self.process.kill()
-            self.process.join(POLL_SECONDS)  # no longer: what hangs in the kernel cannot be killed
+            self.process.join(1)  # no longer: what hangs in the kernel cannot be killed
         return not self._stalled
 
     def failure(self) -> str | None:

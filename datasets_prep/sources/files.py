@@ -21,6 +21,7 @@ from fastpt.errors import FastptError
 
 LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
 LARGEST_RATIO = 100  # of an unpacked .tar.gz to the file itself; JPEGs do not shrink at all
+ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2")
 
 
@@ -267,7 +268,7 @@ class Reader:
         return Reader(self.files.only(names), names)
 
 
-def open_files(path: Path, spill: Path | None = None) -> Files:
+def open_files(path: Path, spill: Path | None = None, tar: type[Tar] = Tar) -> Files:
     """The files in a folder, a `.tar`, a `.zip` or a `.tar.gz` (see `SpilledTar`), told by its content, not its name.
 
     Raises FastptError if it cannot be read.
@@ -282,10 +283,10 @@ def open_files(path: Path, spill: Path | None = None) -> Files:
             return Zip(path)
         if magic.startswith(b"\x1f\x8b") and spill is not None:
             return SpilledTar(path, spill)
-        return Tar(path)
-    except (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+        return tar(path)
+    except ARCHIVE_ERRORS as error:
         raise FastptError(
-            f"--source {path} cannot be read as a folder, a .tar, a .tar.gz or a .zip ({error}). Restore or unpack it."
+            f"{path} cannot be read as a folder, a .tar, a .tar.gz or a .zip ({error}). Restore or unpack it."
         ) from None
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.files import Files, Folder, Reader, Tar, TarOfTars, open_files
+from datasets_prep.sources.files import ARCHIVE_ERRORS, Files, Folder, Reader, TarOfTars, open_files
 from datasets_prep.sources.parquet import open_tables, parquet_files
 from fastpt.errors import FastptError
 
@@ -74,14 +74,14 @@ def _of_files(split: str, files: Files, names: list[str], wnids: list[str]) -> L
 
 
 def _official(root: Path) -> list[Listing]:
-    train = TarOfTars(root / "ILSVRC2012_img_train.tar")
+    train = open_files(root / "ILSVRC2012_img_train.tar", tar=TarOfTars)
     val_path, devkit = root / "ILSVRC2012_img_val.tar", root / "ILSVRC2012_devkit_t12.tar.gz"
     for needed in (val_path, devkit):
         if not needed.exists():
             raise FastptError(
                 f"{needed} is not there; the val split needs the val archive and the devkit (tasks 1, 2)."
             )
-    val = Tar(val_path)
+    val = open_files(val_path)
     truth, pictures = _devkit_truth(devkit), val.images()
     if len(truth) != len(pictures):
         raise FastptError(f"{devkit.name} lists {len(truth)} val pictures, {val_path.name} holds {len(pictures)}.")
@@ -94,15 +94,17 @@ def _devkit_truth(devkit: Path) -> list[str]:
     """The WordNet id of each val picture, in the order of the pictures' numbers."""
     from scipy.io import loadmat
 
-    with tarfile.open(devkit) as tar:
-        members = {member.name.rpartition("/")[2]: member for member in tar if member.isreg()}
-        try:
+    try:
+        with tarfile.open(devkit) as tar:
+            members = {member.name.rpartition("/")[2]: member for member in tar if member.isreg()}
             synsets = loadmat(io.BytesIO(tar.extractfile(members["meta.mat"]).read()), squeeze_me=True)["synsets"]
             lines = tar.extractfile(members["ILSVRC2012_validation_ground_truth.txt"]).read().split()
-        except KeyError as missing:
-            raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
-    wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
-    return [str(wnids[int(line)]) for line in lines]
+        wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
+        return [str(wnids[int(line)]) for line in lines]
+    except KeyError as missing:
+        raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
+    except (*ARCHIVE_ERRORS, ValueError, TypeError) as error:
+        raise FastptError(f"{devkit} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew.") from None
 
 
 def _kaggle(root: Path) -> list[Listing]:
@@ -113,8 +115,11 @@ def _kaggle(root: Path) -> list[Listing]:
     solution = root / "LOC_val_solution.csv"
     if not solution.exists():
         raise FastptError(f"{solution} is not there; the val labels of the Kaggle layout are in it.")
-    with solution.open(newline="") as file:
-        truth = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    try:
+        with solution.open(newline="") as file:
+            truth = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+    except (KeyError, AttributeError, IndexError, ValueError, csv.Error):
+        raise FastptError(f"{solution} is not Kaggle's list of ImageId and PredictionString; fetch it anew.") from None
     unknown = [name for name in val if Path(name).stem not in truth]
     if unknown:
         raise FastptError(f"{solution} does not name {len(unknown)} of the val pictures, such as {unknown[0]}.")

@@ -32,7 +32,6 @@ def test_a_worker_that_hangs_is_killed_and_its_shard_made_again(tmp_path, monkey
 
 def test_a_picture_that_hangs_every_worker_fails_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "STALL_SECONDS", 0.2)
-    monkeypatch.setattr(engines, "POLL_SECONDS", 0.1)
 
     def hanging(i):
         while i == 7:

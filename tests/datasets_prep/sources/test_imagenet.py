@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from scipy.io import savemat
 
 from datasets_prep.sources.imagenet import imagenet_splits
 from fastpt.errors import FastptError
-from tests.conftest import picture
+from tests.conftest import picture, prepared
 
 WNIDS = ["n01440764", "n01443537", "n02123045"]  # tench, goldfish, tabby
 TRAIN = {f"{wnid}/{wnid}_{j}.JPEG": picture(10 * i + j) for i, wnid in enumerate(WNIDS) for j in range(3)}
@@ -131,3 +132,35 @@ def test_something_else_is_not_taken_for_imagenet(tmp_path):
     write(tmp_path, {"cat/a.jpg": picture(0)})
     with pytest.raises(FastptError, match="no layout of ImageNet-1K"):
         imagenet_splits(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"])
+def test_a_damaged_official_archive_is_named(tmp_path, name):
+    official(tmp_path)
+    (tmp_path / name).write_bytes(b"rubbish" * 1000)
+    with pytest.raises(FastptError, match=name):
+        imagenet_splits(tmp_path)
+
+
+def test_a_kaggle_solution_that_is_none_is_named(tmp_path):
+    kaggle(tmp_path)
+    (tmp_path / "LOC_val_solution.csv").write_text("id,label\n1,2\n")
+    with pytest.raises(FastptError, match=r"LOC_val_solution\.csv is not Kaggle's"):
+        imagenet_splits(tmp_path)
+
+
+def test_parquet_without_official_names_is_sent_elsewhere(tmp_path):
+    images = pa.array([{"bytes": picture(0), "path": "0.jpg"}])
+    pq.write_table(pa.table({"image": images, "label": [0]}), tmp_path / "train-00000-of-00001.parquet")
+    with pytest.raises(FastptError, match="prep parquet"):
+        imagenet_splits(tmp_path)
+
+
+def test_a_png_named_jpeg_and_a_cmyk_picture_come_through(tmp_path):
+    odd = {"train/n01440764/png.JPEG": picture(1, format="PNG"), "train/n01440764/cmyk.JPEG": picture(1, mode="CMYK")}
+    write(tmp_path, odd | {"val/n01440764/a.JPEG": picture(1)})
+    train = prepared(tmp_path / "out", imagenet_splits(tmp_path)[0])
+    for i in range(2):
+        with Image.open(io.BytesIO(train.jpeg(i))) as stored, Image.open(io.BytesIO(picture(1))) as expected:
+            assert (stored.format, stored.mode) == ("JPEG", "RGB")
+            assert np.abs(np.asarray(stored).astype(int) - np.asarray(expected)).mean() < 5

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from datasets_prep.images import Policy
+from datasets_prep.sources.demo import demo_splits
 from fastpt import Loader
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
@@ -70,6 +71,24 @@ def test_decoders_agree_with_pillow_on_natural_photos(photos, decoder, filter):
     ratios = psnr(ours[:100], with_pillow(photos, filter, 224, crop_fraction=0.95, count=100))
     assert np.median(ratios) >= 38
     assert ratios.min() >= 25
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory):
+    """40 pictures of the demo set, which is always there."""
+    source = demo_splits()[0]
+    split = made_up(40, special={i: source.read(i) for i in range(40)})
+    return prepared(tmp_path_factory.mktemp("demo"), split)
+
+
+@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])
+def test_decoders_agree_with_each_other_and_with_pillow_on_the_demo_set(demo, filter):
+    settings = {"filter": filter, "crop": "center", "crop_fraction": 0.95}
+    ffcv, dali = (images_of(demo, decoder, 64, **settings) for decoder in DECODERS)
+    pillow = with_pillow(demo, filter, 64, crop_fraction=0.95, count=40)
+    for ratios in (psnr(ffcv, dali), psnr(ffcv, pillow), psnr(dali, pillow)):
+        assert np.median(ratios) >= 38
+        assert ratios.min() >= 25
 
 
 @pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])

@@ -85,7 +85,7 @@ def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:
     """The keys that a section knows; `path` leads to the section."""
     section: Any = schema
     for name in path:
-        if name.isdigit():  # an entry of a list: the list's annotation has led to its section
+        if name not in section.model_fields:  # an entry of a list or a dict, whose annotation has led to its section
             continue
         annotation = section.model_fields[name].annotation
         section = next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))

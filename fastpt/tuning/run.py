@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,14 +17,18 @@ from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.recipe import load_recipe
-from fastpt.tuning.encoders import Encoder, open_encoder, open_run
-from fastpt.tuning.features import CACHE, features_of
-from fastpt.tuning.fit import PROTOCOLS, Protocol, fit, protocol
+from fastpt.tuning.encoders import Encoder, Precision, open_encoder, open_run
+from fastpt.tuning.feature_files import FeatureSet
+from fastpt.tuning.features import CACHE, features_of, training_view
+from fastpt.tuning.fit import PROTOCOLS
+from fastpt.tuning.heads import Heads
+from fastpt.tuning.measure import Plan, train
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
+from fastpt.tuning.statistics import summary
 from fastpt.tuning.suites import Suite, Task, load_suite, open_suite
 from fastpt.tuning.table import csv_table, text_table
 
-FORMAT = 1
+FORMAT = 2
 RUNS = Path("runs")
 MOST_SINGULAR_VALUES = 512
 
@@ -38,23 +43,35 @@ def tune_command(
     epochs: int | None = None,
     threads: int | None = None,
     decoder: str = "ffcv",
+    precision: Precision = "fp32",
+    **settings: Any,
 ) -> dict:
     """What the command line calls: fill in what was not said, tune, write `out` (.json) with .csv and .txt beside it.
 
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
-    `seeds` is how many; they are 0, 1, ... Returns the results as written. Raises FastptError.
+    A suite of feature files takes neither. `seeds` is how many; they are 0, 1, ... `settings` are
+    others of `Plan`: fractions, lrs, penalties, label_noise, variant, terms. Returns the results as written. Raises
+    FastptError.
     """
-    run = newest_run() if run is None and encoder is None else run
-    loaded = load_suite(suite or _suite_of(run))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    opened = open_encoder(encoder, device) if run is None else open_run(run, device)
-    folder = run or RUNS / opened.name.replace(":", "-")
+    plan = Plan(methods, range(seeds), epochs=epochs, **settings)
+    loaded = load_suite(suite) if suite else None
+    if loaded and loaded.has_features:
+        if run or encoder:
+            raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
+        opened = None
+    else:
+        run = newest_run() if run is None and encoder is None else run
+        loaded = loaded or load_suite(_suite_of(run))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        opened = open_encoder(encoder, device, precision) if run is None else open_run(run, device, precision)
+    name = opened.name if opened else "features"
+    folder = run or RUNS / name.replace(":", "-")
     out = out or folder / "tune" / f"{loaded.name}.json"
     if out.is_dir():
         raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
-    _say(f"encoder {opened.name}, suite {loaded.name}")
-    results = tune(opened, loaded, methods, range(seeds), epochs, threads, decoder)
+    _say(f"encoder {name}, suite {loaded.name}")
+    results = tune(opened, loaded, plan, threads, decoder)
     write_json(out, results)
     for suffix, text in ((".csv", csv_table(results)), (".txt", text_table(results))):
         with atomic_write(out.with_suffix(suffix), "w") as file:
@@ -64,35 +81,37 @@ def tune_command(
 
 
 def tune(
-    encoder: Encoder,
+    encoder: Encoder | None,
     suite: Suite,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    epochs: int | None = None,
+    plan: Plan,
     threads: int | None = None,
     decoder: str = "ffcv",
     cache: Path = CACHE,
 ) -> dict:
-    """Train and test heads of the given methods and of LP, the baseline, on every set of the suite that is there.
+    """Train and test heads as the plan says on every set of the suite that is there.
 
-    Returns {"format", "suite", "encoder", "rows", "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one
-    set, test, method and seed; a spectrum is that of one test's features, as the encoder gives them and after the MLP
-    of the first seed. Raises FastptError.
+    `encoder` is None if the suite holds features. Returns {"format", "suite", "encoder", "plan", "rows", "summary",
+    "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one set, test, method, seed and fraction, with the
+    settings that were chosen; the summary is that of `statistics.summary`; a spectrum is that of one test's features,
+    as the encoder gives them and after the MLP of the first seed, trained on the largest fraction. Raises FastptError.
     """
-    protocols = {name: protocol(name, epochs=epochs) for name in sorted({"lp", *methods}, key=list(PROTOCOLS).index)}
     tasks, missing = open_suite(suite)
     for entry in missing:
         _say(f"set {entry['set']} is left out: {entry['reason']}")
     threads = threads or len(os.sched_getaffinity(0))
+    views = 2 if plan.variant == "reference-code" else 0
     start = time.perf_counter()
-    arrays = [_arrays(encoder, task, decoder, threads, cache) for task in tasks]
+    arrays = [_arrays(encoder, task, decoder, threads, cache, views) for task in tasks]
     features_done = time.perf_counter()
-    rows, spectra = _measure_all(tasks, arrays, protocols, seeds, threads, encoder.device)
+    device = encoder.device if encoder else torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    rows, spectra = _measure_all(tasks, arrays, plan, threads, device)
     return {
         "format": FORMAT,
         "suite": suite.name,
         "encoder": _describe(encoder, arrays[0].train.features.shape[1]),
+        "plan": plan.describe(),
         "rows": rows,
+        "summary": summary(rows),
         "spectra": spectra,
         "missing": missing,
         "seconds": {
@@ -129,27 +148,58 @@ METRICS = {"accuracy": accuracy, "mean_per_class": mean_per_class}
 class _Split:
     features: torch.Tensor  # float32 [N, D]
     labels: np.ndarray  # int64 [N]
+    answers: np.ndarray | None = None  # as in suites.Test
+
+    def predicted(self, heads: Heads, device: torch.device) -> np.ndarray:
+        """int64 [H, N]: what each head answers, of the classes that the split knows."""
+        features = self.features.to(device)
+        if self.answers is None:
+            return heads.predict(features).cpu().numpy()
+        known = np.flatnonzero(self.answers >= 0)
+        chosen = [heads.logits(part)[..., known].argmax(-1) for part in features.split(4096)]  # logits take memory
+        return self.answers[known[torch.cat(chosen, 1).cpu().numpy()]]
 
 
 @dataclass(frozen=True)
 class _Arrays:
     train: _Split
     tests: dict[str, _Split]
+    views: torch.Tensor | None = None  # float32 [V, N, D], of augmented training pictures
 
 
-def _arrays(encoder: Encoder, task: Task, decoder: str, threads: int, cache: Path) -> _Arrays:
-    def split(dataset: Dataset) -> _Split:
-        features = features_of(encoder, dataset, decoder, threads, cache)
-        return _Split(torch.from_numpy(features.values), dataset.targets(None, of="labels")[features.sample_ids])
+def _arrays(encoder: Encoder | None, task: Task, decoder: str, threads: int, cache: Path, views: int = 0) -> _Arrays:
+    """Features and labels of a task, from the cache, the encoder or the suite's own files; `views` of train, if any."""
 
-    return _Arrays(split(task.train), {name: split(dataset) for name, dataset in task.tests.items()})
+    def split(data: Dataset | FeatureSet, answers: np.ndarray | None = None) -> _Split:
+        if isinstance(data, FeatureSet):
+            features, labels = data.values, data.labels
+        else:
+            found = features_of(encoder, data, decoder, threads, cache)
+            features, labels = found.values, data.targets(None, of="labels")[found.sample_ids]
+        if answers is not None:
+            known = np.isin(labels, answers)
+            if not known.all():
+                _say(f"{data.path}: {np.sum(~known)} of {len(known)} samples have no training class and are left out")
+            features, labels = features[known], labels[known]
+        return _Split(torch.from_numpy(features), labels, answers)
+
+    train = split(task.train)
+    tests = {name: split(test.data, test.answers) for name, test in task.tests.items()}
+    if not views:
+        return _Arrays(train, tests)
+    if isinstance(task.train, FeatureSet):
+        raise FastptError(f"set {task.name} has one view of each sample, and the method wants {views}. Choose another.")
+    augmented = [
+        features_of(encoder, task.train, decoder, threads, cache, training_view(encoder, number)).values
+        for number in range(views)
+    ]
+    return _Arrays(train, tests, torch.from_numpy(np.stack(augmented)))
 
 
 def _measure_all(
     tasks: list[Task],
     arrays: list[_Arrays],
-    protocols: dict[str, Protocol],
-    seeds: Sequence[int],
+    plan: Plan,
     threads: int,
     device: torch.device,
 ) -> tuple[list[dict], list[dict]]:
@@ -158,13 +208,15 @@ def _measure_all(
     Each is a job of its own on few threads: the matrices are small, and threads that share one product spend their time
     waiting for each other, all the more beside other programs.
     """
-    jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in protocols]
-    longest_first = sorted(range(len(jobs)), key=lambda i: (jobs[i][2] == "lp", -len(jobs[i][1].train.labels)))
+    jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in plan.methods]
+    longest_first = sorted(
+        range(len(jobs)), key=lambda i: (jobs[i][2] in ("lp", "probe"), -len(jobs[i][1].train.labels))
+    )
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // len(jobs)))
     try:
         with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
-            futures = {i: pool.submit(_measure, *jobs[i], protocols[jobs[i][2]], seeds, device) for i in longest_first}
+            futures = {i: pool.submit(_measure, *jobs[i], plan, device) for i in longest_first}
             done = [futures[i].result() for i in range(len(jobs))]
     finally:
         torch.set_num_threads(before)
@@ -178,25 +230,27 @@ def _measure_all(
 
 
 def _measure(
-    task: Task, arrays: _Arrays, method: str, protocol: Protocol, seeds: Sequence[int], device: torch.device
+    task: Task, arrays: _Arrays, method: str, plan: Plan, device: torch.device
 ) -> tuple[list[dict], list[dict]]:
     """Train the heads of one method on one task; test them, and take the spectrum after the MLP."""
     start = time.perf_counter()
+    # The linear methods train on centre crops; only the MLP of the reference code on augmented views.
+    features = arrays.train.features if arrays.views is None or method in ("lp", "probe") else arrays.views
     try:
-        heads = fit(arrays.train.features, arrays.train.labels, protocol, seeds, len(task.train.classes), device)
+        trained = train(plan, method, features, arrays.train.labels, task.classes, device)
     except FastptError as error:
         raise FastptError(f"set {task.name}, {method}: {error}") from None
     rows, spectra = [], []
+    largest = plan.fractions.index(max(plan.fractions)) * len(plan.seeds)
     for test, split in arrays.tests.items():
-        features = split.features.to(device)
-        for seed, predicted in zip(seeds, heads.predict(features).cpu().numpy(), strict=True):
+        for setting, predicted in zip(trained.settings, split.predicted(trained.heads, device), strict=True):
             value = METRICS[task.metric](predicted, split.labels)
             rows.append(
                 {"setting": task.setting, "set": task.name, "test": test, "method": method, "metric": task.metric,
-                 "seed": seed, "value": value, "samples": len(split.labels)}
+                 "value": value, "samples": len(split.labels), **setting}
             )  # fmt: skip
-        if protocol.mlp:
-            spectra.append(_spectrum(task, test, method, heads.transformed(features, 0)))
+        if trained.heads.mlp:
+            spectra.append(_spectrum(task, test, method, trained.heads.transformed(split.features.to(device), largest)))
     _say(f"{task.setting} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
     return rows, spectra
 
@@ -228,8 +282,11 @@ def _suite_of(run: Path | None) -> str:
     return tune_section.suite
 
 
-def _describe(encoder: Encoder, features: int) -> dict:
+def _describe(encoder: Encoder | None, features: int) -> dict:
     """What the results say of the encoder; the noise of its pre-training is what its run recorded."""
+    if encoder is None:
+        unknown = dict.fromkeys(("weights_sha256", "precision", "run", "recipe", "noise"))
+        return {"name": "features", **unknown, "features": features}
     provenance: dict = {}
     if encoder.run is not None and (encoder.run / "provenance.json").is_file():
         provenance = json.loads((encoder.run / "provenance.json").read_text(encoding="utf-8"))
@@ -237,6 +294,7 @@ def _describe(encoder: Encoder, features: int) -> dict:
     return {
         "name": encoder.name,
         "weights_sha256": encoder.weights_sha256,
+        "precision": encoder.precision,
         "run": None if encoder.run is None else str(encoder.run),
         "recipe": provenance.get("recipe"),
         "noise": noise and {key: noise.get(key) for key in ("plan", "kind", "rate", "realised_rate")},

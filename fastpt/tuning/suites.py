@@ -6,18 +6,29 @@
     ood:
       - {name: demo, train: data/demo/train, tests: {clipart: data/demo/clipart, sketch: data/demo/sketch}}
 
+A split is a prepared one, or files of features that somebody else has computed:
+
+      - {name: mnli, train: {features: mnli.npy, labels: mnli_y.npy}, test: {features: mnli_dev.npy, labels: dev_y.npy}}
+
+A test may know only some of the training classes; heads then answer among these:
+
+        tests: {a: {split: data/imagenet_a/test, classes: subset}}
+
 Paths are relative to the current folder, as in recipes.
 """
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.strict_yaml import load_strict
+from fastpt.tuning.feature_files import FeatureSet, read_features
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"
 Metric = Literal["accuracy", "mean_per_class"]
@@ -27,14 +38,35 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
+class Source(_Section):
+    """Where a labelled split comes from: the path of a prepared split, or one of these."""
+
+    split: str | None = None
+    """Folder of a prepared split."""
+    features: str | None = None
+    """File of features: .npy, .safetensors or .parquet."""
+    labels: str | None = None
+    """File of their labels; by default `features` holds them too."""
+    classes: str | None = None
+    """What a test's classes are to the training classes; by default they are the same. `subset`: some of them, by
+    their ids; `index`: folders named by the number of a training class; or a JSON file that maps each class of the test
+    to a training class, or to a list of those that count as right. Samples of classes that it does not map are left
+    out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"split": value} if isinstance(value, str) else value
+
+
 class InDomain(_Section):
     """Train on a training split, test on the test split of the same set."""
 
     name: str
-    train: str
-    """Folder of the prepared split that heads train on."""
-    test: str
-    """Folder of the prepared split that they are tested on."""
+    train: Source
+    """The split that heads train on."""
+    test: Source
+    """The split that they are tested on."""
     metric: Metric = "accuracy"
     """Share of right answers: of all samples, or the mean over classes of each class's."""
     prep: str | None = None
@@ -42,13 +74,13 @@ class InDomain(_Section):
 
 
 class OutOfDomain(_Section):
-    """Train on one domain, test on others with the same classes."""
+    """Train on one domain, test on others."""
 
     name: str
-    train: str
-    """Folder of the prepared split that heads train on."""
-    tests: dict[str, str] = Field(min_length=1)
-    """Name and folder of each domain they are tested on."""
+    train: Source
+    """The split that heads train on."""
+    tests: dict[str, Source] = Field(min_length=1)
+    """Name and split of each domain they are tested on."""
     metric: Metric = "accuracy"
     """Share of right answers: of all samples, or the mean over classes of each class's."""
     prep: str | None = None
@@ -64,6 +96,24 @@ class Suite(_Section):
     ood: list[OutOfDomain] = []
     """Out-of-domain sets."""
 
+    def sources(self) -> list[tuple[str, Source]]:
+        """Every split, with the name of its set."""
+        return [(one.name, source) for one in [*self.id, *self.ood] for source in (one.train, *_tests(one).values())]
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the splits are feature files, so that no encoder is needed."""
+        return self.sources()[0][1].features is not None
+
+
+@dataclass(frozen=True)
+class Test:
+    """A split to test on."""
+
+    data: Dataset | FeatureSet
+    answers: np.ndarray | None = None
+    """int64 [training classes]: the class of `data` that each stands for, −1 for none; None if they are the same."""
+
 
 @dataclass(frozen=True)
 class Task:
@@ -72,8 +122,13 @@ class Task:
     setting: Literal["id", "ood"]
     name: str
     metric: Metric
-    train: Dataset
-    tests: dict[str, Dataset]
+    train: Dataset | FeatureSet
+    tests: dict[str, Test]
+
+    @property
+    def classes(self) -> int:
+        """How many classes heads are trained on."""
+        return len(self.train.classes)
 
 
 def load_suite(suite: str) -> Suite:
@@ -91,6 +146,11 @@ def load_suite(suite: str) -> Suite:
     if not names or twice:
         wrong = f"names {twice[0][1]!r} twice under {twice[0][0]}" if twice else "names no set"
         raise FastptError(f"{path} {wrong}. Give every set under id or ood a name of its own.")
+    for name, source in loaded.sources():
+        if (source.split is None) == (source.features is None):
+            raise FastptError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
+        if (source.features is not None) != loaded.has_features:
+            raise FastptError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
     return loaded
 
 
@@ -104,41 +164,125 @@ def open_suite(suite: Suite) -> tuple[list[Task], list[dict]]:
     for one in [*suite.id, *suite.ood]:
         reasons: list[str] = []
         train = _open(one.train, one.prep, reasons)
-        tests = {Path(one.test).name: one.test} if isinstance(one, InDomain) else one.tests
-        opened = {name: _open(path, one.prep, reasons) for name, path in tests.items()}
-        there = {name: dataset for name, dataset in opened.items() if dataset is not None}
+        opened = {name: _open(source, one.prep, reasons) for name, source in _tests(one).items()}
         if reasons:
             missing.append({"set": one.name, "reason": " ".join(reasons)})
-        if train is not None and there:
-            for dataset in there.values():
-                _check_classes(one.name, train, dataset)
-            tasks.append(Task("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, there))
+        if train is not None and any(data is not None for data in opened.values()):
+            tests = {
+                name: Test(data, _answers(one.name, train, data, _tests(one)[name].classes))
+                for name, data in opened.items()
+                if data is not None
+            }
+            tasks.append(Task("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, tests))
     if not tasks:
         listing = "\n".join(f"  {entry['set']}: {entry['reason']}" for entry in missing)
         raise FastptError(f"no set of suite {suite.name} is there:\n{listing}")
     return tasks, missing
 
 
-def _open(path: str, prep: str | None, reasons: list[str]) -> Dataset | None:
-    """The split at `path`, or None and a sentence more in `reasons`."""
-    if prep and not Path(path, "dataset.json").is_file():
-        advice = f"Prepare it: {prep}"
+def _tests(one: InDomain | OutOfDomain) -> dict[str, Source]:
+    if isinstance(one, OutOfDomain):
+        return one.tests
+    return {Path(one.test.split).name if one.test.split else "test": one.test}
+
+
+def _open(source: Source, prep: str | None, reasons: list[str]) -> Dataset | FeatureSet | None:
+    """The split, or None and a sentence more in `reasons`."""
+    paths = (
+        [Path(source.split, "dataset.json")] if source.split else [Path(source.features), Path(source.labels or ".")]
+    )
+    gone = [path.parent if source.split else path for path in paths if not path.exists()]
+    if gone and (prep or source.features):
+        advice = f"Prepare it: {prep}" if prep else "Put it there, or mend its path in the suite."
         reasons[:] = [reason.removesuffix(f" {advice}") for reason in reasons]  # once, at the end
-        reasons.append(f"{path} is not there. {advice}")
+        reasons.append(f"{gone[0]} is not there. {advice}")
         return None
+    if source.features:
+        return read_features(Path(source.features), source.labels and Path(source.labels))
     try:
-        return Dataset(path)
+        return Dataset(source.split)
     except FastptError as error:
         reasons.append(str(error))
         return None
 
 
-def _check_classes(name: str, train: Dataset, test: Dataset) -> None:
-    if not train.has_labels or not test.has_labels:
-        raise FastptError(f"set {name}: {(test if train.has_labels else train).path} has no labels to tune on.")
+def _answers(
+    name: str, train: Dataset | FeatureSet, test: Dataset | FeatureSet, classes: str | None
+) -> np.ndarray | None:
+    """`Test.answers`, after a check that the classes agree as `classes` says."""
+    for data in (train, test):
+        if not data.has_labels:
+            raise FastptError(f"set {name}: {data.path} has no labels to tune on.")
+    if isinstance(test, FeatureSet):
+        return _feature_answers(name, train, test, classes)
+    if classes is None:
+        _check_same(name, train, test)
+        return None
+    number = {known: i for i, known in enumerate(train.classes)}
+    if classes == "subset":
+        wanted = {known: known for known in test.classes}
+    elif classes == "index":
+        wanted = {known: train.classes[int(known)] if _is_index(known, train) else known for known in test.classes}
+    else:
+        wanted = _mapping(Path(classes), test)
+    answers = np.full(len(train.classes), -1, np.int64)
+    for label, known in enumerate(test.classes):
+        stands_for = wanted.get(known, [])
+        for other in [stands_for] if isinstance(stands_for, str) else stands_for:
+            if other not in number or answers[number[other]] >= 0:
+                state = "no training class" if other not in number else "a training class that is mapped already"
+                raise FastptError(
+                    f"set {name}: class {known!r} of {test.path} is {other!r} by `classes: {classes}`, {state} of "
+                    f"{train.path}. Mend the mapping."
+                )
+            answers[number[other]] = label
+    return answers
+
+
+def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: str | None) -> np.ndarray | None:
+    """Labels of feature files are numbers of one list of classes."""
+    if test.values.shape[1] != train.values.shape[1]:
+        raise FastptError(
+            f"set {name}: {train.path} has {train.values.shape[1]} dimensions and {test.path} {test.values.shape[1]}. "
+            "Give features of one encoder."
+        )
+    if len(test.classes) > len(train.classes):
+        raise FastptError(
+            f"set {name}: {test.path} has the label {len(test.classes) - 1}, but the labels of {train.path} end at "
+            f"{len(train.classes) - 1}. Train on every class that is tested."
+        )
+    if classes is None:
+        return None
+    if classes != "subset":
+        raise FastptError(f"set {name}: `classes: {classes}` needs class names, which feature files lack. Use subset.")
+    return np.where(np.isin(np.arange(len(train.classes)), test.labels), np.arange(len(train.classes)), -1)
+
+
+def _is_index(name: str, train: Dataset) -> bool:
+    return name.isdecimal() and int(name) < len(train.classes)
+
+
+def _mapping(path: Path, test: Dataset) -> dict[str, str | list[str]]:
+    """A JSON file {class of the test: training class, or list of them}."""
+    try:
+        mapping = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FastptError(
+            f"the mapping of classes {path} cannot be read ({error}). Give subset, index or JSON."
+        ) from None
+    values = mapping.values() if isinstance(mapping, dict) else [None]
+    if not all(isinstance(name, str) for value in values for name in (value if isinstance(value, list) else [value])):
+        raise FastptError(f"{path} should map each class of {test.path} to a training class or a list of them.")
+    if not set(mapping) & set(test.classes):
+        raise FastptError(f"{path} maps {sorted(mapping)[:3]}, but {test.path} has the classes {test.classes[:3]}.")
+    return mapping
+
+
+def _check_same(name: str, train: Dataset, test: Dataset) -> None:
     if train.classes != test.classes:
         only = [sorted(set(a.classes) - set(b.classes))[:3] for a, b in ((train, test), (test, train))]
         raise FastptError(
             f"set {name}: {train.path} has {len(train.classes)} classes and {test.path} {len(test.classes)}, and they "
-            f"do not agree (only in the first: {only[0]}, only in the second: {only[1]}). Prepare both from one source."
+            f"do not agree (only in the first: {only[0]}, only in the second: {only[1]}). Prepare both from one "
+            "source, or say `classes: subset` where the test has some of them."
         )

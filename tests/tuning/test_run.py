@@ -1,5 +1,6 @@
 """The whole of `fastpt tune` on a finished run and small prepared splits."""
 
+import dataclasses
 import json
 import os
 
@@ -44,7 +45,7 @@ def test_everything_by_default(workplace, capsys):
     results = tune_command(methods=["nmtune", "mlp"], seeds=2, epochs=2, threads=2)
     path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
     assert json.loads(path.read_text()) == results
-    assert results["format"] == 1
+    assert results["format"] == 2
     assert results["suite"] == "small"
     encoder = results["encoder"]
     assert (encoder["name"], encoder["run"], encoder["recipe"]) == ("tiny-s0", "runs/tiny-s0", "tiny")
@@ -125,6 +126,49 @@ def test_an_error_of_one_set_names_it(workplace):
     (workplace / "one.yaml").write_text(yaml.safe_dump(suite))
     with pytest.raises(FastptError, match="set one, lp: All 10 samples have the label 0"):
         tune_command(suite="one.yaml", methods=["lp"])
+
+
+def test_a_suite_of_features_needs_no_encoder(workplace):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    np.save("x.npy", np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3)))
+    np.save("y.npy", labels)
+    split = {"features": "x.npy", "labels": "y.npy"}
+    suite = {"name": "texts", "id": [{"name": "a", "train": split, "test": split}]}
+    (workplace / "texts.yaml").write_text(yaml.safe_dump(suite))
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20)
+    assert results["rows"][0]["value"] == 1
+    assert (results["encoder"]["name"], results["encoder"]["features"]) == ("features", 3)
+    assert (workplace / "runs" / "features" / "tune" / "texts.json").is_file()
+    with pytest.raises(FastptError, match="holds features already"):
+        tune_command(suite="texts.yaml", encoder="timm:resnet18")
+
+
+def test_a_head_answers_among_the_classes_of_the_test(workplace):
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    np.save("x.npy", np.eye(3)[labels] + 0.1 * rng.normal(size=(60, 3)))
+    np.save("y.npy", labels)
+    np.save("near.npy", np.array([[0.1, 0.3, 1.0], [0.3, 0.1, 1.0]]))  # nearest to class 2, then to 1 and to 0
+    np.save("near_y.npy", np.array([1, 0]))
+    train, test = ({"features": f"{x}.npy", "labels": f"{y}.npy"} for x, y in (("x", "y"), ("near", "near_y")))
+    tests = {"all": test, "two": test | {"classes": "subset"}}
+    suite = {"name": "texts", "ood": [{"name": "a", "train": train, "tests": tests}]}
+    (workplace / "texts.yaml").write_text(yaml.safe_dump(suite))
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20)
+    assert [(row["test"], row["value"]) for row in results["rows"]] == [("all", 0), ("two", 1)]
+
+
+def test_samples_without_a_training_class_are_left_out(workplace, capsys):
+    names = ["class 2", "unheard of", "class 0"]
+    listing = dataclasses.replace(made_up(9, 3, name="test", trains=False), classes=names, class_names=names)
+    prepared(workplace / "data" / "odd", listing)
+    (workplace / "map.json").write_text(json.dumps({"class 2": "class 2", "class 0": ["class 0", "class 1"]}))
+    entry = {"name": "a", "train": "data/pets/train", "tests": {"t": {"split": "data/odd/test", "classes": "map.json"}}}
+    (workplace / "odd.yaml").write_text(yaml.safe_dump({"name": "odd", "ood": [entry]}))
+    results = tune_command(suite="odd.yaml", methods=["lp"], epochs=1)
+    assert [row["samples"] for row in results["rows"]] == [6]
+    assert "3 of 9 samples have no training class and are left out" in capsys.readouterr().err
 
 
 def test_metrics():

@@ -1,3 +1,7 @@
+import dataclasses
+import json
+
+import numpy as np
 import pytest
 import yaml
 
@@ -15,9 +19,7 @@ def test_the_demo_suite_names_splits_that_the_demo_set_has():
     from datasets_prep.sources.demo import RECIPES
 
     suite = load_suite("demo")
-    paths = {path for one in suite.id for path in (one.train, one.test)}
-    paths |= {path for one in suite.ood for path in (one.train, *one.tests.values())}
-    assert paths <= {f"data/demo/{recipe.name}" for recipe in RECIPES}
+    assert {source.split for _, source in suite.sources()} <= {f"data/demo/{recipe.name}" for recipe in RECIPES}
 
 
 def write(tmp_path, value):
@@ -63,3 +65,98 @@ def test_train_and_test_must_have_the_same_classes(labelled, tmp_path):
     one = {"name": "a", "train": str(labelled.path), "test": str(other.path)}
     with pytest.raises(FastptError, match=r"has 4 classes and .* 5.*only in the second: \['class 4'\]"):
         open_suite(Suite.model_validate({"name": "x", "id": [one]}))
+
+
+def of_one_set(train, test, **source):
+    """A suite of one set, to be tested on `test`."""
+    entry = {"name": "a", "train": str(train.path), "tests": {"t": {"split": str(test.path), **source}}}
+    return Suite.model_validate({"name": "x", "ood": [entry]})
+
+
+def with_classes(folder, classes):
+    listing = made_up(12, len(classes))
+    return prepared(folder, dataclasses.replace(listing, classes=classes, class_names=classes))
+
+
+def test_a_test_may_know_a_subset_of_the_classes(labelled, tmp_path):
+    few = with_classes(tmp_path, ["class 1", "class 3"])
+    (task,), _ = open_suite(of_one_set(labelled, few, classes="subset"))
+    assert task.tests["t"].answers.tolist() == [-1, 0, -1, 1]
+    odd = with_classes(tmp_path / "odd", ["class 1", "class 9"])
+    with pytest.raises(FastptError, match=r"'class 9' .* no training class"):
+        open_suite(of_one_set(labelled, odd, classes="subset"))
+    with pytest.raises(FastptError, match="say `classes: subset`"):
+        open_suite(of_one_set(labelled, few))
+
+
+def test_classes_may_be_folders_named_by_number(labelled, tmp_path):
+    numbered = with_classes(tmp_path, ["0", "2", "3"])
+    (task,), _ = open_suite(of_one_set(labelled, numbered, classes="index"))
+    assert task.tests["t"].answers.tolist() == [0, -1, 1, 2]
+    with pytest.raises(FastptError, match=r"'4' .* no training class"):
+        open_suite(of_one_set(labelled, with_classes(tmp_path / "odd", ["0", "4"]), classes="index"))
+
+
+def test_a_mapping_may_let_several_classes_count_as_one(labelled, tmp_path):
+    test = with_classes(tmp_path, ["clock", "dog", "unheard of"])
+    mapping = tmp_path / "map.json"
+    mapping.write_text(json.dumps({"clock": ["class 0", "class 3"], "dog": "class 2", "not in the test": "class 1"}))
+    (task,), _ = open_suite(of_one_set(labelled, test, classes=str(mapping)))
+    assert task.tests["t"].answers.tolist() == [0, -1, 1, 0]
+    for content, message in {
+        '{"clock": "class 1", "dog": "class 1"}': "'dog' .* mapped already",
+        '{"clock": 1}': "should map each class",
+        '{"cat": "class 1"}': r"maps \['cat'\], but .*'clock'",
+        "{": "cannot be read",
+    }.items():
+        mapping.write_text(content)
+        with pytest.raises(FastptError, match=message):
+            open_suite(of_one_set(labelled, test, classes=str(mapping)))
+
+
+def feature_suite(folder, rows=6, dim=3, labels=(0, 1, 2, 0, 1, 2), **test):
+    """A suite whose training features are sound and whose test features are as the arguments say."""
+    np.save(folder / "train.npy", np.eye(6, 3))
+    np.save(folder / "train_y.npy", np.arange(6) % 3)
+    np.save(folder / "test.npy", np.ones((rows, dim)))
+    np.save(folder / "test_y.npy", np.array(labels))
+    train, there = (
+        {"features": str(folder / f"{x}.npy"), "labels": str(folder / f"{x}_y.npy")} for x in ("train", "test")
+    )
+    return Suite.model_validate({"name": "x", "id": [{"name": "a", "train": train, "test": there | test}]})
+
+
+def test_a_suite_may_hold_features(tmp_path):
+    (task,), missing = open_suite(feature_suite(tmp_path))
+    assert (task.classes, missing) == (3, [])
+    assert task.train.values.dtype == np.float32
+    (task,), _ = open_suite(feature_suite(tmp_path, rows=2, labels=[2, 0], classes="subset"))
+    assert task.tests["test"].answers.tolist() == [0, -1, 2]
+
+
+def test_features_and_their_labels_must_agree(tmp_path):
+    for arguments, message in {
+        (6, 4): "has 3 dimensions and .* 4",
+        (5, 3): "should hold 5 labels",
+    }.items():
+        with pytest.raises(FastptError, match=message):
+            open_suite(feature_suite(tmp_path, *arguments))
+    with pytest.raises(FastptError, match=r"has the label 3, but the labels of .* end at 2"):
+        open_suite(feature_suite(tmp_path, rows=1, labels=[3]))
+
+
+def test_missing_feature_files_are_reported(tmp_path):
+    suite = feature_suite(tmp_path)
+    (tmp_path / "test_y.npy").unlink()
+    with pytest.raises(FastptError, match=r"no set of suite x is there:\n  a: .*test_y.npy is not there"):
+        open_suite(suite)
+
+
+def test_splits_and_features_do_not_mix(tmp_path):
+    features, split = {"features": "f.safetensors"}, "data/x/train"
+    for test, message in ((split, "mixes prepared splits and feature files"), ({"labels": "y.npy"}, "neither or both")):
+        with pytest.raises(FastptError, match=message):
+            load_suite(write(tmp_path, {"name": "x", "id": [{"name": "a", "train": features, "test": test}]}))
+    entry = {"name": "a", "train": split, "tests": {"v2": {"split": split, "clases": "index"}}}
+    with pytest.raises(FastptError, match=r"unknown key ood.0.tests.v2.clases; did you mean ood.0.tests.v2.classes"):
+        load_suite(write(tmp_path, {"name": "x", "ood": [entry]}))

@@ -1,0 +1,76 @@
+"""Features that somebody else has computed, such as text embeddings from an API: files of numbers with labels.
+
+    .npy           features [N, D]; the labels [N] are in another file
+    .safetensors   tensors `features` [N, D] and `labels` [N]
+    .parquet       columns `features` (lists of equal length) and `labels`
+
+Labels are integers from 0, numbers of one list of classes that training and test share. A file of labels may be of
+another kind than its features.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from safetensors.numpy import load_file
+
+from fastpt.errors import FastptError
+from fastpt.tuning.arrays import checked_features
+
+SUFFIXES = (".npy", ".safetensors", ".parquet")
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features with labels, checked; it stands where a prepared split could."""
+
+    path: Path
+    values: np.ndarray
+    """float32 [N, D], finite."""
+    labels: np.ndarray
+    """int64 [N], 0 or more."""
+
+    has_labels = True
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, which are their numbers."""
+        return [str(label) for label in range(int(self.labels.max()) + 1)]
+
+
+def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
+    """Read features and labels, by default from one file. Raises FastptError if they cannot be trained on."""
+    if labels is None and features.suffix == ".npy":
+        raise FastptError(
+            f"{features} holds features only. Name the file of their labels: {{features: ..., labels: ...}}."
+        )
+    values, truth = _read(features, "features"), _read(labels or features, "labels")
+    try:
+        values = checked_features(values).numpy()
+    except (FastptError, TypeError) as error:
+        raise FastptError(f"{features}: {error}") from None
+    if truth.shape != values.shape[:1] or truth.dtype.kind not in "iu" or truth.min() < 0:
+        raise FastptError(
+            f"{labels or features} should hold {len(values)} labels, integers from 0, one for each row of {features}; "
+            f"it holds {truth.dtype} of shape {list(truth.shape)}"
+            + (f", the smallest {truth.min()}." if truth.size and truth.dtype.kind in "iu" else ".")
+        )
+    return FeatureSet(features, values, truth.astype(np.int64))
+
+
+def _read(path: Path, what: str) -> np.ndarray:
+    """The array called `what`."""
+    if path.suffix not in SUFFIXES:
+        raise FastptError(f"{path} is none of {', '.join(SUFFIXES)}. Store the {what} in one of these.")
+    try:
+        if path.suffix == ".npy":
+            return np.load(path)
+        if path.suffix == ".safetensors":
+            return load_file(path)[what]
+        column = pq.read_table(path, columns=[what]).column(what)
+        return np.stack(column.to_numpy()) if what == "features" else column.to_numpy()
+    except Exception as error:  # of three libraries
+        raise FastptError(
+            f"{what} cannot be read from {path} ({type(error).__name__}: {error}). Write the file anew."
+        ) from None

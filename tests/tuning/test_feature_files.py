@@ -1,0 +1,63 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import save_file
+
+from fastpt.errors import FastptError
+from fastpt.tuning.feature_files import read_features
+
+VALUES = np.random.default_rng(0).normal(size=(5, 3))
+LABELS = np.array([0, 1, 2, 1, 0])
+
+
+def written(folder, suffix, values=VALUES, labels=LABELS):
+    """Arguments of read_features for files of one kind."""
+    path = folder / f"set{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+        np.save(folder / "labels.npy", labels)
+        return path, folder / "labels.npy"
+    if suffix == ".safetensors":
+        save_file({"features": values, "labels": labels}, path)
+    else:
+        pq.write_table(pa.table({"features": list(values), "labels": labels, "text": ["a"] * len(labels)}), path)
+    return (path,)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
+def test_every_kind_gives_the_same(tmp_path, suffix):
+    found = read_features(*written(tmp_path, suffix))
+    np.testing.assert_array_equal(found.values, VALUES.astype(np.float32))
+    assert found.values.dtype == np.float32
+    assert found.labels.tolist() == LABELS.tolist()
+    assert found.classes == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
+def test_wrong_content_is_told(tmp_path, suffix):
+    holed = VALUES.copy()
+    holed[2, 1] = np.nan
+    for arguments, message in (
+        ((holed, LABELS), "1 of 5 rows of features hold NaN or infinity, the first is row 2"),
+        ((VALUES, LABELS.astype(float)), "should hold 5 labels, integers from 0.*float64"),
+        ((VALUES, LABELS - 1), "the smallest -1"),
+    ):
+        with pytest.raises(FastptError, match=message):
+            read_features(*written(tmp_path, suffix, *arguments))
+
+
+def test_files_that_cannot_be_read_are_told(tmp_path):
+    path, labels = written(tmp_path, ".npy")
+    with pytest.raises(FastptError, match="Name the file of their labels"):
+        read_features(path)
+    with pytest.raises(FastptError, match=r"5 labels.*shape \[2\]"):
+        read_features(path, written(tmp_path, ".parquet", VALUES[:2], LABELS[:2])[0])
+    np.save(labels, np.array(["a", "b"], object), allow_pickle=True)
+    with pytest.raises(FastptError, match=r"labels cannot be read from .*labels\.npy"):
+        read_features(path, labels)
+    save_file({"embeddings": VALUES}, tmp_path / "other.safetensors")
+    with pytest.raises(FastptError, match=r"features cannot be read from .*KeyError"):
+        read_features(tmp_path / "other.safetensors")
+    with pytest.raises(FastptError, match=r"none of \.npy, \.safetensors, \.parquet"):
+        read_features(tmp_path / "set.csv", labels)

@@ -2,8 +2,8 @@
 
     apt-get install openclipart-png openclipart-svg
     python tools/openclipart_captions.py openclipart.csv
-    fastpt prep --holdout 0.1 captions --source /usr/share/openclipart/png --name openclipart --list openclipart.csv \
-        --image-pattern '{id}.png' --label-column category
+    fastpt prep --holdout 0.1 --max-rejects 0.01 captions --source /usr/share/openclipart/png --name openclipart \
+        --list openclipart.csv --image-pattern '{id}.png' --label-column category
 
 The drawings' authors named and tagged them as they liked: wrong, foreign and missing tags are the noise of the wild,
 beside which a plan's noise can be seen. Columns: id, category (the folder), title, keywords, and caption, which is

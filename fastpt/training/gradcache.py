@@ -45,8 +45,8 @@ def whole_batch_losses(
     whole = loss(*features, scale)
     *gradients, scale_gradient = torch.autograd.grad(whole, [*features, scale])
     whole = whole.detach()
-    ends = [len(output["image_features"]) for output in outputs]
-    for number, (piece, *parts) in enumerate(zip(pieces, *(each.split(ends) for each in gradients), strict=True)):
+    sizes = [len(output["image_features"]) for output in outputs]
+    for number, (piece, *parts) in enumerate(zip(pieces, *(each.split(sizes) for each in gradients), strict=True)):
         seed_piece(number)
         output = forward(**piece)
         surrogate = (output["logit_scale"].float() * scale_gradient).sum() / len(pieces)

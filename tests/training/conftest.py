@@ -29,6 +29,14 @@ TINY_CLIP = {
         "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     },
 }
+VIT_CLIP = {
+    "name": "tiny-vit-clip",
+    "config": {
+        "embed_dim": 16,
+        "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
+    },
+}
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -13,8 +13,7 @@ from fastpt.training.clip import Clip, recalls
 from fastpt.training.engine import train
 from fastpt.training.launch import Process
 from tests.conftest import made_up, prepared
-from tests.training.conftest import lines, losses
-from tests.training.test_clip_gradients import VIT_CLIP
+from tests.training.conftest import VIT_CLIP, lines, losses
 
 ALONE = Process(0, 1, torch.device("cpu"))
 

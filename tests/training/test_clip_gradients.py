@@ -14,16 +14,8 @@ from fastpt.training.clip import MAX_LOGIT_SCALE, contrastive_loss
 from fastpt.training.engine import train
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import Process
-from tests.training.conftest import losses, run_command
+from tests.training.conftest import VIT_CLIP, losses, run_command
 
-VIT_CLIP = {
-    "name": "tiny-vit-clip",
-    "config": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-}
 # One step of plain SGD at rate 1 moves the weights by their gradient.
 ONE_STEP = (
     f"model={json.dumps(VIT_CLIP)}", "data.size=16", "schedule={steps: 1}", "data.val=null", "zero_shot=null",

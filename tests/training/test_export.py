@@ -14,6 +14,7 @@ from fastpt.training import clip as clip_task
 from fastpt.training import supervised as supervised_task
 from fastpt.training.engine import train
 from fastpt.training.export import export_run
+from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
 
 def trained_weights(run):
@@ -37,13 +38,20 @@ def test_timm_loads_the_export_with_identical_logits(supervised, tmp_path):
     assert theirs.pretrained_cfg["label_names"] == [f"class {i}" for i in range(4)]
 
 
-def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path):
-    run = train(clip(), "tiny", tmp_path / "run")
+TIMM_TOWER = {"image_size": 16, "timm_model_name": "resnet10_narrow", "timm_pool": "avg", "timm_proj": "linear"}
+TIMM_CLIP = {"name": "timm-clip", "config": {**VIT_CLIP["config"], "vision_cfg": TIMM_TOWER}}
+
+
+@pytest.mark.parametrize("model", [TINY_CLIP, VIT_CLIP, TIMM_CLIP], ids=lambda model: model["name"])
+def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path, model):
+    size = model["config"]["vision_cfg"]["image_size"]
+    run = train(clip(f"model={json.dumps(model)}", f"data.size={size}"), "tiny", tmp_path / "run")
     recipe, weights = load_recipe(run / "recipe.yaml"), trained_weights(run)
-    ours = clip_task.build_model(clip_task.model_config(recipe.model, 32), nonscalar_logit_scale=True)
+    ours = clip_task.build_model(clip_task.model_config(recipe.model, size), nonscalar_logit_scale=True)
     ours.load_state_dict(weights)
     theirs, _, _ = open_clip.create_model_and_transforms(f"local-dir:{run / 'export'}")
-    images, tokens = torch.randn(3, 3, 32, 32), open_clip.get_tokenizer(f"local-dir:{run / 'export'}")(["a", "b c"])
+    images = torch.randn(3, 3, size, size)
+    tokens = open_clip.get_tokenizer(f"local-dir:{run / 'export'}")(["a", "b c"])
     assert tokens.shape == (2, 16)
     with torch.no_grad():
         assert torch.equal(ours.eval().encode_image(images), theirs.eval().encode_image(images))

@@ -4,17 +4,9 @@ import sys
 import pytest
 
 from fastpt.training.engine import train
-from tests.training.conftest import TINY_VIT, command, lines, losses, run_command
+from tests.training.conftest import TINY_VIT, VIT_CLIP, command, lines, losses, run_command
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-VIT_CLIP = {
-    "name": "tiny-vit-clip",
-    "config": {
-        "embed_dim": 16,
-        "vision_cfg": {"image_size": 16, "layers": 1, "width": 32, "patch_size": 8, "head_width": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
-    },
-}
 
 
 @pytest.mark.parametrize(("task", "model"), [("supervised", TINY_VIT), ("clip", VIT_CLIP)])

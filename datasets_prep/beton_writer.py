@@ -1,5 +1,6 @@
 """Write one complete FFCV file, sample by sample, in bounded memory."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,18 @@ from fastpt.files import atomic_write
 class BetonWriter:
     """A context manager; the file appears under its name only when the context ends well.
 
-    `capacity` bounds the number of samples (their metadata table stands before the pages). `target` names the integer
-    field beside the image, or is None for pictures alone.
+    `capacity` bounds the number of samples (their metadata table stands before the pages). `target` names the field
+    beside the image, or is None for pictures alone; `kind` is its type id: INT_FIELD, or JSON_FIELD, whose values
+    FFCV's own `JSONField.unpack` gives back.
     """
 
     suffix = ".beton"
 
-    def __init__(self, path: Path, capacity: int, target: str | None):
-        self._fields = beton.fields(target)
-        self._metadata = np.zeros(capacity, beton.metadata_dtype(target))
-        self._allocations = np.zeros(capacity, beton.ALLOCATION)
-        self._target = target
+    def __init__(self, path: Path, capacity: int, target: str | None, kind: int = beton.INT_FIELD):
+        self._fields = beton.fields(target, kind)
+        self._metadata = np.zeros(capacity, beton.metadata_dtype(target, kind))
+        self._allocations: list[tuple[int, int, int]] = []  # sample, offset, size
+        self._target, self._kind = target, kind
         self._count = 0
         head = beton.HEADER.itemsize + self._fields.nbytes + self._metadata.nbytes
         self._position = -(-head // beton.PAGE_SIZE) * beton.PAGE_SIZE
@@ -33,27 +35,33 @@ class BetonWriter:
         self._file.seek(self._position)
         return self
 
-    def add(self, jpeg: bytes, width: int, height: int, target: int | None) -> int:
+    def add(self, jpeg: bytes, width: int, height: int, target: int | dict | None) -> int:
         """Append a sample; returns the offset of its JPEG in the file, in bytes."""
-        if len(jpeg) > beton.PAGE_SIZE:
+        offset = self._append(jpeg)
+        row = self._metadata[self._count]
+        row["image"] = (beton.JPEG_MODE, width, height, offset)
+        if self._target and self._kind == beton.JSON_FIELD:
+            text = json.dumps(target).encode() + b"\0"  # as JSONField writes it
+            row[self._target] = (self._append(text), len(text))
+        elif self._target:
+            row[self._target] = target
+        self._count += 1
+        return offset
+
+    def _append(self, content: bytes) -> int:
+        if len(content) > beton.PAGE_SIZE:
             raise FastptError(
-                f"a picture of {len(jpeg)} bytes does not fit a page of an FFCV file ({beton.PAGE_SIZE} bytes). "
+                f"a sample of {len(content)} bytes does not fit a page of an FFCV file ({beton.PAGE_SIZE} bytes). "
                 "Set a --max-side, or use --format wds."
             )
         room = -self._position % beton.PAGE_SIZE
-        if len(jpeg) > room:  # a sample never crosses a page: FFCV reads whole pages
+        if len(content) > room:  # nothing crosses a page: FFCV reads whole pages
             self._position += room
             self._file.seek(self._position)
         offset = self._position
-        self._file.write(jpeg)
-        self._position += len(jpeg)
-
-        row = self._metadata[self._count]
-        row["image"] = (beton.JPEG_MODE, width, height, offset)
-        if self._target:
-            row[self._target] = target
-        self._allocations[self._count] = (self._count, offset, len(jpeg))
-        self._count += 1
+        self._file.write(content)
+        self._position += len(content)
+        self._allocations.append((self._count, offset, len(content)))
         return offset
 
     def __exit__(self, kind, error, trace) -> None:
@@ -74,6 +82,6 @@ class BetonWriter:
         header["num_samples"] = self._count
         header["alloc_table_ptr"] = end
         self._file.seek(end)
-        self._file.write(self._allocations[: self._count].tobytes())
+        self._file.write(np.array(self._allocations, beton.ALLOCATION).tobytes())
         self._file.seek(0)
         self._file.write(header.tobytes() + self._fields.tobytes() + self._metadata.tobytes())

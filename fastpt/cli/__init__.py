@@ -2,7 +2,7 @@
 
 import click
 
-from fastpt.cli.data import bench, info, noise, verify
+from fastpt.cli.data import bench, info, materialize, noise, preview, verify
 from fastpt.cli.prep import prep
 from fastpt.cli.results import report, tune
 from fastpt.cli.runs import export, train
@@ -18,5 +18,6 @@ def main() -> None:
     """Pre-train on noisy labels and tune what was learned: prep, train, tune, report."""
 
 
-for command in (prep, noise, info, verify, bench, train, export, tune, report, study):  # in the order of the work
+# In the order of the work.
+for command in (prep, noise, info, verify, preview, materialize, bench, train, export, tune, report, study):
     main.add_command(command)

@@ -72,19 +72,76 @@ def info(folder: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
+@click.option("--deep", is_flag=True, help="Decode every picture, and make every noise plan again to compare.")
 @JSON
-def verify(folder: Path, as_json: bool) -> None:
+def verify(folder: Path, deep: bool, as_json: bool) -> None:
     """Check every file of the prepared splits at FOLDER against its checksum; name each that changed."""
-    from fastpt.data.verify import split_folders
+    from fastpt.data.verify import split_folders, verify_deep
     from fastpt.data.verify import verify as verify_split
+    from fastpt.progress import Progress
 
-    problems = {str(path): verify_split(path) for path in split_folders(folder)}
+    problems = {}
+    for path in split_folders(folder):
+        problems[str(path)] = verify_split(path)
+        if deep and not problems[str(path)]:  # what changed since it was written needs no deeper look
+            with Progress(f"verify {path}", "pictures") as progress:
+                problems[str(path)] = verify_deep(path, progress)
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:
+        well = "every file is as it was written" + ", pictures decode, counts and noise agree" * deep
         for path, lines in problems.items():
-            click.echo("\n".join(printable(line) for line in lines) or f"{path}: every file is as it was written")
+            click.echo("\n".join(printable(line) for line in lines) or f"{path}: {well}")
     sys.exit(1 if any(problems.values()) else 0)
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--noise", required=True, metavar="PLAN|RATE|clean", help="What the samples are shown.")
+@click.option("--format", "store", type=click.Choice(["ffcv", "wds"]), required=True, help="One FFCV file, or tars.")
+@click.option("--out", type=FOLDER, required=True, help="The folder to make.")
+@click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
+@click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="wds: samples a tar.")
+def materialize(folder: Path, noise: str, store: str, out: Path, of: str | None, shard_samples: int) -> None:
+    """Write the split FOLDER with noisy targets for other readers: FFCV, webdataset, DALI, open_clip, timm.
+
+    \b
+    fastpt materialize data/imagenet/train --noise 0.05 --format ffcv --out imagenet-noisy
+    fastpt materialize data/yfcc15m/train --noise swap-0.05-seed0 --format wds --out yfcc15m-noisy
+
+    Pictures are copied as stored. An FFCV file has the fields image and label, or caption (FFCV's JSONField).
+    """
+    from datasets_prep.materialize import materialize as write_files
+    from fastpt.data.dataset import Dataset
+    from fastpt.progress import Progress
+
+    with Progress(f"materialize {folder}", "pictures") as progress:
+        write_files(Dataset(folder), _noise(noise), store, out, of, shard_samples, progress)
+    click.echo(f"wrote {out}")
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--noise", "plans", multiple=True, metavar="PLAN", help="Show this plan alone; repeatable.")
+@click.option("--pictures", type=click.IntRange(1, 1000), default=24, show_default=True, help="Pictures a section.")
+@click.option("--out", type=FOLDER, help="The file (default: NAME-SPLIT-preview.html here).")
+def preview(folder: Path, plans: tuple[str, ...], pictures: int, out: Path | None) -> None:
+    """Write one HTML page that shows the split FOLDER: pictures, targets clean and noisy, classes, sizes."""
+    from fastpt.data.dataset import Dataset
+    from fastpt.data.preview import write_preview
+
+    dataset = Dataset(folder)
+    out = out or Path(f"{dataset.name}-{dataset.split}-preview.html")
+    write_preview(dataset, list(plans) or dataset.noise_plans(), pictures, out)
+    click.echo(f"wrote {out}")
+
+
+def _noise(text: str) -> float | str | None:
+    """None for clean, a rate, or the name of a plan."""
+    try:
+        return None if text == "clean" else float(text)
+    except ValueError:
+        return text
 
 
 @click.command()

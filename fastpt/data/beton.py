@@ -41,9 +41,9 @@ METADATA = {
 }
 
 
-def fields(label_name: str | None) -> np.ndarray:
-    """Descriptors of the fields `image` and, if named, an integer label."""
-    names = [("image", IMAGE_FIELD)] + ([(label_name, INT_FIELD)] if label_name else [])
+def fields(target: str | None, kind: int = INT_FIELD) -> np.ndarray:
+    """Descriptors of the fields `image` and, if named, a target of the given type id."""
+    names = [("image", IMAGE_FIELD)] + ([(target, kind)] if target else [])
     descriptors = np.zeros(len(names), FIELD)
     for descriptor, (name, type_id) in zip(descriptors, names, strict=True):
         descriptor["type_id"] = type_id
@@ -51,6 +51,6 @@ def fields(label_name: str | None) -> np.ndarray:
     return descriptors
 
 
-def metadata_dtype(label_name: str | None) -> np.dtype:
-    """The dtype of one row of the metadata table for `fields(label_name)`."""
-    return np.dtype([("image", IMAGE)] + ([(label_name, LABEL)] if label_name else []), align=True)
+def metadata_dtype(target: str | None, kind: int = INT_FIELD) -> np.dtype:
+    """The dtype of one row of the metadata table for `fields(target, kind)`."""
+    return np.dtype([("image", IMAGE)] + ([(target, METADATA[kind])] if target else []), align=True)

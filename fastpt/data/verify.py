@@ -1,9 +1,20 @@
-"""Is a prepared split still what was written? Every file is held against the checksum made when it was written."""
+"""Is a prepared split still what was written? Every file is held against the checksum made when it was written.
 
+The deep check goes through the contents too: it finds what was written wrong, not only what changed since.
+"""
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from fastpt.data.dataset import Dataset
-from fastpt.data.plans import load_plan
+import numpy as np
+import xxhash
+
+from fastpt.data import noise
+from fastpt.data.dataset import Dataset, read_samples, samples_id
+from fastpt.data.plans import NoiseFiles, NoisePlan, load_plan, make, measure
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 
@@ -68,4 +79,96 @@ def _compare(file: Path, entry: dict) -> list[str]:
         return problems
     if file_sha256(file) != entry["sha256"]:
         return [f"{file} changed: its sha256 is not the one in dataset.json."]
+    return []
+
+
+# --- the deep check ---------------------------------------------------------------------------------------------
+
+
+def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int | None = None) -> list[str]:
+    """Check the contents of a split whose files are as written: a line for each thing that does not agree.
+
+    Every picture has its checksum, decodes to its end and is as large as the samples table says; counts and samples_id
+    are those of the table; every plan is the noise that its name says, with the rates that it states.
+    `progress(done, total)` is told the pictures done.
+    """
+    dataset = Dataset(path)
+    problems = _deep_counts(dataset)
+    for name in dataset.noise_plans():
+        problems += _deep_plan(dataset, load_plan(path / "noise" / f"{name}.json", dataset.samples_id))
+    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:  # reading and decoding release the GIL
+        for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
+            problems += [problem] if problem else []
+            progress(done, len(dataset))
+    return problems
+
+
+def _bounded_map(pool: ThreadPoolExecutor, function: Callable[[int], str | None], count: int) -> Iterator[str | None]:
+    """function(0), function(1) ... in this order, with no more waiting than keeps the pool at work."""
+    window = 10_000
+    for start in range(0, count, window):
+        yield from pool.map(function, range(start, min(start + window, count)))
+
+
+def _deep_picture(dataset: Dataset, row: int) -> str | None:
+    from PIL import Image
+
+    samples = dataset.samples
+    try:
+        jpeg = dataset.jpeg(row)
+        if samples.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(jpeg)):  # 0: not known
+            return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
+        with Image.open(io.BytesIO(jpeg)) as image:
+            image.load()
+            size, format = image.size, image.format
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, FastptError) as error:
+        return f"{dataset.path}: sample {row} does not decode ({error})."
+    stated = (int(samples.width[row]), int(samples.height[row]))
+    if format != "JPEG" or size != stated:
+        found = f"{format} of {size[0]} x {size[1]}"
+        return f"{dataset.path}: sample {row} is a {found}, but is stated as JPEG of {stated[0]} x {stated[1]}."
+    return None
+
+
+def _deep_counts(dataset: Dataset) -> list[str]:
+    table = read_samples(dataset.path / "samples.parquet")
+    counts = dataset.manifest["counts"]
+    with (dataset.path / "rejected.jsonl").open(encoding="utf-8") as file:
+        found = {"samples": len(table), "rejected": sum(1 for _ in file)}
+    found["bytes"] = int(table["size"].to_numpy().sum(dtype=np.int64))
+    if dataset.has_labels:
+        labels = dataset.clean_labels
+        if labels.min() < 0 or labels.max() >= len(dataset.classes):
+            return [
+                f"{dataset.path}: labels go from {labels.min()} to {labels.max()} in {len(dataset.classes)} classes."
+            ]
+        found["per_class"] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
+    problems = [
+        f"{dataset.path}: dataset.json counts {name} as {counts[name]}, found {value}."
+        for name, value in found.items()
+        if counts[name] != value
+    ]
+    if samples_id(table) != dataset.samples_id:
+        problems.append(f"{dataset.path}: samples_id is not that of the keys, labels and captions.")
+    return problems
+
+
+def _deep_plan(dataset: Dataset, plan: NoisePlan) -> list[str]:
+    what = f"{dataset.path}: noise plan {plan.name}"
+    limit = len(dataset.classes) if plan.of == "labels" else len(dataset)
+    array = plan.array
+    if array.shape != (len(dataset),) or array.min() < 0 or array.max() >= limit:
+        return [f"{what} is no array of {len(dataset)} numbers from 0 to {limit - 1}."]
+    if (plan.realised_rate, plan.realised_per_class) != measure(dataset, array):
+        return [f"{what} states other realised rates than it has."]
+    if plan.source_sha256 is None:  # all that it is made from is here: make it again
+        if plan.name != noise.plan_name(plan.kind, plan.rate, plan.seed):
+            return [f"{what} holds {noise.plan_name(plan.kind, plan.rate, plan.seed)}."]
+        if not np.array_equal(array, make(dataset, plan.kind, plan.rate, plan.seed, plan.of, NoiseFiles())):
+            return [f"{what} is not the {plan.kind} noise of its rate and seed."]
+    elif plan.kind == "asymmetric" and plan.realised_per_class is not None:
+        counts = np.bincount(dataset.clean_labels, minlength=limit)
+        wrong = np.rint(np.array(plan.realised_per_class) * counts)
+        if not ((wrong == 0) | (wrong == np.rint(plan.rate * counts))).all():
+            return [f"{what} does not flip its rate of each class."]
     return []

@@ -1,8 +1,16 @@
+import json
 import shutil
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import xxhash
 
-from fastpt.data.verify import verify
+from fastpt import Dataset
+from fastpt.data.dataset import read_samples
+from fastpt.data.verify import verify, verify_deep
+from fastpt.files import file_sha256, write_sealed_json
 from tests.conftest import made_up, prepared
 
 
@@ -40,3 +48,66 @@ def test_truncated_missing_and_foreign_files_are_named(split):
     assert shard.name in named
     assert "samples.parquet is missing" in named
     assert "stranger does not belong" in named
+
+
+def deep(path):
+    return verify_deep(path, lambda done, total: None, threads=2)
+
+
+def resealed(path, **changes):
+    """Write a sealed JSON anew, with changes: what a faulty writer would have left, checksums and all."""
+    document = {**json.loads(path.read_text()), **changes}
+    document.pop("self_sha256")
+    write_sealed_json(path, document)
+
+
+def test_a_sound_split_passes_the_deep_check(split):
+    Dataset(split).add_noise(0.3, 1, kind="pairswap")
+    assert deep(split) == []
+
+
+def test_a_picture_that_was_stored_damaged_or_with_a_wrong_size_is_named(split):
+    table = read_samples(split / "samples.parquet")
+    columns = {name: table[name].to_numpy(zero_copy_only=False).copy() for name in ("width", "size", "xxh3")}
+    columns["width"][3] += 1
+    columns["size"][7] -= 200  # a JPEG without its end, checksum and all
+    columns["xxh3"][7] = xxhash.xxh3_64_intdigest(Dataset(split).jpeg(7)[:-200].tobytes())
+    columns["xxh3"][9] ^= np.uint64(1)
+    for name, column in columns.items():
+        index = table.column_names.index(name)
+        table = table.set_column(index, name, pa.array(column, table[name].type))
+    pq.write_table(table, split / "samples.parquet")
+    problems = deep(split)
+    assert [line.split(": ")[1].split(" ")[:2] for line in problems[1:]] == [
+        ["sample", "3"],
+        ["sample", "7"],
+        ["sample", "9"],
+    ]
+    assert "counts bytes" in problems[0]
+    assert "stated as JPEG of 81 x 64" in problems[1]
+    assert "does not decode" in problems[2]
+    assert "checksum" in problems[3]
+
+
+def test_counts_and_ids_that_do_not_agree_are_named(split):
+    counts = Dataset(split).manifest["counts"]
+    resealed(split / "dataset.json", counts={**counts, "rejected": 2, "per_class": [1, 2, 3, 6]})
+    named = " ".join(deep(split))
+    assert "counts rejected as 2, found 0" in named
+    assert "counts per_class as [1, 2, 3, 6], found [3, 3, 3, 3]" in named
+
+
+def test_a_plan_that_is_not_what_it_says_is_named(split):
+    path = split / "noise" / "symmetric-0.5-seed0"
+    array = np.load(f"{path}.npy")
+    resealed(path.with_name(f"{path.name}.json"), realised_rate=0.4)
+    assert "states other realised rates" in " ".join(deep(split))
+    changed = (array + (array != Dataset(split).clean_labels)) % 4  # other wrong labels
+    np.save(f"{path}.npy", changed.astype(np.int32))
+    wrong = changed != Dataset(split).clean_labels
+    per_class = [float(wrong[Dataset(split).clean_labels == c].mean()) for c in range(4)]
+    resealed(
+        path.with_name(f"{path.name}.json"), realised_rate=float(wrong.mean()), realised_per_class=per_class,
+        array_sha256=file_sha256(f"{path}.npy"),
+    )  # fmt: skip
+    assert "is not the symmetric noise of its rate and seed" in " ".join(deep(split))

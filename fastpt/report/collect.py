@@ -9,7 +9,7 @@ from typing import Any
 from fastpt.errors import FastptError
 from fastpt.report.text import clean, number
 
-TUNE_FORMAT = 1
+TUNE_FORMATS = (1, 2)
 _MARKS = ("recipe.yaml", "provenance.json")  # either makes a folder a run
 
 
@@ -206,8 +206,10 @@ def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
     tunes = []
     for path in sorted(folder.glob("*.json")):
         tune = _read(path, json.loads, problems)
-        if tune and tune.get("format") != TUNE_FORMAT:
-            problems.append(clean(f"tune/{path.name} has format {tune.get('format')!r}, not {TUNE_FORMAT}: left out"))
+        if tune and tune.get("format") not in TUNE_FORMATS:
+            problems.append(
+                clean(f"tune/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
+            )
         elif tune:
             tunes.append({"suite": path.stem, **tune})
     if not tunes:

@@ -166,6 +166,8 @@ def _replicates(condition: Condition, suite: str, setting: str) -> dict[str, lis
     for run in condition.runs:
         heads: dict[str, dict[Any, dict[Key, float]]] = {}
         for row in records(run, suite, "rows"):
+            if row.get("fraction", 1) != 1:  # heads on a part of the data are no further replicates
+                continue
             value = number(row.get("value"))
             if row.get("setting") == setting and value is not None:
                 key = (clean(row.get("set")), clean(row.get("test", row.get("set"))), clean(row.get("metric")))

@@ -2,12 +2,14 @@
 
 import csv
 import io
-import statistics
+from collections.abc import Sequence
 
-METHODS = {"lp": "LP", "mlp": "MLP", "nmtune": "NMTune"}
+from fastpt.tuning.statistics import Interval, by_seed, interval, paired
+
+METHODS = {"lp": "LP", "probe": "probe", "mlp": "MLP", "nmtune": "NMTune"}
 STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"}
 SETTINGS = {"id": "ID", "ood": "OOD"}
-COLUMNS = ("setting", "set", "test", "method", "metric", "seed", "value", "samples")
+COLUMNS = ("setting", "set", "test", "method", "metric", "seed", "fraction", "lr", "penalty", "l2", "value", "samples")
 
 
 def csv_table(results: dict) -> str:
@@ -20,26 +22,31 @@ def csv_table(results: dict) -> str:
 
 
 def text_table(results: dict) -> str:
-    """Accuracy in per cent for each test and method, mean ± standard deviation over seeds; below, SVE and LSVR."""
+    """Accuracy in per cent for each test and method, mean ± half a 95 % confidence interval over seeds.
+
+    Below, gains of the averages paired by seed, then SVE and LSVR.
+    """
     encoder, rows = results["encoder"], results["rows"]
     noise = encoder["noise"]
     pretrained = f", pre-trained with {noise['realised_rate']:.2%} {noise['kind']} noise" if noise else ""
     methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
     seeds = len({row["seed"] for row in rows})
     lines = [f"{encoder['name']}{pretrained}; suite {results['suite']}; accuracy in %, {seeds} seed(s)"]
-    lines += ["", *_aligned([["", *(METHODS[method] for method in methods)], *_accuracy_lines(rows, methods)])]
+    if noise_rate := results.get("plan", {}).get("label_noise"):
+        lines[0] += f", {noise_rate:.0%} of the training labels flipped"
+    if seeds > 1:
+        lines.append("± is half of a 95 % confidence interval over seeds of the heads (Student's t)")
+    fractions = sorted({row.get("fraction", 1.0) for row in rows}, reverse=True)
+    for fraction in fractions:
+        chosen = [row for row in rows if row.get("fraction", 1.0) == fraction]
+        title = "" if fractions == [1.0] else f"{fraction:.0%} of the data"
+        lines += ["", *_aligned([[title, *(METHODS[method] for method in methods)], *_accuracy_lines(chosen, methods)])]
+        lines += [""] * bool(gains := _gains(chosen, methods, fraction)) + gains
     stages = [stage for stage in STAGES if any(one["stage"] == stage for one in results["spectra"])]
     head = ["", *(f"{what} {STAGES[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
     lines += ["", *_aligned([head, *_spectrum_lines(results["spectra"], stages)])]
     lines += [f"left out: {entry['set']} ({entry['reason']})" for entry in results["missing"]]
     return "\n".join(lines) + "\n"
-
-
-def averages(rows: list[dict], setting: str, method: str) -> list[float]:
-    """For each seed, the mean value over the tests of a setting."""
-    chosen = [row for row in rows if row["setting"] == setting and row["method"] == method]
-    seeds = dict.fromkeys(row["seed"] for row in chosen)
-    return [statistics.fmean(row["value"] for row in chosen if row["seed"] == seed) for seed in seeds]
 
 
 def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
@@ -55,7 +62,7 @@ def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
         if tests:
-            lines.append([f"{title} average", *(_mean(averages(rows, setting, method)) for method in methods)])
+            lines.append([f"{title} average", *(_mean(_averages(rows, setting, method)) for method in methods)])
     return lines
 
 
@@ -69,9 +76,31 @@ def _spectrum_lines(spectra: list[dict], stages: list[str]) -> list[list[str]]:
     return lines
 
 
-def _mean(values: list[float]) -> str:
-    spread = f" ± {100 * statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * statistics.fmean(values):.2f}{spread}"
+def _averages(rows: list[dict], setting: str, method: str) -> list[float]:
+    fractions = {row.get("fraction", 1.0) for row in rows}
+    return [value for fraction in fractions for value in by_seed(rows, setting, method, fraction).values()]
+
+
+def _gains(rows: list[dict], methods: list[str], fraction: float) -> list[str]:
+    """Each later method against each earlier one, paired by seed; nothing where there is one seed."""
+    lines = []
+    for setting, title in SETTINGS.items():
+        for i, method in enumerate(methods):
+            for other in methods[:i]:
+                pair = (by_seed(rows, setting, name, fraction) for name in (method, other))
+                gain = paired(*pair)
+                if gain and gain.half is not None:
+                    lines.append(f"{title} average, {METHODS[method]} over {METHODS[other]}: {_percent(gain, '+')}")
+    return lines
+
+
+def _mean(values: Sequence[float]) -> str:
+    return _percent(interval(values)) if values else ""
+
+
+def _percent(found: Interval, sign: str = "") -> str:
+    spread = "" if found.half is None else f" ± {100 * found.half:.2f}"
+    return f"{100 * found.mean:{sign}.2f}{spread}"
 
 
 def _aligned(lines: list[list[str]]) -> list[str]:

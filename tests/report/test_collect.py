@@ -82,6 +82,6 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 
 
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
-    run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 2}))
+    run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
-    assert any("demo.json has format 2" in problem for problem in run.problems)
+    assert any("demo.json has format 3" in problem for problem in run.problems)

@@ -1,4 +1,4 @@
-from fastpt.tuning.table import averages, csv_table, text_table
+from fastpt.tuning.table import csv_table, text_table
 
 
 def row(setting, name, test, method, seed, value):
@@ -19,14 +19,10 @@ RESULTS = {
 }  # fmt: skip
 
 
-def test_averages_are_over_sets_for_each_seed():
-    assert averages(RESULTS["rows"], "id", "lp") == [0.3, 0.5]
-
-
 def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
     lines = {line.split("  ")[0].strip(): line for line in text_table(RESULTS).splitlines()}
     assert "5.01% symmetric noise" in text_table(RESULTS)
-    assert lines["ID average"].endswith("40.00 ± 14.14")
+    assert lines["ID average"].endswith("40.00 ± 127.06")
     assert lines["OOD c -> sketch"].endswith("25.00 ± 0.00")
     assert "5.123" in text_table(RESULTS)
     assert "left out: d (not prepared)" in text_table(RESULTS)
@@ -34,6 +30,18 @@ def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
 
 def test_csv_has_a_line_for_each_row():
     lines = csv_table(RESULTS).splitlines()
-    assert lines[0] == "setting,set,test,method,metric,seed,value,samples"
-    assert lines[1] == "id,a,test,lp,accuracy,0,0.5,10"
+    assert lines[0] == "setting,set,test,method,metric,seed,fraction,lr,penalty,l2,value,samples"
+    assert lines[1] == "id,a,test,lp,accuracy,0,,,,,0.5,10"
     assert len(lines) == 7
+
+
+def test_gains_are_paired_by_seed_and_fractions_stand_apart():
+    rows = [
+        {**row("id", "a", "test", method, seed, value + gain), "fraction": fraction}
+        for method, gain in (("lp", 0.0), ("nmtune", 0.1))
+        for seed, value in ((0, 0.2), (1, 0.6))
+        for fraction in (0.1, 1.0)
+    ]
+    text = text_table({**RESULTS, "rows": rows})
+    assert text.count("ID average, NMTune over LP: +10.00 ± 0.00") == 2
+    assert text.index("100% of the data") < text.index("10% of the data", text.index("100% of the data") + 5)

@@ -50,8 +50,8 @@ static void free_taps(struct taps *taps) {
 }
 
 /* The taps that turn the `length` inputs from `start` into `size` outputs. `shrink` says that both axes get smaller:
-   where one grows, "area" means what it means in OpenCV, linear interpolation between the middles of input pixels that
-   an output touches. Returns 0 if there is no memory. */
+   where one grows, "area" means what it means in OpenCV, linear interpolation of the two input pixels that an output
+   touches. Returns 0 if there is no memory. */
 static int make_taps(struct taps *taps, int filter, int shrink, int start, int length, int size) {
     const double scale = (double)length / size, wide = fmax(scale, 1);
     const double support = filter == BICUBIC ? 2 * wide : filter == BILINEAR ? wide : scale / 2;
@@ -136,7 +136,7 @@ static int cut_and_resize(struct jpeg_decompress_struct *jpeg, struct work *work
     JDIMENSION from = left > 0 ? left - 1 : 0;
     JDIMENSION across = (left + width + 2 < shape[1] ? left + width + 2 : shape[1]) - from;
     jpeg_crop_scanline(jpeg, &from, &across);
-    const int begin = left - from; /* of the box in a decoded row, and its end: */
+    const int begin = left - from; /* of the box in a decoded row */
     const int shrink = height >= size && width >= size;
     if (!make_taps(&work->down, filter, shrink, top, height, size)) return UNUSUAL;
     if (!make_taps(&work->across, filter, shrink, 0, width, size)) return UNUSUAL;

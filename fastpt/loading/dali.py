@@ -30,10 +30,13 @@ INTERPOLATIONS = {
 class DaliDecoder:
     """Turns picks into batches of `size` x `size` pixels through one DALI pipeline with `threads` threads."""
 
-    def __init__(self, size: int, filter: str, threads: int, device: torch.device, batch_size: int):
+    def __init__(
+        self, size: int, filter: str, threads: int, device: torch.device, batch_size: int, hw_decoder_load: float
+    ):
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
         self.size, self.filter, self.threads, self.device, self.batch_size = size, filter, threads, device, batch_size
+        self.hw_decoder_load = hw_decoder_load
         self._source = _Source()
         self._pipeline: Pipeline | None = None
 
@@ -90,7 +93,7 @@ class DaliDecoder:
         on_gpu = self.device.type == "cuda"
         pipeline = _graph(
             self._source, self.size, INTERPOLATIONS[self.filter], "mixed" if on_gpu else "cpu",
-            batch_size=self.batch_size, num_threads=self.threads,
+            self.hw_decoder_load, batch_size=self.batch_size, num_threads=self.threads,
             device_id=self.device.index if on_gpu else None, prefetch_queue_depth=AHEAD,
         )  # fmt: skip
         pipeline.build()
@@ -117,12 +120,14 @@ def _feeds(picker: Picker, plan: Iterable[np.ndarray], inside: deque[Picks]) -> 
 
 
 @pipeline_def
-def _graph(source: _Source, size: int, interpolation: types.DALIInterpType, decoder_device: str):
+def _graph(
+    source: _Source, size: int, interpolation: types.DALIInterpType, decoder_device: str, hw_decoder_load: float
+):
     """The same graph on CPU and GPU."""
     jpegs, anchors, shapes, flips = fn.external_source(source, num_outputs=4, batch=True)
     images = fn.decoders.image_slice(
         jpegs, anchors, shapes, axis_names="HW", adjust_orientation=False, jpeg_fancy_upsampling=True,
-        device=decoder_device,
+        device=decoder_device, hw_decoder_load=hw_decoder_load,
     )  # fmt: skip
     images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=True)
     return fn.flip(images, horizontal=flips)

@@ -55,6 +55,7 @@ class Loader:
         threads: int | None = None,
         drop_last: bool = True,
         repeats: int = 1,
+        hw_decoder_load: float = 0.9,
     ):
         """
         Args:
@@ -75,6 +76,8 @@ class Loader:
                 the next good one of the order, so every batch is full. Otherwise, for evaluation: every good sample
                 comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
             repeats: of a sample in a row, each with its own view (repeated augmentation).
+            hw_decoder_load: share of the pictures that a GPU's own JPEG decoder takes (A100, H100; with DALI on a GPU),
+                from 0 to 1; CUDA cores decode the rest.
 
         Raises FastptError for settings out of range, and if `drop_last` leaves no batch.
         """
@@ -92,6 +95,7 @@ class Loader:
         threads = default_threads() if threads is None else threads
         _check("threads", threads, threads >= 1, "1 or more")
         _check("repeats", repeats, repeats == 1 or (repeats > 1 and order != "sequential"), "1, or more when shuffled")
+        _check("hw_decoder_load", hw_decoder_load, 0 <= hw_decoder_load <= 1, "from 0 to 1")
         self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
         self.crop, self.scale, self.ratio, self.crop_fraction = crop, scale, ratio, crop_fraction
         self.flip = crop == "random" if flip is None else flip
@@ -106,9 +110,12 @@ class Loader:
         self.epoch = 0
         self._position = 0  # of the next global batch in the epoch's order, in samples
         self._batches: Generator[Batch, None, None] | None = None  # of the iteration under way
+        self._reads_ahead = order == "quasi_random" and decoder != "synthetic"
         self._bad = BadSamples(dataset)
         _ = dataset.samples  # read here, once, and not by every thread
-        self._decoder_of = partial(_decoder, decoder, filter, threads, torch.device(device), batch_size)
+        self._decoder_of = partial(
+            _decoder, decoder, filter, threads, torch.device(device), batch_size, hw_decoder_load
+        )
         self._decoder = self._decoder_of(size)
 
     @property
@@ -128,7 +135,7 @@ class Loader:
             for step in range(first, len(self))
         )
         picker = self._picker()
-        if self.order == "quasi_random":
+        if self._reads_ahead:
             plan = read_ahead(self.dataset, picker.sample_ids, plan, first * self.global_batch)
         batches = self._batches = self._decoder.batches(picker, plan)
         with closing(batches):
@@ -232,7 +239,10 @@ class Loader:
         return boxes, flips & self.flip
 
 
-def _decoder(name: Decoder, filter: Filter, threads: int, device: torch.device, batch_size: int, size: int):
+def _decoder(
+    name: Decoder, filter: Filter, threads: int, device: torch.device, batch_size: int, hw_decoder_load: float,
+    size: int,
+):  # fmt: skip
     """The decoder called `name`; only its own libraries are imported."""
     if name == "synthetic":
         from fastpt.loading.synthetic import SyntheticDecoder
@@ -244,7 +254,7 @@ def _decoder(name: Decoder, filter: Filter, threads: int, device: torch.device, 
         return FfcvDecoder(size, filter, threads, device)
     from fastpt.loading.dali import DaliDecoder
 
-    return DaliDecoder(size, filter, threads, device, batch_size)
+    return DaliDecoder(size, filter, threads, device, batch_size, hw_decoder_load)
 
 
 def default_threads() -> int:

@@ -16,7 +16,7 @@ GOES_WITH = {  # options that not every source has
     "clean_captions": RECORDS, "label_column": ("captions", "parquet"), "subset": ("yfcc15m",),
     "subset_ids": ("yfcc15m",), "id_column": ("yfcc15m",),
 }  # fmt: skip
-SOURCES = ["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset", "parquet"]
+SOURCES = ["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset", "parquet", "torchvision"]
 
 
 class Place(click.ParamType):
@@ -80,6 +80,7 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
     fastpt prep --noise 0.05 yfcc15m --source yfcc15m_tars
     fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
     fastpt prep imagefolder --source train=pets.tar --source val=more_pets.zip --name pets
+    fastpt prep torchvision --source torchvision --name cifar10
     fastpt prep captions --source shop.tar --list captions.csv --image-pattern 'images/{id}.jpg'
 
     Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
@@ -89,6 +90,7 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
     from datasets_prep.sources import hold_out
     from datasets_prep.sources.listing import list_splits
     from datasets_prep.sources.records import Reading, read_subset
+    from datasets_prep.sources.torchvision import torchvision_splits
     from fastpt.progress import Progress
 
     if not 0 <= max_rejects <= 1:  # FloatRange lets NaN pass
@@ -110,9 +112,12 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
         id_column,
     )
     try:
-        splits = list_splits(
-            source, places, out, seed, workers, split_level, list_file, image_pattern, reading, label_column
-        )
+        if source == "torchvision":
+            splits = torchvision_splits(places[0][1], name)
+        else:
+            splits = list_splits(
+                source, places, out, seed, workers, split_level, list_file, image_pattern, reading, label_column
+            )
         if holdout is not None:
             if len(splits) > 1:
                 names = ", ".join(split.name for split in splits)

@@ -187,6 +187,8 @@ class _Training:
             # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
             # flat buffers, and convolutions take the layout from the pictures alone.
             model.to(memory_format=torch.channels_last)
+            # One process has nothing to reduce, but DeepSpeed would copy all gradients twice.
+            self.engine.enable_backward_allreduce = process.world_size > 1
         if recipe.engine.compile:
             model.compile()
         if found is None:

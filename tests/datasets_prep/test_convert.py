@@ -208,3 +208,20 @@ def test_no_lock_is_left_when_a_job_fails(tmp_path):
     with pytest.raises(FastptError, match="the first for this reason: the file is empty"):
         prepared(tmp_path, made_up(1, special={0: b""}), max_rejects=1.0)
     assert not (tmp_path / ".lock").exists()
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(tmp_path):
+    command = [sys.executable, "-c", "from fastpt.cli import main; main()", "prep", "demo", "--out", str(tmp_path)]
+    restore = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "  # a test run may ignore it
+    command[2] = restore + command[2]
+    job = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "train/.parts/settings.json").exists():
+        assert job.poll() is None, "the job ended before it could be interrupted"
+        time.sleep(0.02)
+    time.sleep(0.2)
+    job.send_signal(signal.SIGINT)
+    _, said = job.communicate(timeout=30)
+    assert job.returncode == 130
+    assert said.strip().endswith("Stopped. The same command goes on where it stopped.")
+    assert not (tmp_path / "train/dataset.json").exists()
+    _wait_until_no_worker_is_left(job.pid)

@@ -10,7 +10,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plans import NoisePlan
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.report.text import clean, rate
+from fastpt.report.text import clean, plural, rate
 
 _HERE = Path(__file__).parent
 _PAGE_CSS = _HERE.parent / "report" / "page.css"
@@ -59,7 +59,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         facts.append(("Classes", f"{len(dataset.classes):,}"))
     width, height = (np.median(side) for side in (samples.width, samples.height))
     facts += [
-        ("Stored", f"{counts['bytes'] / 1e6:,.1f} MB in {len(dataset.manifest['shards'])} shards"),
+        ("Stored", f"{counts['bytes'] / 1e6:,.1f} MB in {plural(len(dataset.manifest['shards']), 'shard')}"),
         ("Median picture", f"{width:.0f} × {height:.0f} px, {np.median(samples.size) / 1e3:.1f} kB"),
         ("samples_id", dataset.samples_id),
     ]
@@ -87,10 +87,15 @@ def _histograms(dataset: Dataset) -> list[dict]:
 
 
 def _bins(values: np.ndarray, unit: str) -> list[tuple[str, int]]:
-    if values.min() == values.max():
-        return [(f"{values.min():g}{unit}", len(values))]
-    counts, edges = np.histogram(values, bins=12)
-    return [(f"{low:.4g}–{high:.4g}{unit}", count) for low, high, count in zip(edges, edges[1:], counts.tolist())]  # noqa: B905
+    """At most about 12 bins with round edges: name and count."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return [(f"{low:g}{unit}", len(values))]
+    decade = 10.0 ** np.floor(np.log10((high - low) / 12))
+    step = next(decade * factor for factor in (1, 2, 5, 10) if decade * factor * 12 >= high - low)
+    edges = step * np.arange(np.floor(low / step), np.floor(high / step) + 2)
+    counts = np.histogram(values, edges)[0].tolist()
+    return [(f"{edge:.4g}–{edge + step:.4g}{unit}", count) for edge, count in zip(edges, counts, strict=False)]
 
 
 def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> dict:

@@ -1,9 +1,10 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from fastpt.data.preview import write_preview
+from fastpt.data.preview import _bins, write_preview
 from fastpt.errors import FastptError
 from tests.conftest import made_up, prepared
 
@@ -47,6 +48,14 @@ def test_many_classes_are_put_together(tmp_path):
     page = (tmp_path / "page.html").read_text()
     assert "Classes by number of samples" in page
     assert "classes 0–2" in page
+
+
+@pytest.mark.parametrize("values", [[64, 96, 70.5], [0.12, 0.19], [3, 4], [200, 500, 499], [1, 100_000]])
+def test_bins_have_round_edges_and_hold_every_value(values):
+    bins = _bins(np.array(values), " px")
+    assert sum(count for _, count in bins) == len(values)
+    assert len(bins) <= 14
+    assert all(len(name) <= len("1e+05–1.1e+05 px") for name, _ in bins)
 
 
 def test_a_plan_that_is_not_there_and_a_folder_as_target_are_refused(labelled, tmp_path):

@@ -11,6 +11,7 @@ from typing import Literal
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.noise import plan_name
+from fastpt.errors import FastptError
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.study.declaration import Pretrain, Study
 from fastpt.tuning.suites import Suite, load_suite
@@ -62,6 +63,8 @@ class Plan:
 
     def _cell(self, one: Pretrain, rate: float, seed: int) -> Cell:
         recipe = load_recipe(one.recipe, one.set)
+        if not isinstance(recipe.data.train, str):
+            raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
         noise, sha256 = self._noise(recipe, one, rate)
         overrides = [*one.set, f"seed={seed}", f"data.noise={noise or 0}"]
         key = _key(

@@ -154,6 +154,13 @@ def test_everything_that_the_grid_misnames_is_told_at_once(here):
         assert part in str(error.value)
 
 
+def test_a_recipe_of_several_splits_is_told(here):
+    both = "data.train=[{path: data/train}, {path: data/train}]"
+    clip = ["task=clip", both, "model={name: RN50}"]
+    with pytest.raises(FastptError, match="trains on several splits, but a study on one"):
+        _ = plan(pretrain=[{"recipe": "tiny.yaml", "set": clip, "rates": [0], "seeds": [0]}]).cells
+
+
 def test_a_plan_of_a_kind_that_needs_a_file_must_be_there(here):
     with pytest.raises(FastptError, match=r"no noise plan 'asymmetric-0\.25-seed0'"):
         _ = plan(pretrain=[{"recipe": "tiny.yaml", "kind": "asymmetric", "rates": [0.25], "seeds": [0]}]).cells

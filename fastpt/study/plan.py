@@ -122,9 +122,8 @@ class Plan:
 
 def _samples_ids(suite: Suite) -> list[str | None]:
     """Of every split of a suite: None where it is not there, so that a set that comes later is measured then."""
-    tests = [[one.test] for one in suite.id] + [list(one.tests.values()) for one in suite.ood]
-    paths = [path for one, more in zip([*suite.id, *suite.ood], tests, strict=True) for path in (one.train, *more)]
-    return [Dataset(path).samples_id if Path(path, "dataset.json").is_file() else None for path in paths]
+    paths = [Path(source.split) for _, source in suite.sources() if source.split]
+    return [Dataset(path).samples_id if (path / "dataset.json").is_file() else None for path in paths]
 
 
 def _key(*parts: object) -> str:

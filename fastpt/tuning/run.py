@@ -17,6 +17,7 @@ from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.recipe import load_recipe
+from fastpt.statistics import summary
 from fastpt.tuning.encoders import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import CACHE, features_of, training_view
@@ -24,7 +25,6 @@ from fastpt.tuning.fit import PROTOCOLS
 from fastpt.tuning.heads import Heads
 from fastpt.tuning.measure import Plan, train
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
-from fastpt.tuning.statistics import summary
 from fastpt.tuning.suites import Suite, Task, load_suite, open_suite
 from fastpt.tuning.table import csv_table, text_table
 

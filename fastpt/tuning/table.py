@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from fastpt.tuning.statistics import Interval, by_seed, interval, paired
+from fastpt.statistics import Interval, by_seed, interval, paired
 
 METHODS = {"lp": "LP", "probe": "probe", "mlp": "MLP", "nmtune": "NMTune"}
 STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"}

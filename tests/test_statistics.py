@@ -1,6 +1,6 @@
 import pytest
 
-from fastpt.tuning.statistics import by_seed, interval, paired, summary
+from fastpt.statistics import by_seed, interval, paired, summary
 
 
 def row(method, seed, value, setting="id", test="a", **more):

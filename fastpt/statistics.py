@@ -1,4 +1,4 @@
-"""Means with 95 % confidence intervals, and differences paired by seed, of the rows of tuning results.
+"""Means with 95 % confidence intervals, and differences paired by seed.
 
 An interval over seeds of the heads tells how far the mean would move with other seeds (initial weights, batch orders,
 drawn fractions and validation parts), on this encoder and these test samples. It says nothing of another pre-training.

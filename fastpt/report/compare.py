@@ -7,27 +7,24 @@ compared result has: an average over other sets would not be comparable.
 
 import json
 import math
-import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from fastpt.report.collect import Run
 from fastpt.report.text import clean, number, plural, rate
+from fastpt.statistics import Interval, interval
 
-METHODS = {"lp": "LP", "mlp": "MLP", "nmtune": "NMTune"}
-STAGES = {"encoder": "Encoder", **METHODS}
+METHODS = {"lp": "LP", "probe": "Probe", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
+STAGES = ["encoder", *METHODS]
 SETTINGS = {"id": "ID", "ood": "OOD"}
 Key = tuple[str, str, str]  # set, test, metric
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over n replicates and their sample standard deviation (None for one)."""
-
-    mean: float
-    std: float | None
-    n: int
+def method_label(method: str) -> str:
+    """'nmtune+lora' -> 'NMTune+LoRA'; methods and stages that we do not know keep their names."""
+    return "+".join({"encoder": "Encoder", **METHODS}.get(part, part) for part in method.split("+"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,23 +105,30 @@ def records(run: Run, suite: str, what: str) -> list[dict[str, Any]]:
     return [record for value in found if isinstance(value, list) for record in value if isinstance(record, dict)]
 
 
-def estimate(values: Sequence[float]) -> Estimate | None:
-    if not values:
-        return None
-    return Estimate(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def fractions(conditions: Sequence[Condition], suite: str) -> list[float]:
+    """The parts of the downstream training data that heads were trained on, ascending."""
+    rows = (row for one in conditions for run in one.runs for row in records(run, suite, "rows"))
+    return sorted({value for row in rows if (value := _fraction(row)) is not None})
+
+
+def _fraction(row: dict[str, Any]) -> float | None:
+    """Format 1 had no fractions: all of the data."""
+    return number(row.get("fraction", 1.0))
 
 
 @dataclass(frozen=True, eq=False)
 class Accuracies:
-    """Accuracy of every condition, set and method under one suite and setting (ID or OOD)."""
+    """Accuracy of every condition, set and method under one suite and setting (ID or OOD), for one data fraction."""
 
     setting: str
+    fraction: float
     conditions: list[Condition]
     methods: list[str]
     keys: list[Key]
     common: list[Key]  # the sets that every condition and method has: averages are over these
-    cells: dict[tuple[Condition, Key, str], Estimate]
-    averages: dict[tuple[Condition, str], Estimate]
+    cells: dict[tuple[Condition, Key, str], Interval]
+    averages: dict[tuple[Condition, str], Interval]
+    over_heads: bool  # whether the intervals are over seeds of the head, as no condition has several of pre-training
 
     def best(self, condition: Condition, key: Key | None) -> set[str]:
         """The methods of the highest mean in a row (`key` None: the averages), as shown with one decimal."""
@@ -132,15 +136,26 @@ class Accuracies:
         shown = {method: round(100 * cell.mean, 1) for method, cell in row.items() if cell}
         return {method for method in shown if shown[method] == max(shown.values())} if len(shown) > 1 else set()
 
-    def cell(self, condition: Condition, key: Key | None, method: str) -> Estimate | None:
+    def cell(self, condition: Condition, key: Key | None, method: str) -> Interval | None:
         return self.averages.get((condition, method)) if key is None else self.cells.get((condition, key, method))
 
 
-def accuracies(conditions: Sequence[Condition], suite: str, setting: str) -> Accuracies | None:
-    """Means over seeds of each cell, and averages over the common sets. None if there is no result."""
+def accuracies(
+    conditions: Sequence[Condition], suite: str, setting: str, fraction: float | None = None
+) -> Accuracies | None:
+    """Means over seeds of each cell, and averages over the common sets. None if there is no result.
+
+    `fraction` is that of the downstream training data; by default the largest there is. Where any condition has several
+    pre-training seeds, they alone are the replicates: a condition of one has no interval, not that of its heads.
+    """
+    there = fractions(conditions, suite)
+    if not there:
+        return None
+    fraction = there[-1] if fraction is None else fraction
+    over_heads = all(len(condition.runs) == 1 for condition in conditions)
     found: dict[tuple[Condition, str], list[dict[Key, float]]] = {}
     for condition in conditions:
-        for method, replicates in _replicates(condition, suite, setting).items():
+        for method, replicates in _replicates(condition, suite, setting, fraction, over_heads).items():
             found[condition, method] = replicates
     if not found:
         return None
@@ -149,49 +164,53 @@ def accuracies(conditions: Sequence[Condition], suite: str, setting: str) -> Acc
     cells, averages = {}, {}
     for (condition, method), replicates in found.items():
         for key in keys:
-            if cell := estimate([values[key] for values in replicates if key in values]):
-                cells[condition, key, method] = cell
+            if values := [one[key] for one in replicates if key in one]:
+                cells[condition, key, method] = interval(values)
         if common:
-            means = [statistics.fmean(values[key] for key in common) for values in replicates]
-            averages[condition, method] = estimate(means)
+            means = [fmean(values[key] for key in common) for values in replicates]
+            averages[condition, method] = interval(means)
     methods = {method for _, method in found}
     ordered = [method for method in METHODS if method in methods] + sorted(methods - METHODS.keys())
     shown = [condition for condition in conditions if any((condition, method) in found for method in methods)]
-    return Accuracies(setting, shown, ordered, keys, common, cells, averages)
+    return Accuracies(setting, fraction, shown, ordered, keys, common, cells, averages, over_heads)
 
 
-def _replicates(condition: Condition, suite: str, setting: str) -> dict[str, list[dict[Key, float]]]:
-    """Per method, the values of each replicate: pre-training seeds if there are several, else the seeds of the head."""
+def _replicates(
+    condition: Condition, suite: str, setting: str, fraction: float, over_heads: bool
+) -> dict[str, list[dict[Key, float]]]:
+    """Per method, the values of each replicate: heads of the one run, or runs with the means of their heads."""
     by_method: dict[str, list[list[dict[Key, float]]]] = {}
     for run in condition.runs:
-        heads: dict[str, dict[Any, dict[Key, float]]] = {}
-        for row in records(run, suite, "rows"):
-            if row.get("fraction", 1) != 1:  # heads on a part of the data are no further replicates
-                continue
-            value = number(row.get("value"))
-            if row.get("setting") == setting and value is not None:
-                key = (clean(row.get("set")), clean(row.get("test", row.get("set"))), clean(row.get("metric")))
-                heads.setdefault(clean(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
-        for method, seeds in heads.items():
-            by_method.setdefault(method, []).append(list(seeds.values()))
+        for method, heads in _heads(run, suite, setting, fraction).items():
+            by_method.setdefault(method, []).append(heads)
     return {
-        method: [_mean_of_heads(heads) for heads in runs] if len(runs) > 1 else runs[0]
+        method: runs[0] if over_heads else [_mean_of_heads(heads) for heads in runs]
         for method, runs in by_method.items()
     }
 
 
+def _heads(run: Run, suite: str, setting: str, fraction: float) -> dict[str, list[dict[Key, float]]]:
+    """Per method, the values of each seed of the head."""
+    heads: dict[str, dict[str, dict[Key, float]]] = {}
+    for row in records(run, suite, "rows"):
+        value = number(row.get("value"))
+        if row.get("setting") == setting and value is not None and _fraction(row) == fraction:
+            key = (clean(row.get("set")), clean(row.get("test", row.get("set"))), clean(row.get("metric")))
+            heads.setdefault(clean(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
+    return {method: list(seeds.values()) for method, seeds in heads.items()}
+
+
 def run_average(run: Run, suite: str, table: Accuracies, method: str) -> float | None:
     """One run's accuracy, averaged over the table's common sets and the seeds of the head; None if it lacks one."""
-    replicates = _replicates(Condition(None, None, (run,), "", 0, 1), suite, table.setting).get(method, [])
-    values = _mean_of_heads(replicates)
+    values = _mean_of_heads(_heads(run, suite, table.setting, table.fraction).get(method, []))
     if not table.common or any(key not in values for key in table.common):
         return None
-    return statistics.fmean(values[key] for key in table.common)
+    return fmean(values[key] for key in table.common)
 
 
 def _mean_of_heads(heads: list[dict[Key, float]]) -> dict[Key, float]:
     keys = dict.fromkeys(key for values in heads for key in values)
-    return {key: statistics.fmean(values[key] for values in heads if key in values) for key in keys}
+    return {key: fmean(values[key] for values in heads if key in values) for key in keys}
 
 
 def set_label(setting: str, name: str, test: str) -> str:

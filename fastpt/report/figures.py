@@ -7,13 +7,12 @@ from typing import Any
 
 from fastpt.report.collect import Run
 from fastpt.report.compare import (
-    METHODS,
     SETTINGS,
-    STAGES,
     Accuracies,
     Condition,
     Family,
     accuracies,
+    method_label,
     records,
     run_average,
     set_label,
@@ -51,7 +50,7 @@ def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
         return None
     caption = (
         "Accuracy averaged over the sets of the suite against the noise rate of pre-training; "
-        "error bars, where there are any, are one standard deviation over seeds, as in the tables below."
+        "bands, where there are any, are 95 % confidence intervals over seeds, as in the tables below."
         + (" One rate only: points, no trend." if points == 1 else "")
     )
     return Figure(f"Accuracy against noise rate: {family.label}", caption, panels)
@@ -63,10 +62,10 @@ def _rate_panel(name: str, title: str, table: Accuracies) -> str:
     for index, method in enumerate(table.methods):
         cells = [(one.rate, cell) for one in table.conditions if (cell := table.cell(one, None, method))]
         series.append(Series(
-            METHODS.get(method, method),
+            method_label(method),
             [100 * rate for rate, _ in cells],
             [100 * cell.mean for _, cell in cells],
-            error=[100 * (cell.std or 0) for _, cell in cells],
+            error=[100 * (cell.half or 0) for _, cell in cells],
             dash=index,
             **method_style(method, index),
         ))  # fmt: skip
@@ -153,7 +152,7 @@ def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:
         name = f"stages-{number_}-{condition.rank}"
         series = [
             _spectrum_line(
-                STAGES.get(spectrum["stage"], spectrum["stage"]), spectrum["values"], dash=index,
+                method_label(spectrum["stage"]), spectrum["values"], dash=index,
                 colour=method_style(spectrum["stage"], index)["colour"],
             )
             for index, spectrum in enumerate(by_test[shown])

@@ -29,7 +29,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Series:
-    """One line; `error` are half-lengths of error bars. Series that share a label share one legend entry."""
+    """One line; `error` are half-widths of its band. Series that share a label share one legend entry."""
 
     label: str
     x: Sequence[float]
@@ -100,7 +100,10 @@ def _add(plot, one: Series):
     if not one.joined:
         style["linestyle"] = "none"
     if one.error and any(one.error):
-        return plot.errorbar(one.x, one.y, yerr=one.error, capsize=2.5, elinewidth=0.9, **style)
+        # Bars where it was measured, for a lone point and for print; the band ties them together.
+        plot.errorbar(one.x, one.y, yerr=one.error, fmt="none", ecolor=one.colour, elinewidth=0.8)
+        low, high = zip(*((y - half, y + half) for y, half in zip(one.y, one.error, strict=True)), strict=True)
+        plot.fill_between(one.x, low, high, color=one.colour, alpha=0.14, linewidth=0)
     return plot.plot(one.x, one.y, **style)[0]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fastpt.report.collect import Run
-from fastpt.report.compare import METHODS, SETTINGS, Accuracies, Condition, Family, accuracies
+from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label
 from fastpt.report.text import NBSP, clean, listing, percent, plural, rate
 
 
@@ -31,7 +31,7 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
         end = "Each has one pre-training seed: differences between noise rates may be chance."
     else:
         seeds = plural(sizes[0], "pre-training seed") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} seeds"
-        end = f"Each has {seeds}; ± is their standard deviation, not a confidence interval."
+        end = f"Each has {seeds}; ± is a 95 % confidence interval over them."
     return f"{plural(len(runs), 'run')} of {plural(len(groups), 'recipe')}: {listing(parts)}. {end}"
 
 
@@ -48,9 +48,9 @@ def _finding(family: Family, suite: str) -> str | None:
     methods = [method for method in ("lp", "nmtune") if all(method in table.methods for table in tables)]
     first, last = tables[0].conditions[0], tables[0].conditions[-1]
     if first is last:
-        words = [f"{METHODS[method]} {_each(tables, method, [last])}" for method in methods]
+        words = [f"{method_label(method)} {_each(tables, method, [last])}" for method in methods]
         return f"{family.label}, average accuracy: {'; '.join(words)}." if words else None
-    words = [f"that of {METHODS[method]} goes from {_each(tables, method, [first, last])}" for method in methods]
+    words = [f"that of {method_label(method)} goes from {_each(tables, method, [first, last])}" for method in methods]
     where = f"{family.label}: from {first.label} to {last.label} pre-training, the average accuracy"
     return f"{where} {'; '.join(words).removeprefix('that ')}." if words else None
 

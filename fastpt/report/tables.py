@@ -4,17 +4,16 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from fastpt.report.collect import Run
 from fastpt.report.compare import (
-    METHODS,
     SETTINGS,
     STAGES,
     Accuracies,
     Condition,
-    Estimate,
     Family,
-    estimate,
+    method_label,
     records,
     row_label,
     set_label,
@@ -31,6 +30,7 @@ from fastpt.report.text import (
     plural,
     rate,
 )
+from fastpt.statistics import Interval
 
 _MEASURES = ("sve", "lsvr")
 _BOOKKEEPING = {"step", "epoch", "samples", "seconds"}
@@ -116,8 +116,8 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
     groups = []
     for table in numbers:
         rows = [
-            Row(METHODS.get(method, method),
-                [Cell(_mean_std(table.cell(condition, None, method))) for condition in family.conditions])
+            Row(method_label(method),
+                [Cell(_mean_half(table.cell(condition, None, method))) for condition in family.conditions])
             for method in table.methods
         ]  # fmt: skip
         groups.append(Group(f"{SETTINGS[table.setting]}, average of {plural(len(table.common), 'set')}", rows))
@@ -125,7 +125,11 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
         return None
     title = f"Average accuracy by noise: {family.label}"
     return Table(
-        title, [one.label for one in family.conditions], groups, f"In percent. {spread_words(numbers[0])}", "Method"
+        title,
+        [one.label for one in family.conditions],
+        groups,
+        f"In percent{part_words(numbers[0])}. {spread_words(numbers[0])}",
+        "Method",
     )
 
 
@@ -140,24 +144,24 @@ def accuracy_table(title: str, table: Accuracies) -> Table:
                 _accuracy_row(table, condition, None, f"average ({plural(len(table.common), 'set')})", average=True)
             )
         groups.append(Group(condition.label, rows))
-    return Table(title, [METHODS.get(method, method) for method in table.methods], groups, _accuracy_note(table))
+    return Table(title, [method_label(method) for method in table.methods], groups, _accuracy_note(table))
 
 
 def _accuracy_row(table: Accuracies, condition: Condition, key, label: str, average: bool = False) -> Row:
     best = table.best(condition, key)
-    cells = [Cell(_mean_std(table.cell(condition, key, method)), method in best) for method in table.methods]
+    cells = [Cell(_mean_half(table.cell(condition, key, method)), method in best) for method in table.methods]
     return Row(label, cells, average)
 
 
-def _mean_std(cell: Estimate | None) -> str:
+def _mean_half(cell: Interval | None) -> str:
     if cell is None:
         return "–"
-    return percent(cell.mean) if cell.std is None else f"{percent(cell.mean)} ± {percent(cell.std)}"
+    return percent(cell.mean) if cell.half is None else f"{percent(cell.mean)} ± {percent(cell.half)}"
 
 
 def _accuracy_note(table: Accuracies) -> str:
     left_out = [row_label(table.setting, key) for key in table.keys if key not in table.common]
-    words = ["In percent; the best method of a row is bold.", spread_words(table)]
+    words = [f"In percent{part_words(table)}; the best method of a row is bold.", spread_words(table)]
     if not table.common:
         words.append("No set has a result for every run and method, so there is no average.")
     elif left_out:
@@ -165,18 +169,24 @@ def _accuracy_note(table: Accuracies) -> str:
     return " ".join(words)
 
 
+def part_words(table: Accuracies) -> str:
+    """Said only where it is not all of the data."""
+    return "" if table.fraction == 1 else f", heads trained on {rate(table.fraction)} of the data"
+
+
 def spread_words(table: Accuracies) -> str:
     """What ± is, and over which seeds: those of the head say nothing of how far another pre-training would differ."""
-    heads = sorted({cell.n for (one, _, _), cell in table.cells.items() if len(one.runs) == 1})
-    runs = sorted({cell.n for (one, _, _), cell in table.cells.items() if len(one.runs) > 1})
-    over = []
-    if runs:
-        over.append(f"over {' or '.join(map(str, runs))} pre-training seeds")
-    if heads and heads != [1]:
-        over.append(f"over {' or '.join(map(str, heads))} seeds of the head where pre-training has one")
-    if not over:
+    counts = sorted({cell.n for cell in table.cells.values()} - {1})
+    if not counts:
         return "One seed: small differences may be chance."
-    return f"Mean ± one sample standard deviation, {' and '.join(over)}."
+    many = " or ".join(map(str, counts))
+    if table.over_heads:
+        return (
+            f"± is a 95 % interval (Student's t) over {many} seeds of the head: "
+            "it says nothing of another pre-training."
+        )
+    alone = " Without ±: one seed." if any(cell.n == 1 for cell in table.cells.values()) else ""
+    return f"± is a 95 % interval (Student's t) over {many} pre-training seeds.{alone}"
 
 
 def spectra_table(family: Family, suite: str) -> Table | None:
@@ -195,10 +205,10 @@ def spectra_table(family: Family, suite: str) -> Table | None:
         groups.append((condition.label, found))
     if not stages:
         return None
-    stages.sort(key=lambda stage: list(STAGES).index(stage) if stage in STAGES else len(STAGES))
+    stages.sort(key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
     return Table(
         f"SVE / LSVR: {family.label}",
-        [STAGES.get(stage, stage) for stage in stages],
+        [method_label(stage) for stage in stages],
         [Group(label, _spectra_rows(found, stages)) for label, found in groups if found],
         "SVE: entropy of the normalised singular values, higher when more directions are used. LSVR: −log of the "
         "share of the largest singular value, higher when it dominates less. Means over seeds.",
@@ -216,18 +226,16 @@ def _spectra_rows(found: dict[tuple[str, str, str], list[float]], stages: list[s
 
 
 def _two_digits(values: list[float] | None) -> str:
-    return f"{estimate(values).mean:.2f}" if values else "–"
+    return f"{fmean(values):.2f}" if values else "–"
 
 
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
-    long = [["suite", "recipe", "condition", "setting", "set", "test", "metric", "method", "mean", "std", "seeds"]]
+    long = ["suite recipe condition setting set test metric fraction method mean half_95 n".split()]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
-            long.append(
-                [suite, family.label, condition.label, table.setting, *key, method, cell.mean, cell.std, cell.n]
-            )
+            long.append([suite, family.label, condition.label, table.setting, *key, table.fraction, method, *cell])
     return {
         "runs.csv": _csv([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": _csv(long),

@@ -1,7 +1,7 @@
 import pytest
 
 from fastpt.report.collect import read_run
-from fastpt.report.compare import accuracies, families, run_average, set_label
+from fastpt.report.compare import accuracies, families, method_label, run_average, set_label
 from tests.report.conftest import tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")
@@ -20,10 +20,10 @@ def test_averages_over_sets_and_seeds_of_the_head(tmp_path):
     values = {A: {"lp": [0.5, 0.7], "mlp": [0.8, 0.8]}, B: {"lp": [0.1, 0.3], "mlp": [0.2, 0.4]}}
     (condition,), table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
     cell = table.cell(condition, ("a", "a-test", "accuracy"), "lp")
-    assert (cell.mean, cell.std, cell.n) == (pytest.approx(0.6), pytest.approx(0.02**0.5), 2)
+    assert (cell.mean, cell.half, cell.n) == (pytest.approx(0.6), pytest.approx(12.7062 * 0.1, rel=1e-5), 2)
     # seed 0: (0.5 + 0.1) / 2 = 0.3; seed 1: (0.7 + 0.3) / 2 = 0.5
     average = table.cell(condition, None, "lp")
-    assert (average.mean, average.std) == (pytest.approx(0.4), pytest.approx(0.02**0.5))
+    assert (average.mean, average.half) == (pytest.approx(0.4), pytest.approx(12.7062 * 0.1, rel=1e-5))
     assert table.cell(condition, None, "mlp").mean == pytest.approx(0.55)
     assert table.best(condition, None) == {"mlp"}
 
@@ -36,7 +36,7 @@ def test_pretraining_seeds_are_the_replicates_where_there_are_several(tmp_path):
     (condition,), table = table_of(runs)
     average = table.cell(condition, None, "lp")
     assert (average.mean, average.n) == (pytest.approx(0.7), 2)
-    assert average.std == pytest.approx(0.02**0.5)  # of 0.6 and 0.8, not of the four heads
+    assert average.half == pytest.approx(12.7062 * 0.1, rel=1e-5)  # of 0.6 and 0.8, not of the four heads
     assert condition.label == "clean (2 seeds)"
 
 
@@ -109,3 +109,30 @@ def test_runs_whose_recipe_or_data_differ_are_not_averaged(tmp_path):
 )
 def test_set_labels(where, label):
     assert set_label(*where) == label
+
+
+def test_heads_of_one_run_are_no_replicates_beside_conditions_of_several_runs(tmp_path):
+    runs = read(
+        *(write_run(tmp_path, seed=seed, tune=tune_results({A: {"lp": [0.5, 0.7]}})) for seed in (0, 1)),
+        write_run(tmp_path, rate=0.3, tune=tune_results({A: {"lp": [0.4, 0.6]}})),
+    )
+    (_, noisy), table = table_of(runs)
+    assert table.cell(noisy, None, "lp") == (pytest.approx(0.5), None, 1)
+
+
+def test_the_largest_fraction_of_the_data_is_shown_unless_another_is_asked_for(tmp_path):
+    tune = tune_results({A: {"lp": [0.5, 0.7]}})
+    for row, fraction in zip(tune["rows"], (0.1, 0.5), strict=True):
+        row["fraction"] = fraction
+    runs = read(write_run(tmp_path, tune=tune))
+    (condition,), table = table_of(runs)
+    assert (table.fraction, table.cell(condition, None, "lp").mean) == (0.5, 0.7)
+    assert accuracies([condition], "demo", "id", 0.1).cell(condition, None, "lp").mean == 0.5
+    assert accuracies([condition], "demo", "id", 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "label"), [("lp", "LP"), ("probe", "Probe"), ("nmtune+lora", "NMTune+LoRA"), ("other", "other")]
+)
+def test_method_labels(method, label):
+    assert method_label(method) == label

@@ -58,11 +58,11 @@ def test_three_rates_of_two_tasks_are_compared(tmp_path):
     assert "demo_resnet and demo_clip at 0, 5 and 30 % noise" in seen
     assert "Each has one pre-training seed: differences between noise rates may be chance." in seen
     assert "from clean to 30 % symmetric pre-training, the average accuracy of LP goes from 71.0 to 41.0 % ID" in seen
-    assert "textures 71.0 ± 1.0 73.0 ± 1.0 75.0 ± 1.0" in seen
+    assert "textures 71.0 ± 2.5 73.0 ± 2.5 75.0 ± 2.5" in seen
     assert "photo → art" in seen
-    assert "over 3 seeds of the head where pre-training has one" in seen
+    assert "over 3 seeds of the head: it says nothing of another pre-training" in seen
     assert text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3  # rates, relations, spectra, stages, curves
-    assert "<b>75.0 ± 1.0</b>" in text
+    assert "<b>75.0 ± 2.5</b>" in text
 
 
 def test_one_run_claims_no_effect_of_noise(tmp_path):
@@ -79,8 +79,8 @@ def test_several_pretraining_seeds_are_told(tmp_path):
         for rate in (0, 0.3) for seed in (0, 1)
     ]  # fmt: skip
     seen = words(page(tmp_path, *runs))
-    assert "Each has 2 pre-training seeds; ± is their standard deviation, not a confidence interval." in seen
-    assert "textures 61.0 ± 1.4 63.0 ± 1.4 65.0 ± 1.4" in seen
+    assert "Each has 2 pre-training seeds; ± is a 95 % confidence interval over them." in seen
+    assert "textures 61.0 ± 12.7 63.0 ± 12.7 65.0 ± 12.7" in seen
 
 
 def test_nothing_is_loaded_and_no_script_is_there(tmp_path):

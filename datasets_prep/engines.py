@@ -4,7 +4,6 @@ A worker that dies, or that is busy with one picture for STALL_SECONDS, costs it
 by another worker, and a shard that fails ATTEMPTS times ends the job by name.
 """
 
-import ctypes
 import multiprocessing
 import os
 import signal
@@ -16,7 +15,9 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
 
+from fastpt import ray_cluster
 from fastpt.errors import FastptError
+from fastpt.processes import die_with
 
 ATTEMPTS = 3
 STALL_SECONDS = 600  # the largest picture takes some seconds; a file server that restarts, some minutes
@@ -55,7 +56,7 @@ def run_locally(jobs: Sequence[Job], workers: int, progress: Callable[[int], Non
                 running.remove(worker)
                 failure = worker.failure()
                 if failure:
-                    _count_failure(failures, worker.job, f"{failure} at picture {worker.picture()}")
+                    _count_failure(failures, worker.job, f"{failure} {worker.place()}")
                     waiting.append(worker.job)
                 else:
                     finished += len(worker.job.rows)
@@ -114,9 +115,9 @@ class _Worker:
             raise self._errors.recv()
         return None if self.process.exitcode == 0 else f"died ({_exit_name(self.process.exitcode)})"
 
-    def picture(self) -> str:
-        """The picture it was at."""
-        return self.job.key(min(self.done.value, len(self.job.rows) - 1))
+    def place(self) -> str:
+        """Where it was: at which picture, or behind the last."""
+        return f"at picture {self.job.key(self.done.value)}" if self.is_busy() else "while it wrote the shard to disk"
 
 
 def _exit_name(code: int) -> str:
@@ -125,10 +126,7 @@ def _exit_name(code: int) -> str:
 
 def _work(job: Job, done, errors, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    die_with_parent = 1  # PR_SET_PDEATHSIG
-    ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    die_with(parent)
 
     def tick() -> None:
         done.value += 1
@@ -149,18 +147,9 @@ def run_on_ray(address: str, jobs: Sequence[Job], workers: int, progress: Callab
     Every node must see the same files under the same paths, and have fastpt installed. `progress` is told the pictures
     of the shards that are done.
     """
-    try:
-        import ray
-    except ImportError:
-        raise FastptError("--ray needs Ray, which is not installed. Run: pip install 'fastpt[ray]'") from None
-    where = {"num_cpus": workers} if address == "local" else {"address": address}
-    try:
-        ray.init(**where, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise FastptError(f"--ray {address}: no cluster answers there ({str(error).splitlines()[0]}).") from None
-    task = ray.remote(max_retries=0)(_ray_task)
-    waiting, running, failures, finished = deque(jobs), {}, Counter(), 0
-    try:
+    with ray_cluster.joined(address, workers) as ray:
+        task = ray.remote(max_retries=0)(_ray_task)
+        waiting, running, failures, finished = deque(jobs), {}, Counter(), 0
         most = 2 * int(ray.cluster_resources().get("CPU", 1))  # so that nodes need not wait, and slices do not pile up
         while waiting or running:
             while waiting and len(running) < most:
@@ -177,8 +166,6 @@ def run_on_ray(address: str, jobs: Sequence[Job], workers: int, progress: Callab
                     _count_failure(failures, job, f"was lost ({type(error).__name__}: {str(error).splitlines()[0]})")
                     waiting.append(job)
             progress(finished)
-    finally:
-        ray.shutdown()
 
 
 def _ray_task(job: Job, folder: str, stall_seconds: int) -> None:

@@ -6,14 +6,12 @@ resizing; and each plane is rounded once only. The functions are TurboJPEG's, ca
 """
 
 import ctypes
-import importlib.util
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fastpt.errors import FastptError
+from fastpt.libffcv import load_libffcv
 
 YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
 SUBSAMPLED_420, ONE_PLANE = 2, 3  # and of subsamplings
@@ -104,12 +102,7 @@ def _pointers(planes: list[np.ndarray]) -> ctypes.Array:
 @cache
 def _turbojpeg() -> tuple[ctypes.CDLL, int, int]:
     """TurboJPEG, as libffcv is linked with it, so that it is there wherever FFCV is; a decoder; an encoder."""
-    spec = importlib.util.find_spec("ffcv")
-    folders = spec.submodule_search_locations if spec else []
-    found = [path for folder in folders for path in Path(folder).glob("_libffcv*.so")]
-    if not found:
-        raise FastptError(f"libffcv was not found (looked in: {folders or 'no ffcv package'}). Run tools/setup.")
-    library = ctypes.CDLL(str(found[0]))
+    library = load_libffcv()
     number, size, pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p
     library.tjInitDecompress.restype = library.tjInitCompress.restype = pointer
     library.tjBufSize.restype = size

@@ -6,14 +6,12 @@ called through ctypes, which releases the GIL; FFCV's Python package, which comp
 """
 
 import ctypes
-import importlib.util
 import io
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,6 +19,7 @@ import torch
 from PIL import Image
 
 from fastpt.errors import FastptError
+from fastpt.libffcv import load_libffcv
 from fastpt.loading import jpeg
 from fastpt.loading.batch import Batch
 from fastpt.loading.picking import Picker, Picks
@@ -138,13 +137,8 @@ def _decode_tolerantly(stored: np.ndarray, shape: tuple[int, int, int], sample_i
 
 @cache
 def libffcv() -> ctypes.CDLL:
-    """libffcv's kernels, found without importing FFCV's Python package."""
-    spec = importlib.util.find_spec("ffcv")
-    folders = spec.submodule_search_locations if spec else []
-    found = [path for folder in folders for path in Path(folder).glob("_libffcv*.so")]
-    if not found:
-        raise FastptError(f"libffcv was not found (looked in: {folders or 'no ffcv package'}). Run tools/setup.")
-    library = ctypes.CDLL(str(found[0]))
+    """libffcv's kernels."""
+    library = load_libffcv()
     number, pointer = ctypes.c_uint32, ctypes.c_void_p
     library.imdecode.argtypes = [
         pointer, ctypes.c_uint64, number, number, pointer, *6 * [number], ctypes.c_bool, ctypes.c_bool,

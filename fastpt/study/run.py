@@ -11,6 +11,7 @@ from pathlib import Path
 
 import filelock
 
+from fastpt import ray_cluster
 from fastpt.errors import FastptError
 from fastpt.files import write_json
 from fastpt.processes import die_with
@@ -44,25 +45,17 @@ def run_one(plan: Plan, number: int, say: Say) -> None:
 
 def run_on_ray(plan: Plan, file: Path, address: str, say: Say) -> Path:
     """Do the grid as tasks of a Ray cluster that shares this folder (`local` starts one here), then the report."""
-    try:
-        import ray
-    except ImportError:
-        raise FastptError("--ray needs the package ray, which is not installed: pip install 'fastpt[ray]'") from None
     prepare(plan.study, say)
-    ray.init(None if address == "local" else address, log_to_driver=False)
-    try:
-        with _alone(plan.folder / ".lock"):
-            gpus = int(any(node["Resources"].get("GPU") for node in ray.nodes()))
-            work = ray.remote(num_gpus=gpus, max_retries=2)(_study_cell)
-            to_do = [i for i, cell in enumerate(plan.cells) if any(plan.state(step) != "done" for step in cell.steps)]
-            pending = {work.remote(str(Path.cwd()), str(file), str(plan.folder), number): number for number in to_do}
-            while pending:
-                [ended], _ = ray.wait(list(pending), num_returns=1)
-                number = pending.pop(ended)
-                say(f"{plan.cells[number].train.name}: {'failed' if ray.get(ended) else 'done'}")
-            page = write_report(plan, say)
-    finally:
-        ray.shutdown()
+    with ray_cluster.joined(address) as ray, _alone(plan.folder / ".lock"):
+        gpus = int(any(node["Resources"].get("GPU") for node in ray.nodes()))
+        work = ray.remote(num_gpus=gpus, max_retries=2)(_study_cell)
+        to_do = [i for i, cell in enumerate(plan.cells) if any(plan.state(step) != "done" for step in cell.steps)]
+        pending = {work.remote(str(Path.cwd()), str(file), str(plan.folder), number): number for number in to_do}
+        while pending:
+            [ended], _ = ray.wait(list(pending), num_returns=1)
+            number = pending.pop(ended)
+            say(f"{plan.cells[number].train.name}: {'failed' if ray.get(ended) else 'done'}")
+        page = write_report(plan, say)
     _raise_if([step for cell in plan.cells for step in cell.steps if plan.state(step) != "done"], plan)
     return page
 

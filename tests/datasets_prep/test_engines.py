@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep import engines
+from datasets_prep import convert, engines
 from datasets_prep.convert import Options, prepare
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
@@ -16,7 +16,7 @@ from tests.datasets_prep.test_convert import content
 
 
 def test_a_worker_that_hangs_is_killed_and_its_shard_made_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(engines, "STALL_SECONDS", 3)  # a busy machine may let a healthy worker wait for 2
     marker = tmp_path / "hung"
 
     def hanging(i):
@@ -43,11 +43,19 @@ def test_a_picture_that_hangs_every_worker_fails_by_name(tmp_path, monkeypatch):
         prepared(tmp_path, split, order="source")
 
 
+def test_a_shard_that_hangs_after_its_last_picture_is_not_blamed_on_a_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "STALL_SECONDS", 2)
+    monkeypatch.setattr(engines, "ATTEMPTS", 1)
+    monkeypatch.setattr(convert, "_file_entry", lambda path: time.sleep(60))
+    with pytest.raises(FastptError, match=r"was busy for 2 s while it wrote the shard to disk"):
+        prepared(tmp_path, made_up(3))
+
+
 def test_a_slow_picture_is_no_hung_worker_while_others_are_done(tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "STALL_SECONDS", 0.5)
+    monkeypatch.setattr(engines, "STALL_SECONDS", 2)
 
     def slow(i):
-        time.sleep(0.1)
+        time.sleep(0.3)
         return picture(i)
 
     assert len(prepared(tmp_path, made_up(8, read=slow))) == 8

@@ -36,37 +36,42 @@ def write(root, files: dict[str, bytes]):
         (root / name).write_bytes(content)
 
 
-def official(root):
+def wnids_of(train):
+    return sorted({name.split("/")[0] for name in train})
+
+
+def official(root, train=TRAIN, val=VAL):
+    wnids = wnids_of(train)
     inner = {}
-    for wnid in WNIDS:
-        mine = {name.split("/")[1]: content for name, content in TRAIN.items() if name.startswith(wnid)}
+    for wnid in wnids:
+        mine = {name.split("/")[1]: content for name, content in train.items() if name.startswith(wnid)}
         inner[f"{wnid}.tar"] = tar_bytes(mine)
-    ilsvrc_ids = [2, 3, 1]  # not the sorted order: the devkit numbers the classes in its own way
+    ilsvrc_ids = [*range(2, len(wnids) + 1), 1]  # not the sorted order: the devkit numbers the classes in its own way
     meta = io.BytesIO()
-    synsets = np.array(list(zip(ilsvrc_ids, WNIDS, strict=True)), [("ILSVRC2012_ID", "O"), ("WNID", "O")])
+    synsets = np.array(list(zip(ilsvrc_ids, wnids, strict=True)), [("ILSVRC2012_ID", "O"), ("WNID", "O")])
     savemat(meta, {"synsets": synsets.reshape(-1, 1)})
-    truth = "".join(f"{ilsvrc_ids[WNIDS.index(wnid)]}\n" for _, wnid in VAL.values())
+    truth = "".join(f"{ilsvrc_ids[wnids.index(wnid)]}\n" for _, wnid in val.values())
     devkit = {
         "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
     }
     write(root, {
         "ILSVRC2012_img_train.tar": tar_bytes(inner),
-        "ILSVRC2012_img_val.tar": tar_bytes({name: content for name, (content, _) in VAL.items()}),
+        "ILSVRC2012_img_val.tar": tar_bytes({name: content for name, (content, _) in val.items()}),
         "ILSVRC2012_devkit_t12.tar.gz": tar_bytes(devkit, "w:gz"),
     })  # fmt: skip
 
 
-def kaggle(root):
-    write(root, {f"ILSVRC/Data/CLS-LOC/train/{name}": content for name, content in TRAIN.items()})
-    write(root, {f"ILSVRC/Data/CLS-LOC/val/{name}": content for name, (content, _) in VAL.items()})
-    rows = "".join(f"{name[:-5]},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for name, (_, wnid) in VAL.items())
+def kaggle(root, train=TRAIN, val=VAL):
+    write(root, {f"ILSVRC/Data/CLS-LOC/train/{name}": content for name, content in train.items()})
+    write(root, {f"ILSVRC/Data/CLS-LOC/val/{name}": content for name, (content, _) in val.items()})
+    rows = "".join(f"{name[:-5]},{wnid} 1 2 3 4 {wnid} 5 6 7 8\n" for name, (_, wnid) in val.items())
     (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + rows)
 
 
-def tree(root):
-    write(root, {f"train/{name}": content for name, content in TRAIN.items()})
-    write(root, {f"val/{wnid}/{name}": content for name, (content, wnid) in VAL.items()})
+def tree(root, train=TRAIN, val=VAL):
+    write(root, {f"train/{name}": content for name, content in train.items()})
+    write(root, {f"val/{wnid}/{name}": content for name, (content, wnid) in val.items()})
 
 
 def tree_in_a_tar(root):
@@ -76,17 +81,18 @@ def tree_in_a_tar(root):
     root.write_bytes(tar_bytes(files))
 
 
-def hugging_face(root):
-    names = {"names": ["tench, Tinca tinca", "goldfish, Carassius auratus", "tabby, tabby cat"], "_type": "ClassLabel"}
+def hugging_face(root, train=TRAIN, val=VAL):
+    wnids = wnids_of(train)
+    names = {"names": [f"class {wnid}" for wnid in wnids], "_type": "ClassLabel"}
     metadata = {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, "label": names}}})}
-    train = [(f"{name.split('/')[1][:-5]}_{name[:9]}.JPEG", content, name[:9]) for name, content in TRAIN.items()]
-    val = [(f"{name[:-5]}_{wnid}.JPEG", content, wnid) for name, (content, wnid) in VAL.items()]
+    train = [(f"{name.split('/')[1][:-5]}_{name[:9]}.JPEG", content, name[:9]) for name, content in train.items()]
+    val = [(f"{name[:-5]}_{wnid}.JPEG", content, wnid) for name, (content, wnid) in val.items()]
     files = {"train-00000-of-00002": train[:5], "train-00001-of-00002": train[5:], "validation-00000-of-00001": val}
     files["test-00000-of-00001"] = [("ILSVRC2012_test_00000001.JPEG", picture(0), None)]
     (root / "data").mkdir()
     for file, rows in files.items():
         images = pa.array([{"bytes": content, "path": path} for path, content, _ in rows])
-        labels = pa.array([-1 if wnid is None else WNIDS.index(wnid) for _, _, wnid in rows])
+        labels = pa.array([-1 if wnid is None else wnids.index(wnid) for _, _, wnid in rows])
         table = pa.table({"image": images, "label": labels}).replace_schema_metadata(metadata)
         pq.write_table(table, root / "data" / f"{file}.parquet", row_group_size=2)
 

@@ -26,6 +26,8 @@ NUMBERS = _Numbers()
 @click.option("--mlp", is_flag=True, help="MLP tuning: a two-layer MLP and a linear head.")
 @click.option("--nmtune", is_flag=True, help="NMTune: MLP tuning with the paper's regularisers.")
 @click.option("--probe", is_flag=True, help="The best linear baseline: ridge classification, its strength validated.")
+@click.option("--finetune", type=click.Choice(["lora", "full"]),
+              help="Train the encoder with each head, too: by low-rank adapters, or all of it.")  # fmt: skip
 @click.option("--run", type=FOLDER, help="The run whose encoder is tuned (default: the newest finished one).")
 @click.option("--encoder", metavar="KIND:NAME[:WEIGHTS]",
               help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE, onnx:FILE, or a YAML file.")  # fmt: skip
@@ -49,8 +51,8 @@ NUMBERS = _Numbers()
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
 @JSON
 def tune(
-    lp, mlp, nmtune, probe, run, encoder, precision, suite, seeds, fractions, lrs, penalties, label_noise, variant,
-    without, epochs, decoder, threads, out, as_json,
+    lp, mlp, nmtune, probe, finetune, run, encoder, precision, suite, seeds, fractions, lrs, penalties, label_noise,
+    variant, without, epochs, decoder, threads, out, as_json,
 ) -> None:  # fmt: skip
     """Train light heads on the features of a frozen encoder, in and out of domain.
 
@@ -64,8 +66,13 @@ def tune(
     from fastpt.tuning.table import text_table
 
     chosen = [name for name, wanted in (("lp", lp), ("probe", probe), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
+    chosen = chosen or ["lp", "mlp", "nmtune"]
+    if finetune and chosen == ["probe"]:
+        raise click.UsageError("--finetune trains no --probe; add --lp, --mlp or --nmtune")
+    if finetune:
+        chosen += [f"{head}+{finetune}" for head in chosen if head != "probe"]
     result = tune_command(
-        run=run, encoder=encoder, suite=suite, methods=chosen or ["lp", "mlp", "nmtune"], seeds=seeds, out=out,
+        run=run, encoder=encoder, suite=suite, methods=chosen, seeds=seeds, out=out,
         epochs=epochs, threads=threads, decoder=decoder, precision=precision,
         fractions=fractions, lrs=lrs, penalties=penalties, label_noise=label_noise, variant=variant,
         terms=[term for term in ("consistency", "covariance", "dominance") if term not in without],

@@ -102,6 +102,10 @@ class Encoder:
     @torch.inference_mode()
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures, uint8 [B, H, W, 3], cropped and resized -> features, float32 [B, D], on the encoder's device."""
+        return self.features(images)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The same, to be differentiated by the model's weights."""
         mean, std = (
             torch.tensor(values, device=self.device).view(1, 3, 1, 1)
             for values in (self.preprocessing.mean, self.preprocessing.std)

@@ -17,6 +17,8 @@ from fastpt.tuning.splits import subset
 
 METHODS = ("lp", "probe", "mlp", "nmtune")
 """LP, MLP tuning and NMTune by AdamW, as in the paper; `probe` is the linear baseline in closed form."""
+FINE_TUNED = tuple(f"{head}+{kind}" for kind in ("lora", "full") for head in PROTOCOLS)
+"""The same heads, trained together with the encoder; see finetune.py."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +41,31 @@ class Plan:
     epochs: int | None = None
 
     def __post_init__(self):
-        if unknown := [method for method in self.methods if method not in METHODS]:
-            raise FastptError(f"There is no tuning method {unknown[0]!r}. The methods are {', '.join(METHODS)}.")
-        ordered = tuple(method for method in METHODS if method in {"lp", *self.methods})
+        known = (*METHODS, *FINE_TUNED)
+        if unknown := [method for method in self.methods if method not in known]:
+            raise FastptError(f"There is no tuning method {unknown[0]!r}. The methods are {', '.join(known)}.")
+        ordered = tuple(method for method in known if method in {"lp", *self.methods})
         object.__setattr__(self, "methods", ordered)
         for rate in self.lrs:
             protocol("lp", lr=rate)
         for penalty in self.penalties:
             protocol("nmtune", penalty=penalty)
         protocol("nmtune", self.variant, self.terms, epochs=self.epochs)
+        if self.fine_tuned and (self.variant != "paper" or len(self.lrs) > 1 or len(self.penalties) > 1):
+            raise FastptError(
+                "Fine-tuning has the variant of the paper only, and chooses nothing on a validation part. "
+                "Give at most one learning rate and one penalty, and leave --variant out."
+            )
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """The methods that train heads on features."""
+        return tuple(method for method in self.methods if method in METHODS)
+
+    @property
+    def fine_tuned(self) -> tuple[str, ...]:
+        """The methods that train the encoder, too."""
+        return tuple(method for method in self.methods if method in FINE_TUNED)
 
     def describe(self) -> dict:
         """What the results record of it."""

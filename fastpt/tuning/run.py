@@ -1,5 +1,6 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
+import itertools
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,10 +23,12 @@ from fastpt.statistics import summary
 from fastpt.tuning.encoders import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import CACHE, features_of, training_view
-from fastpt.tuning.fit import PROTOCOLS
+from fastpt.tuning.finetune import LR, WEIGHT_DECAY, check_trainable, finetune
+from fastpt.tuning.fit import PROTOCOLS, protocol
 from fastpt.tuning.heads import Heads
-from fastpt.tuning.measure import Plan, train
+from fastpt.tuning.measure import Plan, Trained, noisy, train
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
+from fastpt.tuning.splits import subset
 from fastpt.tuning.suites import Suite, Task, load_suite, open_suite
 from fastpt.tuning.table import csv_table, text_table
 
@@ -88,13 +92,15 @@ def tune(
     decoder: str = "ffcv",
     cache: Path = CACHE,
 ) -> dict:
-    """Train and test heads as the plan says on every set of the suite that is there.
+    """Train and test heads, and fine-tuned encoders, as the plan says on every set of the suite that is there.
 
     `encoder` is None if the suite holds features. Returns {"format", "suite", "encoder", "plan", "rows", "summary",
     "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one set, test, method, seed and fraction, with the
     settings that were chosen; the summary is that of `statistics.summary`; a spectrum is that of one test's features,
     as the encoder gives them and after the MLP of the first seed, trained on the largest fraction. Raises FastptError.
     """
+    if plan.fine_tuned:
+        check_trainable(encoder)
     tasks, missing = open_suite(suite)
     for entry in missing:
         _say(f"set {entry['set']} is left out: {entry['reason']}")
@@ -105,6 +111,9 @@ def tune(
     features_done = time.perf_counter()
     device = encoder.device if encoder else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     rows, spectra = _measure_all(tasks, arrays, plan, threads, device)
+    for (task, data), method in itertools.product(zip(tasks, arrays, strict=True), plan.fine_tuned):
+        more_rows, more_spectra = _measure_fine_tuned(encoder, task, data.train, method, plan, decoder, threads)
+        rows, spectra = rows + more_rows, spectra + more_spectra
     return {
         "format": FORMAT,
         "suite": suite.name,
@@ -149,6 +158,7 @@ class _Split:
     features: torch.Tensor  # float32 [N, D]
     labels: np.ndarray  # int64 [N]
     answers: np.ndarray | None = None  # as in suites.Test
+    sample_ids: np.ndarray | None = None  # int64 [N]; None: the samples are those of a feature file
 
     def predicted(self, heads: Heads, device: torch.device) -> np.ndarray:
         """int64 [H, N]: what each head answers, of the classes that the split knows."""
@@ -167,24 +177,34 @@ class _Arrays:
     views: torch.Tensor | None = None  # float32 [V, N, D], of augmented training pictures
 
 
+def _split(
+    encoder: Encoder | None,
+    data: Dataset | FeatureSet,
+    decoder: str,
+    threads: int,
+    cache: Path,
+    answers: np.ndarray | None = None,
+) -> _Split:
+    """Features and labels of a split, from the cache, the encoder or the suite's own files."""
+    if isinstance(data, FeatureSet):
+        features, labels, ids = data.values, data.labels, None
+    else:
+        found = features_of(encoder, data, decoder, threads, cache)
+        features, labels, ids = found.values, data.targets(None, of="labels")[found.sample_ids], found.sample_ids
+    if answers is not None:
+        known = np.isin(labels, answers)
+        if not known.all():
+            _say(f"{data.path}: {np.sum(~known)} of {len(known)} samples have no training class and are left out")
+        features, labels, ids = features[known], labels[known], None if ids is None else ids[known]
+    return _Split(torch.from_numpy(features), labels, answers, ids)
+
+
 def _arrays(encoder: Encoder | None, task: Task, decoder: str, threads: int, cache: Path, views: int = 0) -> _Arrays:
-    """Features and labels of a task, from the cache, the encoder or the suite's own files; `views` of train, if any."""
-
-    def split(data: Dataset | FeatureSet, answers: np.ndarray | None = None) -> _Split:
-        if isinstance(data, FeatureSet):
-            features, labels = data.values, data.labels
-        else:
-            found = features_of(encoder, data, decoder, threads, cache)
-            features, labels = found.values, data.targets(None, of="labels")[found.sample_ids]
-        if answers is not None:
-            known = np.isin(labels, answers)
-            if not known.all():
-                _say(f"{data.path}: {np.sum(~known)} of {len(known)} samples have no training class and are left out")
-            features, labels = features[known], labels[known]
-        return _Split(torch.from_numpy(features), labels, answers)
-
-    train = split(task.train)
-    tests = {name: split(test.data, test.answers) for name, test in task.tests.items()}
+    """Features and labels of a task; `views` of train, if any."""
+    train = _split(encoder, task.train, decoder, threads, cache)
+    tests = {
+        name: _split(encoder, test.data, decoder, threads, cache, test.answers) for name, test in task.tests.items()
+    }
     if not views:
         return _Arrays(train, tests)
     if isinstance(task.train, FeatureSet):
@@ -208,7 +228,7 @@ def _measure_all(
     Each is a job of its own on few threads: the matrices are small, and threads that share one product spend their time
     waiting for each other, all the more beside other programs.
     """
-    jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in plan.methods]
+    jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in plan.frozen]
     longest_first = sorted(
         range(len(jobs)), key=lambda i: (jobs[i][2] in ("lp", "probe"), -len(jobs[i][1].train.labels))
     )
@@ -243,16 +263,52 @@ def _measure(
     rows, spectra = [], []
     largest = plan.fractions.index(max(plan.fractions)) * len(plan.seeds)
     for test, split in arrays.tests.items():
-        for setting, predicted in zip(trained.settings, split.predicted(trained.heads, device), strict=True):
-            value = METRICS[task.metric](predicted, split.labels)
-            rows.append(
-                {"setting": task.setting, "set": task.name, "test": test, "method": method, "metric": task.metric,
-                 "value": value, "samples": len(split.labels), **setting}
-            )  # fmt: skip
+        rows += _rows(task, test, split, method, trained, device)
         if trained.heads.mlp:
             spectra.append(_spectrum(task, test, method, trained.heads.transformed(split.features.to(device), largest)))
     _say(f"{task.setting} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
     return rows, spectra
+
+
+def _measure_fine_tuned(
+    encoder: Encoder, task: Task, train: _Split, method: str, plan: Plan, decoder: str, threads: int
+) -> tuple[list[dict], list[dict]]:
+    """As `_measure`, for a method that fine-tunes the encoder. Its features are of one use and not kept."""
+    start = time.perf_counter()
+    base, kind = method.split("+")
+    lr = plan.lrs[0] if plan.lrs else LR
+    penalty = plan.penalties[0] if plan.penalties and base == "nmtune" else None
+    settings = protocol(base, terms=plan.terms, epochs=plan.epochs, lr=lr, penalty=penalty, weight_decay=WEIGHT_DECAY)
+    noisy_labels = noisy(train.labels, task.classes, plan.label_noise)
+    labels = np.full(len(task.train), -1)
+    labels[train.sample_ids] = noisy_labels
+    rows, spectra = [], []
+    for fraction, seed in itertools.product(plan.fractions, plan.seeds):
+        ids = train.sample_ids if fraction == 1 else train.sample_ids[subset(noisy_labels, fraction, seed)]
+        try:
+            tuned, heads = finetune(
+                encoder, task.train, labels, ids, kind, settings, seed, task.classes, decoder, threads
+            )
+        except FastptError as error:
+            raise FastptError(f"set {task.name}, {method}: {error}") from None
+        setting = {"seed": seed, "fraction": fraction, "lr": settings.lr, "penalty": settings.penalty}
+        for name, test in task.tests.items():
+            with TemporaryDirectory() as scratch:
+                split = _split(tuned, test.data, decoder, threads, Path(scratch), test.answers)
+            rows += _rows(task, name, split, method, Trained(heads, [setting]), encoder.device)
+            if (fraction, seed) == (max(plan.fractions), plan.seeds[0]):
+                spectra.append(_spectrum(task, name, method, heads.transformed(split.features.to(encoder.device), 0)))
+    _say(f"{task.setting} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
+    return rows, spectra
+
+
+def _rows(task: Task, test: str, split: _Split, method: str, trained: Trained, device: torch.device) -> list[dict]:
+    """The value of each head on one test."""
+    return [
+        {"setting": task.setting, "set": task.name, "test": test, "method": method, "metric": task.metric,
+         "value": METRICS[task.metric](predicted, split.labels), "samples": len(split.labels), **setting}
+        for setting, predicted in zip(trained.settings, split.predicted(trained.heads, device), strict=True)
+    ]  # fmt: skip
 
 
 def _spectrum(task: Task, test: str, stage: str, features: torch.Tensor) -> dict:

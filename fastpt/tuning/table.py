@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 from fastpt.statistics import Interval, by_seed, interval, paired
 
-METHODS = {"lp": "LP", "probe": "probe", "mlp": "MLP", "nmtune": "NMTune"}
-STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"}
+FROZEN = {"lp": "LP", "probe": "probe", "mlp": "MLP", "nmtune": "NMTune"}
+FINE_TUNED = {
+    f"{method}+{kind}": f"{FROZEN[method]}, {title}"
+    for kind, title in (("lora", "LoRA"), ("full", "full"))
+    for method in ("lp", "mlp", "nmtune")
+}
+METHODS = FROZEN | FINE_TUNED
+STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"} | {
+    method: f"after {title}" for method, title in FINE_TUNED.items()
+}
 SETTINGS = {"id": "ID", "ood": "OOD"}
 COLUMNS = ("setting", "set", "test", "method", "metric", "seed", "fraction", "lr", "penalty", "l2", "value", "samples")
 

@@ -59,7 +59,7 @@ def train(
     task = TASKS[recipe.task](recipe, process)
     run = run_dir or run_folder(recipe, recipe_name, task.noise)
     with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
-        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, process.world_size)
+        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, process))
         if resume and on_first(process, lambda: not checkpoint.candidates(run)):
             _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
         for change in on_first(process, lambda: open_run(run, recipe, origin, resume, allow_changes)):

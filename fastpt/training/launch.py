@@ -159,6 +159,18 @@ def precision(recipe: Recipe, device: torch.device) -> str:
     return recipe.engine.precision
 
 
+def machine(recipe: Recipe, process: Process) -> dict:
+    """What a training runs on: number of processes, the first one's device, and the precision really used."""
+    gpu = process.device.type == "cuda"
+    return {
+        "world_size": process.world_size,
+        "device": torch.cuda.get_device_name(process.device)
+        if gpu
+        else f"CPU ({torch.backends.cpu.get_cpu_capability()})",
+        "precision": precision(recipe, process.device),
+    }
+
+
 def deepspeed_config(recipe: Recipe, world_size: int, precision: str, load_universal: bool = False) -> dict:
     """DeepSpeed's configuration: the only place where one is written.
 

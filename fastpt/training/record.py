@@ -30,9 +30,9 @@ def run_folder(recipe: Recipe, recipe_name: str, noise: NoisePlan | None) -> Pat
 
 
 def provenance(
-    recipe: Recipe, recipe_name: str, dataset: Dataset, noise: NoisePlan | None, command: str, world_size: int
+    recipe: Recipe, recipe_name: str, dataset: Dataset, noise: NoisePlan | None, command: str, machine: dict
 ) -> dict:
-    """Where a run's weights come from."""
+    """Where a run's weights come from; `machine` is what `launch.machine` tells."""
     return {
         "recipe": recipe_name,
         "task": recipe.task,
@@ -45,7 +45,7 @@ def provenance(
         "noise": noise.provenance() if noise else None,
         "seed": recipe.seed,
         "command": command,
-        "world_size": world_size,
+        **machine,
     }  # fmt: skip
 
 

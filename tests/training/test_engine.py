@@ -41,6 +41,8 @@ def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, mon
     assert origin["samples_id"] == captioned.samples_id
     assert origin["noise"] is None
     assert origin["command"] == "fastpt train tiny.yaml"
+    assert origin["device"].startswith(torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (")
+    assert origin["precision"] == "fp32"
     assert (run / "export" / "model.safetensors").exists()
     assert list((run / "tensorboard").iterdir())
     assert "DeepSpeed" not in capfd.readouterr().out

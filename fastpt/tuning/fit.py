@@ -205,7 +205,7 @@ def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Hea
             "The reference code tunes on two views of each sample, and there is one. "
             "Extract several views, or take the variant of the paper."
         )
-    size = sum(value.numel() for value in Heads(dim, classes, [0], protocol.mlp).parameters())
+    size = sum(math.prod(value.shape[1:]) for value in Heads(dim, classes, [], protocol.mlp).parameters())
     most = max(1, PASS_PARAMETERS // size)
     count = [len(labels) if head.rows is None else len(head.rows) for head in heads]
     # Long trainings first, so that those that end can be cut off; equal rates side by side, for the optimiser.
@@ -241,19 +241,38 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
         if step % CHUNK == 0:
             drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
         ids = drawn[step % CHUNK, : len(streams)]
-        losses = _losses(training, features, labels, ids, protocol, penalties)
-        losses.sum().backward()
+        x, y = _gathered(features, labels, ids, len(training))
+        if protocol.mlp:
+            _losses(training, x, y, len(ids[0]), protocol, penalties).sum().backward()
+        else:  # the regulariser of features that nothing transforms is a constant
+            _linear_gradients(training, x, y)
         optimizer.step(step)
     return Heads.join([training, *finished])
 
 
-def _losses(
-    heads: Heads, features: Tensor, labels: Tensor, ids: Tensor, protocol: Protocol, penalties: Tensor
-) -> Tensor:
-    """The loss of each head [H]; ids [H, W, B], or [1, W, B] shared by all: rows of features, W views of a sample."""
-    views, batch = ids.shape[1:]
-    x = features.index_select(0, ids.flatten()).view(len(ids), views * batch, -1)
-    y = labels[ids[:, 0] % len(labels)].repeat(len(heads) // len(ids), views)
+def _gathered(features: Tensor, labels: Tensor, ids: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    """Features [H, W·B, D] (or [1, W·B, D]) and labels [H, W·B] of the rows ids [H, W, B], or [1, W, B] shared by all
+    heads: rows of features, W views of a sample."""
+    x = features.index_select(0, ids.flatten()).view(len(ids), ids[0].numel(), -1)
+    return x, labels[ids[:, 0] % len(labels)].repeat(heads // len(ids), ids.shape[1])
+
+
+@torch.no_grad()
+def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
+    """Put the gradient of the mean cross-entropy of linear heads, (softmax − one-hot) xᵀ / B, where an optimiser looks.
+
+    Autograd would pass over the logits five times more, each pass as dear as a barrier between threads.
+    """
+    slope = heads(x)[0].softmax(-1)
+    slope.scatter_add_(-1, y.unsqueeze(-1), slope.new_full((), -1.0).expand(*y.shape, 1))
+    slope /= y.shape[1]
+    heads.classifier.keep_gradient(x, slope)
+    heads.classifier.bias.grad = slope.sum(1, keepdim=True)
+
+
+def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor) -> Tensor:
+    """The loss of each head [H] on x [H, views·B, D], or [1, views·B, D] shared by all, and labels y [H, views·B]."""
+    batch = y.shape[1] // views
     logits, z = heads(x)
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     losses = losses.view(len(heads), -1).mean(1)

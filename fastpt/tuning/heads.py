@@ -101,13 +101,19 @@ class _Linears(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return _Product.apply(x.expand(len(self.weight), -1, -1), self.weight, self) + self.bias
 
+    def keep_gradient(self, x: Tensor, upstream: Tensor) -> None:
+        """The weights' gradient by x [H, B, in] (or [1, B, in]) and that of the output [H, B, out].
+
+        It is written where that of the step before was: fresh memory for it, first touched page by page, costs as much
+        as the product.
+        """
+        if self.gradient is None:
+            self.gradient = torch.empty_like(self.weight)
+        self.weight.grad = torch.bmm(x.mT.expand(len(upstream), -1, -1), upstream, out=self.gradient)
+
 
 class _Product(torch.autograd.Function):
-    """x [H, B, in] times the weights [H, in, out] of a layer, as (Wᵀ xᵀ)ᵀ: with few rows in x, BLAS is faster so.
-
-    The weights' gradient is written where that of the step before was: fresh memory for it, first touched page by page,
-    costs as much as the product.
-    """
+    """x [H, B, in] times the weights [H, in, out] of a layer, as (Wᵀ xᵀ)ᵀ: with few rows in x, BLAS is faster so."""
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, layer: _Linears) -> Tensor:
@@ -119,10 +125,7 @@ class _Product(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
-        layer = ctx.layer
-        if layer.gradient is None:
-            layer.gradient = torch.empty_like(weight)
-        layer.weight.grad = torch.bmm(x.mT, upstream, out=layer.gradient)
+        ctx.layer.keep_gradient(x, upstream)
         return torch.bmm(weight, upstream.mT).mT if ctx.needs_input_grad[0] else None, None, None
 
 

@@ -118,6 +118,21 @@ def test_training_is_that_of_a_plain_loop():
         assert_same_linear(ours, linear)
 
 
+@pytest.mark.parametrize("seeds", [[3, 3], [3, 4]], ids=["shared batches", "batches of their own"])
+def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
+    features, labels = blobs(100)
+    chosen, rates = protocol("lp", epochs=3, batch_size=32), [0.1, 0.02]
+    found = fit(features, labels, chosen, [Head(seed, lr=lr) for seed, lr in zip(seeds, rates, strict=True)])
+    for i, (seed, lr) in enumerate(zip(seeds, rates, strict=True)):
+        linear = plain_linear(untrained(features, labels, chosen, seed).classifier)
+
+        def loss(ids, linear=linear):
+            return torch.nn.functional.cross_entropy(linear(features[ids]), labels[ids])
+
+        plain_training(list(linear.parameters()), loss, replace(chosen, lr=lr), 100, seed, batch=32)
+        assert_same_linear(found.select([i]).classifier, linear)
+
+
 def test_training_of_the_reference_code_is_that_of_a_plain_loop():
     """Two views, residual with a scale, batch normalisation, top five singular values; so few views that they swap."""
     (plain, labels), generator = blobs(100), torch.Generator().manual_seed(1)

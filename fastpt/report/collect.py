@@ -77,6 +77,12 @@ class Run:
         return number(last.get("seconds"))
 
     @property
+    def bytes(self) -> int:
+        """Disk of what training and tuning left; a report may lie in the run's folder too."""
+        parts = ("checkpoints", "export", "tensorboard", "tune")
+        return sum(file.stat().st_size for part in parts for file in (self.path / part).rglob("*") if file.is_file())
+
+    @property
     def last_step(self) -> int | None:
         steps = [int(record["step"]) for record in (*self.train, *self.evals, *([self.end] if self.end else []))]
         return max(steps) if steps else None

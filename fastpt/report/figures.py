@@ -12,12 +12,14 @@ from fastpt.report.compare import (
     Condition,
     Family,
     accuracies,
+    fractions,
     method_label,
     records,
     run_average,
     set_label,
 )
 from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
+from fastpt.report.tables import MEMORISED
 from fastpt.report.text import clean, is_share, number
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
@@ -71,6 +73,46 @@ def _rate_panel(name: str, title: str, table: Accuracies) -> str:
         ))  # fmt: skip
     axes = Axes(title, "noise rate in pre-training (%)", "average accuracy (%)", ticks=ticks, least_span=10)
     return draw(name, axes, series)
+
+
+def fraction_figure(family: Family, suite: str, setting: str, number_: str) -> Figure | None:
+    """Average accuracy against the fraction of the downstream training data: a panel for clean and the highest rate."""
+    shares = fractions(family.conditions, suite)
+    if len(shares) < 2:
+        return None
+    every = {share: accuracies(family.conditions, suite, setting, share) for share in shares}
+    tables = {share: table for share, table in every.items() if table and table.averages}
+    panels = {}
+    for condition in dict.fromkeys((family.conditions[0], family.conditions[-1])):
+        name = f"fraction-{number_}-{setting}-{condition.rank}"
+        series = _fraction_lines(condition, tables)
+        if series:
+            axes = Axes(f"{SETTINGS[setting]} · {condition.label}", "training data used (%)", "average accuracy (%)",
+                        log_x=True, ticks=[100 * share for share in tables], least_span=10)  # fmt: skip
+            panels[name] = draw(name, axes, series)
+    if not panels:
+        return None
+    caption = (
+        "Accuracy averaged over the sets of the suite, of heads trained on a part of each set's training data, "
+        "after pre-training at the lowest and the highest noise rate; bands are 95 % confidence intervals over seeds."
+    )
+    return Figure(f"{SETTINGS[setting]} accuracy against data fraction: {family.label}", caption, panels)
+
+
+def _fraction_lines(condition: Condition, tables: dict[float, Accuracies]) -> list[Series]:
+    lines = []
+    for index, method in enumerate(dict.fromkeys(method for table in tables.values() for method in table.methods)):
+        cells = {share: cell for share, table in tables.items() if (cell := table.cell(condition, None, method))}
+        if cells:
+            lines.append(Series(
+                method_label(method),
+                [100 * share for share in cells],
+                [100 * cell.mean for cell in cells.values()],
+                error=[100 * (cell.half or 0) for cell in cells.values()],
+                dash=index,
+                **method_style(method, index),
+            ))  # fmt: skip
+    return lines
 
 
 def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
@@ -217,7 +259,9 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
 
 def _main_metric(evals: Sequence[dict]) -> str | None:
     """The metric to draw: top-1 if there is one, else another accuracy, else the loss."""
-    names = sorted({key for record in evals for key, value in record.items() if number(value) is not None})
+    names = sorted(
+        {key for record in evals for key, value in record.items() if number(value) is not None} - {*MEMORISED}
+    )
     ranked = [name for name in names if "top1" in name] + [name for name in names if is_share(name)]
     ranked += [name for name in names if name == "loss"]
     return ranked[0] if ranked else None

@@ -1,7 +1,7 @@
 """Renders the page: the parts are made in the other files, here they are put in order."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -12,6 +12,7 @@ from fastpt.files import atomic_write
 from fastpt.report import figures, summary, tables
 from fastpt.report.collect import Run, read_runs
 from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, families, suites
+from fastpt.report.effects import Claim, Effect, claims, effects
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
 from fastpt.report.text import clean, clean_block, duration, number, percent, rate
@@ -25,6 +26,9 @@ class SuiteResults:
 
     name: str
     findings: list[str]
+    claims: list[Claim]
+    effects: list[tuple[str, Family, list[Effect]]]
+    effects_tables: list[tables.Table]
     rate_figures: list[figures.Figure]
     spectrum_figures: list[figures.Figure]
     tables: list[tuple[str, Family, Accuracies]]  # suite, family, numbers
@@ -35,7 +39,7 @@ class SuiteResults:
     without: list[str]  # runs that have no results under this suite
 
 
-def write(paths: list[Path], out: Path, files: bool) -> Path:
+def write(paths: list[Path], out: Path, files: bool, costs: Sequence[Mapping[str, Any]] | None) -> Path:
     """See `fastpt.report.write_report`."""
     runs = read_runs(paths)
     if out.is_dir():
@@ -46,7 +50,8 @@ def write(paths: list[Path], out: Path, files: bool) -> Path:
     results = [_suite_results(runs, groups, suite) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
-    _write(out, _render(runs, groups, results, curves))
+    cost = tables.cost_table(costs or tables.run_costs(runs))
+    _write(out, _render(runs, groups, results, curves, cost))
     if files:
         _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
     return out
@@ -62,15 +67,25 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
     averages = [
         tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
+    found = [(suite, family, effects(family, suite)) for family in groups]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
     def draw_all(draw: Callable) -> list[figures.Figure]:
         return [figure for family, number_ in made if (figure := draw(family, suite, number_))]
 
+    by_fraction = [
+        figure
+        for family, number_ in made
+        for setting in SETTINGS
+        if (figure := figures.fraction_figure(family, suite, setting, number_))
+    ]
     return SuiteResults(
         suite,
         summary.findings(groups, suite),
-        draw_all(figures.rate_figure),
+        [claim for _, family, mine in found for claim in claims(family, mine)],
+        found,
+        [table for _, family, mine in found if (table := tables.effects_table(family, mine))],
+        draw_all(figures.rate_figure) + by_fraction,
         draw_all(figures.relation_figure) + draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
         numbers,
         [table for table in averages if table],
@@ -81,7 +96,13 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
     )
 
 
-def _render(runs: list[Run], groups: list[Family], results: list[SuiteResults], curves: list[figures.Figure]) -> str:
+def _render(
+    runs: list[Run],
+    groups: list[Family],
+    results: list[SuiteResults],
+    curves: list[figures.Figure],
+    cost: tables.Table,
+) -> str:
     import jinja2
 
     environment = jinja2.Environment(
@@ -99,6 +120,8 @@ def _render(runs: list[Run], groups: list[Family], results: list[SuiteResults], 
         run_rows=[tables.run_cells(run) for run in runs],
         results=results,
         curves=curves,
+        memorised=[table for family in groups if (table := tables.memorised_table(family))],
+        cost=cost,
         grids=grids(runs),
         any_noise=any(run.noise for run in runs),
         provenance=[_provenance(run) for run in runs],
@@ -163,8 +186,9 @@ def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], cur
             _write(folder / f"{_file_name(name)}.svg", svg)
     for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
         _write(folder / name, text)
+    _write(folder / "effects.csv", tables.effects_csv([one for result in results for one in result.effects]))
     for result in results:
-        made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables]
+        made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]
         for number_, table in enumerate(made, 1):
             _write(folder / f"table-{_file_name(result.name)}-{number_}.tex", tables.latex(table))
 

@@ -126,8 +126,9 @@ def _dress(plot, axes: Axes) -> None:
     plot.minorticks_off()  # decades are enough, and a page has dozens of panels
     if axes.ticks is not None:
         plot.set_xticks(axes.ticks, [f"{tick:g}" for tick in axes.ticks])
-        margin = max(1.0, 0.06 * (max(axes.ticks) - min(axes.ticks)))
-        plot.set_xlim(min(axes.ticks) - margin, max(axes.ticks) + margin)
+        low, high = min(axes.ticks), max(axes.ticks)
+        margin = max(1.0, 0.06 * (high - low))
+        plot.set_xlim(*((low / 1.2, high * 1.2) if axes.log_x else (low - margin, high + margin)))
     low, high = plot.get_ylim()
     if high - low < axes.least_span:
         middle = (high + low) / 2

@@ -2,9 +2,10 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from fastpt.report.collect import Run
 from fastpt.report.compare import (
@@ -18,6 +19,7 @@ from fastpt.report.compare import (
     row_label,
     set_label,
 )
+from fastpt.report.effects import Effect, points
 from fastpt.report.text import (
     NBSP,
     clean,
@@ -33,7 +35,16 @@ from fastpt.report.text import (
 from fastpt.statistics import Interval
 
 _MEASURES = ("sve", "lsvr")
-_BOOKKEEPING = {"step", "epoch", "samples", "seconds"}
+# What the last evaluation looks at in the training pictures; see docs/training.md and docs/clip.md.
+MEMORISED = {
+    "right_labels": "Right labels: predicted as labelled",
+    "wrong_labels_as_noisy": "Wrong labels: predicted as labelled",
+    "wrong_labels_as_clean": "Wrong labels: predicted as their true class",
+    "clean_pairs_top1": "Clean pairs: nearest to their caption",
+    "noised_pairs_top1": "Noised pairs: nearest to the wrong caption shown",
+    "noised_pairs_own_top1": "Noised pairs: nearest to their own caption",
+}
+_BOOKKEEPING = {*MEMORISED, "step", "epoch", "samples", "seconds"}
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,92 @@ def spread_words(table: Accuracies) -> str:
     return f"± is a 95 % interval (Student's t) over {many} pre-training seeds.{alone}"
 
 
+def effects_table(family: Family, found: Sequence[Effect]) -> Table | None:
+    """A column for each condition; ID and OOD, each method against clean pre-training and NMTune against the others."""
+    groups = []
+    for setting, words in SETTINGS.items():
+        mine = [one for one in found if one.setting == setting]
+        for title, kind in (("minus clean pre-training", True), ("between methods", False)):
+            pairs = dict.fromkeys((one.method, one.other) for one in mine if (one.other is None) == kind)
+            rows = [_effect_row(family, mine, *pair) for pair in pairs]
+            groups += [Group(f"{words}, {title}", rows)] if rows else []
+    if not groups:
+        return None
+    alone = " Without ±: one seed, from which nothing can be concluded."
+    note = (
+        "Differences of average accuracy, in points, paired by pre-training seed; ± is a 95 % interval (Student's t), "
+        "not corrected for the number of comparisons."
+        + (alone if any(one.difference.half is None for one in found) else "")
+    )
+    return Table(f"Effects: {family.label}", [one.label for one in family.conditions], groups, note, "Effect")
+
+
+def _effect_row(family: Family, found: Sequence[Effect], method: str, other: str | None) -> Row:
+    mine = {one.condition: one for one in found if (one.method, one.other) == (method, other)}
+    label = method_label(method) + (f" − {method_label(other)}" if other else "")
+    return Row(label, [Cell(points(mine[one].difference) if one in mine else "–") for one in family.conditions])
+
+
+def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
+    """The effects of every suite and family in long form; shares, unrounded."""
+    rows = [["suite", "recipe", "setting", "condition", "method", "minus", "difference", "half_95", "n"]]
+    for suite, family, mine in found:
+        for one in mine:
+            where = [suite, family.label, one.setting, one.condition.label]
+            rows.append([*where, one.method, one.other or "clean pre-training", *one.difference])
+    return _csv(rows)
+
+
+def memorised_table(family: Family) -> Table | None:
+    """What the last evaluation found in the training pictures, a row for each run."""
+    found = {run: _memorised(run) for one in family.conditions for run in one.runs}
+    names = [name for name in MEMORISED if any(name in measures for measures in found.values())]
+    if not names:
+        return None
+    groups = [
+        Group(one.label, [
+            Row(f"seed {clean(run.seed)}", [Cell(percent(found[run].get(name))) for name in names]) for run in one.runs
+        ])
+        for one in family.conditions if any(found[run] for run in one.runs)
+    ]  # fmt: skip
+    note = "Shares of the training samples looked at by the last evaluation, in percent."
+    return Table(f"What was memorised: {family.label}", [MEMORISED[name] for name in names], groups, note, "Run")
+
+
+def _memorised(run: Run) -> dict[str, float]:
+    return {
+        name: value
+        for record in run.last_evals
+        for name in MEMORISED
+        if (value := number(record.get(name))) is not None
+    }
+
+
+def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
+    """Time and disk of every step of a study, with totals by kind; steps that are not done say so."""
+    groups = []
+    for kind in dict.fromkeys(clean(one["kind"]) for one in costs):
+        mine = [one for one in costs if clean(one["kind"]) == kind]
+        done = [one for one in mine if one.get("state", "done") == "done"]
+        rows = [Row(clean(one["step"]), _cost_cells(one)) for one in mine]
+        total = {what: sum(number(one[what]) or 0 for one in done) for what in ("seconds", "bytes")}
+        rows.append(Row(f"{plural(len(done), 'step')} done", _cost_cells(total), average=True))
+        groups.append(Group(kind, rows))
+    return Table("Cost of every step", ["Time", "Disk"], groups, "As recorded when the step was done.", "Step")
+
+
+def _cost_cells(one: Mapping[str, Any]) -> list[Cell]:
+    if one.get("state", "done") != "done":
+        return [Cell(clean(one["state"])), Cell("–")]
+    size = number(one["bytes"])
+    return [Cell(duration(number(one["seconds"]))), Cell("–" if size is None else f"{size / 1e6:,.1f} MB")]
+
+
+def run_costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """The same of runs without a study: time of training and the disk of what it left."""
+    return [{"step": run.name, "kind": "train", "seconds": run.seconds, "bytes": run.bytes} for run in runs]
+
+
 def spectra_table(family: Family, suite: str) -> Table | None:
     """SVE and LSVR of each test set before (encoder) and after the tuned layers, for each condition."""
     stages: list[str] = []
@@ -232,7 +329,22 @@ def _two_digits(values: list[float] | None) -> str:
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
-    long = ["suite recipe condition setting set test metric fraction method mean half_95 n".split()]
+    long = [
+        [
+            "suite",
+            "recipe",
+            "condition",
+            "setting",
+            "set",
+            "test",
+            "metric",
+            "fraction",
+            "method",
+            "mean",
+            "half_95",
+            "n",
+        ]
+    ]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
             long.append([suite, family.label, condition.label, table.setting, *key, table.fraction, method, *cell])

@@ -1,0 +1,60 @@
+"""What the page shows beside accuracies: effects, data fractions, what was memorised, cost."""
+
+import csv
+import json
+
+import pytest
+
+from fastpt.report import write_report
+from tests.report.conftest import tune_results, write_run
+from tests.report.test_page import words
+
+A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
+
+
+def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
+    runs = [
+        write_run(tmp_path, rate=rate, seed=seed, tune=tune_results({A: {"lp": [level + seed / 10]}}))
+        for rate, level in ((0, 0.5), (0.3, 0.4)) for seed in (0, 1, 2)
+    ]  # fmt: skip
+    seen = words(write_report(runs, tmp_path / "out.html", files=True).read_text())
+    assert "Not supported: demo_resnet, symmetric: slight noise raises the ID accuracy of LP (−10.0 ± 0.0 at" in seen
+    assert "ID, minus clean pre-training LP – −10.0 ± 0.0" in seen
+    (row,) = csv.DictReader((tmp_path / "out_files" / "effects.csv").open())
+    assert (row["minus"], float(row["difference"]), row["n"]) == ("clean pre-training", pytest.approx(-0.1), "3")
+
+
+def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_path):
+    tune = tune_results({A: {"lp": [0.3, 0.5]}})
+    for row, fraction in zip(tune["rows"], (0.1, 0.5), strict=True):
+        row["fraction"] = fraction
+    seen = words(write_report([write_run(tmp_path, tune=tune)], tmp_path / "out.html").read_text())
+    assert "ID accuracy against data fraction" in seen
+    assert "heads trained on 50 % of the data" in seen
+    assert "average (1 set) 50.0" in seen
+
+
+def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
+    run = write_run(tmp_path, rate=0.3)
+    with (run / "metrics.jsonl").open("a") as file:
+        measures = {"right_labels": 0.9, "wrong_labels_as_noisy": 0.25, "wrong_labels_as_clean": 0.5}
+        file.write(json.dumps({"event": "eval", "step": 200, "split": "train", **measures}) + "\n")
+    assert "seed 0 90.0 25.0 50.0" in words(write_report([run], tmp_path / "out.html").read_text())
+
+
+def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
+    costs = [
+        {"step": "one", "kind": "train", "state": "done", "seconds": 60.0, "bytes": 2_000_000},
+        {"step": "two", "kind": "train", "state": "done", "seconds": 30.0, "bytes": 1_000_000},
+        {"step": "three", "kind": "train", "state": "failed", "seconds": 45.0, "bytes": 1_500_000},
+    ]
+    seen = words(write_report([write_run(tmp_path)], tmp_path / "out.html", costs=costs).read_text())
+    assert "three failed – 2 steps done 1 min 30 s 3.0 MB" in seen
+
+
+def test_a_run_without_a_study_has_its_own_cost(tmp_path):
+    run = write_run(tmp_path)
+    (run / "export").mkdir()
+    (run / "export" / "model.safetensors").write_bytes(bytes(500_000))
+    seen = words(write_report([run], tmp_path / "out.html").read_text())
+    assert "demo_resnet-clean-s0 1 min 12 s 0.5 MB" in seen

@@ -41,6 +41,8 @@ def materialize(
     The folder appears whole or not at all; what a killed job left is removed by the next. `store` is ffcv or wds.
     Raises FastptError if `out` exists or a stored picture is damaged.
     """
+    if out.resolve().is_relative_to(dataset.path.resolve()):
+        raise FastptError(f"{out} lies inside the prepared split {dataset.path}. Choose another --out.")
     of = of or ("labels" if dataset.has_labels else "captions")
     plan = dataset.noise_plan(noise, of)
     targets = dataset.targets(noise, of)

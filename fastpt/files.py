@@ -22,8 +22,11 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
             file.flush()
             os.fsync(file.fileno())
         aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+        if isinstance(error, OSError) and error.filename == str(aside):
+            error.filename = str(path)  # the name that the user knows
         raise
     sync_folder(path.parent)
 

@@ -111,6 +111,7 @@ def test_noise_can_be_added_later(run, pets):
         (["prep", "demo", "--holdout", "nan"], 2, "found 'nan'"),
         (["prep", "demo", "--max-rejects", "nan"], 2, "a share of 0 to 1"),
         (["prep", "imagefolder", "--source", "{pets}", "--name", "../x"], 2, "without folders"),
+        (["prep", "imagefolder", "--source", "{pets}", "--name", "a\0b"], 2, "a plain name"),
         (["prep", "imagefolder", "--source", "{pets}", "--out", "pets/cat/0.jpg"], 1, "0.jpg"),
         (["prep", "imagefolder", "--source", "nowhere"], 1, "nowhere does not exist"),
         (["prep", "imagefolder", "--source", "{pets}", "--split-level", "1"], 1, "in no class folder"),
@@ -129,6 +130,21 @@ def test_wrong_use_exits_2_and_failure_exits_1_with_one_clear_line(run, pets, ar
     assert found == code
     assert said in output
     assert "Traceback" not in output
+
+
+def test_a_split_is_noised_checked_shown_and_written_out_for_others(run, pets, tmp_path):
+    run("prep", "imagefolder", "--source", pets)
+    (tmp_path / "matrix.csv").write_text("0,1\n1,0\n")
+    (tmp_path / "told.csv").write_text("key,label\ncat/0.jpg,dog\n")
+    train = "data/pets/train"
+    assert "(4 wrong" in run("noise", train, "--kind", "asymmetric", "--rate", "0.2", "--matrix", "matrix.csv")[1]
+    assert "(1 wrong" in run("noise", train, "--kind", "external", "--file", "told.csv", "--csv", "back.csv")[1]
+    assert "cat/0.jpg" in (tmp_path / "back.csv").read_text()
+    assert "pictures decode" in run("verify", "--deep", "data/pets")[1]
+    assert run("preview", train, "--out", "page.html") == (0, "wrote page.html\n")
+    written = ("materialize", train, "--noise", "0.2", "--format", "wds", "--out", "tars")
+    assert run(*written) == (0, "wrote tars\n")
+    assert "tars exists" in run(*written)[1]
 
 
 def test_noise_without_a_train_split_is_refused(run, pets, tmp_path):

@@ -95,7 +95,7 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
 
     if not 0 <= max_rejects <= 1:  # FloatRange lets NaN pass
         raise click.BadParameter("a share of 0 to 1", param_hint="--max-rejects")
-    if name and Path(name).name != name:
+    if name and (Path(name).name != name or not name.isprintable()):
         raise click.BadParameter(
             f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
         )

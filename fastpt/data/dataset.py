@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from fastpt.data import noise as noise_models
 from fastpt.data.plans import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
-from fastpt.data.texts import StoredTexts, take, update_sha256, xxh3_64
+from fastpt.data.texts import StoredTexts, take, told_as_unreadable, update_sha256, xxh3_64
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 
@@ -287,10 +287,8 @@ def _close_all(shards: dict[int, int]) -> None:
 
 def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The samples table, or some of its columns. Raises FastptError if it cannot be read."""
-    try:
+    with told_as_unreadable(path):
         return pq.read_table(path, columns=columns, memory_map=True)
-    except (OSError, pa.ArrowException) as error:
-        raise FastptError(f"{path} cannot be read ({error}). Restore it or prepare the split anew.") from None
 
 
 def samples_id(table: pa.Table) -> str:

@@ -104,7 +104,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _load_npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+    """The array of an .npy. Raises ValueError if it is none, or claims more numbers than the file holds."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: a false header takes no memory
+    except EOFError:
+        raise ValueError("the file is empty") from None
 
 
 def _column(path: Path, count: int, what: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Columns of texts, hashed a batch at a time: millions of rows never become Python objects at once."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,27 +10,42 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from fastpt.errors import FastptError
+
 BATCH = 1 << 16  # rows
 
 
+@contextlib.contextmanager
+def told_as_unreadable(path: Path) -> Iterator[None]:
+    """Raise FastptError for what Arrow says of a table that cannot be read."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FastptError(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
+
+
 class StoredTexts:
-    """A column of texts in a parquet file, read a batch at a time."""
+    """A column of texts in a parquet file, read a batch at a time. All raise FastptError if it cannot be read."""
 
     def __init__(self, path: Path, column: str):
         self._path, self._column = path, column
-        self._file = pq.ParquetFile(path, memory_map=True)
+        with told_as_unreadable(path):
+            self._file = pq.ParquetFile(path, memory_map=True)
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
 
     def batches(self) -> Iterator[list[str]]:
         """All texts in their order, at most BATCH at a time."""
-        for batch in self._file.iter_batches(BATCH, columns=[self._column]):
-            yield batch.column(0).to_pylist()
+        with told_as_unreadable(self._path):
+            for batch in self._file.iter_batches(BATCH, columns=[self._column]):
+                yield batch.column(0).to_pylist()
 
     def load(self) -> pa.ChunkedArray:
         """All texts at once."""
-        return self._file.read(columns=[self._column]).column(0)
+        with told_as_unreadable(self._path):
+            return self._file.read(columns=[self._column]).column(0)
 
 
 Texts = StoredTexts | Sequence[str]

@@ -240,3 +240,33 @@ def test_several_kinds_of_one_rate_must_be_named(split):
 def test_a_kind_without_what_it_needs_is_refused(split, kind, rate, files, said):
     with pytest.raises(FastptError, match=said):
         split.add_noise(rate, 0, kind=kind, files=files)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x93NUM",
+        b"\x93NUMPY\1\0v\0{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(200),
+    ],
+    ids=["empty", "cut off", "a header that claims 8 TB"],
+)
+def test_an_array_file_that_is_damaged_is_named(split, tmp_path, content):
+    (tmp_path / "odd.npy").write_bytes(content)
+    with pytest.raises(FastptError, match=r"odd\.npy is no array of numbers"):
+        split.add_noise(None, 0, kind="external", files=NoiseFiles(file=tmp_path / "odd.npy"))
+
+
+def test_noise_says_which_table_is_damaged(tmp_path):
+    split = prepared(tmp_path, made_up(8))
+    (split.path / "samples.parquet").write_bytes(b"PAR1 rubbish PAR1")
+    with pytest.raises(FastptError, match=r"samples\.parquet cannot be read"):
+        split.add_noise(0.25, 0)
+
+
+def test_a_file_that_cannot_be_written_is_told_by_the_name_that_was_given(split, tmp_path):
+    with pytest.raises(FileNotFoundError) as raised:
+        write_csv(
+            tmp_path / "nowhere" / "plan.csv", "labels", split.stored_keys.load(), split.clean_labels, split.classes
+        )
+    assert raised.value.filename == str(tmp_path / "nowhere" / "plan.csv")

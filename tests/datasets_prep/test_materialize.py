@@ -154,6 +154,11 @@ def test_an_existing_target_is_refused_and_what_a_killed_job_left_is_redone(spli
         materialize(split, 0.5, "wds", tmp_path / "out")
 
 
+def test_nothing_is_written_into_the_split(split):
+    with pytest.raises(FastptError, match="lies inside the prepared split"):
+        materialize(split, None, "wds", split.path / "out")
+
+
 @pytest.mark.parametrize("store", ["ffcv", "wds"])
 def test_a_damaged_picture_is_named_and_nothing_is_left(tmp_path, store):
     dataset = prepared(tmp_path / "split", made_up(6))

@@ -17,6 +17,7 @@ from fastpt.files import write_json
 from fastpt.processes import die_with
 from fastpt.study.declaration import Study
 from fastpt.study.plan import Cell, Plan, Step
+from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
 FASTPT = (sys.executable, "-m", "fastpt")
@@ -90,7 +91,7 @@ def write_report(plan: Plan, say: Say) -> Path:
     begun = [run for run in runs if (run / "provenance.json").is_file()]
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {plan.folder / 'logs'}.")
-    page = write_report(begun, plan.folder / "report.html", files=True)
+    page = write_report(begun, plan.folder / "report.html", files=True, costs=steps_table(plan))
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
 

@@ -96,7 +96,9 @@ def test_what_a_failed_step_printed_is_told_and_kept(study):
 
 def test_the_report_is_written_of_what_is_there(study, here):
     assert "on 2 of 3 runs" in study[1][-1]
-    assert "tiny-symmetric-0.25-seed0-s0" in Path("studies/tiny/report.html").read_text()
+    page = Path("studies/tiny/report.html").read_text()
+    assert "tiny-symmetric-0.25-seed0-s0" in page
+    assert all(row["step"] in page for row in steps_table(plan()))  # with its cost, or that it failed
 
 
 def test_noise_plans_that_are_missing_are_made(study, here):

@@ -56,7 +56,7 @@ def xxh3_64(texts: Texts) -> np.ndarray:
     digest = xxhash.xxh3_64_intdigest
     hashes = np.empty(len(texts), np.uint64)
     for start, batch in _batches(texts):
-        hashes[start : start + len(batch)] = [digest(text) for text in batch]
+        hashes[start : start + len(batch)] = [digest(text.encode()) for text in batch]
     return hashes
 
 
@@ -65,7 +65,7 @@ def xxh3_128(texts: Texts, seed: int) -> tuple[np.ndarray, np.ndarray]:
     digest = xxhash.xxh3_128_digest
     high, low = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint64)
     for start, batch in _batches(texts):
-        both = np.frombuffer(b"".join([digest(text, seed) for text in batch]), ">u8").reshape(-1, 2)
+        both = np.frombuffer(b"".join([digest(text.encode(), seed) for text in batch]), ">u8").reshape(-1, 2)
         high[start : start + len(batch)], low[start : start + len(batch)] = both.T
     return high, low
 

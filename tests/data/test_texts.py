@@ -16,9 +16,9 @@ def test_hashes_are_xxh3_of_each_text_however_the_texts_come(tmp_path, monkeypat
     pq.write_table(pa.table({"key": TEXTS}), tmp_path / "t.parquet", row_group_size=370)  # batches end at row groups
     stored = StoredTexts(tmp_path / "t.parquet", "key")
     for texts in (TEXTS, stored):
-        assert xxh3_64(texts).tolist() == [xxhash.xxh3_64_intdigest(text) for text in TEXTS]
+        assert xxh3_64(texts).tolist() == [xxhash.xxh3_64_intdigest(text.encode()) for text in TEXTS]
         high, low = xxh3_128(texts, seed=5)
-        both = [xxhash.xxh3_128_intdigest(text, seed=5) for text in TEXTS]
+        both = [xxhash.xxh3_128_intdigest(text.encode(), seed=5) for text in TEXTS]
         assert [(int(a) << 64) + int(b) for a, b in zip(high, low, strict=True)] == both
     assert len(stored) == 1000
 

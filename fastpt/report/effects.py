@@ -68,6 +68,9 @@ def _by_seed(condition: Condition, suite: str, table: Accuracies, method: str) -
     return {seed: value for seed, value in values.items() if value is not None}
 
 
+SLIGHT = 0.1  # the largest noise rate that may pass for slight, as in the paper
+
+
 def claims(family: Family, found: Sequence[Effect]) -> list[Claim]:
     """The paper's three claims for each kind of noise, as far as these effects decide them.
 
@@ -77,8 +80,8 @@ def claims(family: Family, found: Sequence[Effect]) -> list[Claim]:
     judged = []
     for kind in family.kinds:
         mine = [one for one in found if one.condition.kind == kind and not one.condition.suffix]
-        lowest = min((one.condition.rank for one in mine), default=None)
-        slight = [one for one in _chosen(mine, "id", "lp") if one.condition.rank == lowest]
+        lowest = min((one.condition.rate for one in mine if one.condition.rate), default=1.0)
+        slight = [one for one in _chosen(mine, "id", "lp") if one.condition.rate == lowest <= SLIGHT]
         questions = [
             ("slight noise raises the ID accuracy of LP", slight, 1),
             ("noise at any rate lowers the OOD accuracy of LP", _chosen(mine, "ood", "lp"), -1),

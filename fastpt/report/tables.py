@@ -117,7 +117,8 @@ def _final(run: Run) -> str:
         names = [key for key in record if key not in _BOOKKEEPING and number(record[key]) is not None]
         names.sort(key=lambda name: not is_share(name))
         words = [f"{clean(name).replace('_', ' ')} {metric_value(name, record[name])}" for name in names[:4]]
-        parts.append(f"{split}: {', '.join(words)}" if split else ", ".join(words))
+        if words:  # of the training split there may be what was memorised only, which has its own table
+            parts.append(f"{split}: {', '.join(words)}" if split else ", ".join(words))
     return "; ".join(parts) or "none logged"
 
 

@@ -72,10 +72,15 @@ def test_a_claim_is_judged_by_whether_the_intervals_exclude_zero(tmp_path, sligh
 
 
 def test_one_seed_decides_nothing_and_is_said(tmp_path):
-    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, -0.2)}, seeds=(0,)))
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.1: (0.1, -0.2)}, seeds=(0,)))
     found = claims(family, effects(family, "demo"))
     assert [claim.verdict for claim in found] == ["Undecided", "Undecided"]
-    assert found[0].text.endswith("raises the ID accuracy of LP (+9.9 at 30\u00a0%; points; one seed).")
+    assert found[0].text.endswith("raises the ID accuracy of LP (+9.9 at 10\u00a0%; points; one seed).")
+
+
+def test_much_noise_is_not_called_slight(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, -0.2)}))
+    assert not any("slight" in claim.text for claim in claims(family, effects(family, "demo")))
 
 
 def test_without_clean_pretraining_no_effect_of_noise_is_claimed(tmp_path):

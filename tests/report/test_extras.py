@@ -15,7 +15,7 @@ A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
 def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
     runs = [
         write_run(tmp_path, rate=rate, seed=seed, tune=tune_results({A: {"lp": [level + seed / 10]}}))
-        for rate, level in ((0, 0.5), (0.3, 0.4)) for seed in (0, 1, 2)
+        for rate, level in ((0, 0.5), (0.05, 0.4)) for seed in (0, 1, 2)
     ]  # fmt: skip
     seen = words(write_report(runs, tmp_path / "out.html", files=True).read_text())
     assert "Not supported: demo_resnet, symmetric: slight noise raises the ID accuracy of LP (−10.0 ± 0.0 at" in seen

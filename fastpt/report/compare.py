@@ -35,14 +35,14 @@ class Condition:
     rate: float | None
     runs: tuple[Run, ...]
     suffix: str  # tells apart what is otherwise alike
+    seeds: str  # how many runs it has, where the family's conditions differ in that
     rank: int
     ranks: int
 
     @property
     def label(self) -> str:
         noise = "clean" if self.kind is None else f"{rate(self.rate)} {self.kind}"
-        seeds = f" ({plural(len(self.runs), 'seed')})" if len(self.runs) > 1 else ""
-        return f"{noise}{self.suffix}{seeds}"
+        return f"{noise}{self.suffix}{self.seeds}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +85,16 @@ def _conditions(runs: list[Run]) -> tuple[Condition, ...]:
             repeat += 1
         groups.setdefault((*key, repeat), []).append(run)
     keys = sorted(groups, key=lambda key: (_or_inf(key[1]), key[0] or "", key[2]))
+    alike = len({len(group) for group in groups.values()}) == 1
     return tuple(
-        Condition(key[0], key[1], tuple(groups[key]), f" [{groups[key][0].name}]" if key[2] else "", rank, len(keys))
+        Condition(
+            *key[:2],
+            tuple(groups[key]),
+            suffix=f" [{groups[key][0].name}]" if key[2] else "",
+            seeds="" if alike else f" ({plural(len(groups[key]), 'seed')})",
+            rank=rank,
+            ranks=len(keys),
+        )
         for rank, key in enumerate(keys)
     )
 

@@ -20,7 +20,7 @@ from fastpt.report.compare import (
 )
 from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
 from fastpt.report.tables import MEMORISED
-from fastpt.report.text import clean, is_share, number
+from fastpt.report.text import clean, is_share, number, plural
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
 
@@ -45,7 +45,9 @@ def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
             if table is None or not table.averages:
                 continue
             name = f"rate-{number_}-{kind or 'clean'}-{setting}"
-            title = f"{word} · {family.label}" + (f" · {kind}" if len(family.kinds) > 1 else "")
+            title = f"{word}, average of {plural(len(table.common), 'set')}" + (
+                f" · {kind}" if len(family.kinds) > 1 else ""
+            )
             panels[name] = _rate_panel(name, title, table)
             points = max(points, len({one.rate for one in table.conditions}))
     if not panels:
@@ -127,7 +129,7 @@ def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
     panels = {}
     for index, ((setting, set_, test), series) in enumerate(lines.items()):
         name = f"spectrum-{number_}-{index}"
-        title = f"{SETTINGS.get(setting, setting)} · {set_label(setting, set_, test)} · {family.label}"
+        title = f"{SETTINGS.get(setting, setting)} · {set_label(setting, set_, test)}"
         panels[name] = draw(name, Axes(title, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
     if not panels:
         return None
@@ -155,8 +157,7 @@ def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
                 series.append(Series(condition.label, x, y, marker="o", joined=False, **_style(condition)))
         if sum(len(one.x) for one in series) > 1:
             name = f"relation-{number_}-{setting}"
-            title = f"{SETTINGS[setting]} · {family.label}"
-            axes = Axes(title, words, f"LP, average {SETTINGS[setting]} accuracy (%)", least_span=5)
+            axes = Axes(SETTINGS[setting], words, f"LP, average {SETTINGS[setting]} accuracy (%)", least_span=5)
             panels[name] = draw(name, axes, series)
     if not panels:
         return None
@@ -233,7 +234,7 @@ def _spectrum_line(label: str, values: list[float], **style) -> Series:
 
 
 def curve_figure(family: Family, number_: int) -> Figure | None:
-    """Training loss, evaluation and learning rate against the step, a line for each run."""
+    """Training loss, evaluation and learning rate against the step, a line for each noise plan."""
     metric = _main_metric([record for one in family.conditions for run in one.runs for record in run.evals])
     wanted = [("loss", "train loss", "training loss", False), ("lr", "learning rate", "learning rate", False)]
     if metric:
@@ -242,18 +243,18 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
     for key, label, title, evaluated in wanted:
         percent = evaluated and is_share(key)
         series = [
-            _curve(condition, run.evals if evaluated else run.train, key, 100 if percent else 1, evaluated)
+            _curve(condition, "evals" if evaluated else "train", key, 100 if percent else 1, evaluated)
             for condition in family.conditions
-            for run in condition.runs
         ]
         series = [one for one in series if one.x]
         if series:
             name = f"curve-{number_}-{'eval' if evaluated else key}"
             label += " (%)" if percent else ""
-            panels[name] = draw(name, Axes(f"{title} · {family.label}", "step", label), series)
+            panels[name] = draw(name, Axes(title, "step", label), series)
     if not panels:
         return None
-    caption = f"As logged; beyond {MOST_POINTS} points, means of consecutive ones."
+    many = any(len(one.runs) > 1 for one in family.conditions)
+    caption = f"{'Means over seeds' if many else 'As logged'}; beyond {MOST_POINTS} points, means of consecutive ones."
     return Figure(f"Training: {family.label}", caption, panels)
 
 
@@ -267,10 +268,14 @@ def _main_metric(evals: Sequence[dict]) -> str | None:
     return ranked[0] if ranked else None
 
 
-def _curve(condition: Condition, records_: list[dict], key: str, scale: float, marked: bool) -> Series:
-    points = [(record["step"], scale * value) for record in records_ if (value := number(record.get(key))) is not None]
+def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool) -> Series:
+    """A logged quantity of a condition at each step: the mean of the runs that have it."""
+    at_step: dict[float, list[float]] = {}
+    for record in (record for run in condition.runs for record in getattr(run, log)):
+        if (value := number(record.get(key))) is not None:
+            at_step.setdefault(record["step"], []).append(scale * value)
+    points = [(step, _mean(values)) for step, values in sorted(at_step.items())]
     width = math.ceil(len(points) / MOST_POINTS) or 1
     chunks = [points[start : start + width] for start in range(0, len(points), width)]
-    x = [sum(step for step, _ in chunk) / len(chunk) for chunk in chunks]
-    y = [sum(value for _, value in chunk) / len(chunk) for chunk in chunks]
+    x, y = ([_mean([point[axis] for point in chunk]) for chunk in chunks] for axis in (0, 1))
     return Series(condition.label, x, y, marker="o" if marked else None, **_style(condition))

@@ -37,7 +37,13 @@ def test_pretraining_seeds_are_the_replicates_where_there_are_several(tmp_path):
     average = table.cell(condition, None, "lp")
     assert (average.mean, average.n) == (pytest.approx(0.7), 2)
     assert average.half == pytest.approx(12.7062 * 0.1, rel=1e-5)  # of 0.6 and 0.8, not of the four heads
-    assert condition.label == "clean (2 seeds)"
+    assert condition.label == "clean"
+
+
+def test_labels_count_seeds_where_conditions_differ_in_them(tmp_path):
+    runs = read(*(write_run(tmp_path, rate=rate, seed=seed) for rate, seed in ((0, 0), (0, 1), (0.3, 0))))
+    (family,) = families(runs)
+    assert [one.label for one in family.conditions] == ["clean (2 seeds)", "30\u00a0% symmetric (1 seed)"]
 
 
 def test_averages_are_over_the_sets_that_all_runs_and_methods_have(tmp_path):

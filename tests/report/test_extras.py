@@ -6,6 +6,9 @@ import json
 import pytest
 
 from fastpt.report import write_report
+from fastpt.report.collect import read_run
+from fastpt.report.compare import families
+from fastpt.report.figures import _curve
 from tests.report.conftest import tune_results, write_run
 from tests.report.test_page import words
 
@@ -58,3 +61,13 @@ def test_a_run_without_a_study_has_its_own_cost(tmp_path):
     (run / "export" / "model.safetensors").write_bytes(bytes(500_000))
     seen = words(write_report([run], tmp_path / "out.html").read_text())
     assert "demo_resnet-clean-s0 1 min 12 s 0.5 MB" in seen
+
+
+def test_a_training_curve_is_the_mean_of_the_seeds_that_logged_the_step(tmp_path):
+    runs = [write_run(tmp_path, seed=seed) for seed in (0, 1)]
+    for run, values in zip(runs, ((0.2, 0.4), (0.4,)), strict=True):
+        lines = [{"event": "eval", "step": 10 * (i + 1), "top1": value} for i, value in enumerate(values)]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (family,) = families([read_run(run) for run in runs])
+    line = _curve(family.conditions[0], "evals", "top1", 100, marked=True)
+    assert (line.x, line.y) == ([10, 20], [pytest.approx(30), pytest.approx(40)])

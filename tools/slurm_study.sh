@@ -3,11 +3,22 @@
 #SBATCH --nodes=1
 #SBATCH --gres=gpu:8
 #SBATCH --cpus-per-task=64
+#SBATCH --signal=B:TERM@120
 #SBATCH --requeue
 # One task of the array is one pre-training of the grid, with its tunings. The folder must be shared by the nodes.
 #
 #   fastpt study status recipes/study_in1k.yaml                                     # prepares nothing, counts the cells
 #   sbatch --array=0-4 tools/slurm_study.sh recipes/study_in1k.yaml
 #   fastpt study recipes/study_in1k.yaml                                            # afterwards: the report
+#
+# 120 s before the time is up, the study gets SIGTERM and passes it on: a training saves itself, the study ends with code
+# 75, and the task is put into the queue again, where it goes on.
 set -euo pipefail
-exec fastpt study "$1" --cell "$SLURM_ARRAY_TASK_ID"
+fastpt study "$1" --cell "$SLURM_ARRAY_TASK_ID" &
+study=$!
+trap 'kill -TERM $study' TERM
+code=0
+wait $study || code=$?
+[ "$code" -le 128 ] || { code=0; wait $study || code=$?; }  # the first wait ends with the signal, the study a bit later
+[ "$code" -ne 75 ] || scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
+exit "$code"

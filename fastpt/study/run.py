@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 import filelock
 
 from fastpt import ray_cluster
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, Preempted
 from fastpt.files import write_json
 from fastpt.processes import die_with
 from fastpt.study.declaration import Study
@@ -26,7 +27,8 @@ FASTPT = (sys.executable, "-m", "fastpt")
 def run_study(plan: Plan, say: Say) -> Path:
     """Do what is not done, one step after the other, and write the report; return its path.
 
-    Raises FastptError if the study cannot begin, and at the end if a step failed: the others have gone on.
+    Raises FastptError if the study cannot begin, and at the end if a step failed: the others have gone on. Raises
+    Preempted if SIGTERM was received: the step under way got it too, and a training saves itself.
     """
     prepare(plan.study, say)
     with _alone(plan.folder / ".lock"):
@@ -105,10 +107,13 @@ def _run(plan: Plan, step: Step, launcher: Sequence[str], say: Say) -> bool:
     say(f"{step.kind} {step.name} (log: {log})")
     began = time.monotonic()
     with log.open("ab") as out:
-        code = subprocess.run(
+        process = subprocess.Popen(
             [*launcher, *step.words], stdout=out, stderr=subprocess.STDOUT, preexec_fn=partial(die_with, os.getpid())
-        ).returncode
+        )
+        code, asked_to_end = _wait(process)
     took = time.monotonic() - began
+    if asked_to_end:
+        raise Preempted(f"stopped by SIGTERM in {step.kind} {step.name}. The same command goes on from there.")
     if code:
         write_json(record, {"key": step.key, "failed": code})
         say(f"  failed with exit code {code} after {took:.0f} s: {_last_line(log)}")
@@ -117,6 +122,22 @@ def _run(plan: Plan, step: Step, launcher: Sequence[str], say: Say) -> bool:
     write_json(record, {"key": step.key, "kind": step.kind, "about": step.about, "seconds": took, "bytes": size})
     say(f"  done in {took:.0f} s")
     return True
+
+
+def _wait(process: subprocess.Popen) -> tuple[int, bool]:
+    """Wait for the end; return the exit code, and whether SIGTERM came meanwhile. The process gets it too."""
+    asked = False
+
+    def pass_on(number: int, _: object) -> None:
+        nonlocal asked
+        asked = True
+        process.send_signal(number)
+
+    before = signal.signal(signal.SIGTERM, pass_on)
+    try:
+        return process.wait(), asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _last_line(log: Path) -> str:

@@ -42,15 +42,19 @@ def text_table(rows: list[dict], folder: Path) -> str:
     ]
     for done in (True, False):
         chosen = [row for row in rows if (row["state"] == "done") == done]
-        known = [row for row in chosen if row["seconds"] is not None]
         if chosen:
-            total = _cost(
-                sum(row["seconds"] for row in known), sum(row["bytes"] for row in known), "done" if done else ""
-            )
-            unknown = len(chosen) - len(known)
-            more = f", and {unknown} steps of a kind not yet timed here" if unknown else ""
-            lines.append(f"{len(chosen)} of {len(rows)} steps {'done' if done else 'to do'}: {total}{more}")
+            words = "done" if done else "to do"
+            lines.append(f"{len(chosen)} of {len(rows)} steps {words}: {_total(chosen, words)}")
     return "\n".join([*lines, f"in {folder}"])
+
+
+def _total(rows: list[dict], state: str) -> str:
+    known = [row for row in rows if row["seconds"] is not None]
+    if not known:
+        return "not yet timed here"
+    total = _cost(sum(row["seconds"] for row in known), sum(row["bytes"] for row in known), state)
+    unknown = len(rows) - len(known)
+    return total + (f", and {unknown} of a kind not yet timed here" if unknown else "")
 
 
 def _cost(seconds: float | None, size: float | None, state: str) -> str:

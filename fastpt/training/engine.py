@@ -20,13 +20,13 @@ import numpy as np
 import torch
 
 from fastpt import Batch, Loader
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, Preempted
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.clip import Clip
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
-from fastpt.training.launch import EndRequest, Preempted, Process, on_first
+from fastpt.training.launch import EndRequest, Process, on_first
 from fastpt.training.optimizer import build_optimizer
 from fastpt.training.record import Record, is_finished, open_run, provenance, run_folder
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps

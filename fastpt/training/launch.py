@@ -69,12 +69,6 @@ def on_first(process: Process, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-class Preempted(FastptError):
-    """The training was asked to end, and has been saved."""
-
-    exit_code = 75  # sysexits' EX_TEMPFAIL: try again later
-
-
 class EndRequest:
     """Whether somebody asked the training to end by SIGTERM, as SLURM does before it takes a machine away.
 

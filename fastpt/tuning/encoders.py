@@ -218,6 +218,8 @@ def _open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]
     """An open_clip model. `name` may be open_clip's `local-dir:FOLDER`, which holds its weights."""
     import open_clip
 
+    import fastpt.models  # noqa: F401  (the image tower may be one of the small-picture ResNets)
+
     local = name.startswith("local-dir:")
     if not local and name not in open_clip.list_models():
         near = difflib.get_close_matches(name, open_clip.list_models(), n=3)

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import filelock
@@ -14,7 +16,7 @@ from fastpt.errors import FastptError
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
 from fastpt.study.plan import Plan
-from fastpt.study.table import steps_table
+from fastpt.study.table import steps_table, text_table
 
 CLASSIFIER = {
     "task": "supervised",
@@ -190,6 +192,26 @@ def test_a_preparation_that_fails_stops_the_study(here, capfd):
     broken = plan(prepare=[{"run": "prep imagefolder --source nowhere", "makes": ["data/nowhere/train"]}])
     with pytest.raises(FastptError, match="`fastpt prep imagefolder --source nowhere` failed"):
         study_run.run_study(broken, lambda _: None)
+
+
+def test_sigterm_goes_on_to_the_training_which_saves_itself(here):
+    long = {"recipe": "tiny.yaml", "set": ["schedule.epochs=2000"], "rates": [0], "seeds": [0]}
+    run = plan(pretrain=[long]).cells[0].train.result.parent
+    study = subprocess.Popen([*study_run.FASTPT, "study", "changed.yaml"], stderr=subprocess.PIPE, text=True)
+    while not (run / "metrics.jsonl").exists() and study.poll() is None:
+        time.sleep(0.05)
+    study.terminate()
+    _, told = study.communicate(timeout=60)
+    assert study.returncode == 75, told
+    assert "stopped by SIGTERM in train tiny-clean-s0-" in told
+    assert (run / "checkpoints" / "latest").exists()
+    assert states(plan(pretrain=[long])) == ["to do"]
+
+
+def test_totals_of_steps_never_timed_say_so(here):
+    never = plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0], "seeds": [5], "suites": []}])
+    rows = [{**row, "seconds": None, "bytes": None} for row in steps_table(never)]
+    assert "1 of 1 steps to do: not yet timed here" in text_table(rows, never.folder)
 
 
 def test_ray_does_the_cells_that_are_not_done(here):

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import open_clip
 import pytest
@@ -73,6 +75,21 @@ def test_open_clip_gives_the_image_embedding(tmp_path, monkeypatch):
     torch.testing.assert_close(encoder(images()), expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(FastptError, match="names no weights"):
         open_encoder("open_clip:tiny-test")
+
+
+def test_a_clip_run_with_a_tower_of_ours_loads_in_a_fresh_process(tmp_path):
+    text = {"width": 32, "heads": 2, "layers": 1, "context_length": 8, "vocab_size": 100}
+    vision = {"image_size": 32, "timm_model_name": "resnet10_narrow", "timm_pool": "avg", "timm_proj": "linear"}
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    export = tmp_path / "export"
+    export.mkdir()
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
+    (export / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
+    weights = open_clip.CLIP(**config).state_dict()
+    safetensors.torch.save_file(weights, export / "open_clip_model.safetensors", {"format": "pt"})
+    script = "import sys, pathlib, fastpt.tuning.encoders as e; e.open_run(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def affine_onnx(path, metadata=None, batch="batch", size=32):

@@ -33,6 +33,8 @@ NUMBERS = _Numbers()
               help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE, onnx:FILE, or a YAML file.")  # fmt: skip
 @click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
               help="In which the encoder computes features; they are kept as fp32.")  # fmt: skip
+@click.option("--head-precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
+              help="Of the matrix products that train the heads.")  # fmt: skip
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
 @click.option("--fractions", type=NUMBERS, default="1", show_default=True,
@@ -51,8 +53,8 @@ NUMBERS = _Numbers()
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
 @JSON
 def tune(
-    lp, mlp, nmtune, probe, finetune, run, encoder, precision, suite, seeds, fractions, lrs, penalties, label_noise,
-    variant, without, epochs, decoder, threads, out, as_json,
+    lp, mlp, nmtune, probe, finetune, run, encoder, precision, head_precision, suite, seeds, fractions, lrs, penalties,
+    label_noise, variant, without, epochs, decoder, threads, out, as_json,
 ) -> None:  # fmt: skip
     """Train light heads on the features of a frozen encoder, in and out of domain.
 
@@ -73,7 +75,7 @@ def tune(
         chosen += [f"{head}+{finetune}" for head in chosen if head != "probe"]
     result = tune_command(
         run=run, encoder=encoder, suite=suite, methods=chosen, seeds=seeds, out=out,
-        epochs=epochs, threads=threads, decoder=decoder, precision=precision,
+        epochs=epochs, threads=threads, decoder=decoder, precision=precision, head_precision=head_precision,
         fractions=fractions, lrs=lrs, penalties=penalties, label_noise=label_noise, variant=variant,
         terms=[term for term in ("consistency", "covariance", "dominance") if term not in without],
     )  # fmt: skip

@@ -7,7 +7,7 @@ import numpy as np
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked_features
 from fastpt.tuning.fit import fit, protocol
-from fastpt.tuning.heads import Heads
+from fastpt.tuning.heads import Heads, Precision
 
 
 class NMTuneClassifier:
@@ -27,11 +27,13 @@ class NMTuneClassifier:
         weight_decay: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
+        precision: Precision = "fp32",
     ):
         self.seed = seed
         self.protocol = protocol(
-            method, penalty=penalty, lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size
-        )
+            method, penalty=penalty, lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size,
+            precision=precision,
+        )  # fmt: skip
 
     def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
         """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""

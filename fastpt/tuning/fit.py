@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked
-from fastpt.tuning.heads import Heads, Mlp, random_stream
+from fastpt.tuning.heads import Heads, Mlp, Precision, random_stream
 from fastpt.tuning.losses import ALL_TERMS, Weights, consistency_loss, nmtune_regularizer
 from fastpt.tuning.splits import holdout
 
@@ -36,7 +36,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Protocol:
-    """How heads are trained: AdamW, the rate falling to 0 along a cosine over all steps, no warm-up, float32."""
+    """How heads are trained: AdamW, the rate falling to 0 along a cosine over all steps, no warm-up."""
 
     lr: float
     """Learning rate of the first step."""
@@ -50,6 +50,8 @@ class Protocol:
     """Weights of the regulariser's terms, within λ."""
     epochs: int = 30
     batch_size: int = 64
+    precision: Precision = "fp32"
+    """Of the matrix products of training; see `Heads`."""
 
 
 PROTOCOLS = {
@@ -82,7 +84,7 @@ def protocol(
     method: str,
     variant: Variant = "paper",
     terms: Sequence[str] = Weights._fields,
-    **changes: float | int | None,
+    **changes: float | int | str | None,
 ) -> Protocol:
     """The protocol of `method`, with the changes that are not None. Raises FastptError if it cannot be run.
 
@@ -98,8 +100,20 @@ def protocol(
     weights = Weights(*(w if name in terms else 0.0 for name, w in chosen.weights._asdict().items()))
     given = {key: value for key, value in changes.items() if value is not None}
     changed = replace(chosen, weights=weights, **given)
-    if changed.epochs < 1 or changed.batch_size < 1 or changed.lr <= 0 or changed.penalty < 0:
-        raise FastptError(f"{changed} cannot be run: epochs, batch_size and lr must be above 0, penalty not below 0.")
+    numbers = (changed.lr, changed.penalty, changed.weight_decay)
+    if (
+        changed.epochs < 1
+        or changed.batch_size < 1
+        or changed.lr <= 0
+        or min(numbers) < 0
+        or not all(map(math.isfinite, numbers))
+    ):
+        raise FastptError(
+            f"{changed} cannot be run: epochs, batch_size and lr must be above 0, penalty and weight_decay not below "
+            "0, and all of them finite."
+        )
+    if changed.precision not in ("fp32", "bf16"):
+        raise FastptError(f"There is no precision {changed.precision!r}. The precisions are fp32 and bf16.")
     return changed
 
 
@@ -155,11 +169,8 @@ def choose(
     features, labels, classes = checked(features, labels, classes)
     rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in wanted]
     parts = [holdout(labels[one].numpy(), share, head.seed) for head, one in zip(wanted, rows, strict=True)]
-    candidates = [
-        replace(head, lr=lr, penalty=penalty, rows=one[kept])
-        for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)
-        for lr, penalty in grid
-    ]
+    learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
+    candidates = [replace(head, lr=lr, penalty=penalty) for head in learned for lr, penalty in grid]
     trained = _train(features.to(device), labels.to(device), protocol, candidates, classes)
     whole = _are_finite(trained)
     plain = features[0] if features.ndim == 3 else features
@@ -208,15 +219,28 @@ def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Hea
     size = sum(math.prod(value.shape[1:]) for value in Heads(dim, classes, [], protocol.mlp).parameters())
     most = max(1, PASS_PARAMETERS // size)
     count = [len(labels) if head.rows is None else len(head.rows) for head in heads]
-    # Long trainings first, so that those that end can be cut off; equal rates side by side, for the optimiser.
-    order = sorted(range(len(heads)), key=lambda i: (-count[i], heads[i].lr))
+    # Long trainings first, so that those that end can be cut off; heads of the same batches side by side, to share
+    # them; then equal rates, for the optimiser.
+    order = sorted(range(len(heads)), key=lambda i: (-count[i], *_batches_of(heads[i]), heads[i].lr))
     done: list[Heads] = []
     for _, same in itertools.groupby(order, key=lambda i: min(count[i], protocol.batch_size)):
-        together = list(same)
-        for start in range(0, len(together), most):
-            chunk = [heads[i] for i in together[start : start + most]]
+        together = [heads[i] for i in same]
+        sharing = _sharing(together)
+        step = max(most // sharing * sharing, min(most, sharing))
+        for start in range(0, len(together), step):
+            chunk = together[start : start + step]
             done.append(_pass(features.reshape(-1, dim), labels, protocol, chunk, classes))
     return Heads.join(done).select(np.argsort(order).tolist()).eval().requires_grad_(False)
+
+
+def _batches_of(head: Head) -> tuple[int, int]:
+    """What a head's batches are drawn from."""
+    return head.seed, id(head.rows)
+
+
+def _sharing(heads: Sequence[Head]) -> int:
+    """The most heads side by side of which every group of that many has the same batches."""
+    return math.gcd(*(len(list(same)) for _, same in itertools.groupby(heads, key=_batches_of)))
 
 
 def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head], classes: int) -> Heads:
@@ -225,11 +249,12 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
     counts = [len(labels) if head.rows is None else len(head.rows) for head in heads]
     batch = min(counts[0], protocol.batch_size)
     steps = [math.ceil(protocol.epochs * count / batch) for count in counts]
-    training = Heads(features.shape[1], classes, [head.seed for head in heads], protocol.mlp).to(device)
+    training = Heads(features.shape[1], classes, [head.seed for head in heads], protocol.mlp, protocol.precision)
+    training = training.to(device)
     optimizer = _Optimizer(training, heads, steps, protocol.weight_decay)
     penalties = torch.tensor([head.penalty for head in heads], device=device)
-    shared = len({(head.seed, id(head.rows)) for head in heads}) == 1  # one batch serves all heads
-    streams = [_batches(len(labels), features, protocol, head, batch) for head in (heads[:1] if shared else heads)]
+    sharing = _sharing(heads)
+    streams = [_batches(len(labels), features, protocol, head, batch) for head in heads[::sharing]]
     finished: list[Heads] = []
     for step in range(steps[0]):
         active = sum(step < one for one in steps)
@@ -237,7 +262,7 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
             finished.insert(0, training.select(range(active, len(training))))
             training = training.select(range(active))
             optimizer = optimizer.moved_to(training)
-            penalties, streams = penalties[:active], streams[:active]
+            penalties, streams = penalties[:active], streams[: active // sharing]
         if step % CHUNK == 0:
             drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
         ids = drawn[step % CHUNK, : len(streams)]
@@ -251,10 +276,10 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
 
 
 def _gathered(features: Tensor, labels: Tensor, ids: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    """Features [H, W·B, D] (or [1, W·B, D]) and labels [H, W·B] of the rows ids [H, W, B], or [1, W, B] shared by all
-    heads: rows of features, W views of a sample."""
+    """Features [S, W·B, D] and labels [H, W·B] of ids [S, W, B]: rows of features, W views of a sample. Each of the S
+    batches is that of H/S heads."""
     x = features.index_select(0, ids.flatten()).view(len(ids), ids[0].numel(), -1)
-    return x, labels[ids[:, 0] % len(labels)].repeat(heads // len(ids), ids.shape[1])
+    return x, labels[ids[:, 0] % len(labels)].repeat(1, ids.shape[1]).repeat_interleave(heads // len(ids), 0)
 
 
 @torch.no_grad()
@@ -271,13 +296,14 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
 
 
 def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor) -> Tensor:
-    """The loss of each head [H] on x [H, views·B, D], or [1, views·B, D] shared by all, and labels y [H, views·B]."""
+    """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B]."""
     batch = y.shape[1] // views
     logits, z = heads(x)
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     losses = losses.view(len(heads), -1).mean(1)
     if not penalties.any():
         return losses
+    x = heads.for_each(x)
     if views == 1:
         return losses + penalties * nmtune_regularizer(x, z, protocol.weights)
     # As in the authors' code: view 2 is held to what the encoder made of view 1, by the mean over elements; the

@@ -10,7 +10,7 @@ from torch import Tensor
 from fastpt.data.noise import symmetric
 from fastpt.errors import FastptError
 from fastpt.tuning.fit import PROTOCOLS, Head, Variant, choose, fit, protocol
-from fastpt.tuning.heads import Heads
+from fastpt.tuning.heads import Heads, Precision
 from fastpt.tuning.losses import Weights
 from fastpt.tuning.probe import fit_probe
 from fastpt.tuning.splits import subset
@@ -39,6 +39,8 @@ class Plan:
     terms: Sequence[str] = Weights._fields
     """Terms of NMTune's regulariser that are kept."""
     epochs: int | None = None
+    head_precision: Precision = "fp32"
+    """Of the matrix products that train heads on features; those of a fine-tuned encoder's are fp32."""
 
     def __post_init__(self):
         known = (*METHODS, *FINE_TUNED)
@@ -50,7 +52,7 @@ class Plan:
             protocol("lp", lr=rate)
         for penalty in self.penalties:
             protocol("nmtune", penalty=penalty)
-        protocol("nmtune", self.variant, self.terms, epochs=self.epochs)
+        protocol("nmtune", self.variant, self.terms, epochs=self.epochs, precision=self.head_precision)
         if self.fine_tuned and (self.variant != "paper" or len(self.lrs) > 1 or len(self.penalties) > 1):
             raise FastptError(
                 "Fine-tuning has the variant of the paper only, and chooses nothing on a validation part. "
@@ -77,6 +79,7 @@ class Plan:
             "variant": self.variant,
             "terms": list(self.terms),
             "epochs": protocol("lp", epochs=self.epochs).epochs,
+            "head_precision": self.head_precision,
         }
 
 
@@ -102,7 +105,7 @@ def train(
     if method == "probe":
         trained, chosen = fit_probe(features, labels, heads, classes, device)
         return Trained(trained, [{**one, "l2": l2} for one, l2 in zip(settings, chosen, strict=True)])
-    base = protocol(method, plan.variant, plan.terms, epochs=plan.epochs)
+    base = protocol(method, plan.variant, plan.terms, epochs=plan.epochs, precision=plan.head_precision)
     penalties = (plan.penalties or [base.penalty]) if method == "nmtune" else [base.penalty]
     heads = choose(features, labels, base, heads, plan.lrs or [base.lr], penalties, classes, device)
     settings = [{**one, "lr": head.lr, "penalty": head.penalty} for one, head in zip(settings, heads, strict=True)]

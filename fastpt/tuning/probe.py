@@ -74,7 +74,7 @@ def _solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[
         weight = vectors @ (right / (values.clamp(min=0) + l2 * scale).unsqueeze(1))
         weight = x.T @ weight if wide else weight
         head = Heads(x.shape[1], classes, [0]).to(x.device).requires_grad_(False)
-        head.classifier.weight[0] = weight
+        head.classifier.weight[0] = weight.T
         head.classifier.bias[0, 0] = prior - mean @ weight
         heads.append(head)
     return heads

@@ -54,8 +54,8 @@ def tune_command(
 
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
     A suite of feature files takes neither. `seeds` is how many; they are 0, 1, ... `settings` are
-    others of `Plan`: fractions, lrs, penalties, label_noise, variant, terms. Returns the results as written. Raises
-    FastptError.
+    others of `Plan`: fractions, lrs, penalties, label_noise, variant, terms, head_precision. Returns the results as
+    written. Raises FastptError.
     """
     plan = Plan(methods, range(seeds), epochs=epochs, **settings)
     loaded = load_suite(suite) if suite else None

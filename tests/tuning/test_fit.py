@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import PROTOCOLS, Head, choose, fit, protocol
+from fastpt.tuning.fit import PROTOCOLS, Head, _batches, choose, fit, protocol
 from fastpt.tuning.heads import random_stream
 from fastpt.tuning.losses import Weights, nmtune_regularizer
 from fastpt.tuning.splits import holdout
@@ -63,6 +63,28 @@ def test_a_head_keeps_to_its_own_rate_weight_and_rows_in_company():
             torch.testing.assert_close(one[i : i + 1], other, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["mlp", "nmtune"])
+@pytest.mark.parametrize("variant", ["paper", "reference-code"])
+def test_heads_that_share_batches_in_groups_are_those_trained_alone(method, variant):
+    features, labels = blobs(100)
+    views = torch.stack([features, features + 0.1]) if variant == "reference-code" else features
+    chosen = protocol(method, variant, epochs=2)
+    grid = [Head(seed, lr=lr) for lr in (0.01, 0.02) for seed in (5, 7)]
+    together = fit(views, labels, chosen, grid)
+    for i, head in enumerate(grid):
+        for one, other in zip(together.parameters(), fit(views, labels, chosen, [head]).parameters(), strict=True):
+            torch.testing.assert_close(one[i : i + 1], other, rtol=1e-3, atol=1e-3)
+
+
+def test_a_grid_draws_the_batches_of_a_seed_once(monkeypatch):
+    features, labels = blobs(100)
+    drawn = []
+    draw = _batches
+    monkeypatch.setattr("fastpt.tuning.fit._batches", lambda *args: drawn.append(args[3].seed) or draw(*args))
+    choose(features, labels, protocol("lp", epochs=1), [3, 5], [0.1, 0.2, 0.3], [0.0])
+    assert drawn == [3, 5]
+
+
 def test_passes_bounded_in_size_change_no_head(monkeypatch):
     features, labels = blobs(100)
     chosen, heads = protocol("mlp", epochs=2), [Head(0, lr=0.01), Head(1), Head(2, lr=0.02)]
@@ -73,8 +95,8 @@ def test_passes_bounded_in_size_change_no_head(monkeypatch):
 
 
 def plain_linear(layer) -> torch.nn.Linear:
-    linear = torch.nn.Linear(*layer.weight.shape[1:])
-    linear.weight.data, linear.bias.data = layer.weight[0].T.clone(), layer.bias[0, 0].clone()
+    linear = torch.nn.Linear(*layer.weight.shape[:0:-1])
+    linear.weight.data, linear.bias.data = layer.weight[0].clone(), layer.bias[0, 0].clone()
     return linear
 
 
@@ -96,7 +118,7 @@ def untrained(features, labels, chosen, seed):
 
 
 def assert_same_linear(ours, linear):
-    torch.testing.assert_close(ours.weight[0].T, linear.weight.data, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ours.weight[0], linear.weight.data, rtol=1e-3, atol=1e-5)
     torch.testing.assert_close(ours.bias[0, 0], linear.bias.data, rtol=1e-3, atol=1e-5)
 
 
@@ -118,10 +140,12 @@ def test_training_is_that_of_a_plain_loop():
         assert_same_linear(ours, linear)
 
 
-@pytest.mark.parametrize("seeds", [[3, 3], [3, 4]], ids=["shared batches", "batches of their own"])
+@pytest.mark.parametrize(
+    "seeds", [[3, 3], [3, 4], [4, 3, 4, 3]], ids=["shared batches", "batches of their own", "shared by two each"]
+)
 def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
     features, labels = blobs(100)
-    chosen, rates = protocol("lp", epochs=3, batch_size=32), [0.1, 0.02]
+    chosen, rates = protocol("lp", epochs=3, batch_size=32), [0.1, 0.02, 0.05, 0.1][: len(seeds)]
     found = fit(features, labels, chosen, [Head(seed, lr=lr) for seed, lr in zip(seeds, rates, strict=True)])
     for i, (seed, lr) in enumerate(zip(seeds, rates, strict=True)):
         linear = plain_linear(untrained(features, labels, chosen, seed).classifier)
@@ -259,3 +283,31 @@ def test_unknown_methods_and_impossible_protocols_are_refused():
         protocol("probe")
     with pytest.raises(FastptError, match="above 0"):
         protocol("lp", epochs=0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"lr": float("nan")}, {"lr": float("inf")}, {"penalty": float("nan")}, {"weight_decay": -1.0}]
+)
+def test_settings_that_are_no_numbers_are_refused(change):
+    with pytest.raises(FastptError, match="finite"):
+        protocol("nmtune", **change)
+
+
+@pytest.mark.parametrize("method", PROTOCOLS)
+def test_bf16_rounds_the_products_of_training_and_nothing_else(method):
+    features, labels = blobs(500)
+    chosen = protocol(method, epochs=5, lr=0.02, precision="bf16")
+    rounded, exact = (
+        fit(features[:300], labels[:300], one, [0, 1], 4) for one in (chosen, replace(chosen, precision="fp32"))
+    )
+    assert (rounded.predict(features[300:]) == labels[300:]).float().mean() > 0.95
+    assert not torch.equal(rounded.classifier.weight, exact.classifier.weight)
+    scale = exact.classifier.weight.abs().max()
+    torch.testing.assert_close(rounded.classifier.weight, exact.classifier.weight, rtol=0, atol=0.2 * float(scale))
+    exact.load_state_dict(rounded.state_dict())
+    assert torch.equal(rounded.logits(features), exact.logits(features))
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(FastptError, match="fp32 and bf16"):
+        protocol("lp", precision="fp8")

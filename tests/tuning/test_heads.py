@@ -12,8 +12,8 @@ def test_each_head_computes_what_torchs_layers_compute(mlp):
     for head in range(2):
         layers = []
         for layer in [heads.first, heads.second, heads.classifier] if mlp else [heads.classifier]:
-            linear = torch.nn.Linear(*layer.weight.shape[1:])
-            linear.weight.data, linear.bias.data = layer.weight[head].T, layer.bias[head, 0]
+            linear = torch.nn.Linear(*layer.weight.shape[:0:-1])
+            linear.weight.data, linear.bias.data = layer.weight[head], layer.bias[head, 0]
             layers.append(linear)
         expected_z = layers[1](torch.relu(layers[0](x[head]))) if mlp else x[head]
         torch.testing.assert_close(z[head], expected_z)

@@ -17,7 +17,7 @@ def test_the_weights_minimise_the_ridge_objective(samples):
     weight = torch.linalg.solve(
         centred.T @ centred + 0.1 * centred.square().mean() * samples * torch.eye(16), centred.T @ target
     )
-    torch.testing.assert_close(head.classifier.weight[0], weight.float(), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(head.classifier.weight[0].T, weight.float(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(head.logits(x.float())[0].mean(0), onehot.mean(0).float(), rtol=1e-4, atol=1e-6)
 
 

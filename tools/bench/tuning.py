@@ -4,7 +4,7 @@
     python tools/bench/tuning.py --mini             # 3 methods x 3 seeds on four made-up sets of the mini suite's sizes
 
 Seconds a head and epoch of LP, MLP tuning and NMTune, ours and plain, in turns on the same features; the ratio of the
-medians; test accuracy of both after the same epochs; the price of 16 LP heads (4 rates x 4 seeds) in heads.
+medians; test accuracy of both after the same epochs; the price of 16 LP heads in heads.
 """
 
 import argparse
@@ -35,10 +35,14 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--epochs", type=int, default=1, help="of each timed training")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our heads' products")
+    parser.add_argument("--threads", type=int, help="of every training (default: all cores)")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--mini", action="store_true", help="time the mini suite's sizes, 1,280 dimensions, 30 epochs")
     options = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, heads in {options.precision}")
     if options.mini:
         mini()
     else:
@@ -49,7 +53,7 @@ def against_plain(options: argparse.Namespace) -> None:
     x, y = made_up_features(options.samples + 2000, options.dim, options.classes)
     train, test = (x[:-2000], y[:-2000]), (x[-2000:], y[-2000:])
     for method in options.methods:
-        chosen = protocol(method, epochs=options.epochs)
+        chosen = protocol(method, epochs=options.epochs, precision=options.precision)
         ours = lambda: fit(*train, chosen, [0], options.classes)  # noqa: E731, B023
         plain = lambda: plain_fit(*train, chosen, options.classes)  # noqa: E731, B023
         times, (heads, model) = in_turns([ours, plain], options.rounds)
@@ -64,12 +68,15 @@ def against_plain(options: argparse.Namespace) -> None:
             f"{slow / fast:5.2f}x; accuracy {right[0]:.3f} and {right[1]:.3f}"
         )
     if "lp" in options.methods:
-        chosen = protocol("lp", epochs=options.epochs)
-        many = [Head(seed, lr=lr) for seed in range(4) for lr in (0.003, 0.01, 0.03, 0.1)]
-        jobs = [lambda: fit(*train, chosen, [0], options.classes), lambda: fit(*train, chosen, many, options.classes)]
+        chosen = protocol("lp", epochs=options.epochs, precision=options.precision)
+        rates = (0.003, 0.01, 0.03, 0.1)
+        grid = [Head(seed, lr=lr) for seed in range(4) for lr in rates]
+        seeds = [Head(seed) for seed in range(16)]
+        jobs = [lambda many=many: fit(*train, chosen, many, options.classes) for many in ([0], grid, seeds)]
         times, _ = in_turns(jobs, options.rounds)
-        one, sixteen = (statistics.median(values) for values in times)
-        print(f"16 LP heads cost what {sixteen / one:.2f} cost one by one")
+        one, *sixteen = (statistics.median(values) for values in times)
+        for what, value in zip(("4 rates x 4 seeds", "16 seeds"), sixteen, strict=True):
+            print(f"16 LP heads, {what}: the price of {value / one:.2f} trained one by one")
 
 
 def mini() -> None:

@@ -1,5 +1,7 @@
 """Checks of the arrays that users hand to tuning: features [N, D] and labels [N]."""
 
+import warnings
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,12 +16,12 @@ def checked(
 
     Raises FastptError if they cannot be trained on.
     """
-    features = torch.as_tensor(features)
+    features = as_tensor(features, "features")
     if features.ndim == 3 and len(features):
         features = torch.stack([checked_features(view) for view in features])
     else:
         features = checked_features(features)
-    labels = torch.as_tensor(labels)
+    labels = as_tensor(labels, "labels")
     if labels.shape != features.shape[-2:-1]:
         raise FastptError(
             f"There are {features.shape[-2]} rows of features, but the labels have shape {list(labels.shape)}. "
@@ -43,7 +45,7 @@ def checked_features(
     features: np.ndarray | Tensor, dim: int | None = None, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Features [N, D] as a tensor of `dtype`; FastptError if they are empty, not finite, or not of `dim` dimensions."""
-    features = torch.as_tensor(features)
+    features = as_tensor(features, "features")
     if features.ndim != 2 or 0 in features.shape:
         raise FastptError(f"The features have shape {list(features.shape)}. Give at least one row: [N, D].")
     if features.is_complex():
@@ -57,7 +59,26 @@ def checked_features(
     bad = (~features.isfinite()).any(1).nonzero().flatten()
     if len(bad):
         raise FastptError(
-            f"{len(bad)} of {len(features)} rows of features hold NaN or infinity, the first is row {int(bad[0])}. "
-            "Leave these rows out, or look for the fault in the encoder."
+            f"{len(bad)} of {len(features)} rows of features hold NaN or infinity, the first is row {int(bad[0])} "
+            f"(read as {str(dtype).removeprefix('torch.')}). Leave these rows out, or look for the fault in the "
+            "encoder."
         )
     return features
+
+
+def as_tensor(values: np.ndarray | Tensor, what: str) -> Tensor:
+    """A tensor of an array, or of what numpy makes one of; FastptError if it does not hold numbers."""
+    if isinstance(values, Tensor):
+        return values.detach()
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise FastptError(f"The {what} are no array ({error}). Give numbers.") from None
+    if array.dtype.kind not in "biufc":
+        raise FastptError(f"The {what} are {array.dtype}. Give numbers.")
+    # torch knows neither long double nor foreign byte orders, nor rows that run backwards.
+    simple = np.float64 if array.dtype.kind == "f" and array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    array = array.astype(simple, copy=any(stride < 0 for stride in array.strides))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor is it written to
+        return torch.as_tensor(array)

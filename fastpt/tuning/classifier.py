@@ -37,7 +37,7 @@ class NMTuneClassifier:
 
     def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
         """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""
-        self.classes_, labels = np.unique(np.asarray(y), return_inverse=True)
+        self.classes_, labels = _classes(y)
         self.heads_ = fit(F, labels, self.protocol, [self.seed], max(len(self.classes_), 2))
         return self
 
@@ -60,3 +60,14 @@ class NMTuneClassifier:
         if not hasattr(self, "heads_"):
             raise FastptError("This classifier has not been trained. Call fit(F, y) first.")
         return self.heads_
+
+
+def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes in y [N], sorted, and the number of each sample's. Raises FastptError if y does not name classes."""
+    y = np.asarray(y)
+    if y.dtype.kind == "f" and (y != np.floor(y)).any():
+        raise FastptError("y holds NaN or fractions, which are no classes. Give integers or strings.")
+    try:
+        return np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise FastptError(f"y holds things that cannot be compared ({error}). Give integers or strings.") from None

@@ -100,18 +100,13 @@ def protocol(
     weights = Weights(*(w if name in terms else 0.0 for name, w in chosen.weights._asdict().items()))
     given = {key: value for key, value in changes.items() if value is not None}
     changed = replace(chosen, weights=weights, **given)
-    numbers = (changed.lr, changed.penalty, changed.weight_decay)
-    if (
-        changed.epochs < 1
-        or changed.batch_size < 1
-        or changed.lr <= 0
-        or min(numbers) < 0
-        or not all(map(math.isfinite, numbers))
-    ):
-        raise FastptError(
-            f"{changed} cannot be run: epochs, batch_size and lr must be above 0, penalty and weight_decay not below "
-            "0, and all of them finite."
-        )
+    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("penalty", 0), ("weight_decay", 0)):
+        value = getattr(changed, name)
+        if not least <= value < math.inf or (name == "lr" and value == 0):
+            raise FastptError(
+                f"{name} {value} cannot be run: epochs and batch_size are at least 1, lr is above 0, penalty and "
+                "weight_decay are not below 0, and all are finite."
+            )
     if changed.precision not in ("fp32", "bf16"):
         raise FastptError(f"There is no precision {changed.precision!r}. The precisions are fp32 and bf16.")
     return changed
@@ -188,9 +183,17 @@ def choose(
     return chosen
 
 
+def as_head(head: Head | int) -> Head:
+    """A head, or the head of a seed. Raises FastptError if the seed is none."""
+    head = head if isinstance(head, Head) else Head(head)
+    if not isinstance(head.seed, int | np.integer) or head.seed < 0:
+        raise FastptError(f"The seed of a head is {head.seed!r}. Give an integer, 0 or more.")
+    return head
+
+
 def _settled(heads: Sequence[Head | int], protocol: Protocol) -> list[Head]:
     """The heads with nothing left to the protocol but what all share."""
-    given = [Head(head) if isinstance(head, int) else head for head in heads]
+    given = [as_head(head) for head in heads]
     return [
         replace(
             head,

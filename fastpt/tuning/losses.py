@@ -50,8 +50,8 @@ def covariance_loss(Z: Tensor) -> Tensor:
 def dominant_singular_value_loss(Z: Tensor, top: int = 1) -> Tensor:
     """L_SVD = −σ₁ / Σ_j σ_j, with σ the singular values of Z (not centred): strengthen the dominant direction.
 
-    Of `top` > 1, the mean of that many largest stands for σ₁. Z of nothing but zeros has no singular values: 0, with no
-    gradient.
+    Of `top` > 1, the mean of that many largest (all, if there are fewer) stands for σ₁. Z of nothing but zeros has no
+    singular values: 0, with no gradient.
     """
     return nmtune_regularizer(Z, Z, Weights(consistency=0, covariance=0), top)
 
@@ -62,11 +62,15 @@ def nmtune_regularizer(F: Tensor, Z: Tensor, weights: Weights = ALL_TERMS, top: 
     F may lack Z's leading dimensions: it is shared by the heads then. It gets no gradient: the encoder is frozen.
     """
     _check(Z)
-    if F.shape[-2:] != Z.shape[-2:]:
+    _check(F, "F")
+    heads, shared = Z.shape[:-2], F.shape[:-2]
+    if F.shape[-2:] != Z.shape[-2:] or (shared != heads and any(size > 1 for size in shared)) or F.ndim > Z.ndim:
         raise FastptError(
             f"F is {list(F.shape)} and Z is {list(Z.shape)}: the consistency loss compares them row by row. "
-            "Give both the same last two dimensions [B, D]."
+            "Give both the same last two dimensions [B, D], and F the leading dimensions of Z or none."
         )
+    if top < 1:
+        raise FastptError(f"top is {top}: at least the largest singular value is to dominate. Give 1 or more.")
     return _Regularizer.apply(F.detach(), Z, weights, top)
 
 
@@ -208,9 +212,11 @@ def _inverse_lengths(X: Tensor) -> Tensor:
     return torch.where(length > torch.finfo(X.dtype).tiny ** 0.5, 1 / length, 0.0)
 
 
-def _check(Z: Tensor) -> None:
+def _check(Z: Tensor, name: str = "Z") -> None:
+    if not isinstance(Z, Tensor):
+        raise FastptError(f"{name} is a {type(Z).__name__}. Give a floating-point tensor [..., B, D].")
     if Z.ndim < 2 or not Z.is_floating_point() or 0 in Z.shape:
         raise FastptError(
-            f"Z is {list(Z.shape)} of {Z.dtype}; the losses need at least one sample and one feature. "
+            f"{name} is {list(Z.shape)} of {Z.dtype}; the losses need at least one sample and one feature. "
             "Give a floating-point tensor [..., B, D]."
         )

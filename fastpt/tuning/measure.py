@@ -46,6 +46,11 @@ class Plan:
         known = (*METHODS, *FINE_TUNED)
         if unknown := [method for method in self.methods if method not in known]:
             raise FastptError(f"There is no tuning method {unknown[0]!r}. The methods are {', '.join(known)}.")
+        if not self.seeds or not self.fractions or len(set(self.fractions)) < len(self.fractions):
+            raise FastptError(
+                f"the fractions {list(self.fractions)} of the training data cannot be run. Give at least one, such as "
+                "1, and none twice."
+            )
         ordered = tuple(method for method in known if method in {"lp", *self.methods})
         object.__setattr__(self, "methods", ordered)
         for rate in self.lrs:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked
-from fastpt.tuning.fit import Head
+from fastpt.tuning.fit import Head, as_head
 from fastpt.tuning.heads import Heads
 from fastpt.tuning.splits import holdout
 
@@ -36,7 +36,7 @@ def fit_probe(
     labels = labels.to(device)
     parts, chosen = [], []
     for head in heads:
-        head = Head(head) if isinstance(head, int) else head
+        head = as_head(head)
         rows = np.arange(len(labels)) if head.rows is None else head.rows
         x, y = features[rows], labels[rows]
         l2 = _choose(x, y, classes, head.seed, share)

@@ -41,13 +41,13 @@ class _Section(BaseModel):
 class Source(_Section):
     """Where a labelled split comes from: the path of a prepared split, or one of these."""
 
-    split: str | None = None
+    split: str | None = Field(None, min_length=1)
     """Folder of a prepared split."""
-    features: str | None = None
+    features: str | None = Field(None, min_length=1)
     """File of features: .npy, .safetensors or .parquet."""
-    labels: str | None = None
+    labels: str | None = Field(None, min_length=1)
     """File of their labels; by default `features` holds them too."""
-    classes: str | None = None
+    classes: str | None = Field(None, min_length=1)
     """What a test's classes are to the training classes; by default they are the same. `subset`: some of them, by
     their ids; `index`: folders named by the number of a training class; or a JSON file that maps each class of the test
     to a training class, or to a list of those that count as right. Samples of classes that it does not map are left
@@ -245,6 +245,11 @@ def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: st
         raise FastptError(
             f"set {name}: {train.path} has {train.values.shape[1]} dimensions and {test.path} {test.values.shape[1]}. "
             "Give features of one encoder."
+        )
+    if len(train.classes) > len(train.values):
+        raise FastptError(
+            f"set {name}: the labels of {train.path} go up to {len(train.classes) - 1}, but it has {len(train.values)} "
+            "samples. Number the classes from 0, without gaps, and give at least one sample a class."
         )
     if len(test.classes) > len(train.classes):
         raise FastptError(

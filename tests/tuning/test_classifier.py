@@ -40,3 +40,51 @@ def test_wrong_use_is_told_in_one_clear_error(named_blobs):
         NMTuneClassifier().fit(F, np.full(len(F), "ant"))
     with pytest.raises(FastptError, match="7 dimensions, but the heads were trained on 8"):
         NMTuneClassifier("lp", epochs=1).fit(F, y).predict(F[:, :7])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda F: F[::-1][::-1],
+        lambda F: np.ascontiguousarray(F[::-1])[::-1],
+        lambda F: F.astype(">f8"),
+        lambda F: F.astype(np.longdouble),
+        lambda F: F.tolist(),
+        lambda F: np.lib.stride_tricks.as_strided(F, writeable=False),
+    ],
+    ids=["twice reversed", "reversed", "big-endian", "long double", "lists", "read-only"],
+)
+@pytest.mark.filterwarnings("error")
+def test_any_array_of_numbers_is_taken(named_blobs, change):
+    F, y = named_blobs
+    trained, expected = (NMTuneClassifier("lp", epochs=1).fit(values, y) for values in (change(F), F))
+    assert np.array_equal(trained.predict_proba(change(F)), expected.predict_proba(F))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda F, y: (F.astype(object), y), "features are object"),
+        (lambda F, y: (F.astype(str), y), "features are <U"),
+        (lambda F, y: ([[1.0], [1.0, 2.0]], y), "features are no array"),
+        (lambda F, y: (F, np.where(y == "ant", np.nan, 1.0)), "NaN or fractions"),
+        (lambda F, y: (F, F[:, 0]), "NaN or fractions"),
+        (lambda F, y: (F, np.array([1, "ant"] * 100, dtype=object)), "cannot be compared"),
+        (lambda F, y: (F * 1e300, y), r"NaN or infinity.*read as float32"),
+    ],
+)
+def test_arrays_that_are_no_features_or_classes_are_told(named_blobs, change, message):
+    with pytest.raises(FastptError, match=message):
+        NMTuneClassifier("lp", epochs=1).fit(*change(*named_blobs))
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None])
+def test_a_seed_that_is_none_is_told(named_blobs, seed):
+    with pytest.raises(FastptError, match="The seed of a head is"):
+        NMTuneClassifier("lp", epochs=1, seed=seed).fit(*named_blobs)
+
+
+def test_a_seed_may_be_of_numpy(named_blobs):
+    F, y = named_blobs
+    one, other = (NMTuneClassifier("lp", epochs=1, seed=seed).fit(F, y).predict_proba(F) for seed in (3, np.int64(3)))
+    assert np.array_equal(one, other)

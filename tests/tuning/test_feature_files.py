@@ -31,7 +31,7 @@ def test_every_kind_gives_the_same(tmp_path, suffix):
     np.testing.assert_array_equal(found.values, VALUES.astype(np.float32))
     assert found.values.dtype == np.float32
     assert found.labels.tolist() == LABELS.tolist()
-    assert found.classes == ["0", "1", "2"]
+    assert list(found.classes) == [0, 1, 2]
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
@@ -41,7 +41,7 @@ def test_wrong_content_is_told(tmp_path, suffix):
     for arguments, message in (
         ((holed, LABELS), "1 of 5 rows of features hold NaN or infinity, the first is row 2"),
         ((VALUES, LABELS.astype(float)), "should hold 5 labels, integers from 0.*float64"),
-        ((VALUES, LABELS - 1), "the smallest -1"),
+        ((VALUES, LABELS - 1), "from -1 to 1"),
     ):
         with pytest.raises(FastptError, match=message):
             read_features(*written(tmp_path, suffix, *arguments))
@@ -61,3 +61,11 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
         read_features(tmp_path / "other.safetensors")
     with pytest.raises(FastptError, match=r"none of \.npy, \.safetensors, \.parquet"):
         read_features(tmp_path / "set.csv", labels)
+
+
+@pytest.mark.parametrize("label", [2**31, 10**12, 2**63 + 5])
+def test_labels_that_are_no_numbers_of_classes_are_told(tmp_path, label):
+    np.save(tmp_path / "x.npy", np.zeros((3, 2), np.float32))
+    np.save(tmp_path / "y.npy", np.array([0, 1, label], np.uint64))
+    with pytest.raises(FastptError, match=f"from 0 to {label}"):
+        read_features(tmp_path / "x.npy", tmp_path / "y.npy")

@@ -207,3 +207,19 @@ def test_shapes_that_do_not_fit_are_refused():
         covariance_loss(torch.ones(0, 5))
     with pytest.raises(FastptError, match="floating-point"):
         dominant_singular_value_loss(torch.ones(4, 5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("shared", [(2,), (3, 1), (1, 3)])
+def test_leading_dimensions_that_do_not_agree_are_told(shared):
+    with pytest.raises(FastptError, match="leading dimensions of Z or none"):
+        nmtune_regularizer(torch.randn(*shared, 8, 5), torch.randn(3, 8, 5))
+
+
+def test_what_is_no_tensor_of_numbers_is_told():
+    Z = torch.randn(8, 5)
+    with pytest.raises(FastptError, match="Z is a ndarray"):
+        covariance_loss(Z.numpy())
+    with pytest.raises(FastptError, match=r"F is .* of torch.complex64"):
+        consistency_loss(Z.to(torch.complex64), Z)
+    with pytest.raises(FastptError, match="top is 0"):
+        dominant_singular_value_loss(Z, top=0)

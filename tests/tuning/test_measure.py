@@ -54,6 +54,8 @@ def test_lp_is_always_among_the_methods_in_one_order():
         ({"methods": ["svm"]}, "no tuning method 'svm'"),
         ({"lrs": [0.0]}, "above 0"),
         ({"penalties": [-1.0]}, "not below 0"),
+        ({"fractions": []}, "at least one"),
+        ({"fractions": [0.5, 0.5]}, "none twice"),
         ({"variant": "mine"}, "no variant 'mine'"),
         ({"terms": ["mse"]}, "no term 'mse'"),
     ],

@@ -145,11 +145,23 @@ def test_features_and_their_labels_must_agree(tmp_path):
         open_suite(feature_suite(tmp_path, rows=1, labels=[3]))
 
 
+def test_training_labels_with_large_gaps_are_told_before_classes_are_counted_out(tmp_path):
+    suite = feature_suite(tmp_path, classes="subset")
+    np.save(tmp_path / "train_y.npy", np.array([0, 1, 2, 0, 1, 2**31 - 1]))
+    with pytest.raises(FastptError, match="go up to 2147483647, but it has 6 samples"):
+        open_suite(suite)
+
+
 def test_missing_feature_files_are_reported(tmp_path):
     suite = feature_suite(tmp_path)
     (tmp_path / "test_y.npy").unlink()
     with pytest.raises(FastptError, match=r"no set of suite x is there:\n  a: .*test_y.npy is not there"):
         open_suite(suite)
+
+
+def test_an_empty_path_is_told(tmp_path):
+    with pytest.raises(FastptError, match=r"id.0.train.features"):
+        load_suite(write(tmp_path, {"name": "x", "id": [{"name": "a", "train": {"features": ""}, "test": "x"}]}))
 
 
 def test_splits_and_features_do_not_mix(tmp_path):

@@ -148,8 +148,10 @@ class _Product(torch.autograd.Function):
     def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, None, None]:
         x, weight = ctx.saved_tensors
         ctx.layer.keep_gradient(x, upstream)
-        slope = torch.bmm(upstream.to(weight.dtype), weight).float() if ctx.needs_input_grad[0] else None
-        return slope, None, None
+        if not ctx.needs_input_grad[0]:
+            return None, None, None
+        slope = torch.bmm(upstream.to(weight.dtype), weight).float()
+        return slope if len(x) == len(slope) else slope.unflatten(0, (len(x), -1)).sum(1), None, None
 
 
 def _wide(values: Tensor, groups: int) -> Tensor:

@@ -45,3 +45,17 @@ def test_streams_of_a_seed_differ_by_purpose():
     draws = [torch.rand(3, generator=random_stream(*key)).tolist() for key in ((0, "init"), (0, "order"), (1, "init"))]
     assert draws[0] != draws[1] != draws[2] != draws[0]
     assert torch.rand(3, generator=random_stream(0, "init")).tolist() == draws[0]
+
+
+@pytest.mark.parametrize("batches", [1, 2, 4])
+def test_gradients_of_what_heads_share_are_those_of_plain_products(batches):
+    heads = Heads(6, 3, [0, 1, 2, 3], mlp="paper")
+    x = torch.randn(batches, 5, 6, requires_grad=True)
+    upstream = torch.randn(4, 5, 3)
+    (found,) = torch.autograd.grad(heads(x)[0], x, upstream)
+    each = x.repeat_interleave(4 // batches, 0)
+    for layer in (heads.first, heads.second, heads.classifier):
+        each = each @ layer.weight.detach().mT + layer.bias.detach()
+        each = torch.relu(each) if layer is heads.first else each
+    torch.testing.assert_close(heads(x)[0], each)
+    torch.testing.assert_close(found, torch.autograd.grad(each, x, upstream)[0])

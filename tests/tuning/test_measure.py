@@ -63,3 +63,13 @@ def test_lp_is_always_among_the_methods_in_one_order():
 def test_impossible_plans_are_refused_before_any_work(settings, message):
     with pytest.raises(FastptError, match=message):
         Plan(**settings)
+
+
+def test_the_precision_of_the_heads_reaches_their_training_and_the_record():
+    features, labels = blobs(100)
+    plans = [Plan(["lp"], epochs=1, head_precision=precision) for precision in ("fp32", "bf16")]
+    exact, rounded = (train(plan, "lp", features, labels.numpy(), 4, "cpu").heads.classifier.weight for plan in plans)
+    assert not np.array_equal(exact, rounded)
+    assert [plan.describe()["head_precision"] for plan in plans] == ["fp32", "bf16"]
+    with pytest.raises(FastptError, match="no precision 'fp16'"):
+        Plan(["lp"], head_precision="fp16")

@@ -33,6 +33,10 @@ from fastpt.data.verify import missing_files
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
 
+# pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
+with contextlib.suppress(ImportError):
+    import pandas  # noqa: F401
+
 
 @dataclass(frozen=True)
 class Options:

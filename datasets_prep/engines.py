@@ -21,7 +21,7 @@ from fastpt.processes import die_with
 
 ATTEMPTS = 3
 STALL_SECONDS = 600  # the largest picture takes some seconds; a file server that restarts, some minutes
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.02  # a worker that only waits for the disk is noticed by looking
 RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 

@@ -6,7 +6,8 @@ libjpeg-turbo decodes instead (`turbojpeg.check`), which takes twice as long.
 
 import ctypes
 from functools import cache
-from pathlib import Path
+
+from fastpt import native
 
 
 def is_sound(jpeg: bytes, size: tuple[int, int]) -> bool:
@@ -20,11 +21,7 @@ def is_sound(jpeg: bytes, size: tuple[int, int]) -> bool:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    for path in Path(__file__).parent.glob("_entropy*.so"):
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
+    library = native.load("_entropy", __file__)
+    if library:
         library.fastpt_is_sound.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int]
-        return library
-    return None
+    return library

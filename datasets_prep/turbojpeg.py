@@ -11,6 +11,7 @@ from functools import cache
 import cv2
 import numpy as np
 
+from datasets_prep import area
 from fastpt.libffcv import load_libffcv
 
 YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
@@ -69,7 +70,7 @@ def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality
 def _resized(plane: np.ndarray, shape: tuple[int, int], limit: tuple[int, int]) -> np.ndarray:
     """uint8 `shape`: the plane resized by area to no more than `limit` (width, height), the rest like its edge."""
     height, width = min(shape[0], limit[1]), min(shape[1], limit[0])
-    resized = cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
+    resized = area.resize(plane, (width, height))
     return cv2.copyMakeBorder(resized, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REPLICATE)
 
 

@@ -6,9 +6,10 @@ it leaves (progressive, CMYK, or one that libjpeg warns of), `ffcv.py` decodes t
 
 import ctypes
 from functools import cache
-from pathlib import Path
 
 import numpy as np
+
+from fastpt import native
 
 FILTERS = ("area", "bilinear", "bicubic")  # numbered as in _jpeg.c
 
@@ -16,16 +17,12 @@ FILTERS = ("area", "bilinear", "bicubic")  # numbered as in _jpeg.c
 @cache
 def kernel() -> ctypes.CDLL | None:
     """The compiled kernel, or None where it was not built or does not load."""
-    for path in Path(__file__).parent.glob("_jpeg*.so"):
-        try:
-            library = ctypes.CDLL(str(path))
-        except OSError:
-            continue
+    library = native.load("_jpeg", __file__)
+    if library:
         number, pointer = ctypes.c_int, ctypes.c_void_p
         library.fastpt_decode.argtypes = [number, *5 * [pointer], number, number, pointer, pointer]
         library.fastpt_decode.restype = None
-        return library
-    return None
+    return library
 
 
 def decode(

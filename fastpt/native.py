@@ -1,0 +1,14 @@
+"""Our own compiled parts: plain shared libraries, built with the package where a C compiler is found."""
+
+import ctypes
+from pathlib import Path
+
+
+def load(name: str, beside: str) -> ctypes.CDLL | None:
+    """The library `name` in the folder of the file `beside`; None if it was not built, or does not load."""
+    for path in Path(beside).parent.glob(f"{name}*.so"):
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError:
+            continue
+    return None

@@ -25,7 +25,7 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink()
-        if isinstance(error, OSError) and error.filename == str(aside):
+        if isinstance(error, OSError) and error.filename in (None, str(aside)):  # None: a full disk, from write()
             error.filename = str(path)  # the name that the user knows
         raise
     sync_folder(path.parent)

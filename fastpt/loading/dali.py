@@ -8,6 +8,7 @@ libjpeg-turbo does it, and every resize is antialiased. DALI has no area filter;
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import torch
@@ -37,12 +38,19 @@ class DaliDecoder:
             device = torch.device("cuda", torch.cuda.current_device())
         self.size, self.filter, self.threads, self.device, self.batch_size = size, filter, threads, device, batch_size
         self.hw_decoder_load = hw_decoder_load
+        # Torch hands memory out again in the order of the stream that it was taken on. Pictures are written here while
+        # the stream that reads them may be steps behind, so their memory is taken on a stream of this decoder's own.
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._source = _Source()
         self._pipeline: Pipeline | None = None
 
     def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """A batch for each array of positions in `plan`, in order. Closing the iterator ends its thread."""
-        return _in_background(self._batches(picker, plan), AHEAD)
+        with closing(_in_background(self._batches(picker, plan), AHEAD)) as batches:
+            for batch in batches:
+                if self._stream:  # given out again only once the reader's stream is past the tensor's end
+                    batch.images.record_stream(torch.cuda.current_stream(self.device))
+                yield batch
 
     def close(self) -> None:
         """Free the pipeline with its threads and its memory on the GPU."""
@@ -58,8 +66,9 @@ class DaliDecoder:
             while (outputs := self._outputs(pipeline, inside)) is not None:
                 yield from self._empties(inside)
                 picks = inside.popleft()
-                images = torch.empty(outputs.shape(), dtype=torch.uint8, device=self.device)
-                feed_ndarray(outputs, images)
+                with torch.cuda.stream(self._stream):
+                    images = torch.empty(outputs.shape(), dtype=torch.uint8, device=self.device)
+                feed_ndarray(outputs, images)  # returns when the copy is done
                 pipeline.release_outputs()
                 pipeline.schedule_run()
                 yield _batch(picks, images)

@@ -1,6 +1,6 @@
 """A training step through fastpt's engine against a plain PyTorch loop of the same model, loader, optimiser and loss.
 
-    python tools/bench/engine.py [--rounds 6] [--batch-size 32]
+    python tools/bench/engine.py [--rounds 6] [--batch-size 32] [--size 64] [--models resnet18,resnet50]
 
 Both live in one process and take single steps in turn, so that whatever else the machine does falls on both alike. A
 round is 10 steps of each, the last of them logged (the engine then also computes the gradient's norm and writes its
@@ -37,9 +37,9 @@ STEPS = 10  # of each in a round
 Step = Callable[[int], None]  # takes the number of the step, from 0
 
 
-def recipe_of(folder: Path, split: Path, model: str, decoder: str, batch: int) -> Recipe:
+def recipe_of(folder: Path, split: Path, model: str, decoder: str, batch: int, size: int) -> Recipe:
     values = {
-        "task": "supervised", "data": {"train": str(split), "decoder": decoder, "size": 64}, "model": {"name": model},
+        "task": "supervised", "data": {"train": str(split), "decoder": decoder, "size": size}, "model": {"name": model},
         "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05}, "schedule": {"steps": 1000},
         "batch_size": batch, "log_every": STEPS,
     }  # fmt: skip
@@ -126,20 +126,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=64)
+    parser.add_argument("--models", default="resnet18,resnet50")
     chosen = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         splits = [split for split in demo_splits(0) if split.name == "train"]
         next(prepare(splits, folder, "demo", Options(), [], 2, 0.0, lambda *_: None))
-        for model, decoder in itertools.product(("resnet18", "resnet50"), ("synthetic", "ffcv")):
-            recipe = recipe_of(folder, folder / "train", model, decoder, chosen.batch_size)
+        for model, decoder in itertools.product(chosen.models.split(","), ("synthetic", "ffcv")):
+            recipe = recipe_of(folder, folder / "train", model, decoder, chosen.batch_size, chosen.size)
             times = compare(recipe, folder / f"{model}-{decoder}", chosen.rounds)
             ratios = sorted(one / other for one, other in times)
             medians = [statistics.median(column) * 1e3 for column in zip(*times, strict=True)]
             rows.append((model, decoder, *medians, statistics.median(ratios), ratios[0], ratios[-1]))
     print(
-        f"torch {torch.__version__}, deepspeed {version('deepspeed')}, {torch.get_num_threads()} threads, 64 px, ",
+        f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}, torch {torch.__version__}, "
+        f"deepspeed {version('deepspeed')}, {torch.get_num_threads()} threads, {chosen.size} px, ",
         end="",
     )
     print(f"batch {chosen.batch_size}, n = {chosen.rounds} rounds of {STEPS} steps")

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from fastpt.loading.loader import Loader
 
@@ -80,7 +81,7 @@ def _run(
             for batches in zip(*loaders, strict=True):
                 states = [loader.state_dict() for loader in loaders]
                 assert all(other == states[0] for other in states), f"the ranks' states differ: {states}"
-                columns = (np.concatenate([part.cpu().numpy() for part in parts]) for parts in zip(*batches, strict=True))
+                columns = (torch.cat([part.cpu() for part in parts]).numpy() for parts in zip(*batches, strict=True))
                 steps.append(_Step(states[0], *columns))
     finally:
         for loader in loaders:

@@ -8,20 +8,22 @@ data/imagenet/train/
   rejected.jsonl      what was left out, and why
 """
 
+import ctypes
 import errno
 import hashlib
 import os
 import resource
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fastpt import native
 from fastpt.data import noise as noise_models
 from fastpt.data.plans import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
 from fastpt.data.texts import StoredTexts, take, told_as_unreadable, update_sha256, xxh3_64
@@ -170,6 +172,21 @@ class Dataset:
             raise self._wrong_length(index, os.fstat(self.shard(index)).st_size)
         return np.frombuffer(stored, np.uint8)
 
+    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
+        """The stored JPEGs of samples, int64 [K]: K times uint8 [size], for many threads that read at once.
+
+        As `jpeg`, but in one call of C: threads then wait for Python's lock once, not once a picture.
+        """
+        read, samples = _reader(), self.samples
+        files = np.array([self.shard(index) for index in samples.shard[sample_ids].tolist()], np.int32)
+        offsets, sizes = samples.offset[sample_ids].astype(np.uint64), samples.size[sample_ids].astype(np.uint64)
+        ends = np.cumsum(sizes).tolist()
+        memory = np.empty(ends[-1] if ends else 0, np.uint8)
+        pointers = (array.ctypes.data for array in (files, offsets, sizes, memory))
+        if read is None or read(len(files), *pointers) < len(files):
+            return [self.jpeg(sample_id) for sample_id in sample_ids.tolist()]  # which says what is wrong
+        return [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
     def shard(self, index: int) -> int:
         """The file descriptor of a shard, open as long as the dataset. Raises FastptError if its length is wrong."""
         if index not in self._shards:
@@ -304,6 +321,16 @@ def samples_id(table: pa.Table) -> str:
         else:
             update_sha256(digest, column)
     return digest.hexdigest()
+
+
+@cache
+def _reader() -> Callable[..., int] | None:
+    """`fastpt_read` of _read.c, or None where it was not built."""
+    library = native.load("_read", __file__)
+    if library is None:
+        return None
+    library.fastpt_read.argtypes = [ctypes.c_int, *4 * [ctypes.c_void_p]]
+    return library.fastpt_read
 
 
 def _targets_of(kind: str | None) -> Targets | None:

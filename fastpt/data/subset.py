@@ -28,3 +28,7 @@ class Subset:
     def jpeg(self, sample_id: int) -> np.ndarray:
         """The stored JPEG of a sample: uint8 [size]."""
         return self._dataset.jpeg(int(self.rows[sample_id]))
+
+    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
+        """The stored JPEGs of samples, int64 [K]: K times uint8 [size]."""
+        return self._dataset.jpegs(self.rows[sample_ids])

@@ -67,6 +67,16 @@ class Union:
         segment = int(np.searchsorted(self._starts, sample_id, side="right")) - 1
         return self.parts[self._segments[segment]].jpeg(sample_id - int(self._starts[segment]))
 
+    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
+        """The stored JPEGs of samples, int64 [K]: K times uint8 [size]."""
+        segments = np.searchsorted(self._starts, sample_ids, side="right") - 1
+        found: dict[int, np.ndarray] = {}
+        for segment in np.unique(segments):
+            places = np.flatnonzero(segments == segment)
+            part = self.parts[self._segments[segment]]
+            found |= zip(places.tolist(), part.jpegs(sample_ids[places] - self._starts[segment]), strict=True)
+        return [found[place] for place in range(len(sample_ids))]
+
     def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
         """int64 [N], the row whose caption each sample is shown; `noise` names a plan of each split."""
         rows = [part.targets(noise, of) + first for part, first in zip(self.parts, self._first_rows, strict=False)]

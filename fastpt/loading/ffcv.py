@@ -22,10 +22,10 @@ from fastpt.errors import FastptError
 from fastpt.libffcv import load_libffcv
 from fastpt.loading import jpeg
 from fastpt.loading.batch import Batch
-from fastpt.loading.picking import Picker, Picks
+from fastpt.loading.picking import Picker, Picks, Wanted
 
 AHEAD = 2  # batches in work beside the one that is waited for
-CHUNK = 16  # pictures of a work item: enough to amortise numpy's overhead, few enough to share a batch out
+CHUNK = 16  # pictures of a work item, at most: enough to amortise numpy's overhead, few enough to share a batch out
 
 
 class FfcvDecoder:
@@ -57,12 +57,17 @@ class FfcvDecoder:
         """Memory for a batch, and the work items that fill it; at least one, be it empty."""
         shape = (len(positions), self.size, self.size, 3)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        chunk = max(1, min(CHUNK, -(-len(positions) // self.threads)))
+        # All batches in work share the threads.
+        chunk = max(1, min(CHUNK, -(-(AHEAD + 1) * len(positions) // self.threads)))
         starts = range(0, max(len(positions), 1), chunk)
+        wanted = picker.wanted(positions)
         return images, [
-            pool.submit(self._fill, picker, positions[at : at + chunk], images.numpy()[at : at + chunk])
+            pool.submit(
+                self._fill, picker, Wanted(*(column[at : at + chunk] for column in wanted)),
+                images.numpy()[at : at + chunk],
+            )
             for at in starts
-        ]
+        ]  # fmt: skip
 
     def _finish(self, images: torch.Tensor, work: list[Future]) -> Batch:
         masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
@@ -70,16 +75,16 @@ class FfcvDecoder:
             images = images[torch.from_numpy(masks)]
         return Batch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
 
-    def _fill(self, picker: Picker, positions: np.ndarray, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _fill(self, picker: Picker, wanted: Wanted, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""
-        picks, samples = picker.pick(positions), picker.dataset.samples
+        picks, samples = picker.read(wanted), picker.dataset.samples
         shapes = np.stack([samples.height[picks.sample_ids], samples.width[picks.sample_ids]], axis=1)
         done = np.zeros(len(picks.rows), bool)
         if jpeg.kernel():
             done = jpeg.decode(picks.jpegs, shapes, picks.boxes, picks.flips, self.filter, images, picks.rows)
         for at in np.flatnonzero(~done):
             self._decode_whole(picks, at, shapes[at].tolist(), images[picks.rows[at]])
-        filled = np.zeros(len(positions), bool)
+        filled = np.zeros(len(images), bool)
         filled[picks.rows] = True
         return filled, picks.sample_ids, picks.views
 

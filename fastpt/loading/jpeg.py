@@ -35,7 +35,7 @@ def decode(
     height, width); `flips` is bool [K]. Bilinear and bicubic are antialiased as in torch and Pillow; area is as in
     OpenCV, where it is linear if the box grows. Returns which came out, bool [K]; the rows of others hold nothing.
     """
-    addresses = np.array([jpeg.ctypes.data for jpeg in jpegs], np.uint64)
+    addresses = np.array([jpeg.__array_interface__["data"][0] for jpeg in jpegs], np.uint64)
     lengths = np.array([jpeg.size for jpeg in jpegs], np.uint64)
     outs = np.uint64(images.ctypes.data) + rows.astype(np.uint64) * np.uint64(images.strides[0])
     left_out = np.empty(len(jpegs), np.uint8)

@@ -22,13 +22,23 @@ log = logging.getLogger("fastpt.loading")
 HOPELESS = 100
 
 
+class Wanted(NamedTuple):
+    """B pictures to read: their places in the order, who they are and how to cut them. Columns can be sliced."""
+
+    positions: np.ndarray  # int64 [B]
+    sample_ids: np.ndarray  # int64 [B]
+    views: np.ndarray  # int64 [B]
+    boxes: np.ndarray  # int32 [B, 4]: top, left, height, width
+    flips: np.ndarray  # bool [B]
+
+
 class Picks(NamedTuple):
-    """K pictures to decode: the rows of the batch they fill, who they are, their bytes and how to cut them."""
+    """K pictures to decode: the rows of the batch they fill, their bytes, who they are and how to cut them."""
 
     rows: np.ndarray  # int64 [K]
+    jpegs: list[np.ndarray]  # K times uint8 [bytes]
     sample_ids: np.ndarray  # int64 [K]
     views: np.ndarray  # int64 [K]
-    jpegs: list[np.ndarray]  # K times uint8 [bytes]
     boxes: np.ndarray  # int32 [K, 4]: top, left, height, width
     flips: np.ndarray  # bool [K]
 
@@ -68,38 +78,48 @@ class Picker:
     bad: BadSamples = field(repr=False)
 
     def pick(self, positions: np.ndarray) -> Picks:
-        """What to decode for these positions of the order, int64 [B]; K = B unless pictures are left out.
+        """`read` what `wanted` says of these positions."""
+        return self.read(self.wanted(positions))
+
+    def wanted(self, positions: np.ndarray) -> Wanted:
+        """What these positions of the order, int64 [B], stand for. Cheap for many at once, dear one by one."""
+        ids, views = self.sample_ids[positions].astype(np.int64), self.views[positions].astype(np.int64)
+        return Wanted(positions, ids, views, *self.cut(ids, views))
+
+    def read(self, wanted: Wanted) -> Picks:
+        """Read and check the pictures; K = B unless some are left out.
 
         Raises FastptError if a shard is missing or cut short, or if `HOPELESS` pictures in a row are damaged.
         """
-        found = [(row, *self._find(int(position))) for row, position in enumerate(positions)]
-        found = [(row, at, jpeg) for row, at, jpeg in found if jpeg is not None]
-        rows = np.array([row for row, _, _ in found], np.int64)
-        at = np.array([at for _, at, _ in found], np.int64)
-        ids, views = self.sample_ids[at].astype(np.int64), self.views[at].astype(np.int64)
-        return Picks(rows, ids, views, [jpeg for _, _, jpeg in found], *self.cut(ids, views))
+        jpegs = self.dataset.jpegs(wanted.sample_ids)
+        damaged = [row for row, jpeg in enumerate(jpegs) if not self._is_whole(int(wanted.sample_ids[row]), jpeg)]
+        if not damaged:
+            return Picks(np.arange(len(jpegs)), jpegs, *wanted[1:])
+        positions = wanted.positions.copy()
+        for row in damaged:
+            positions[row], jpegs[row] = self._following(int(positions[row]))
+        wanted = self.wanted(positions)
+        rows = np.arange(len(jpegs)) if self.replace else np.delete(np.arange(len(jpegs)), damaged)
+        return Picks(rows, [jpegs[row] for row in rows], *(column[rows] for column in wanted[1:]))
 
-    def _find(self, position: int) -> tuple[int, np.ndarray | None]:
-        """What is shown in place of `position`, and its JPEG: itself, if damaged the next good one, or nothing."""
-        jpeg = self._checked(position)
-        if jpeg is not None:
-            return position, jpeg
+    def _following(self, position: int) -> tuple[int, np.ndarray]:
+        """What takes the place of the damaged picture at `position`: the next good position, and its JPEG."""
         bad_id = int(self.sample_ids[position])
         for step in range(1, HOPELESS):
             following = (position + step) % len(self.sample_ids)  # the order is a circle
-            jpeg = self._checked(following)
-            if jpeg is not None:
+            sample_id = int(self.sample_ids[following])
+            jpeg = self.dataset.jpeg(sample_id)
+            if self._is_whole(sample_id, jpeg):
                 self.bad.add(
                     bad_id, "the next sample of the order takes its place" if self.replace else "it is left out"
                 )
-                return following, jpeg if self.replace else None
+                return following, jpeg
         raise FastptError(
             f"{self.dataset.path}: {HOPELESS} pictures in a row are damaged, the first of them sample {bad_id}. "
             f"Shards may have been exchanged: run `fastpt verify {self.dataset.path}`, then restore or prepare anew."
         )
 
-    def _checked(self, position: int) -> np.ndarray | None:
-        """The JPEG at a position of the order, uint8 [bytes], or None if its bytes are not those that were stored."""
-        sample_id = int(self.sample_ids[position])
-        jpeg, stored = self.dataset.jpeg(sample_id), self.dataset.samples.xxh3[sample_id]
-        return jpeg if stored in (0, xxhash.xxh3_64_intdigest(jpeg)) else None
+    def _is_whole(self, sample_id: int, jpeg: np.ndarray) -> bool:
+        """Whether these are the bytes that were stored."""
+        stored = self.dataset.samples.xxh3[sample_id]
+        return stored in (0, xxhash.xxh3_64_intdigest(jpeg))

@@ -33,6 +33,15 @@ def test_samples_lie_behind_one_another_and_repeats_behind_all(union, captioned,
         assert shard == part.manifest["shards"][part.samples.shard[row]]
 
 
+def test_many_pictures_of_all_parts_are_read_at_once_in_their_order(union):
+    ids = np.array([69, 0, 45, 39, 50, 0])
+    assert [jpeg.tobytes() for jpeg in union.jpegs(ids)] == [union.jpeg(i).tobytes() for i in ids]
+    rows = np.array([45, 3, 69])
+    assert [jpeg.tobytes() for jpeg in Subset(union, rows).jpegs(np.array([2, 0]))] == [
+        union.jpeg(i).tobytes() for i in (69, 45)
+    ]
+
+
 def test_a_noise_plan_of_each_split_is_one_plan_of_all(union, captioned, other):
     plan, targets = union.noise_plan(0.2), union.targets(0.2)
     parts = captioned.targets(0.2, of="captions"), other.targets(0.2, of="captions") + 40

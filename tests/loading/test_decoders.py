@@ -125,7 +125,7 @@ def test_a_jpeg_with_stray_bytes_that_libjpeg_warns_of_is_shown(tmp_path, decode
 
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_intact_bytes_that_are_no_picture_are_an_error_naming_the_sample(split, decoder, monkeypatch):
-    monkeypatch.setattr(type(split), "jpeg", lambda *_: np.frombuffer(b"no JPEG at all", np.uint8))
+    monkeypatch.setattr(type(split), "jpegs", lambda _, ids: [np.frombuffer(b"no JPEG at all", np.uint8) for _ in ids])
     monkeypatch.setattr("xxhash.xxh3_64_intdigest", lambda _: split.samples.xxh3[7])
     with pytest.raises(FastptError, match=r"cannot (be )?decode.*"):
         images_of(split, decoder)

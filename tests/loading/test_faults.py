@@ -141,6 +141,7 @@ def test_a_failing_disk_is_a_clear_error(split, decoder, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
+    monkeypatch.setattr("fastpt.data.dataset._reader", lambda: lambda *_: 0)  # as its pread fails too
     monkeypatch.setattr("os.pread", fail)
     loader = Loader(split, 4, 16, seed=0, decoder=decoder)
     with loader, pytest.raises(FastptError, match=r"beton cannot be read: Input/output error"):

@@ -43,9 +43,10 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
     files = open_files(photos)
     names = files.images()
     classes = [f"class {i}" for i in range(1000)]
+    keys, captions = [f"{i:06d}" for i in range(count)], [f"photo number {i}" for i in range(count)]
+    labels = np.arange(count) % len(classes)
     split = SourceSplit(
-        "train", [f"{i:06d}" for i in range(count)], np.arange(count) % 1000, [f"photo number {i}" for i in range(count)],
-        classes, classes, lambda i: files.read(names[i % len(names)]),
+        "train", keys, labels, captions, classes, classes, lambda i: files.read(names[i % len(names)])
     )  # fmt: skip
     next(prepare([split], out, "bench", Options(), [], default_threads(), 0.0, lambda *_: None))
     return out / "train"
@@ -57,11 +58,11 @@ def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str]
     from fastpt.training.engine import train
 
     overrides = [
-        f"data.train={split}", "data.val=null", "data.noise=0", f"data.decoder={decoder}", f"schedule={{steps: {steps}}}",
-        "zero_shot=null", f"log_every={LOGGED}", *ROWS[name], *changes,
+        f"data.train={split}", "data.val=null", "data.noise=0", f"data.decoder={decoder}",
+        f"schedule={{steps: {steps}}}", f"log_every={LOGGED}", *ROWS[name], *changes,
     ]  # fmt: skip
-    if name.startswith("resnet"):
-        overrides.remove("zero_shot=null")
+    if name.startswith("clip"):
+        overrides.append("zero_shot=null")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run = train(load_recipe(RECIPES / f"{name}.yaml", overrides), name, folder / f"{name}-{decoder}")
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())

@@ -9,6 +9,7 @@ from itertools import islice
 
 import cv2
 import numpy as np
+import torch
 
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
@@ -17,7 +18,8 @@ from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.loader import Loader, default_threads
 
-DECODERS = ("ffcv", "dali", "synthetic")
+DECODERS = {"ffcv": ("ffcv", "cpu"), "dali": ("dali", "cpu"), "synthetic": ("synthetic", "cpu")}
+ON_GPU = {"dali on GPU": ("dali", "cuda")}
 SIDES = (448, 400, 352, 320, 288, 256)  # what the stored pictures might be reduced to, pixels
 PROBED = 200  # pictures that stand for all where the loader is not asked
 MARGIN = 1.2  # a loader this much faster than the model is not felt: batches do not take equal time
@@ -35,13 +37,13 @@ def measure(dataset: Dataset, size: int, batch_size: int, threads: int | None, s
     some = np.random.default_rng(0).choice(len(dataset), min(PROBED, len(dataset)), replace=False)
     full_decode = _repeated(lambda: full_decodes(dataset, some, threads), seconds)
     decoders = {}
-    for decoder in DECODERS:
+    for name, (decoder, device) in (DECODERS | (ON_GPU if torch.cuda.is_available() else {})).items():
         try:
-            rate = _loading_rate(dataset, size, batch_size, threads, seconds, decoder)
+            rate = _loading_rate(dataset, size, batch_size, threads, seconds, decoder, device)
         except ImportError as error:
-            decoders[decoder] = {"missing": str(error)}
+            decoders[name] = {"missing": str(error)}
         else:
-            decoders[decoder] = {"rate": rate, "of_full_decode": rate / full_decode}
+            decoders[name] = {"rate": rate, "of_full_decode": rate / full_decode}
     return {
         "path": str(dataset.path),
         "samples": len(dataset),
@@ -96,7 +98,8 @@ def judge(report: dict, model_rate: float) -> list[str]:
     enough = [side for side, gain in report["smaller"].items() if gain * best >= MARGIN * model_rate]
     if enough:
         lines.append(f"or prepare with --max-side {enough[0]}: about {report['smaller'][enough[0]]:.1f}x faster")
-    lines.append("or decode on a GPU: decoder dali with device cuda")
+    if not ON_GPU.keys() & rates.keys():
+        lines.append("or decode on a GPU: decoder dali with device cuda")
     return lines
 
 
@@ -131,8 +134,10 @@ def full_decodes(dataset: Dataset, ids: Sequence[int], threads: int) -> int:
     return len(ids)
 
 
-def _loading_rate(dataset: Dataset, size: int, batch_size: int, threads: int, seconds: float, decoder: str) -> float:
-    settings = {"seed": 0, "decoder": decoder, "threads": threads, "drop_last": False}
+def _loading_rate(
+    dataset: Dataset, size: int, batch_size: int, threads: int, seconds: float, decoder: str, device: str
+) -> float:
+    settings = {"seed": 0, "decoder": decoder, "device": device, "threads": threads, "drop_last": False}
     with Loader(dataset, min(batch_size, len(dataset)), size, **settings) as loader:
         batches = _forever(loader)
         for _ in islice(batches, ffcv.AHEAD + 1):  # these fill the pipeline

@@ -101,9 +101,9 @@ class DaliDecoder:
     def _build(self) -> Pipeline:
         on_gpu = self.device.type == "cuda"
         pipeline = _graph(
-            self._source, self.size, INTERPOLATIONS[self.filter], "mixed" if on_gpu else "cpu",
-            self.hw_decoder_load, batch_size=self.batch_size, num_threads=self.threads,
-            device_id=self.device.index if on_gpu else None, prefetch_queue_depth=AHEAD,
+            self._source, self.size, INTERPOLATIONS[self.filter], on_gpu, self.hw_decoder_load,
+            batch_size=self.batch_size, num_threads=self.threads, device_id=self.device.index if on_gpu else None,
+            prefetch_queue_depth=AHEAD,
         )  # fmt: skip
         pipeline.build()
         return pipeline
@@ -129,15 +129,19 @@ def _feeds(picker: Picker, plan: Iterable[np.ndarray], inside: deque[Picks]) -> 
 
 
 @pipeline_def
-def _graph(
-    source: _Source, size: int, interpolation: types.DALIInterpType, decoder_device: str, hw_decoder_load: float
-):
-    """The same graph on CPU and GPU."""
+def _graph(source: _Source, size: int, interpolation: types.DALIInterpType, on_gpu: bool, hw_decoder_load: float):
+    """The same pixels on CPU and GPU. A CPU decodes only the boxes; a GPU whole pictures.
+
+    nvJPEG before 13.2 does not upsample the chroma of a region smoothly: such pictures were left to the CPU, each with
+    a warning (H200, CUDA 13.0). And region decoding in nvImageCodec 0.9.0 is reported to crash (its issue 55).
+    """
     jpegs, anchors, shapes, flips = fn.external_source(source, num_outputs=4, batch=True)
-    images = fn.decoders.image_slice(
-        jpegs, anchors, shapes, axis_names="HW", adjust_orientation=False, jpeg_fancy_upsampling=True,
-        device=decoder_device, hw_decoder_load=hw_decoder_load,
-    )  # fmt: skip
+    choices = {"adjust_orientation": False, "jpeg_fancy_upsampling": True}
+    if on_gpu:
+        pictures = fn.decoders.image(jpegs, device="mixed", hw_decoder_load=hw_decoder_load, **choices)
+        images = fn.slice(pictures, anchors, shapes, axis_names="HW")
+    else:
+        images = fn.decoders.image_slice(jpegs, anchors, shapes, axis_names="HW", **choices)
     images = fn.resize(images, size=[size, size], interp_type=interpolation, antialias=True)
     return fn.flip(images, horizontal=flips)
 

@@ -55,7 +55,7 @@ class Loader:
         threads: int | None = None,
         drop_last: bool = True,
         repeats: int = 1,
-        hw_decoder_load: float = 0.9,
+        hw_decoder_load: float = 0.0,
     ):
         """
         Args:
@@ -77,7 +77,7 @@ class Loader:
                 comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
             repeats: of a sample in a row, each with its own view (repeated augmentation).
             hw_decoder_load: share of the pictures that a GPU's own JPEG decoder takes (A100, H100; with DALI on a GPU),
-                from 0 to 1; CUDA cores decode the rest.
+                from 0 to 1; CUDA cores decode the rest. Above 0 a picture's last bits depend on the batch it is in.
 
         Raises FastptError for settings out of range, and if `drop_last` leaves no batch.
         """

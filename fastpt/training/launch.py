@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -42,6 +43,9 @@ def start() -> Process:
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
         import deepspeed
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
+    # What it calls in torch is its own affair: told at every step (ZeRO 3) or start, and nothing that a user can mend.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"barrier\(\): using the device", UserWarning)
     # Its shared-memory all-reduce serves inference only, and costs a compiler and 30 s at the first start on a CPU.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     local_rank = int(os.environ["LOCAL_RANK"])

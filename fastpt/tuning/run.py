@@ -234,6 +234,8 @@ def _measure_all(
     )
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // len(jobs)))
+    # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
+    torch.linalg.eigvalsh(torch.eye(2, device=device))
     try:
         with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
             futures = {i: pool.submit(_measure, *jobs[i], plan, device) for i in longest_first}

@@ -2,6 +2,7 @@ import json
 import sys
 
 import pytest
+import torch
 from click.testing import CliRunner
 
 from fastpt.cli import main
@@ -47,7 +48,7 @@ def test_bench_measures_every_decoder_against_full_decoding(split):
     assert result.exit_code == 0, result.output
     document = json.loads(result.output)
     assert document["samples"] == len(split)
-    assert set(document["decoders"]) == {"ffcv", "dali", "synthetic"}
+    assert set(document["decoders"]) == {"ffcv", "dali", "synthetic", *["dali on GPU"] * torch.cuda.is_available()}
     for found in document["decoders"].values():
         assert found["of_full_decode"] == pytest.approx(found["rate"] / document["full_decode"])
     assert "the model is the limit" in document["advice"][0]

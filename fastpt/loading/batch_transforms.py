@@ -32,8 +32,8 @@ RANDAUGMENT, JITTER, GREY, BLUR, ERASING, NOISE = range(6)
 
 def to_floats(images: Images, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory, normalised by `mean` and `std` of 0 to 1."""
-    scale = torch.tensor([255.0 * value for value in std], device=images.device)
-    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=images.device)
+    scale = _there([255.0 * value for value in std], images)
+    shift = _there([m / s for m, s in zip(mean, std, strict=True)], images)
     return images.to(torch.float32).div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
@@ -44,9 +44,7 @@ def randaugment(images: Images, magnitude: float, spread: float, keys: Keys, ope
         choice, applied, sign, radius, angle = _uniform(keys, 5, RANDAUGMENT, turn).T
         normal = torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)  # Box and Muller
         levels = (magnitude + spread * normal).clamp(0, 10) / 10 * torch.where(sign < 0.5, -1, 1)
-        choice = (choice * len(OPERATIONS)).long()
-        for index, operation in enumerate(OPERATIONS):
-            _change(pixels, (applied < 0.5) & (choice == index), operation, levels)
+        _change(pixels, OPERATIONS, torch.where(applied < 0.5, (choice * len(OPERATIONS)).long(), -1), levels)
     return _images(pixels)
 
 
@@ -60,22 +58,20 @@ def color_jitter(
     """
     pixels = _pixels(images)
     draws = _uniform(keys, 9, JITTER)
-    applied, order, shares = draws[:, 0] < probability, draws[:, 1:5].argsort(dim=1), draws[:, 5:] * 2 - 1
-    factors = [(1 + shares[:, i] * width).clamp(min=0) for i, width in enumerate((brightness, contrast, saturation))]
-    factors.append(shares[:, 3] * hue)
-    for turn in range(4):
-        for index, (operation, factor, width) in enumerate(
-            zip(JITTERS, factors, (brightness, contrast, saturation, hue), strict=True)
-        ):
-            if width:
-                _change(pixels, applied & (order[:, turn] == index), operation, factor)
+    applied, order, shares = draws[:, :1] < probability, draws[:, 1:5].argsort(dim=1), draws[:, 5:] * 2 - 1
+    widths = torch.tensor([brightness, contrast, saturation, hue], dtype=shares.dtype)
+    factors = torch.cat([(1 + shares * widths)[:, :3].clamp(min=0), shares[:, 3:] * hue], dim=1)
+    for which in torch.where(applied & (widths > 0)[order], order, -1).T:
+        _change(pixels, JITTERS, which, factors.gather(1, which[:, None].clamp(min=0))[:, 0])
     return _images(pixels)
 
 
 def grey(images: Images, probability: float, keys: Keys) -> Images:
     """Pictures made grey with a probability. Returns a new tensor."""
     pixels = _pixels(images)
-    _change(pixels, _uniform(keys, 1, GREY)[:, 0] < probability, lambda pixels: _gray(pixels).repeat(1, 3, 1, 1))
+    _change(
+        pixels, [lambda pixels: _gray(pixels).repeat(1, 3, 1, 1)], _first_where(_uniform(keys, 1, GREY), probability)
+    )
     return _images(pixels)
 
 
@@ -85,7 +81,7 @@ def gaussian_blur(images: Images, probability: float, keys: Keys, sigma: tuple[f
     draws = _uniform(keys, 2, BLUR)
     widths = sigma[0] + (sigma[1] - sigma[0]) * draws[:, 1]
     reach = int(np.ceil(3 * sigma[1]))
-    _change(pixels, draws[:, 0] < probability, lambda pixels, widths: _blur(pixels, widths, reach), widths)
+    _change(pixels, [lambda pixels, widths: _blur(pixels, widths, reach)], _first_where(draws, probability), widths)
     return _images(pixels)
 
 
@@ -133,13 +129,32 @@ def _images(pixels: Pixels) -> Images:
     return pixels.to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _change(pixels: Pixels, which: torch.Tensor, operation: Callable[..., Pixels], *values: torch.Tensor) -> None:
-    """Do an operation in place to the pictures `which`, bool [B] on the CPU, with their `values`, [B] on the CPU."""
-    rows = torch.nonzero(which).flatten()
-    if len(rows):
-        here = rows.to(pixels.device)
-        values = [value[rows].to(pixels.device, torch.float32) for value in values]
-        pixels[here] = operation(pixels[here], *values).clamp_(0, 255).round_()
+def _first_where(draws: torch.Tensor, probability: float) -> torch.Tensor:
+    """`which` of `_change` for one operation that comes with a probability, by the first of the draws [B, n]."""
+    return torch.where(draws[:, 0] < probability, 0, -1)
+
+
+def _change(
+    pixels: Pixels, operations: Sequence[Callable[..., Pixels]], which: torch.Tensor, *values: torch.Tensor
+) -> None:
+    """Do to each picture its operation `which`, int64 [B] on the CPU, in place; -1 leaves it.
+
+    An operation gets its pictures together, and theirs of the `values`, [B] on the CPU. All go over to a GPU at once.
+    """
+    rows = which.argsort(stable=True)
+    there = _there(rows, pixels)
+    values = [_there(value[rows].float(), pixels) for value in values]
+    bounds = torch.searchsorted(which[rows], torch.arange(len(operations) + 1)).tolist()
+    for operation, first, end in zip(operations, bounds, bounds[1:], strict=False):
+        if first < end:
+            part = there[first:end]
+            changed = operation(pixels[part], *(value[first:end] for value in values))
+            pixels[part] = changed.clamp_(0, 255).round_()
+
+
+def _there(values: torch.Tensor | Sequence, other: torch.Tensor) -> torch.Tensor:
+    """On the device of `other`, without waiting until that has done all it was asked to before."""
+    return torch.as_tensor(values).to(other.device, non_blocking=True)
 
 
 # --- operations: (pixels, values a picture) -> pixels, which may leave 0 to 255 ------------------------------------
@@ -209,7 +224,7 @@ def _blend(pixels: Pixels, degenerate: torch.Tensor, levels: Levels) -> Pixels:
 
 
 def _gray(pixels: Pixels) -> torch.Tensor:
-    weights = torch.tensor([0.299, 0.587, 0.114], device=pixels.device).view(1, 3, 1, 1)
+    weights = _there([0.299, 0.587, 0.114], pixels).view(1, 3, 1, 1)
     return (pixels * weights).sum(1, keepdim=True)
 
 
@@ -226,7 +241,7 @@ def _brightness(pixels: Pixels, levels: Levels) -> Pixels:
 
 
 def _sharpness(pixels: Pixels, levels: Levels) -> Pixels:
-    kernel = torch.tensor([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], device=pixels.device).div_(13)
+    kernel = _there([[1.0, 1, 1], [1, 5, 1], [1, 1, 1]], pixels).div(13)
     smooth = pixels.clone()  # PIL leaves the border as it is
     inner = F.conv2d(pixels, kernel.expand(3, 1, 3, 3).contiguous(), groups=3)
     smooth[:, :, 1:-1, 1:-1] = inner
@@ -278,7 +293,7 @@ def _turn_hue(pixels: Pixels, shares: torch.Tensor) -> Pixels:
     )
     hue = hue + 6 * shares.view(-1, 1, 1)
     # Each channel as a function of the hue: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + hue) mod 6.
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=pixels.device).view(1, 3, 1, 1)
+    offsets = _there([5.0, 3.0, 1.0], pixels).view(1, 3, 1, 1)
     k = (offsets + hue[:, None]) % 6
     return value[:, None] - chroma[:, None] * torch.minimum(k, 4 - k).clamp(0, 1)
 

@@ -256,6 +256,7 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
     training = training.to(device)
     optimizer = _Optimizer(training, heads, steps, protocol.weight_decay)
     penalties = torch.tensor([head.penalty for head in heads], device=device)
+    penalised = any(head.penalty for head in heads)  # asking the tensor would wait for a GPU in every step
     sharing = _sharing(heads)
     streams = [_batches(len(labels), features, protocol, head, batch) for head in heads[::sharing]]
     finished: list[Heads] = []
@@ -271,7 +272,7 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
         ids = drawn[step % CHUNK, : len(streams)]
         x, y = _gathered(features, labels, ids, len(training))
         if protocol.mlp:
-            _losses(training, x, y, len(ids[0]), protocol, penalties).sum().backward()
+            _losses(training, x, y, len(ids[0]), protocol, penalties if penalised else None).sum().backward()
         else:  # the regulariser of features that nothing transforms is a constant
             _linear_gradients(training, x, y)
         optimizer.step(step)
@@ -298,13 +299,13 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
     heads.classifier.bias.grad = slope.sum(1, keepdim=True)
 
 
-def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor) -> Tensor:
-    """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B]."""
+def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor | None) -> Tensor:
+    """The loss of each head [H], regularised with `penalties` [H] if given, on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B]."""
     batch = y.shape[1] // views
     logits, z = heads(x)
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     losses = losses.view(len(heads), -1).mean(1)
-    if not penalties.any():
+    if penalties is None:
         return losses
     x = heads.for_each(x)
     if views == 1:

@@ -300,7 +300,10 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
 
 
 def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor | None) -> Tensor:
-    """The loss of each head [H], regularised with `penalties` [H] if given, on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B]."""
+    """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B].
+
+    Regularised if there are `penalties` [H].
+    """
     batch = y.shape[1] // views
     logits, z = heads(x)
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")

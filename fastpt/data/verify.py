@@ -15,8 +15,11 @@ import xxhash
 from fastpt.data import noise
 from fastpt.data.dataset import Dataset, read_samples, samples_id
 from fastpt.data.plans import NoiseFiles, NoisePlan, load_plan, make, measure
+from fastpt.data.texts import take
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
+
+NAMED = 10  # damaged pictures of a shard that are named
 
 
 def split_folders(path: Path) -> list[Path]:
@@ -39,7 +42,7 @@ def verify(path: Path) -> list[str]:
     known = {path / "dataset.json"}
     for file, entry in _entries(dataset):
         known.add(file)
-        problems += _compare(file, entry)
+        problems += [problem + _damaged_pictures(dataset, file) for problem in _compare(file, entry)]
     for name in dataset.noise_plans():
         known |= {path / "noise" / f"{name}.json", path / "noise" / f"{name}.npy"}
         try:
@@ -50,6 +53,23 @@ def verify(path: Path) -> list[str]:
         if file.is_file() and file not in known:
             problems.append(f"{file} does not belong to the split. Take it away if you did not put it there.")
     return problems
+
+
+def _damaged_pictures(dataset: Dataset, file: Path) -> str:
+    """Which pictures of a shard are not as stored, to go behind what is said of it; nothing where none can tell."""
+    names = [shard["name"] for shard in dataset.manifest["shards"]]
+    if file.name not in names:
+        return ""
+    try:
+        samples = dataset.samples
+        rows = np.flatnonzero(samples.shard == names.index(file.name)).tolist()
+        damaged = [row for row in rows if samples.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(dataset.jpeg(row)))]
+        keys = take(read_samples(dataset.path / "samples.parquet", ["key"]).column("key"), damaged[:NAMED])
+    except FastptError:  # of another length, or without its table
+        return ""
+    named = ", ".join(f"{row} ({key})" for row, key in zip(damaged, keys, strict=False))
+    more = f" and {len(damaged) - NAMED} more" if len(damaged) > NAMED else ""
+    return f" Damaged samples: {named}{more}." if damaged else " All its pictures are as they were stored."
 
 
 def missing_files(path: Path) -> list[str]:

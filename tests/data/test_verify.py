@@ -39,6 +39,21 @@ def test_a_flipped_bit_in_any_file_is_found_and_the_file_named(split):
     assert verify(split) == []
 
 
+def test_the_damaged_pictures_of_a_shard_are_named(split):
+    samples, keys = Dataset(split).samples, Dataset(split).keys
+    shard = Dataset(split).shard_path(int(samples.shard[7]))
+    content = bytearray(shard.read_bytes())
+    content[int(samples.offset[7]) + int(samples.size[7]) // 2] ^= 1
+    shard.write_bytes(content)
+    (problem,) = verify(split)
+    assert problem.endswith(f"Damaged samples: 7 ({keys[7]}).")
+    content[int(samples.offset[7]) + int(samples.size[7]) // 2] ^= 1
+    content[-1] ^= 1  # after the last picture
+    shard.write_bytes(content)
+    (problem,) = verify(split)
+    assert problem.endswith("All its pictures are as they were stored.")
+
+
 def test_truncated_missing_and_foreign_files_are_named(split):
     shard = sorted((split / "images").iterdir())[0]
     shard.write_bytes(shard.read_bytes()[:-10])

@@ -57,7 +57,7 @@ class Place(click.ParamType):
 @click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; local starts one here.")
 @click.option("--split-level", type=click.IntRange(0, 1), default=0, show_default=True,
               help="[imagefolder] 1 if the top folders are splits.")  # fmt: skip
-@click.option("--list", "--csv", "list_file", metavar="FILE",
+@click.option("--list", "list_file", metavar="FILE",
               help="[captions, yfcc15m] .csv, .tsv or .jsonl, on disk or inside the source.")  # fmt: skip
 @click.option("--image-pattern", help="[captions, yfcc15m] The picture of a row of the list: 'images/{id}.jpg'.")
 @click.option("--caption-column", "caption_columns", multiple=True, default=["caption"], show_default=True,

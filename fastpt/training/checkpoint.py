@@ -73,7 +73,8 @@ def _check_finite(run: Path, weights: dict[str, torch.Tensor], step: int) -> Non
 
 def last_told(run: Path) -> str:
     """A sentence that names the newest checkpoint."""
-    return f"The last good checkpoint is {next((str(path) for path in candidates(run)), 'none yet')}."
+    newest = next(iter(candidates(run)), None)
+    return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
 
 
 def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None:

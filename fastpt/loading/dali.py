@@ -132,8 +132,8 @@ def _feeds(picker: Picker, plan: Iterable[np.ndarray], inside: deque[Picks]) -> 
 def _graph(source: _Source, size: int, interpolation: types.DALIInterpType, on_gpu: bool, hw_decoder_load: float):
     """The same pixels on CPU and GPU. A CPU decodes only the boxes; a GPU whole pictures.
 
-    nvJPEG before 13.2 does not upsample the chroma of a region smoothly: such pictures were left to the CPU, each with
-    a warning (H200, CUDA 13.0). And region decoding in nvImageCodec 0.9.0 is reported to crash (its issue 55).
+    nvJPEG before 13.2 is wrong at the edges of a region with smooth chroma: nvImageCodec then passes each photo on to
+    another decoder, with a warning (seen on an H200, CUDA 13.0). And its 0.9.0 is reported to crash there (issue 55).
     """
     jpegs, anchors, shapes, flips = fn.external_source(source, num_outputs=4, batch=True)
     choices = {"adjust_orientation": False, "jpeg_fancy_upsampling": True}

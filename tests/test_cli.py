@@ -167,3 +167,13 @@ def test_control_characters_from_data_do_not_reach_the_terminal(run, tmp_path):
 def test_the_argument_that_deepspeeds_launcher_adds_is_not_in_the_way():
     command = [sys.executable, "-m", "fastpt", "--local_rank=1", "--version"]
     assert "fastpt, version" in subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def test_the_report_tells_on_the_terminal_too_what_a_run_lacks(run, tmp_path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "recipe.yaml").write_text("{")
+    code, output = run("report", "bad")
+    assert code == 0
+    assert "report: bad: recipe.yaml cannot be read" in output
+    assert "report: bad: metrics.jsonl is missing" in output
+    assert output.endswith("report: report.html\n")

@@ -89,5 +89,10 @@ def tune(
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
     from fastpt.report import write_report
+    from fastpt.report.collect import read_runs
 
-    click.echo(f"report: {write_report(list(runs), out, files)}")
+    page = write_report(list(runs), out, files)
+    for run in read_runs(list(runs)):
+        for problem in run.problems:
+            click.echo(f"report: {printable(str(run.path))}: {problem}", err=True)
+    click.echo(f"report: {page}")

@@ -100,12 +100,16 @@ def open_run(run: Path, recipe: Recipe, origin: dict, resume: bool, allow_change
 
 def read_provenance(run: Path) -> dict:
     """A run's provenance. Raises FastptError if `run` is no run."""
+    file = run / "provenance.json"
     try:
-        return json.loads((run / "provenance.json").read_bytes())
+        provenance = json.loads(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise FastptError(f"{run} is no run: it has no provenance.json. Runs are made by `fastpt train`.") from None
     except ValueError as error:
-        raise FastptError(f"{run / 'provenance.json'} is damaged ({error}). Restore it, or train anew.") from None
+        raise FastptError(f"{file} is damaged ({error}). Restore it, or train anew.") from None
+    if not isinstance(provenance, dict):
+        raise FastptError(f"{file} is damaged (it holds no mapping). Restore it, or train anew.")
+    return provenance
 
 
 def _differences(recipe: Recipe, origin: dict, recipe_then: dict, origin_then: dict) -> list[str]:

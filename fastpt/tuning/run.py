@@ -1,7 +1,6 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
 import itertools
-import json
 import os
 import sys
 import time
@@ -20,6 +19,7 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.recipe import load_recipe
 from fastpt.statistics import summary
+from fastpt.training.record import read_provenance
 from fastpt.tuning.encoders import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import CACHE, features_of, training_view
@@ -101,6 +101,7 @@ def tune(
     """
     if plan.fine_tuned:
         check_trainable(encoder)
+    origin = _origin(encoder)  # here, so that damage is told before all the work
     tasks, missing = open_suite(suite)
     for entry in missing:
         _say(f"set {entry['set']} is left out: {entry['reason']}")
@@ -117,7 +118,7 @@ def tune(
     return {
         "format": FORMAT,
         "suite": suite.name,
-        "encoder": _describe(encoder, arrays[0].train.features.shape[1]),
+        "encoder": _describe(encoder, origin, arrays[0].train.features.shape[1]),
         "plan": plan.describe(),
         "rows": rows,
         "summary": summary(rows),
@@ -340,21 +341,25 @@ def _suite_of(run: Path | None) -> str:
     return tune_section.suite
 
 
-def _describe(encoder: Encoder | None, features: int) -> dict:
+def _origin(encoder: Encoder | None) -> dict:
+    """What the encoder's run recorded of its training; {} if it has none."""
+    if encoder is None or encoder.run is None or not (encoder.run / "provenance.json").is_file():
+        return {}
+    return read_provenance(encoder.run)
+
+
+def _describe(encoder: Encoder | None, origin: dict, features: int) -> dict:
     """What the results say of the encoder; the noise of its pre-training is what its run recorded."""
     if encoder is None:
         unknown = dict.fromkeys(("weights_sha256", "precision", "run", "recipe", "noise"))
         return {"name": "features", **unknown, "features": features}
-    provenance: dict = {}
-    if encoder.run is not None and (encoder.run / "provenance.json").is_file():
-        provenance = json.loads((encoder.run / "provenance.json").read_text(encoding="utf-8"))
-    noise = provenance.get("noise")
+    noise = origin.get("noise")
     return {
         "name": encoder.name,
         "weights_sha256": encoder.weights_sha256,
         "precision": encoder.precision,
         "run": None if encoder.run is None else str(encoder.run),
-        "recipe": provenance.get("recipe"),
+        "recipe": origin.get("recipe"),
         "noise": noise and {key: noise.get(key) for key in ("plan", "kind", "rate", "realised_rate")},
         "features": features,
     }

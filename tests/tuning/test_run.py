@@ -79,6 +79,14 @@ def test_everything_by_default(workplace, capsys):
     assert "gone is left out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", ["{", "[]"])
+def test_a_damaged_provenance_is_told_before_the_work(workplace, capsys, content):
+    (workplace / "runs" / "tiny-s0" / "provenance.json").write_text(content)
+    with pytest.raises(FastptError, match=r"provenance.json is damaged"):
+        tune_command(methods=["lp"], epochs=1)
+    assert "trained in" not in capsys.readouterr().err
+
+
 def test_the_same_command_gives_the_same_values(workplace):
     first, again = (tune_command(methods=["nmtune"], epochs=2, threads=threads) for threads in (1, 2))
     for one, other in zip(first["rows"], again["rows"], strict=True):

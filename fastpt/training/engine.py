@@ -7,6 +7,7 @@ killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
 
 import contextlib
 import math
+import os
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,8 @@ from fastpt.training.supervised import Supervised
 from fastpt.training.weights import MovingAverage, average_statistics, whole_state
 
 DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run is told that it is
-DATA_BOUND_AFTER = 30.0  # seconds of steps before it is told
+BUSY = 1.5  # load average over cores from which a run on a CPU is told that others use them too
+TOLD_AFTER = 30.0  # seconds of steps before either is told
 TASKS = {"supervised": Supervised, "clip": Clip}
 
 
@@ -161,7 +163,7 @@ class _Training:
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start(self._whole_checkpoint())
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
-        self.told_data_bound = False
+        self.told_data_bound = self.told_busy = False
         self.began = time.monotonic()
         self.record = Record(run, self.step, self.total) if process.is_first else None
 
@@ -301,9 +303,21 @@ class _Training:
                 grad_norm=norm if math.isfinite(norm) else None, memory_gib=_memory(self.process),
                 seconds=self._seconds(),
             )  # fmt: skip
-            if self._is_data_bound() and self.stepping > DATA_BOUND_AFTER and not self.told_data_bound:
-                self.told_data_bound = True
-                self.record.say(self._data_bound())
+            if self.stepping > TOLD_AFTER:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Say once what holds the run up, if something does."""
+        if self._is_data_bound() and not self.told_data_bound:
+            self.told_data_bound = True
+            self.record.say(self._data_bound())
+        load, cores, threads = os.getloadavg()[0], os.cpu_count(), torch.get_num_threads()
+        if self.process.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.told_busy:
+            self.told_busy = True
+            self.record.say(
+                f"Busy cores: a load of {load:.1f} on {cores}. torch's {threads} threads wait for one another, so a "
+                "step can take many times as long; OMP_NUM_THREADS=1 is often faster beside other programs."
+            )
 
     def _is_data_bound(self) -> bool:
         return self.waited > DATA_BOUND * self.stepping

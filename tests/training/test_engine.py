@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import safetensors.torch
@@ -198,8 +199,20 @@ def test_fp16_on_a_processor_is_refused(supervised, tmp_path):
 
 def test_a_run_that_waits_for_its_pictures_says_so(supervised, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(engine, "DATA_BOUND", 0.0)
-    monkeypatch.setattr(engine, "DATA_BOUND_AFTER", 0.0)
+    monkeypatch.setattr(engine, "TOLD_AFTER", 0.0)
     train(supervised(), "tiny", tmp_path / "run")
     said = capfd.readouterr()
     assert said.err.count("Data-bound: ") == 1  # while it runs
     assert "data.decoder dali" in said.out  # in the summary
+
+
+@pytest.mark.parametrize(("load", "told"), [(1.4, 0), (1.6, 1)])
+def test_a_run_beside_other_programs_is_told_of_its_threads(supervised, tmp_path, capfd, monkeypatch, load, told):
+    monkeypatch.setattr(engine, "TOLD_AFTER", 0.0)
+    monkeypatch.setattr("os.getloadavg", lambda: (load * os.cpu_count(), 0.0, 0.0))
+    torch.set_num_threads(2)
+    try:
+        train(supervised(), "tiny", tmp_path / "run")
+    finally:
+        torch.set_num_threads(1)
+    assert capfd.readouterr().err.count("Busy cores: ") == told

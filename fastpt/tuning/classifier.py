@@ -1,12 +1,13 @@
 """NMTune on plain arrays: features of any frozen encoder in, classes out."""
 
-from typing import Self
+import inspect
+from typing import Any, Self
 
 import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked_features
-from fastpt.tuning.fit import fit, protocol
+from fastpt.tuning.fit import Protocol, fit, protocol
 from fastpt.tuning.heads import Heads, Precision
 
 
@@ -15,6 +16,8 @@ class NMTuneClassifier:
 
     F is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
     paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the protocol's.
+
+    scikit-learn is not needed; where it is there, this can be cloned, cross-validated, searched and put in a pipeline.
     """
 
     def __init__(
@@ -29,16 +32,14 @@ class NMTuneClassifier:
         batch_size: int | None = None,
         precision: Precision = "fp32",
     ):
-        self.seed = seed
-        self.protocol = protocol(
-            method, penalty=penalty, lr=lr, weight_decay=weight_decay, epochs=epochs, batch_size=batch_size,
-            precision=precision,
-        )  # fmt: skip
+        self.method, self.seed, self.penalty, self.lr, self.weight_decay = method, seed, penalty, lr, weight_decay
+        self.epochs, self.batch_size, self.precision = epochs, batch_size, precision
+        self._protocol()  # refuses what cannot be run
 
     def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
         """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""
         self.classes_, labels = _classes(y)
-        self.heads_ = fit(F, labels, self.protocol, [self.seed], max(len(self.classes_), 2))
+        self.heads_ = fit(F, labels, self._protocol(), [self.seed], max(len(self.classes_), 2))
         return self
 
     def predict(self, F: np.ndarray) -> np.ndarray:
@@ -55,6 +56,36 @@ class NMTuneClassifier:
         """Features [N, D] -> float32 [N, D] after the MLP."""
         heads = self._fitted()
         return heads.transformed(checked_features(F, heads.dim), 0).numpy()
+
+    def score(self, F: np.ndarray, y: np.ndarray) -> float:
+        """The share of features [N, D] that get their class of y [N]."""
+        return float((self.predict(F) == np.asarray(y)).mean())
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    def set_params(self, **changes: Any) -> Self:
+        """Change arguments of the constructor; what was trained stays. Raises FastptError for others, or bad values."""
+        known = self.get_params()
+        if unknown := sorted(set(changes) - set(known)):
+            raise FastptError(f"NMTuneClassifier has no {unknown[0]!r}. It has {', '.join(known)}.")
+        type(self)(**known | changes)  # refuses what cannot be run
+        vars(self).update(changes)
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        from sklearn.utils import ClassifierTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier", target_tags=TargetTags(required=True), classifier_tags=ClassifierTags()
+        )
+
+    def _protocol(self) -> Protocol:
+        return protocol(
+            self.method, penalty=self.penalty, lr=self.lr, weight_decay=self.weight_decay, epochs=self.epochs,
+            batch_size=self.batch_size, precision=self.precision,
+        )  # fmt: skip
 
     def _fitted(self) -> Heads:
         if not hasattr(self, "heads_"):

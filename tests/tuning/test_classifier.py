@@ -32,6 +32,36 @@ def test_equal_seeds_give_equal_probabilities(named_blobs):
     assert not np.array_equal(first, other)
 
 
+def test_scikit_learn_clones_searches_and_pipes_it(named_blobs):
+    from sklearn.base import clone
+    from sklearn.model_selection import GridSearchCV, cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    F, y = named_blobs
+    classifier = NMTuneClassifier("lp", epochs=2, seed=3)
+    assert clone(classifier).get_params() == classifier.get_params()
+    assert cross_val_score(classifier, F, y, cv=3).min() > 0.9
+    search = GridSearchCV(make_pipeline(StandardScaler(), classifier), {"nmtuneclassifier__lr": [1e-6, 0.1]}, cv=3)
+    assert search.fit(F, y).best_params_ == {"nmtuneclassifier__lr": 0.1}
+    assert search.best_estimator_[-1].seed == 3
+
+
+def test_arguments_can_be_changed_but_not_to_what_cannot_be_run(named_blobs):
+    F, y = named_blobs
+    classifier = NMTuneClassifier("lp", epochs=1)
+    assert classifier.set_params(epochs=2, lr=0.02) is classifier
+    assert np.array_equal(
+        classifier.fit(F, y).predict_proba(F), NMTuneClassifier("lp", epochs=2, lr=0.02).fit(F, y).predict_proba(F)
+    )
+    assert classifier.score(F, y) == (classifier.predict(F) == y).mean()
+    with pytest.raises(FastptError, match=r"has no 'rate'\. It has method, seed, penalty"):
+        classifier.set_params(rate=1)
+    with pytest.raises(FastptError, match=r"lr is above 0"):
+        classifier.set_params(lr=-1)
+    assert classifier.lr == 0.02
+
+
 def test_wrong_use_is_told_in_one_clear_error(named_blobs):
     F, y = named_blobs
     with pytest.raises(FastptError, match=r"Call fit"):

@@ -13,8 +13,11 @@
 
 #include <jpeglib.h>
 
-typedef float pixel __attribute__((vector_size(16))); /* R, G, B and one unused */
-typedef int integers __attribute__((vector_size(16)));
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+typedef float pixel __attribute__((vector_size(16))); /* R, G, B and one unused, X */
 
 enum filter { AREA, BILINEAR, BICUBIC };
 enum status { DECODED, UNUSUAL };
@@ -96,18 +99,47 @@ static void add_row(float *restrict sums, const uint8_t *restrict row, float wei
         for (int x = 0; x < n; x++) sums[x] += weight * row[x];
 }
 
-/* One output row of RGB from a row of sums; mirrored if `step` is -3. */
-static void reduce_across(uint8_t *out, int step, const pixel *sums, const struct taps *taps, int size) {
-    const int most = taps->most; /* of each: a count that varied would cost more in mispredicted branches */
-    const float *weights = taps->weights;
+/* The four values as bytes, cut off at 0 and 255. */
+static inline uint32_t bytes_of(pixel values) {
+#ifdef __SSE2__
+    const __m128i whole = _mm_cvttps_epi32((__m128)values), half = _mm_packs_epi32(whole, whole);
+    return (uint32_t)_mm_cvtsi128_si32(_mm_packus_epi16(half, half));
+#else
+    uint8_t bytes[4];
+    for (int c = 0; c < 4; c++) bytes[c] = values[c] < 0 ? 0 : values[c] > 255 ? 255 : (uint8_t)values[c];
+    uint32_t all;
+    memcpy(&all, bytes, 4);
+    return all;
+#endif
+}
+
+/* One output row of RGB from a row of sums. `most` taps for each: a count that varied would be mispredicted, and one
+   that is a constant where this is inlined is unrolled. Mirrored, a pixel is X, R, G, B, otherwise R, G, B, X: its X
+   falls where the next pixel goes. */
+static inline __attribute__((always_inline)) void reduce(uint8_t *restrict out, const pixel *restrict sums,
+                                                         const struct taps *taps, int size, int flip, const int most) {
+    const float *restrict weights = taps->weights;
+    const int step = flip ? -3 : 3;
+    if (flip) out += 3 * (size - 1);
     for (int i = 0; i < size; i++, out += step, weights += most) {
         const pixel *from = sums + taps->first[i];
         pixel sum = {0.5f, 0.5f, 0.5f, 0.5f};
         for (int j = 0; j < most; j++) sum += weights[j] * from[j];
-        integers rounded = __builtin_convertvector(sum, integers);
-        rounded &= rounded > 0;
-        rounded |= rounded > 255; /* all ones, of which the last byte is kept */
-        for (int c = 0; c < 3; c++) out[c] = (uint8_t)rounded[c];
+        const uint32_t bytes = bytes_of(sum);
+        if (i + 1 < size) memcpy(out - flip, &bytes, 4);
+        else memcpy(out, (const uint8_t *)&bytes + flip, 3); /* what comes next is not of this row */
+    }
+}
+
+static void reduce_across(uint8_t *out, const pixel *sums, const struct taps *taps, int size, int flip) {
+    switch (taps->most) {
+    case 2: reduce(out, sums, taps, size, flip, 2); break;
+    case 3: reduce(out, sums, taps, size, flip, 3); break;
+    case 4: reduce(out, sums, taps, size, flip, 4); break;
+    case 5: reduce(out, sums, taps, size, flip, 5); break;
+    case 6: reduce(out, sums, taps, size, flip, 6); break;
+    case 7: reduce(out, sums, taps, size, flip, 7); break;
+    default: reduce(out, sums, taps, size, flip, taps->most);
     }
 }
 
@@ -128,7 +160,7 @@ static int cut_and_resize(struct jpeg_decompress_struct *jpeg, struct work *work
         (jpeg->jpeg_color_space != JCS_YCbCr && jpeg->jpeg_color_space != JCS_GRAYSCALE &&
          jpeg->jpeg_color_space != JCS_RGB))
         return UNUSUAL;
-    jpeg->out_color_space = JCS_EXT_RGBX;
+    jpeg->out_color_space = flip ? JCS_EXT_XRGB : JCS_EXT_RGBX;
     jpeg->dct_method = JDCT_ISLOW;
     jpeg_start_decompress(jpeg);
 
@@ -157,8 +189,7 @@ static int cut_and_resize(struct jpeg_decompress_struct *jpeg, struct work *work
         for (int y = first; y < stop; y++)
             add_row(work->sums, work->rows + y % slots * pitch + 4 * begin,
                     work->down.weights[(size_t)i * work->down.most + y - first], 4 * width, y == first);
-        uint8_t *end = out + (size_t)i * size * 3;
-        reduce_across(flip ? end + 3 * (size - 1) : end, flip ? -3 : 3, (pixel *)work->sums, &work->across, size);
+        reduce_across(out + (size_t)i * size * 3, (pixel *)work->sums, &work->across, size, flip);
     }
     return jpeg->err->num_warnings ? UNUSUAL : DECODED;
 }

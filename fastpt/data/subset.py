@@ -32,3 +32,7 @@ class Subset:
     def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
         """The stored JPEGs of samples, int64 [K]: K times uint8 [size]."""
         return self._dataset.jpegs(self.rows[sample_ids])
+
+    def shard(self, index: int) -> int:
+        """The file descriptor of a shard of the whole dataset; see `Dataset.shard`."""
+        return self._dataset.shard(index)

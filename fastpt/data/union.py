@@ -44,6 +44,7 @@ class Union:
         lengths = [len(part) for part in self.parts]
         self._starts = np.cumsum([0, *(lengths[index] for index in self._segments)])
         self._first_rows = np.cumsum([0, *lengths])
+        self._first_shards = np.cumsum([0, *(len(part.manifest["shards"]) for part in self.parts)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -55,8 +56,7 @@ class Union:
     def samples(self) -> Samples:
         """Where the pictures lie, as of a `Dataset`; shards are counted through all splits."""
         columns = {name: self._column(name) for name in Samples.COLUMNS}
-        first_shards = np.cumsum([0, *(len(part.manifest["shards"]) for part in self.parts)])
-        shards = [self.parts[index].samples.shard + np.uint32(first_shards[index]) for index in self._segments]
+        shards = [self.parts[index].samples.shard + np.uint32(self._first_shards[index]) for index in self._segments]
         return Samples(**columns | {"shard": np.concatenate(shards)})
 
     def _column(self, name: str) -> np.ndarray:
@@ -76,6 +76,11 @@ class Union:
             part = self.parts[self._segments[segment]]
             found |= zip(places.tolist(), part.jpegs(sample_ids[places] - self._starts[segment]), strict=True)
         return [found[place] for place in range(len(sample_ids))]
+
+    def shard(self, index: int) -> int:
+        """The file descriptor of a shard, counted through all splits; see `Dataset.shard`."""
+        part = int(np.searchsorted(self._first_shards, index, side="right")) - 1
+        return self.parts[part].shard(index - int(self._first_shards[part]))
 
     def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
         """int64 [N], the row whose caption each sample is shown; `noise` names a plan of each split."""

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.subset import Subset
+from fastpt.data.union import Union
 
 PIECE = 128 << 10  # bytes asked for at a time: Linux reads no more for one hint than its readahead window
 LEAD = 2  # blocks' worth of samples that a block is asked for before its first sample
@@ -38,7 +40,7 @@ def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.nda
 
 
 def read_ahead(
-    dataset: Dataset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
+    dataset: Dataset | Union | Subset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
 ) -> Iterator[np.ndarray]:
     """The steps of `plan`, int64 arrays of positions from `start` on; blocks are asked for as the steps are taken."""
     blocks, positions_of_blocks = openings(sample_ids, dataset.block, start)
@@ -52,14 +54,19 @@ def read_ahead(
         yield positions
 
 
-def ask_for(dataset: Dataset, block: int) -> None:
-    """Ask the disk for the bytes of a block of consecutive samples, without waiting for them."""
+def ask_for(dataset: Dataset | Union | Subset, block: int) -> None:
+    """Ask the disk for the bytes of a block of consecutive samples, without waiting for them.
+
+    What lies between two of its pictures is asked for too if it is short: padding, but not what a subset leaves out.
+    """
     samples = dataset.samples
     ids = np.arange(block * dataset.block, min((block + 1) * dataset.block, len(dataset)))
-    for shard in np.unique(samples.shard[ids]):
-        here = ids[samples.shard[ids] == shard]
-        start = int(samples.offset[here].min())
-        stop = int((samples.offset[here] + samples.size[here]).max())
+    ids = ids[np.lexsort((samples.offset[ids], samples.shard[ids]))]
+    shards, starts = samples.shard[ids], samples.offset[ids].astype(np.int64)
+    stops = starts + samples.size[ids]
+    apart = (np.diff(shards.astype(np.int64)) != 0) | (starts[1:] - stops[:-1] > PIECE)
+    for run in np.split(np.arange(len(ids)), np.flatnonzero(apart) + 1):
+        file, start, stop = dataset.shard(int(shards[run[0]])), int(starts[run[0]]), int(stops[run].max())
         with contextlib.suppress(OSError):  # a hint, which not every file system takes
             for piece in range(start, stop, PIECE):
-                os.posix_fadvise(dataset.shard(int(shard)), piece, min(PIECE, stop - piece), os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(file, piece, min(PIECE, stop - piece), os.POSIX_FADV_WILLNEED)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from fastpt import Loader
+from fastpt.data.subset import Subset
+from fastpt.data.union import Union
 from fastpt.loading import readahead
 from fastpt.loading.order import OPEN_BLOCKS, epoch_order
-from fastpt.loading.readahead import openings, read_ahead
+from fastpt.loading.readahead import ask_for, openings, read_ahead
 
 
 @pytest.mark.parametrize("start", [0, 7000, 17_000])
@@ -64,3 +66,46 @@ def test_a_file_system_that_takes_no_hints_is_read_all_the_same(split, monkeypat
     monkeypatch.setattr(os, "posix_fadvise", refuse)
     with Loader(split, 4, 16, seed=0, order="quasi_random") as loader:
         assert len(list(loader)) == len(loader)
+
+
+DATASETS = {
+    "dataset": lambda split, _: split,
+    "union": lambda split, labelled: Union([split.path, labelled.path], [2, 1]),
+    "subset": lambda split, _: Subset(split, np.arange(len(split))[::-3]),
+    "subset of a union": lambda split, labelled: Subset(Union([labelled.path, split.path], [1, 1]), np.arange(7, 71)),
+}
+
+
+@pytest.mark.parametrize("kind", DATASETS)
+@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("order", ["sequential", "random", "quasi_random"])
+def test_every_kind_of_dataset_gives_its_pictures_in_every_order(split, labelled, kind, decoder, order):
+    dataset = DATASETS[kind](split, labelled)
+    settings = {"seed": 0, "crop": "center", "decoder": decoder, "threads": 1, "drop_last": False}
+    with Loader(dataset, len(dataset), 16, order="sequential", **settings) as loader:
+        (whole,) = loader
+    with Loader(dataset, 7, 16, order=order, **settings) as loader:
+        batches = list(loader)
+    ids = np.concatenate([batch.sample_ids for batch in batches])
+    assert sorted(ids) == list(range(len(dataset)))
+    assert np.array_equal(np.concatenate([batch.images for batch in batches]), whole.images[ids])
+
+
+def test_a_shard_of_several_splits_is_the_file_that_its_manifest_names(split, labelled):
+    union = Union([split.path, labelled.path], [2, 1])
+    for index, shard in enumerate(union.manifest["shards"]):
+        assert os.fstat(union.shard(index)).st_size == shard["bytes"]
+        assert os.fstat(Subset(union, np.arange(3)).shard(index)).st_size == shard["bytes"]
+
+
+def test_what_lies_between_the_pictures_of_a_block_is_not_asked_for(split, monkeypatch):
+    asked = []
+    monkeypatch.setattr(readahead, "PIECE", 64)
+    monkeypatch.setattr(os, "posix_fadvise", lambda file, start, size, advice: asked.append((start, start + size)))
+    ends = Subset(split, np.array([0, 14]))  # of the first shard
+    ask_for(ends, 0)
+    samples = ends.samples
+    wanted = [(int(start), int(start) + int(size)) for start, size in zip(samples.offset, samples.size, strict=True)]
+    for start, end in asked:
+        assert any(low <= start and end <= high for low, high in wanted)
+    assert sum(end - start for start, end in asked) == sum(high - low for low, high in wanted)

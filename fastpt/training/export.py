@@ -90,7 +90,8 @@ def _export_open_clip(folder: Path, recipe: Recipe, origin: dict, weights: dict[
     }  # fmt: skip
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
-    ours = config["vision_cfg"].get("timm_model_name", "") in timm.list_models(module="fastpt")
+    tower = config["vision_cfg"].get("timm_model_name") or ""
+    ours = timm.is_model(tower) and timm.model_entrypoint(tower).__module__ == "fastpt.models"
     first = "import fastpt.models  # registers the vision tower\n" if ours else ""
     return (
         f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'

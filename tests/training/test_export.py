@@ -58,6 +58,8 @@ def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path, mo
         assert torch.equal(ours.encode_text(tokens), theirs.encode_text(tokens))
     assert theirs.logit_scale.shape == ()
     assert theirs.logit_scale.item() == weights["logit_scale"].item()
+    card = (run / "export" / "README.md").read_text()
+    assert ("import fastpt.models" in card) == (model is TIMM_CLIP)  # resnet10_narrow is ours
     assert tuple(theirs.visual.image_mean) == clip_task.MEAN
 
 

@@ -1,10 +1,15 @@
-"""Processes that do not outlive who started them."""
+"""How many processes or threads to start, and how they do not outlive who started them."""
 
 import ctypes
 import os
 import signal
 
 _PR_SET_PDEATHSIG = 1  # prctl's option
+
+
+def cores() -> int:
+    """The cores that this process may use: those of a container or a cluster's job, not those of the machine."""
+    return len(os.sched_getaffinity(0))
 
 
 def die_with(parent: int) -> None:

@@ -1,6 +1,5 @@
 """`fastpt prep`: sources in, prepared splits out."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from click.core import ParameterSource
 
 from fastpt.cli.shared import FOLDER, SEED, Rate, Share, describe, describe_plan, printable
 from fastpt.errors import FastptError
+from fastpt.processes import cores
 
 LISTS, RECORDS = ("captions", "yfcc15m"), ("captions", "yfcc15m", "webdataset", "parquet")
 GOES_WITH = {  # options that not every source has
@@ -53,7 +53,7 @@ class Place(click.ParamType):
 )
 @click.option("--max-rejects", type=click.FloatRange(0, 1), default=0.001, show_default=True,
               help="Share of unusable pictures that is still accepted.")  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="all cores", help="Processes.")
+@click.option("--workers", type=click.IntRange(1), default=cores, show_default="all cores", help="Processes.")
 @click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; local starts one here.")
 @click.option("--split-level", type=click.IntRange(0, 1), default=0, show_default=True,
               help="[imagefolder] 1 if the top folders are splits.")  # fmt: skip

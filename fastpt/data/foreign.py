@@ -31,6 +31,7 @@ from fastpt.data import beton
 from fastpt.data.dataset import FORMAT, samples_id
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_sealed_json
+from fastpt.processes import cores
 
 MOST_CLASSES = 1_000_000  # more are no labels
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
@@ -252,7 +253,7 @@ def _text(file: Path, opened: io.BufferedReader, blob: np.void, is_json: bool) -
 
 def _read_tars(files: list[Path]) -> Found:
     """The samples of all tars in their order, each tar read once from its start to its end."""
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         table = pa.concat_tables(pool.map(_read_tar, range(len(files)), files))
     reason, kept = table["reason"], list(COLUMNS)
     for name, what in (("size", "picture"), ("clean_label", "label"), ("caption", "caption")):

@@ -4,7 +4,6 @@ The deep check goes through the contents too: it finds what was written wrong, n
 """
 
 import io
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ from fastpt.data.plans import NoiseFiles, NoisePlan, load_plan, make, measure
 from fastpt.data.texts import take
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
+from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
 
@@ -116,7 +116,7 @@ def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int |
     problems = _deep_counts(dataset)
     for name in dataset.noise_plans():
         problems += _deep_plan(dataset, load_plan(path / "noise" / f"{name}.json", dataset.samples_id))
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:  # reading and decoding release the GIL
+    with ThreadPoolExecutor(threads or cores()) as pool:  # reading and decoding release the GIL
         for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
             problems += [problem] if problem else []
             progress(done, len(dataset))

@@ -1,7 +1,6 @@
 """How fast a prepared split loads on this machine, against the full decoding of its pictures and a model's rate."""
 
 import math
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from fastpt.loading import ffcv, jpeg
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.loader import Loader, default_threads
+from fastpt.processes import cores
 
 DECODERS = {"ffcv": ("ffcv", "cpu"), "dali": ("dali", "cpu"), "synthetic": ("synthetic", "cpu")}
 ON_GPU = {"dali on GPU": ("dali", "cuda")}
@@ -50,7 +50,7 @@ def measure(dataset: Dataset, size: int, batch_size: int, threads: int | None, s
         "size": size,
         "batch_size": batch_size,
         "threads": threads,
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "kernel": "libjpeg-turbo regions" if jpeg.kernel() else "libffcv (fastpt's own was not built)",
         "full_decode": full_decode,
         "decoders": decoders,

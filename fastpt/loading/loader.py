@@ -17,6 +17,7 @@ from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
 from fastpt.loading.picking import BadSamples, Picker
 from fastpt.loading.readahead import read_ahead
+from fastpt.processes import cores
 
 STATE_FORMAT = 1
 Decoder = Literal["ffcv", "dali", "synthetic"]
@@ -264,7 +265,7 @@ def default_threads() -> int:
     of the machine divide the cores that their parent, the launcher, may use.
     """
     of_job = len(os.sched_getaffinity(os.getppid())) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(len(os.sched_getaffinity(0)), of_job))
+    return max(1, min(cores(), of_job))
 
 
 def _check_choice(name: str, value: str, choices: object) -> None:

@@ -24,6 +24,7 @@ from open_clip.tokenizer import SimpleTokenizer, default_bpe
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
+from fastpt.processes import cores
 
 FORMAT = 1
 TOKENIZER = "open_clip.SimpleTokenizer"
@@ -128,9 +129,8 @@ def _tokenized(dataset: Dataset, context: int) -> Iterator[np.ndarray]:
     if len(starts) < 4:
         yield from (_part(dataset.path, start, context) for start in starts)
         return
-    count = len(os.sched_getaffinity(0))
     # Spawned: this process may have threads of its collectives, which do not survive a fork.
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(cores(), multiprocessing.get_context("spawn")) as pool:
         yield from pool.map(_part, repeat(dataset.path), starts, repeat(context))
 
 

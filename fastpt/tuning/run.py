@@ -1,7 +1,6 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
 import itertools
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
+from fastpt.processes import cores
 from fastpt.recipe import load_recipe
 from fastpt.statistics import summary
 from fastpt.training.record import read_provenance
@@ -105,7 +105,7 @@ def tune(
     tasks, missing = open_suite(suite)
     for entry in missing:
         _say(f"set {entry['set']} is left out: {entry['reason']}")
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or cores()
     views = 2 if plan.variant == "reference-code" else 0
     start = time.perf_counter()
     arrays = [_arrays(encoder, task, decoder, threads, cache, views) for task in tasks]

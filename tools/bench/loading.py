@@ -25,6 +25,8 @@ from pathlib import Path
 
 import click
 
+from fastpt.processes import cores
+
 BATCH = 64
 LOADERS: dict[int, object] = {}  # in a peer's process: its loader for each number of threads
 
@@ -288,7 +290,7 @@ def peers(photos, count, max_side, quality, size, threads, rounds, only) -> None
         print(
             f"{count:,} stored pictures, mean {stored.width.mean():.0f} x {stored.height.mean():.0f} and "
             f"{stored.size.mean() / 1e3:.0f} kB, to RandomResizedCrop {size}, batches of {BATCH}; "
-            f"{os.cpu_count()} cores; medians of {rounds} interleaved epochs (range)"
+            f"{cores()} cores; medians of {rounds} interleaved epochs (range)"
         )
         print(", ".join(dict.fromkeys(f"{PEERS[name][2]} {_version(PEERS[name][2])}" for name in names)))
         rates: dict[tuple, list] = {}

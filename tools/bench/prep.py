@@ -27,6 +27,8 @@ import click
 import cv2
 import numpy as np
 
+from fastpt.processes import cores
+
 MAX_SIDE, QUALITY = 500, 90
 SHARD = 500  # pictures, ours: 8 shards of 4,000
 
@@ -216,7 +218,7 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
 @click.command()
 @click.argument("photos", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--count", type=click.IntRange(1), default=4000, show_default=True, help="Pictures to convert.")
-@click.option("--workers", type=click.IntRange(1), default=os.cpu_count(), show_default="all cores")
+@click.option("--workers", type=click.IntRange(1), default=cores, show_default="all cores")
 @click.option("--rounds", type=click.IntRange(1), default=1, show_default=True, help="The best of them counts.")
 @click.option("--only", type=click.Choice(list(WRITERS)), multiple=True, help="These writers; repeatable.")
 @click.option("--as-child", hidden=True, help="A JSON list: writer or 'stages', encode.")
@@ -226,7 +228,7 @@ def main(photos: Path, count: int, workers: int, rounds: int, only: tuple[str, .
         print("\n" + json.dumps(measure(Photos(photos, count), workers, *json.loads(as_child))))
         return
     names = list(only or WRITERS)
-    print(f"{count:,} pictures, {workers} workers on {os.cpu_count()} cores; best of {rounds}")
+    print(f"{count:,} pictures, {workers} workers on {cores()} cores; best of {rounds}")
     print(", ".join(f"{WRITERS[name][2]} {version(WRITERS[name][2])}" for name in names))
     here = [sys.executable, __file__, str(photos), "--count", str(count), "--workers", str(workers), "--as-child"]
     for encode in (True, False):

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
 from fastpt.errors import FastptError
-from fastpt.tuning.arrays import checked_features
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
 
@@ -41,6 +40,8 @@ class FeatureSet:
 
 def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
     """Read features and labels, by default from one file. Raises FastptError if they cannot be trained on."""
+    from fastpt.tuning.arrays import checked_features  # it brings torch, which reading a suite shall not wait for
+
     if labels is None and features.suffix == ".npy":
         raise FastptError(
             f"{features} holds features only. Name the file of their labels: {{features: ..., labels: ...}}."

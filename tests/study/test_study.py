@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -168,6 +169,13 @@ def test_a_recipe_of_several_splits_is_told(here):
 def test_a_plan_of_a_kind_that_needs_a_file_must_be_there(here):
     with pytest.raises(FastptError, match=r"no noise plan 'asymmetric-0\.25-seed0'"):
         _ = plan(pretrain=[{"recipe": "tiny.yaml", "kind": "asymmetric", "rates": [0.25], "seeds": [0]}]).cells
+
+
+def test_status_does_not_wait_for_torch(here):
+    code = "import sys; from fastpt.cli import main; main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    words = [sys.executable, "-c", code, "study", "status", "study.yaml"]
+    printed = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert "torch" not in printed.splitlines()[-1].split()
 
 
 def test_status_and_dry_run_run_nothing(here):

@@ -55,17 +55,17 @@ def held_out(tmp_path_factory):
 @pytest.fixture
 def supervised(tmp_path, captioned, held_out):
     """Makes a supervised recipe of 2 epochs of 5 steps; arguments are overrides."""
-    return lambda *overrides: _recipe(tmp_path, captioned, held_out, "supervised", TINY_RESNET, overrides)
+    return lambda *overrides: tiny_recipe(tmp_path, captioned, held_out, "supervised", TINY_RESNET, overrides)
 
 
 @pytest.fixture
 def clip(tmp_path, captioned, held_out):
     """Makes a clip recipe of 2 epochs of 5 steps; arguments are overrides."""
     zero_shot = f"zero_shot={{data: {held_out.path}, templates: ['a picture of {{}}']}}"
-    return lambda *overrides: _recipe(tmp_path, captioned, held_out, "clip", TINY_CLIP, (zero_shot, *overrides))
+    return lambda *overrides: tiny_recipe(tmp_path, captioned, held_out, "clip", TINY_CLIP, (zero_shot, *overrides))
 
 
-def _recipe(folder: Path, train, val, task: str, model: dict, overrides) -> Recipe:
+def tiny_recipe(folder: Path, train, val, task: str, model: dict, overrides) -> Recipe:
     values = {
         "task": task,
         "data": {"train": str(train.path), "val": str(val.path), "size": 32, "threads": 1},

@@ -1,4 +1,4 @@
-"""tools/setup in a copy of its own, with stand-ins for Python and the compiler: when it installs, and when it need not."""
+"""tools/setup in a copy of its own, with stand-ins for Python and the compiler: when it installs, and when not."""
 
 import os
 import shutil

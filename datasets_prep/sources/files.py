@@ -18,11 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastpt.errors import FastptError
+from fastpt.storage.names import IMAGE_SUFFIXES
 
 LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
 LARGEST_RATIO = 100  # of an unpacked .tar.gz to the file itself; JPEGs do not shrink at all
 ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2")
 
 
 @dataclass

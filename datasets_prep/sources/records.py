@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 
 from datasets_prep.sources import SourceSplit
 from fastpt.errors import FastptError
+from fastpt.storage.names import well_formed
 
 TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
@@ -87,11 +88,6 @@ def parse_record(text: str | bytes) -> dict[str, object]:
     if not isinstance(record, dict):
         raise ValueError(f"found {type(record).__name__}")
     return record
-
-
-def well_formed(text: str) -> str:
-    """The text with U+FFFD for what UTF-8 cannot hold: halves of characters, which JSON and file names may have."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def clean(text: str) -> str:

@@ -6,7 +6,6 @@ of it that are asked for), and the label is `.cls`. YFCC15M usually lies on disk
 
 import multiprocessing
 import os
-import tarfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -16,9 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.files import IMAGE_SUFFIXES
-from datasets_prep.sources.records import Reading, parse_record, well_formed
+from datasets_prep.sources.records import Reading, parse_record
 from fastpt.errors import FastptError
+from fastpt.storage.names import IMAGE_SUFFIXES
+from fastpt.storage.tar import keyed_files, open_tar
 
 LARGEST_TARGET = 1 << 20  # bytes of a .txt, .json or .cls
 
@@ -114,42 +114,30 @@ def _lack(sample: _Sample, has_captions: bool, has_labels: bool) -> str | None:
 
 
 def _samples(reading: Reading, path: Path, number: int) -> list[_Sample]:
-    """The samples of one tar that belong; small members are read on the way.
-
-    Keys are `<tar>/<key>`, since tars may repeat keys.
-    """
+    """The samples of one tar that belong; small members are read on the way."""
     samples: dict[str, _Sample] = {}
     records: dict[str, dict] = {}
-    try:
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
-                folder, _, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                if not member.isreg() or not stem:
-                    continue
-                key = well_formed(f"{path.stem}/{folder + '/' if folder else ''}{stem}")
-                sample = samples.setdefault(key, _Sample(key, number))
-                if f".{extension.lower()}" in IMAGE_SUFFIXES:
-                    sample.picture = (member.offset_data, member.size)
-                elif extension in ("txt", "json", "cls"):
-                    content = tar.extractfile(member).read(min(member.size, LARGEST_TARGET))
-                    _take_target(sample, extension, content, records)
-    except (OSError, tarfile.TarError) as error:
-        raise FastptError(f"{path} cannot be read as a .tar ({error}). Fetch it anew, or take it away.") from None
+    with open_tar(path) as tar:
+        for key, suffix, file in keyed_files(tar):
+            sample = samples.setdefault(key, _Sample(key, number))
+            if suffix in IMAGE_SUFFIXES:
+                sample.picture = (file.offset_data, file.size)
+            elif suffix in (".txt", ".json", ".cls"):
+                _take_target(sample, suffix, tar.extractfile(file).read(LARGEST_TARGET), records)
     for key, record in records.items():
         samples[key].caption = reading.caption(record)
     return [s for s in samples.values() if s.problem or reading.belongs(records.get(s.key, {}), s.key)]
 
 
-def _take_target(sample: _Sample, extension: str, content: bytes, records: dict[str, dict]) -> None:
+def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str, dict]) -> None:
     try:
-        if extension == "txt":  # it goes before the caption in the .json
+        if suffix == ".txt":  # it goes before the caption in the .json
             records.setdefault(sample.key, {})["caption"] = content.decode("utf-8", errors="replace")
-        elif extension == "json":
+        elif suffix == ".json":
             records[sample.key] = parse_record(content) | records.get(sample.key, {})
-        elif extension == "cls":
+        elif suffix == ".cls":
             sample.label = int(content)
             if sample.label < 0:
                 raise ValueError("negative")
     except ValueError:
-        sample.problem = f"its .{extension} does not parse"
+        sample.problem = f"its {suffix} does not parse"

@@ -32,10 +32,10 @@ from fastpt.data.dataset import FORMAT, samples_id
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, write_sealed_json
 from fastpt.processes import cores
+from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES
+from fastpt.storage.tar import keyed_files, open_tar
 
 MOST_CLASSES = 1_000_000  # more are no labels
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
-
 
 COLUMNS = {  # of the samples table
     "key": pa.string(), "clean_label": pa.int64(), "caption": pa.string(), "shard": pa.uint16(), "offset": pa.uint64(),
@@ -266,43 +266,32 @@ def _read_tars(files: list[Path]) -> Found:
 
 
 def _read_tar(number: int, file: Path) -> pa.Table:
-    """What one tar has of each sample, null where it lacks it; a `reason` is set for those that cannot be used.
-
-    Keys are `<tar>/<key>`, since tars may repeat keys.
-    """
+    """What one tar has of each sample, null where it lacks it; a `reason` is set for those that cannot be used."""
     samples: dict[str, dict] = {}
-    try:
-        with tarfile.open(file, "r:") as tar:
-            for member in tar:
-                folder, slash, base = member.name.rpartition("/")
-                stem, _, extension = base.partition(".")
-                if not member.isreg() or not stem:
-                    continue
-                key = f"{file.stem}/{folder}{slash}{stem}"
-                sample = samples.setdefault(key, {"key": key, "shard": number})
-                _take(file, member, f".{extension.lower()}", tar.extractfile(member).read(), sample)
-    except (OSError, tarfile.TarError) as error:
-        raise FastptError(f"{file} cannot be read as a .tar ({error}). Fetch it anew, or leave it out.") from None
+    with open_tar(file) as tar:
+        for key, suffix, member in keyed_files(tar):
+            sample = samples.setdefault(key, {"key": key, "shard": number})
+            _take(file, member, suffix, tar.extractfile(member).read(), sample)
     return pa.Table.from_pylist(list(samples.values()), pa.schema({**COLUMNS, "reason": pa.string()}))
 
 
-def _take(file: Path, member: tarfile.TarInfo, extension: str, content: bytes, sample: dict) -> None:
+def _take(file: Path, member: tarfile.TarInfo, suffix: str, content: bytes, sample: dict) -> None:
     """Add what a member tells of its sample."""
-    if extension in (".jpg", ".jpeg"):
+    if suffix in JPEG_SUFFIXES:
         sample |= {"offset": member.offset_data, "size": len(content), "xxh3": xxhash.xxh3_64_intdigest(content)}
         sample |= _picture(content)
-    elif extension in PICTURES:
+    elif suffix in IMAGE_SUFFIXES:
         raise FastptError(
             f"{file} has {member.name}: only JPEG can be read in place. `fastpt prep webdataset` takes every kind."
         )
-    elif extension == ".cls":
+    elif suffix == ".cls":
         try:
             sample["clean_label"] = int(content)
         except ValueError:
             sample["reason"] = f"{member.name} holds {content[:20]!r}, no class number"
-    elif extension == ".txt":
+    elif suffix == ".txt":
         sample["caption"] = content.decode(errors="replace").strip()
-    elif extension == ".json":
+    elif suffix == ".json":
         try:
             value = json.loads(content)
         except ValueError:

@@ -22,11 +22,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from datasets_prep import engines
-from datasets_prep.beton_writer import BetonWriter
-from datasets_prep.images import Policy, RejectedImage, to_stored
-from datasets_prep.sources import SourceSplit
-from datasets_prep.tar_writer import TarWriter
+from datasets_prep.images.policy import Policy, RejectedImage, to_stored
+from datasets_prep.listing import SourceSplit
+from datasets_prep.writers.beton import BetonWriter
+from datasets_prep.writers.tar import TarWriter
 from fastpt.data import beton
 from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id
 from fastpt.data.verify import missing_files
@@ -97,7 +96,7 @@ def prepare(
     """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
 
     `progress(done, total)` is told the pictures done. `ray` is the address of a Ray cluster that does the work (see
-    `engines.run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
+    `workers.run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
     """
     with _disk_errors(out), _only_writer(out):
         jobs = {}
@@ -209,9 +208,9 @@ def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None], ra
         progress(before + done, total)
 
     if ray and todo:
-        engines.run_on_ray(ray, todo, workers, tell)
+        workers.run_on_ray(ray, todo, workers, tell)
     else:
-        engines.run_locally(todo, workers, tell)
+        workers.run_locally(todo, workers, tell)
 
 
 def _was_mended(job: Job) -> bool:

@@ -15,13 +15,13 @@ import filelock
 import numpy as np
 import xxhash
 
-from datasets_prep.beton_writer import BetonWriter
-from datasets_prep.tar_writer import TarWriter
+from datasets_prep.writers.beton import BetonWriter
+from datasets_prep.writers.tar import TarWriter
 from fastpt.data import beton
 from fastpt.data.dataset import Dataset
-from fastpt.data.plans import Targets
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256, sync_folder, write_json, write_sealed_json
+from fastpt.noise.store import Targets
 
 FORMAT = 1
 BATCH = 1024  # samples whose captions are looked up at once

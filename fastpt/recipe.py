@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, Strict
 
+from fastpt.config import load_strict
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.strict_yaml import load_strict
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datasets_prep.convert import Options, prepare
-from datasets_prep.sources import SourceSplit
+from datasets_prep.listing import SourceSplit
 from fastpt import Dataset
 
 

@@ -27,17 +27,17 @@ from click.testing import CliRunner
 from PIL import Image
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
-from datasets_prep.sources.demo import demo_splits
+from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Dataset, Loader
+from fastpt.augment import transforms
 from fastpt.cli import main as fastpt
-from fastpt.data import noise
-from fastpt.data.noise_files import read_matrix
-from fastpt.data.plans import NoiseFiles
-from fastpt.data.texts import xxh3_64
-from fastpt.loading import batch_transforms
+from fastpt.data.columns import xxh3_64
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import epoch_order
-from fastpt.training.engine import train
+from fastpt.noise import ranking
+from fastpt.noise.formats import read_matrix
+from fastpt.noise.store import NoiseFiles
+from fastpt.training.loop import train
 from fastpt.tuning.fit import fit, protocol
 from fastpt.tuning.losses import Weights, nmtune_regularizer
 from tests.conftest import made_up, picture, prepared
@@ -114,18 +114,18 @@ def noise_arrays(folder: Path) -> dict:
     labels = np.random.default_rng(0).integers(0, 12, len(keys))
     texts = xxh3_64([f"text {i % 700}" for i in range(len(keys))])
     edges = [("root", f"group {i}") for i in range(4)] + [(f"group {i % 4}", f"class {i}") for i in range(12)]
-    nearest = noise.nearest_classes(edges, [f"class {i}" for i in range(12)])
+    nearest = ranking.nearest_classes(edges, [f"class {i}" for i in range(12)])
     np.savetxt(folder / "matrix.csv", np.random.default_rng(1).integers(0, 9, (12, 12)), fmt="%d", delimiter=",")
     matrix = read_matrix(folder / "matrix.csv", 12)
     found = {}
     for rate in (0.05, 0.3):
         for seed in (0, 7):
             arrays = {
-                "symmetric": noise.symmetric(keys, labels, 12, rate, seed),
-                "asymmetric, matrix": noise.asymmetric(keys, labels, matrix, rate, seed),
-                "asymmetric, hierarchy": noise.asymmetric(keys, labels, nearest, rate, seed),
-                "swap": noise.swap(keys, texts, rate, seed),
-                "pairswap": noise.pairswap(keys, rate, seed),
+                "symmetric": ranking.symmetric(keys, labels, 12, rate, seed),
+                "asymmetric, matrix": ranking.asymmetric(keys, labels, matrix, rate, seed),
+                "asymmetric, hierarchy": ranking.asymmetric(keys, labels, nearest, rate, seed),
+                "swap": ranking.swap(keys, texts, rate, seed),
+                "pairswap": ranking.pairswap(keys, rate, seed),
             }
             found |= {f"{kind} {rate} seed {seed}": sha256(array) for kind, array in arrays.items()}
     return found | {"external": external(folder)}
@@ -184,14 +184,14 @@ def transformed(_: Path) -> dict:
     drawn = [np.asarray(Image.open(io.BytesIO(picture(i, size=(48, 48), format="PNG")))) for i in range(16)]
     images = torch.from_numpy(np.stack(drawn))
     keys = torch.from_numpy(np.random.default_rng(5).integers(-(2**63), 2**63 - 1, 16))
-    floats = batch_transforms.to_floats(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    floats = transforms.to_floats(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     return {
-        "randaugment": pixels(batch_transforms.randaugment(images, 7, 0.5, keys)),
-        "color_jitter": pixels(batch_transforms.color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, 0.8)),
-        "grayscale": pixels(batch_transforms.grey(images, 0.5, keys)),
-        "gaussian_blur": pixels(batch_transforms.gaussian_blur(images, 0.5, keys)),
+        "randaugment": pixels(transforms.randaugment(images, 7, 0.5, keys)),
+        "color_jitter": pixels(transforms.color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, 0.8)),
+        "grayscale": pixels(transforms.grey(images, 0.5, keys)),
+        "gaussian_blur": pixels(transforms.gaussian_blur(images, 0.5, keys)),
         "normalized": pixels(floats.permute(0, 2, 3, 1)),
-        "random_erasing": pixels(batch_transforms.random_erasing(floats, 0.5, keys).permute(0, 2, 3, 1)),
+        "random_erasing": pixels(transforms.random_erasing(floats, 0.5, keys).permute(0, 2, 3, 1)),
     }
 
 

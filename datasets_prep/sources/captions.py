@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.files import Files, Reader
-from datasets_prep.sources.records import Reading, parse_record
+from datasets_prep.listing import SourceSplit
+from datasets_prep.records import Reading, parse_record
 from fastpt.errors import FastptError
+from fastpt.storage.files import Files, Reader
 from fastpt.storage.names import well_formed
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}

@@ -12,9 +12,9 @@ import json
 
 import numpy as np
 
-from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.files import Files, Reader
+from datasets_prep.listing import SourceSplit
 from fastpt.errors import FastptError
+from fastpt.storage.files import Files, Reader
 
 SPLIT_NAMES = ("train", "val", "test")
 

@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.files import ARCHIVE_ERRORS, Files, Folder, Reader, TarOfTars, open_files
+from datasets_prep.listing import SourceSplit
 from datasets_prep.sources.parquet import open_tables, parquet_files
 from fastpt.errors import FastptError
+from fastpt.storage.files import ARCHIVE_ERRORS, Files, Folder, Reader, TarOfTars, open_files
 
 OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
 EXPECTED = {"train": 1_281_167, "val": 50_000}

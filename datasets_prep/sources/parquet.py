@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.records import Reading
+from datasets_prep.listing import SourceSplit
+from datasets_prep.records import Reading
 from fastpt.errors import FastptError
 
 SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.sources import SourceSplit
+from datasets_prep.listing import SourceSplit
 from fastpt.errors import FastptError
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}

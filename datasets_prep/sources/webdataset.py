@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.sources import SourceSplit
-from datasets_prep.sources.records import Reading, parse_record
+from datasets_prep.listing import SourceSplit
+from datasets_prep.records import Reading, parse_record
 from fastpt.errors import FastptError
 from fastpt.storage.names import IMAGE_SUFFIXES
 from fastpt.storage.tar import keyed_files, open_tar

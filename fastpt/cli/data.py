@@ -32,8 +32,8 @@ def noise(folder, kind, rate, of, seed, matrix, hierarchy, file, csv) -> None:
     fastpt noise data/imagenet/train --kind external --file annotators.csv
     """
     from fastpt.data.dataset import Dataset
-    from fastpt.data.noise_files import write_csv
-    from fastpt.data.plans import NoiseFiles
+    from fastpt.noise.formats import write_csv
+    from fastpt.noise.store import NoiseFiles
 
     if rate == 0:
         raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
@@ -52,8 +52,8 @@ def noise(folder, kind, rate, of, seed, matrix, hierarchy, file, csv) -> None:
 def info(folder: Path, as_json: bool) -> None:
     """Say what the prepared splits at FOLDER hold."""
     from fastpt.data.dataset import Dataset
-    from fastpt.data.plans import load_plan
     from fastpt.data.verify import split_folders
+    from fastpt.noise.store import load_plan
 
     found = []
     for path in split_folders(folder):
@@ -128,7 +128,7 @@ def materialize(folder: Path, noise: str, store: str, out: Path, of: str | None,
 def preview(folder: Path, plans: tuple[str, ...], pictures: int, out: Path | None) -> None:
     """Write one HTML page that shows the split FOLDER: pictures, targets clean and noisy, classes, sizes."""
     from fastpt.data.dataset import Dataset
-    from fastpt.data.preview import write_preview
+    from fastpt.report.preview import write_preview
 
     dataset = Dataset(folder)
     out = out or Path(f"{dataset.name}-{dataset.split}-preview.html")

@@ -86,10 +86,10 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
     Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
     """
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.images import Policy
-    from datasets_prep.sources import hold_out
-    from datasets_prep.sources.listing import list_splits
-    from datasets_prep.sources.records import Reading, read_subset
+    from datasets_prep.images.policy import Policy
+    from datasets_prep.listing import hold_out
+    from datasets_prep.places import list_splits
+    from datasets_prep.records import Reading, read_subset
     from datasets_prep.sources.torchvision import torchvision_splits
     from fastpt.progress import Progress
 

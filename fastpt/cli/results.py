@@ -64,8 +64,8 @@ def tune(
     """
     if run and encoder:
         raise click.UsageError("--run and --encoder name two encoders; give one")
+    from fastpt.tuning.results import text_table
     from fastpt.tuning.run import tune_command
-    from fastpt.tuning.table import text_table
 
     chosen = [name for name, wanted in (("lp", lp), ("probe", probe), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
     chosen = chosen or ["lp", "mlp", "nmtune"]
@@ -89,7 +89,7 @@ def tune(
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
     from fastpt.report import write_report
-    from fastpt.report.collect import read_runs
+    from fastpt.runs import read_runs
 
     page = write_report(list(runs), out, files)
     for run in read_runs(list(runs)):

@@ -22,7 +22,7 @@ def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume
     from fastpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(overrides))
-    from fastpt.training.engine import train as run_training
+    from fastpt.training.loop import train as run_training
 
     command = " ".join(["fastpt", *sys.argv[1:]])
     run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)

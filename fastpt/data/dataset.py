@@ -24,11 +24,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastpt import native
-from fastpt.data import noise as noise_models
-from fastpt.data.plans import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
-from fastpt.data.texts import StoredTexts, take, told_as_unreadable, update_sha256, xxh3_64
+from fastpt.data.columns import StoredTexts, take, told_as_unreadable, update_sha256, xxh3_64
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
+from fastpt.noise import ranking as noise_models
+from fastpt.noise.store import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
 
 FORMAT = 1
 

@@ -4,8 +4,8 @@ from functools import cached_property
 
 import numpy as np
 
+from fastpt.data.concat import Union
 from fastpt.data.dataset import Dataset, Samples
-from fastpt.data.union import Union
 
 
 class Subset:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import xxhash
 
-from fastpt.data import noise
+from fastpt.data.columns import take
 from fastpt.data.dataset import Dataset, read_samples, samples_id
-from fastpt.data.plans import NoiseFiles, NoisePlan, load_plan, make, measure
-from fastpt.data.texts import take
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
+from fastpt.noise import ranking
+from fastpt.noise.store import NoiseFiles, NoisePlan, load_plan, make, measure
 from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
@@ -182,8 +182,8 @@ def _deep_plan(dataset: Dataset, plan: NoisePlan) -> list[str]:
     if (plan.realised_rate, plan.realised_per_class) != measure(dataset, array):
         return [f"{what} states other realised rates than it has."]
     if plan.source_sha256 is None:  # all that it is made from is here: make it again
-        if plan.name != noise.plan_name(plan.kind, plan.rate, plan.seed):
-            return [f"{what} holds {noise.plan_name(plan.kind, plan.rate, plan.seed)}."]
+        if plan.name != ranking.plan_name(plan.kind, plan.rate, plan.seed):
+            return [f"{what} holds {ranking.plan_name(plan.kind, plan.rate, plan.seed)}."]
         if not np.array_equal(array, make(dataset, plan.kind, plan.rate, plan.seed, plan.of, NoiseFiles())):
             return [f"{what} is not the {plan.kind} noise of its rate and seed."]
     elif plan.kind == "asymmetric" and plan.realised_per_class is not None:

@@ -12,9 +12,10 @@ import torch
 
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
-from fastpt.loading import ffcv, jpeg
+from fastpt.jpeg import kernel
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
+from fastpt.loading.decoders import cpu
 from fastpt.loading.loader import Loader, default_threads
 from fastpt.processes import cores
 
@@ -51,7 +52,7 @@ def measure(dataset: Dataset, size: int, batch_size: int, threads: int | None, s
         "batch_size": batch_size,
         "threads": threads,
         "cores": cores(),
-        "kernel": "libjpeg-turbo regions" if jpeg.kernel() else "libffcv (fastpt's own was not built)",
+        "kernel": "libjpeg-turbo regions" if kernel.kernel() else "libffcv (fastpt's own was not built)",
         "full_decode": full_decode,
         "decoders": decoders,
         "smaller": _smaller(dataset, some, size, seconds),
@@ -105,7 +106,7 @@ def judge(report: dict, model_rate: float) -> list[str]:
 
 def full_decodes(dataset: Dataset, ids: Sequence[int], threads: int) -> int:
     """Decode whole pictures by libjpeg-turbo from `threads` threads and drop them; returns how many."""
-    library, samples = ffcv.libffcv(), dataset.samples
+    library, samples = cpu.libffcv(), dataset.samples
 
     def decode(ids: np.ndarray) -> None:
         heights, widths = samples.height[ids].tolist(), samples.width[ids].tolist()
@@ -130,7 +131,7 @@ def full_decodes(dataset: Dataset, ids: Sequence[int], threads: int) -> int:
 
     ids = np.asarray(ids)
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(decode, np.array_split(ids, max(1, len(ids) // ffcv.CHUNK))))
+        list(pool.map(decode, np.array_split(ids, max(1, len(ids) // cpu.CHUNK))))
     return len(ids)
 
 
@@ -140,7 +141,7 @@ def _loading_rate(
     settings = {"seed": 0, "decoder": decoder, "device": device, "threads": threads, "drop_last": False}
     with Loader(dataset, min(batch_size, len(dataset)), size, **settings) as loader:
         batches = _forever(loader)
-        for _ in islice(batches, ffcv.AHEAD + 1):  # these fill the pipeline
+        for _ in islice(batches, cpu.AHEAD + 1):  # these fill the pipeline
             pass
         rate = _repeated(lambda: len(next(batches).images), seconds)
         batches.close()
@@ -162,7 +163,7 @@ def _repeated(work, seconds: float) -> float:
 
 def _smaller(dataset: Dataset, ids: np.ndarray, size: int, seconds: float) -> dict[int, float]:
     """How many times faster one thread decodes the pictures if their sides are reduced to those of SIDES."""
-    if jpeg.kernel() is None:
+    if kernel.kernel() is None:
         return {}
     stored = [dataset.jpeg(i) for i in ids.tolist()]
     longest = int(np.median(np.maximum(dataset.samples.width[ids], dataset.samples.height[ids])))
@@ -189,4 +190,4 @@ def _probe(stored: list[np.ndarray], ids: np.ndarray, size: int, seconds: float)
     shapes = np.array([cv2.imdecode(each, cv2.IMREAD_COLOR).shape[:2] for each in stored])
     boxes, flips = random_resized_crops(shapes[:, 1], shapes[:, 0], ids, np.zeros_like(ids), 0, 0)
     images, rows = np.empty((len(ids), size, size, 3), np.uint8), np.arange(len(ids))
-    return _repeated(lambda: len(jpeg.decode(stored, shapes, boxes, flips, "area", images, rows)), seconds)
+    return _repeated(lambda: len(kernel.decode(stored, shapes, boxes, flips, "area", images, rows)), seconds)

@@ -5,7 +5,7 @@ A box is (top, left, height, width) in pixels of the stored picture: int32 [B, 4
 
 import numpy as np
 
-from fastpt.loading import keyed
+from fastpt import rng
 
 TRIES = 10  # as in torchvision's RandomResizedCrop
 
@@ -26,7 +26,7 @@ def random_resized_crops(
     first that fits placed uniformly; if none fits, the largest central box within `ratio`.
     """
     widths, heights = np.asarray(widths, np.int64), np.asarray(heights, np.int64)
-    numbers = keyed.uniform(keyed.CROP, seed, epoch, ids[:, None], views[:, None], np.arange(4 * TRIES + 1))
+    numbers = rng.uniform(rng.CROP, seed, epoch, ids[:, None], views[:, None], np.arange(4 * TRIES + 1))
     area, log_ratio, down, across = np.split(numbers[:, :-1], 4, axis=1)
     flips = numbers[:, -1] < 0.5
 

@@ -9,14 +9,14 @@ from typing import Literal
 import numpy as np
 import torch
 
+from fastpt import rng
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
-from fastpt.loading import keyed
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
-from fastpt.loading.picking import BadSamples, Picker
 from fastpt.loading.readahead import read_ahead
+from fastpt.loading.reading import BadSamples, Picker
 from fastpt.processes import cores
 
 STATE_FORMAT = 1
@@ -228,7 +228,7 @@ class Loader:
         )
 
     def _keys(self, batch: Batch, epoch: int) -> torch.Tensor:
-        keys = keyed.bits(keyed.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
+        keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
         return torch.from_numpy(keys.view(np.int64))
 
     def _cut(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
@@ -246,14 +246,14 @@ def _decoder(
 ):  # fmt: skip
     """The decoder called `name`; only its own libraries are imported."""
     if name == "synthetic":
-        from fastpt.loading.synthetic import SyntheticDecoder
+        from fastpt.loading.decoders.synthetic import SyntheticDecoder
 
         return SyntheticDecoder(size, device)
     if name == "ffcv":
-        from fastpt.loading.ffcv import FfcvDecoder
+        from fastpt.loading.decoders.cpu import FfcvDecoder
 
         return FfcvDecoder(size, filter, threads, device)
-    from fastpt.loading.dali import DaliDecoder
+    from fastpt.loading.decoders.dali import DaliDecoder
 
     return DaliDecoder(size, filter, threads, device, batch_size, hw_decoder_load)
 

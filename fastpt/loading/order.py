@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
+from fastpt import rng
 from fastpt.errors import FastptError
-from fastpt.loading import keyed
 
 Order = Literal["random", "quasi_random", "sequential"]
 
@@ -37,7 +37,7 @@ def epoch_order(
     if kind == "sequential":
         ids = np.arange(n)
     elif kind == "random":
-        ids = _sorted_ids(n, lambda ids: keyed.bits(keyed.SAMPLE_ORDER, seed, epoch, ids))
+        ids = _sorted_ids(n, lambda ids: rng.bits(rng.SAMPLE_ORDER, seed, epoch, ids))
     elif kind == "quasi_random":
         ids = _sorted_ids(n, _drawing_times(n, seed, epoch, block))
     else:
@@ -69,12 +69,12 @@ def _drawing_times(n: int, seed: int, epoch: int, block: int) -> Callable[[np.nd
     start and the end; with no more blocks than OPEN_BLOCKS this is a uniform permutation.
     """
     blocks = -(-n // block)
-    shuffled = _sorted_ids(blocks, lambda blocks: keyed.bits(keyed.BLOCK_ORDER, seed, epoch, blocks))
+    shuffled = _sorted_ids(blocks, lambda blocks: rng.bits(rng.BLOCK_ORDER, seed, epoch, blocks))
     rank = np.empty(blocks, np.int64)
     rank[shuffled] = np.arange(blocks)
 
     def times_of(ids: np.ndarray) -> np.ndarray:
-        times = keyed.uniform(keyed.SAMPLE_ORDER, seed, epoch, ids)
+        times = rng.uniform(rng.SAMPLE_ORDER, seed, epoch, ids)
         times *= min(OPEN_BLOCKS, blocks)
         times += rank[ids // block]
         times %= blocks

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from fastpt.data.concat import Union
 from fastpt.data.dataset import Dataset
 from fastpt.data.subset import Subset
-from fastpt.data.union import Union
 
 PIECE = 128 << 10  # bytes asked for at a time: Linux reads no more for one hint than its readahead window
 LEAD = 2  # blocks' worth of samples that a block is asked for before its first sample

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from fastpt.report.collect import Run
+from fastpt.intervals import Interval, interval
 from fastpt.report.text import clean, number, plural, rate
-from fastpt.statistics import Interval, interval
+from fastpt.runs import Run
 
 METHODS = {"lp": "LP", "probe": "Probe", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
 STAGES = ["encoder", *METHODS]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from fastpt.intervals import Interval, paired
 from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label, run_average
 from fastpt.report.text import NBSP, clean, listing, rate
-from fastpt.statistics import Interval, paired
 
 TUNED, OTHERS = "nmtune", ("lp", "mlp")
 Verdict = Literal["Supported", "Not supported", "Undecided"]

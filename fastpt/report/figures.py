@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastpt.report.collect import Run
 from fastpt.report.compare import (
     SETTINGS,
     Accuracies,
@@ -21,6 +20,7 @@ from fastpt.report.compare import (
 from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
 from fastpt.report.tables import MEMORISED
 from fastpt.report.text import clean, is_share, number, plural
+from fastpt.runs import Run
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
 

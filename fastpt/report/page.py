@@ -10,12 +10,12 @@ from typing import Any
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.report import figures, summary, tables
-from fastpt.report.collect import Run, read_runs
 from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Claim, Effect, claims, effects
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
 from fastpt.report.text import clean, clean_block, duration, number, percent, rate
+from fastpt.runs import Run, read_runs
 
 _HERE = Path(__file__).parent
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastpt.errors import FastptError
-from fastpt.report.collect import Run
 from fastpt.report.text import clean, plural
+from fastpt.runs import Run
 
 PICTURES = 12
 SIDE = 176  # pixels of a thumbnail's longer side

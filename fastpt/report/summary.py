@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from fastpt.report.collect import Run
 from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label
 from fastpt.report.text import NBSP, clean, listing, percent, plural, rate
+from fastpt.runs import Run
 
 
 def headline(runs: Sequence[Run]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from fastpt.report.collect import Run
+from fastpt.intervals import Interval
 from fastpt.report.compare import (
     SETTINGS,
     STAGES,
@@ -32,7 +32,7 @@ from fastpt.report.text import (
     plural,
     rate,
 )
-from fastpt.statistics import Interval
+from fastpt.runs import Run
 
 _MEASURES = ("sve", "lsvr")
 # What the last evaluation looks at in the training pictures; see docs/training.md and docs/clip.md.

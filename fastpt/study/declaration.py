@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from fastpt.data.noise import check_rate
+from fastpt.config import load_strict
 from fastpt.errors import FastptError
+from fastpt.noise.ranking import check_rate
 from fastpt.recipe import load_recipe
-from fastpt.strict_yaml import load_strict
 from fastpt.tuning.suites import load_suite
 
 

@@ -17,7 +17,7 @@ from fastpt.errors import FastptError, Preempted
 from fastpt.files import write_json
 from fastpt.processes import die_with
 from fastpt.study.declaration import Study
-from fastpt.study.plan import Cell, Plan, Step
+from fastpt.study.grid import Cell, Plan, Step
 from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]

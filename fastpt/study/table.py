@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from fastpt.study.plan import Plan
+from fastpt.study.grid import Plan
 
 
 def steps_table(plan: Plan) -> list[dict]:

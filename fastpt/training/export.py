@@ -15,8 +15,9 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import write_json
 from fastpt.recipe import Recipe, load_recipe
-from fastpt.training import checkpoint, clip, supervised
-from fastpt.training.record import read_metrics, read_provenance
+from fastpt.training import checkpoint
+from fastpt.training.log import read_metrics, read_provenance
+from fastpt.training.tasks import clip, supervised
 
 
 def export_run(run: Path, best: bool = False) -> Path:

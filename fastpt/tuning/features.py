@@ -24,7 +24,7 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.loading.batch import Batch
 from fastpt.progress import Progress
-from fastpt.tuning.encoders import Encoder
+from fastpt.tuning.encoders.encoder import Encoder
 
 CACHE = Path("cache/features")
 FORMAT = 2

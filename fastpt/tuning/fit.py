@@ -24,7 +24,7 @@ from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked
 from fastpt.tuning.heads import Heads, Mlp, Precision, random_stream
 from fastpt.tuning.losses import ALL_TERMS, Weights, consistency_loss, nmtune_regularizer
-from fastpt.tuning.splits import holdout
+from fastpt.tuning.subsets import holdout
 
 Variant = Literal["paper", "reference-code"]
 

@@ -16,21 +16,21 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
+from fastpt.intervals import summary
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
-from fastpt.statistics import summary
-from fastpt.training.record import read_provenance
-from fastpt.tuning.encoders import Encoder, Precision, open_encoder, open_run
+from fastpt.training.log import read_provenance
+from fastpt.tuning.config import Plan, Trained, noisy, train
+from fastpt.tuning.encoders.encoder import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import CACHE, features_of, training_view
-from fastpt.tuning.finetune import LR, WEIGHT_DECAY, check_trainable, finetune
 from fastpt.tuning.fit import PROTOCOLS, protocol
 from fastpt.tuning.heads import Heads
-from fastpt.tuning.measure import Plan, Trained, noisy, train
+from fastpt.tuning.methods.finetune import LR, WEIGHT_DECAY, check_trainable, finetune
+from fastpt.tuning.results import csv_table, text_table
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
-from fastpt.tuning.splits import subset
+from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import Suite, Task, load_suite, open_suite
-from fastpt.tuning.table import csv_table, text_table
 
 FORMAT = 2
 RUNS = Path("runs")

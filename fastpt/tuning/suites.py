@@ -26,8 +26,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from fastpt import Dataset
+from fastpt.config import load_strict
 from fastpt.errors import FastptError
-from fastpt.strict_yaml import load_strict
 from fastpt.tuning.feature_files import FeatureSet, read_features
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"

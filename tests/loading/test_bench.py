@@ -55,7 +55,7 @@ def test_bench_measures_every_decoder_against_full_decoding(split):
 
 
 def test_bench_goes_on_where_dali_is_missing(split, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastpt.loading.dali", None)
+    monkeypatch.setitem(sys.modules, "fastpt.loading.decoders.dali", None)
     result = bench(split)
     assert result.exit_code == 0, result.output
     assert "dali         cannot be had" in result.output

@@ -227,7 +227,7 @@ def test_threads_stay_flat_over_many_loaders(split, decoder):
 
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])
 def test_an_exception_in_a_decoding_thread_reaches_the_consumer(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.picking.Picker.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("fastpt.loading.reading.Picker.read", lambda *_: 1 / 0)
     with Loader(split, 4, 16, seed=0, decoder=decoder) as loader, pytest.raises(ZeroDivisionError):
         list(loader)
     assert not own_threads()
@@ -244,7 +244,7 @@ def interruptible():
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])
 def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.picking.Picker.read", lambda *_: time.sleep(1))
+    monkeypatch.setattr("fastpt.loading.reading.Picker.read", lambda *_: time.sleep(1))
     with Loader(split, 4, 16, seed=0, decoder=decoder, threads=1) as loader:
         timer = threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT))
         timer.start()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fastpt import Loader
+from fastpt.data.concat import Union
 from fastpt.data.subset import Subset
-from fastpt.data.union import Union
 from fastpt.loading import readahead
 from fastpt.loading.order import OPEN_BLOCKS, epoch_order
 from fastpt.loading.readahead import ask_for, openings, read_ahead

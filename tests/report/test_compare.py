@@ -1,7 +1,7 @@
 import pytest
 
-from fastpt.report.collect import read_run
 from fastpt.report.compare import accuracies, families, method_label, run_average, set_label
+from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")

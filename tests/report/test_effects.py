@@ -1,8 +1,8 @@
 import pytest
 
-from fastpt.report.collect import read_run
 from fastpt.report.compare import families
 from fastpt.report.effects import claims, effects
+from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 
 A, B = ("id", "a", "a-test"), ("ood", "photo", "art")

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from fastpt.report import write_report
-from fastpt.report.collect import read_run
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
+from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 from tests.report.test_page import words
 

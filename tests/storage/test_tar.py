@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep.sources.records import Reading
+from datasets_prep.records import Reading
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt import Dataset
 from fastpt.errors import FastptError

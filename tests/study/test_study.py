@@ -16,7 +16,7 @@ from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
-from fastpt.study.plan import Plan
+from fastpt.study.grid import Plan
 from fastpt.study.table import steps_table, text_table
 
 CLASSIFIER = {

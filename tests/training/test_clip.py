@@ -9,9 +9,9 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.training import checkpoint
-from fastpt.training.clip import Clip, recalls
-from fastpt.training.engine import train
 from fastpt.training.launch import Process
+from fastpt.training.loop import train
+from fastpt.training.tasks.clip import Clip, recalls
 from tests.conftest import made_up, prepared
 from tests.training.conftest import VIT_CLIP, lines, losses
 

@@ -10,10 +10,10 @@ import torch
 
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint
-from fastpt.training.clip import MAX_LOGIT_SCALE, contrastive_loss
-from fastpt.training.engine import train
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import Process
+from fastpt.training.loop import train
+from fastpt.training.tasks.clip import MAX_LOGIT_SCALE, contrastive_loss
 from tests.training.conftest import VIT_CLIP, losses, run_command
 
 # One step of plain SGD at rate 1 moves the weights by their gradient.

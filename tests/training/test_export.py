@@ -6,14 +6,14 @@ import timm
 import torch
 import yaml
 
-from fastpt.data.noise import plan_name
 from fastpt.errors import FastptError
+from fastpt.noise.ranking import plan_name
 from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
-from fastpt.training import clip as clip_task
-from fastpt.training import supervised as supervised_task
-from fastpt.training.engine import train
 from fastpt.training.export import export_run
+from fastpt.training.loop import train
+from fastpt.training.tasks import clip as clip_task
+from fastpt.training.tasks import supervised as supervised_task
 from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from fastpt.training import launch
-from fastpt.training.optimizer import build_optimizer
-from fastpt.training.supervised import build_model
+from fastpt.training.optim import build_optimizer
+from fastpt.training.tasks.supervised import build_model
 
 
 @pytest.mark.parametrize("clipping", [0.0, 1.5])

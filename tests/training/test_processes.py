@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from fastpt.training.engine import train
+from fastpt.training.loop import train
 from tests.training.conftest import TINY_VIT, VIT_CLIP, command, lines, losses, run_command
 
 TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")

@@ -9,9 +9,9 @@ import pytest
 from fastpt.errors import FastptError
 from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
-from fastpt.training.engine import train
 from fastpt.training.export import export_run
-from fastpt.training.supervised import Supervised
+from fastpt.training.loop import train
+from fastpt.training.tasks.supervised import Supervised
 from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines, losses
 from tests.training.test_processes import TORCHRUN
 

@@ -11,7 +11,7 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.training import checkpoint
-from fastpt.training.engine import train
+from fastpt.training.loop import train
 from tests.training.conftest import TINY_VIT, forget_the_end, losses, run_command
 
 STAGES = (0, 1, 2, 3)

@@ -12,7 +12,7 @@ import deepspeed  # noqa: F401  (imported before the fork, for its cost)
 import torch
 
 from fastpt.recipe import load_recipe
-from fastpt.training.engine import train
+from fastpt.training.loop import train
 
 
 def one_process(rank: int, trainings: list[tuple[str, str]]) -> None:

@@ -8,7 +8,7 @@ import torch
 from fastpt import Loader
 from fastpt.errors import FastptError
 from fastpt.tuning import features as features_module
-from fastpt.tuning.encoders import Encoder, Preprocessing
+from fastpt.tuning.encoders.encoder import Encoder, Preprocessing
 from fastpt.tuning.features import View, cache_key, features_of, training_view
 from tests.conftest import made_up, prepared
 

@@ -8,7 +8,7 @@ from fastpt.errors import FastptError
 from fastpt.tuning.fit import PROTOCOLS, Head, _batches, choose, fit, protocol
 from fastpt.tuning.heads import random_stream
 from fastpt.tuning.losses import Weights, nmtune_regularizer
-from fastpt.tuning.splits import holdout
+from fastpt.tuning.subsets import holdout
 
 
 def blobs(n: int, dim: int = 16, classes: int = 4, spread: float = 0.4) -> tuple[torch.Tensor, torch.Tensor]:

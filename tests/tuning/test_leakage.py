@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from fastpt.tuning.measure import Plan
+from fastpt.tuning.config import Plan
 from fastpt.tuning.run import _Arrays, _measure, _Split
 from tests.tuning.test_fit import blobs
 

@@ -16,7 +16,7 @@ def test_suites_of_the_repository_load(name):
 
 
 def test_the_demo_suite_names_splits_that_the_demo_set_has():
-    from datasets_prep.sources.demo import RECIPES
+    from datasets_prep.sources.demo.scenes import RECIPES
 
     suite = load_suite("demo")
     assert {source.split for _, source in suite.sources()} <= {f"data/demo/{recipe.name}" for recipe in RECIPES}

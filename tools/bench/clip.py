@@ -28,10 +28,10 @@ from PIL import Image
 
 from fastpt import Dataset, Loader
 from fastpt.recipe import Recipe, load_recipe
-from fastpt.training import engine, launch
-from fastpt.training.clip import MEAN, STD, Clip, build_model, model_config
+from fastpt.training import launch, loop
 from fastpt.training.launch import EndRequest
-from fastpt.training.optimizer import build_optimizer
+from fastpt.training.optim import build_optimizer
+from fastpt.training.tasks.clip import MEAN, STD, Clip, build_model, model_config
 
 WARM_UP = 5  # steps before the clock runs
 
@@ -127,10 +127,10 @@ def of_fastpt(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[str, 
             decoder=data.decoder, seed=0, threads=threads,
         ) as loader,
     ):  # fmt: skip
-        training = engine._Training(recipe, process, task, loader, Path(folder), end_request)
+        training = loop._Training(recipe, process, task, loader, Path(folder), end_request)
         timed = Steps(Repeated(next(iter(loader)), steps) if fed else loader, steps, recipe.batch_size)
         batches = iter(timed)
-        since = engine._Since.now()
+        since = loop._Since.now()
         for step in range(steps):
             training._step(step, batches, since, logged=False)
         next(batches, None)

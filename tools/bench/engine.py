@@ -1,6 +1,6 @@
 """A training step through fastpt's engine against a plain PyTorch loop of the same model, loader, optimiser and loss.
 
-    python tools/bench/engine.py [--rounds 6] [--batch-size 32] [--size 64] [--models resnet18,resnet50]
+    python tools/bench/loop.py [--rounds 6] [--batch-size 32] [--size 64] [--models resnet18,resnet50]
 
 Both live in one process and take single steps in turn, so that whatever else the machine does falls on both alike. A
 round is 10 steps of each, the last of them logged (the engine then also computes the gradient's norm and writes its
@@ -24,14 +24,14 @@ import torch.nn.functional as F
 import yaml
 
 from datasets_prep.convert import Options, prepare
-from datasets_prep.sources.demo import demo_splits
+from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Loader
-from fastpt.loading.batch_transforms import to_floats
+from fastpt.augment.transforms import to_floats
 from fastpt.recipe import Recipe, load_recipe
-from fastpt.training import engine, launch
+from fastpt.training import launch, loop
 from fastpt.training.launch import EndRequest, Process
-from fastpt.training.optimizer import build_optimizer
-from fastpt.training.supervised import MEAN, STD, Supervised
+from fastpt.training.optim import build_optimizer
+from fastpt.training.tasks.supervised import MEAN, STD, Supervised
 
 STEPS = 10  # of each in a round
 Step = Callable[[int], None]  # takes the number of the step, from 0
@@ -55,8 +55,8 @@ def is_logged(step: int) -> bool:
 def engine_step(recipe: Recipe, process: Process, task: Supervised, loader: Loader, run: Path) -> Step:
     """The step of fastpt's own loop. `train` offers no single steps, hence the private names."""
     run.mkdir()
-    training = engine._Training(recipe, process, task, loader, run, EndRequest(process))
-    batches, since = endless(loader), engine._Since.now()
+    training = loop._Training(recipe, process, task, loader, run, EndRequest(process))
+    batches, since = endless(loader), loop._Since.now()
 
     def step(number: int) -> None:
         loss, norm = training._step(number, batches, since, is_logged(number))

@@ -36,9 +36,9 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
     import numpy as np
 
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.images import Policy
-    from datasets_prep.sources import SourceSplit
-    from datasets_prep.sources.files import open_files
+    from datasets_prep.images.policy import Policy
+    from datasets_prep.listing import SourceSplit
+    from fastpt.storage.files import open_files
 
     files = open_files(photos)
     names = files.images()
@@ -55,12 +55,12 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
 
 def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder: str = "ffcv", region: bool = True):
     from fastpt import Dataset, Loader
-    from fastpt.loading import jpeg
+    from fastpt.jpeg import kernel
 
-    if region and decoder == "ffcv" and jpeg.kernel() is None:
+    if region and decoder == "ffcv" and kernel.kernel() is None:
         raise click.ClickException("fastpt's kernel was not built; run tools/setup")
     if not region:
-        jpeg.kernel = lambda: None
+        kernel.kernel = lambda: None
     loader = Loader(
         Dataset(folder / format / "train"), BATCH, size, seed=0, decoder=decoder, threads=threads, drop_last=False
     )
@@ -68,9 +68,9 @@ def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder:
 
 
 def ffcv(folder: Path, size: int, threads: int):
-    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
-    from ffcv.loader import Loader, OrderOption
-    from ffcv.transforms import RandomHorizontalFlip, ToTensor
+    from cpu.fields.rgb_image import RandomResizedCropRGBImageDecoder
+    from cpu.loader import Loader, OrderOption
+    from cpu.transforms import RandomHorizontalFlip, ToTensor
 
     (shard,) = (folder / "ffcv/train/images").glob("*.beton")
     decode = [RandomResizedCropRGBImageDecoder((size, size)), RandomHorizontalFlip(), ToTensor()]
@@ -359,7 +359,7 @@ def enlarged(dataset, samples: int) -> Path:
 def first_batch(path: Path, order: str) -> tuple[float, float, float, float]:
     """Seconds to the first batch, MB added then and at the peak, and seconds to the next epoch's first batch."""
     from fastpt import Dataset, Loader
-    from fastpt.loading import ffcv  # noqa: F401  (imports are not what is measured)
+    from fastpt.loading.decoders import cpu  # noqa: F401  (imports are not what is measured)
 
     before = _resident()
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on

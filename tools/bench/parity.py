@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from fastpt import Dataset, Loader
-from fastpt.tuning.encoders import Encoder, open_encoder
+from fastpt.tuning.encoders.encoder import Encoder, open_encoder
 
 DECODERS = ("ffcv", "dali")
 

@@ -37,7 +37,7 @@ class Photos:
     """The pictures of a tar, over and over, `count` in all."""
 
     def __init__(self, tar: Path, count: int):
-        from datasets_prep.sources.files import open_files
+        from fastpt.storage.files import open_files
 
         self.files, self.count = open_files(tar), count
         self.names = self.files.images()
@@ -69,8 +69,8 @@ def fastpt(photos: Photos, out: Path, encode: bool, workers: int, write) -> dict
 
 def ready_fastpt(photos: Photos, encode: bool):
     from datasets_prep.convert import Options
-    from datasets_prep.images import Policy
-    from datasets_prep.sources import SourceSplit
+    from datasets_prep.images.policy import Policy
+    from datasets_prep.listing import SourceSplit
 
     keys = [f"{i:06d}" for i in range(photos.count)]
     split = SourceSplit("train", keys, np.zeros(photos.count, np.int64), None, ["photo"], ["photo"], photos)
@@ -189,8 +189,8 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
 
     import xxhash
 
-    from datasets_prep.beton_writer import BetonWriter
-    from datasets_prep.images import Policy, to_stored
+    from datasets_prep.images.policy import Policy, to_stored
+    from datasets_prep.writers.beton import BetonWriter
 
     count = min(photos.count, 1000)
     spent = dict.fromkeys(("read", "check" if not encode else "decode, resize, encode", "xxh3", "write", "sha256"), 0.0)

@@ -36,9 +36,9 @@ DECODERS = ("synthetic", "dali", "ffcv")
 
 def prepared(photos: Path, out: Path, count: int) -> Path:
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.sources import SourceSplit
-    from datasets_prep.sources.files import open_files
+    from datasets_prep.listing import SourceSplit
     from fastpt.loading.loader import default_threads
+    from fastpt.storage.files import open_files
 
     files = open_files(photos)
     names = files.images()
@@ -55,7 +55,7 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
 def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str], folder: Path) -> list[dict]:
     """The logged lines of a training of `steps` steps."""
     from fastpt.recipe import load_recipe
-    from fastpt.training.engine import train
+    from fastpt.training.loop import train
 
     overrides = [
         f"data.train={split}", "data.val=null", "data.noise=0", f"data.decoder={decoder}",

@@ -103,7 +103,7 @@ def measure(step: str, folder: Path) -> dict:
     import numpy as np
 
     from fastpt.data.dataset import Dataset, read_samples, samples_id
-    from fastpt.data.plans import NoiseFiles
+    from fastpt.noise.store import NoiseFiles
 
     name, _, rate = step.partition(" ")
     with tempfile.TemporaryDirectory() as scratch:
@@ -113,7 +113,7 @@ def measure(step: str, folder: Path) -> dict:
             np.save(files.matrix, np.random.default_rng(0).random((CLASSES, CLASSES)))
         if name == "external":  # made in a process of its own, so that its memory does not count
             files = NoiseFiles(file=Path(scratch) / "labels.csv")
-            code = f"from fastpt import Dataset; from fastpt.data.noise_files import *; d = Dataset({str(folder)!r}); "
+            code = f"from fastpt import Dataset; from fastpt.noise.formats import *; d = Dataset({str(folder)!r}); "
             code += f"write_csv(Path({str(files.file)!r}), 'labels', d.stored_keys.load(), d.targets(0.05), d.classes)"
             subprocess.run([sys.executable, "-c", code], check=True)
         if name not in ("open", "join", "join-captions", "samples_id"):

@@ -3,10 +3,10 @@ import tarfile
 
 import pytest
 
+from datasets_prep.records import Reading
 from datasets_prep.sources.captions import caption_splits
-from datasets_prep.sources.files import open_files
-from datasets_prep.sources.records import Reading
 from fastpt.errors import FastptError
+from fastpt.storage.files import open_files
 from tests.conftest import picture
 
 CSV = """id,kind,caption

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_prep.sources.demo import COLOURS, GROUNDS, demo_splits
+from datasets_prep.sources.demo.scenes import COLOURS, GROUNDS, demo_splits
 from fastpt.errors import FastptError
 
 NAMES = ["train", "val", "clipart", "sketch", "leaves-train", "leaves-test", "textures-train", "textures-test"]

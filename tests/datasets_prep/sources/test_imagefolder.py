@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep.sources import hold_out
-from datasets_prep.sources.files import open_files
+from datasets_prep.listing import hold_out
 from datasets_prep.sources.imagefolder import imagefolder_splits
 from fastpt.errors import FastptError
+from fastpt.storage.files import open_files
 from tests.conftest import picture
 
 

@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep.convert import Options, _order
+from datasets_prep.records import Reading
 from datasets_prep.sources.parquet import parquet_splits
-from datasets_prep.sources.records import Reading
 from fastpt.errors import FastptError
 from tests.conftest import picture, prepared
 

@@ -15,14 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep.convert import Options, prepare
-from datasets_prep.images import Policy
+from datasets_prep.images.policy import Policy
+from datasets_prep.records import Reading
 from datasets_prep.sources.captions import caption_splits
-from datasets_prep.sources.files import open_files
 from datasets_prep.sources.imagenet import imagenet_splits
-from datasets_prep.sources.records import Reading
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt import Dataset
 from fastpt.data.verify import verify_deep
+from fastpt.storage.files import open_files
 from tests.datasets_prep.sources.test_imagenet import hugging_face, kaggle, official, tree
 from tests.datasets_prep.sources.test_webdataset import shard
 

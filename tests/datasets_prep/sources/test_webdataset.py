@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from datasets_prep.sources.records import Reading, Subset
+from datasets_prep.records import Reading, Subset
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt.errors import FastptError
 from tests.conftest import picture

@@ -1,0 +1,116 @@
+"""JPEG to planes and back by libjpeg-turbo: what most pictures need, without a detour over RGB.
+
+A colour JPEG holds a plane of brightness and two of colour, usually at half the size. Reducing these planes one by one
+and encoding them again spares the conversion to RGB and back, the enlargement of the colour planes, and half of the
+resizing; and each plane is rounded once only. The functions are TurboJPEG's, called through ctypes.
+"""
+
+import ctypes
+from functools import cache
+
+import cv2
+import numpy as np
+
+from datasets_prep.images import area
+from fastpt.jpeg.libffcv import load_libffcv
+
+YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
+SUBSAMPLED_420, ONE_PLANE = 2, 3  # and of subsamplings
+GREY_PIXELS = 6  # and of a pixel format
+NO_REALLOCATION, ACCURATE_DCT, STOP_ON_WARNING, LIMIT_SCANS = 1024, 4096, 8192, 32768  # and of flags
+STRICT = STOP_ON_WARNING | LIMIT_SCANS  # a hostile progressive JPEG may have scans without end
+
+
+class NotPlain(Exception):
+    """This is no undamaged grey or YCbCr JPEG; another decoder may know what it is."""
+
+
+def check(jpeg: bytes, size: tuple[int, int]) -> None:
+    """Decode all of a JPEG of `size` (width, height), at an eighth. Raises NotPlain at the least irregularity."""
+    _header(jpeg, size)
+    width, height = (-(-side // 8) for side in size)
+    pixels = np.empty((height, width), np.uint8)
+    library, decoder, _ = _turbojpeg()
+    if library.tjDecompress2(
+        decoder, jpeg, len(jpeg), pixels.ctypes.data, width, 0, height, GREY_PIXELS, STRICT | ACCURATE_DCT
+    ):
+        raise NotPlain
+
+
+def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality: int) -> bytes:
+    """The JPEG of `size` (width, height) resized by area to `smaller`, with colour at half the size (4:2:0).
+
+    Large ratios begin with the decoder's own reduction by 2, 4 or 8, which is coarser than ours: it leaves twice the
+    size that is wanted. Raises NotPlain at the least irregularity.
+    """
+    subsampling = _header(jpeg, size)
+    ratio = min(size[0] // smaller[0], size[1] // smaller[1])
+    shrink = max(by for by in (1, 2, 4, 8) if by == 1 or 2 * by <= ratio)
+    width, height = (-(-side // shrink) for side in size)
+    planes = [np.empty(_plane_shape(i, width, height, subsampling), np.uint8) for i in _planes(subsampling)]
+    library, decoder, encoder = _turbojpeg()
+    if library.tjDecompressToYUVPlanes(
+        decoder, jpeg, len(jpeg), _pointers(planes), width, None, height, STRICT | ACCURATE_DCT
+    ):
+        raise NotPlain
+
+    planes[0] = planes[0][:height, :width]  # without the column or row that fills up a pair
+    subsampling = SUBSAMPLED_420 if len(planes) == 3 else ONE_PLANE
+    reduced = [_resized(plane, _plane_shape(i, *smaller, subsampling), smaller) for i, plane in enumerate(planes)]
+    room = np.empty(library.tjBufSize(*smaller, subsampling), np.uint8)
+    start, length = ctypes.c_void_p(room.ctypes.data), ctypes.c_ulong(room.size)
+    if library.tjCompressFromYUVPlanes(
+        encoder, _pointers(reduced), smaller[0], None, smaller[1], subsampling,
+        ctypes.byref(start), ctypes.byref(length), quality, NO_REALLOCATION | ACCURATE_DCT,
+    ):  # fmt: skip
+        raise NotPlain
+    return room[: length.value].tobytes()
+
+
+def _resized(plane: np.ndarray, shape: tuple[int, int], limit: tuple[int, int]) -> np.ndarray:
+    """uint8 `shape`: the plane resized by area to no more than `limit` (width, height), the rest like its edge."""
+    height, width = min(shape[0], limit[1]), min(shape[1], limit[0])
+    resized = area.resize(plane, (width, height))
+    return cv2.copyMakeBorder(resized, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REPLICATE)
+
+
+def _header(jpeg: bytes, size: tuple[int, int]) -> int:
+    """The subsampling. Raises NotPlain if the JPEG has another size or other planes than brightness and colour."""
+    library, decoder, _ = _turbojpeg()
+    width, height, subsampling, space = (ctypes.c_int() for _ in range(4))
+    found = (ctypes.byref(value) for value in (width, height, subsampling, space))
+    if library.tjDecompressHeader3(decoder, jpeg, len(jpeg), *found):
+        raise NotPlain
+    if (width.value, height.value) != size or space.value not in (YCBCR, GREY):
+        raise NotPlain
+    return subsampling.value
+
+
+def _planes(subsampling: int) -> range:
+    return range(1 if subsampling == ONE_PLANE else 3)
+
+
+def _plane_shape(plane: int, width: int, height: int, subsampling: int) -> tuple[int, int]:
+    """Height and width of a plane in memory; a side of the first is even where the others have half of it."""
+    library, _, _ = _turbojpeg()
+    return library.tjPlaneHeight(plane, height, subsampling), library.tjPlaneWidth(plane, width, subsampling)
+
+
+def _pointers(planes: list[np.ndarray]) -> ctypes.Array:
+    return (ctypes.c_void_p * 3)(*(plane.ctypes.data for plane in planes))
+
+
+@cache
+def _turbojpeg() -> tuple[ctypes.CDLL, int, int]:
+    """TurboJPEG, as libffcv is linked with it, so that it is there wherever FFCV is; a decoder; an encoder."""
+    library = load_libffcv()
+    number, size, pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p
+    library.tjInitDecompress.restype = library.tjInitCompress.restype = pointer
+    library.tjBufSize.restype = size
+    library.tjDecompressHeader3.argtypes = [pointer, pointer, size, *4 * [pointer]]
+    library.tjDecompress2.argtypes = [pointer, pointer, size, pointer, *5 * [number]]
+    library.tjDecompressToYUVPlanes.argtypes = [pointer, pointer, size, pointer, number, pointer, number, number]
+    library.tjCompressFromYUVPlanes.argtypes = [
+        pointer, pointer, number, pointer, number, number, pointer, pointer, number, number,
+    ]  # fmt: skip
+    return library, library.tjInitDecompress(), library.tjInitCompress()

@@ -1,0 +1,124 @@
+"""Records beside pictures (rows of a list, the JSON of a WebDataset sample): which belong, and their captions."""
+
+import bz2
+import gzip
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote_plus
+
+from datasets_prep.listing import SourceSplit
+from fastpt.errors import FastptError
+from fastpt.storage.names import well_formed
+
+TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
+URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A list of ids that names a part of a dataset, such as OpenAI's or DeCLIP's YFCC15M."""
+
+    name: str
+    ids: frozenset[str]
+    sha256: str  # of the file that lists them
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How records are read. Captions are the `caption_columns`, joined by a space; `clean` cleans them (see there).
+
+    With a `subset`, only records whose id it holds belong: the id is the `id_column`, or else the name of the picture
+    without folder and extension.
+    """
+
+    caption_columns: tuple[str, ...] = ("caption",)
+    clean: bool = False
+    subset: Subset | None = None
+    id_column: str | None = None
+
+    def caption(self, record: Mapping[str, object]) -> str | None:
+        """The caption, or None if the record has none of the columns; "" if they are empty."""
+        texts = [text for text in map(record.get, self.caption_columns) if isinstance(text, str)]
+        if not texts:
+            return None
+        texts = [clean(text) if self.clean else text.strip() for text in map(well_formed, texts)]
+        return " ".join(text for text in texts if text)
+
+    def belongs(self, record: Mapping[str, object], picture: str) -> bool:
+        """Whether the record of `picture`, a file name, is in the subset."""
+        if self.subset is None:
+            return True
+        value = record.get(self.id_column) if self.id_column else picture.rpartition("/")[2].partition(".")[0]
+        return str(value) in self.subset.ids
+
+    def told(self, split: SourceSplit) -> SourceSplit:
+        """The split with these settings recorded, and its coverage of the subset shown. Raises FastptError if none."""
+        settings = {}
+        if split.captions is not None:
+            settings |= {"caption_columns": list(self.caption_columns), "captions_cleaned": self.clean}
+        remarks = [split.remark] if split.remark else []
+        if self.subset is not None:
+            found, all_ids = len(split) + len(split.left_out), len(self.subset.ids)
+            if not found:
+                raise FastptError(
+                    f"none of the source's records is in the subset {self.subset.name}; the id of a record is "
+                    f"{'its ' + self.id_column if self.id_column else 'the name of its picture'}, the subset has ids "
+                    f"such as {min(self.subset.ids)}. Name another --id-column or --subset-ids."
+                )
+            settings["subset"] = {
+                "name": self.subset.name, "sha256": self.subset.sha256, "ids": all_ids, "found": found,
+            }  # fmt: skip
+            remarks.append(
+                f"subset {self.subset.name}: {found:,} of its {all_ids:,} ids ({found / all_ids:.2%}) are in the source"
+            )
+        return replace(split, settings={**split.settings, **settings}, remark="; ".join(remarks))
+
+
+def parse_record(text: str | bytes) -> dict[str, object]:
+    """A record in JSON. Raises ValueError if it is no JSON object."""
+    try:
+        record = json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(record, dict):
+        raise ValueError(f"found {type(record).__name__}")
+    return record
+
+
+def clean(text: str) -> str:
+    """A caption without URL encoding (if it has no space but `+` or `%20`), HTML entities, tags, and extra spaces."""
+    if not any(map(str.isspace, text.strip())) and URL_ENCODED.search(text):
+        text = unquote_plus(text)
+    return " ".join(TAG.sub(" ", html.unescape(text)).split())
+
+
+def read_subset(name: str, path: Path) -> Subset:
+    """Read the ids of `path`, which may be packed with gzip or bzip2. Raises FastptError if there are none.
+
+    A line is an id; or fields with tabs between, of which the second is the id, as in OpenAI's
+    yfcc100m_subset_data.tsv; or a JSON object whose `photoid`, or else the stem of whose `filename`, is the id.
+    """
+    unpack = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        with unpack(path, "rt", encoding="utf-8", errors="replace") as file:
+            ids = frozenset(_id(line.strip()) for line in file if line.strip())
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        raise FastptError(f"--subset-ids {path} cannot be read as a list of ids: {error!r}.") from None
+    if not ids:
+        raise FastptError(f"--subset-ids {path} lists no ids.")
+    return Subset(name, ids, sha256)
+
+
+def _id(line: str) -> str:
+    if line.startswith("{"):
+        record = parse_record(line)
+        return str(record["photoid"]) if "photoid" in record else Path(record["filename"]).stem
+    fields = line.split("\t")
+    return fields[1] if len(fields) > 1 else line

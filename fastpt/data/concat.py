@@ -1,0 +1,104 @@
+"""Several prepared splits trained on as one, such as CC12M and YFCC15M."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset, Samples
+from fastpt.errors import FastptError
+from fastpt.noise.store import NoisePlan, Targets
+
+
+class Union:
+    """Splits behind one another, for a loader and a training as one `Dataset` would be.
+
+    A split of weight w comes w times an epoch, each time with crops of its own. Sample ids count through all splits
+    once, then through the repeats; the ids of the first round are the rows that caption targets name.
+
+    Raises FastptError if a weight is below 1.
+    """
+
+    has_labels = False  # the classes of one split are not those of another
+    classes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    split = "train"
+
+    def __init__(self, paths: Sequence[Path | str], weights: Sequence[int]):
+        self.parts = [Dataset(path) for path in paths]
+        for path, weight in zip(paths, weights, strict=True):
+            if weight < 1:
+                raise FastptError(f"the weight of {path} is {weight}; it is a whole number from 1, the times an epoch.")
+        self.path = " and ".join(str(part.path) for part in self.parts)  # for messages
+        self.name = "+".join(part.name for part in self.parts)
+        self.has_captions = all(part.has_captions for part in self.parts)
+        self.block = min(part.block for part in self.parts)
+        self.manifest = {"shards": [shard for part in self.parts for shard in part.manifest["shards"]]}
+        identity = [f"{part.samples_id} {weight}" for part, weight in zip(self.parts, weights, strict=True)]
+        self.samples_id = _sha256(identity)
+        repeats = [index for index, weight in enumerate(weights) for _ in range(weight - 1)]
+        self._segments = [*range(len(self.parts)), *repeats]  # the part of each run of sample ids
+        lengths = [len(part) for part in self.parts]
+        self._starts = np.cumsum([0, *(lengths[index] for index in self._segments)])
+        self._first_rows = np.cumsum([0, *lengths])
+        self._first_shards = np.cumsum([0, *(len(part.manifest["shards"]) for part in self.parts)])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __repr__(self) -> str:
+        return f"Union({self.name}, {len(self)} samples)"
+
+    @cached_property
+    def samples(self) -> Samples:
+        """Where the pictures lie, as of a `Dataset`; shards are counted through all splits."""
+        columns = {name: self._column(name) for name in Samples.COLUMNS}
+        shards = [self.parts[index].samples.shard + np.uint32(self._first_shards[index]) for index in self._segments]
+        return Samples(**columns | {"shard": np.concatenate(shards)})
+
+    def _column(self, name: str) -> np.ndarray:
+        return np.concatenate([getattr(self.parts[index].samples, name) for index in self._segments])
+
+    def jpeg(self, sample_id: int) -> np.ndarray:
+        """The stored JPEG of a sample: uint8 [size], a copy of its own."""
+        segment = int(np.searchsorted(self._starts, sample_id, side="right")) - 1
+        return self.parts[self._segments[segment]].jpeg(sample_id - int(self._starts[segment]))
+
+    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
+        """The stored JPEGs of samples, int64 [K]: K times uint8 [size]."""
+        segments = np.searchsorted(self._starts, sample_ids, side="right") - 1
+        found: dict[int, np.ndarray] = {}
+        for segment in np.unique(segments):
+            places = np.flatnonzero(segments == segment)
+            part = self.parts[self._segments[segment]]
+            found |= zip(places.tolist(), part.jpegs(sample_ids[places] - self._starts[segment]), strict=True)
+        return [found[place] for place in range(len(sample_ids))]
+
+    def shard(self, index: int) -> int:
+        """The file descriptor of a shard, counted through all splits; see `Dataset.shard`."""
+        part = int(np.searchsorted(self._first_shards, index, side="right")) - 1
+        return self.parts[part].shard(index - int(self._first_shards[part]))
+
+    def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
+        """int64 [N], the row whose caption each sample is shown; `noise` names a plan of each split."""
+        rows = [part.targets(noise, of) + first for part, first in zip(self.parts, self._first_rows, strict=False)]
+        return np.concatenate([rows[index] for index in self._segments])
+
+    def noise_plan(self, noise: float | str | None, of: Targets = "captions") -> NoisePlan | None:
+        """The plans of all splits as one; its checksum is over theirs. Raises FastptError if one has none."""
+        plans = [part.noise_plan(noise, of) for part in self.parts]
+        if plans[0] is None:
+            return None
+        array = self.targets(noise, of)
+        realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)
+        return replace(
+            plans[0], name="+".join(dict.fromkeys(plan.name for plan in plans)), realised_rate=realised, array=array,
+            array_sha256=_sha256([plan.array_sha256 for plan in plans]),
+        )  # fmt: skip
+
+
+def _sha256(lines: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

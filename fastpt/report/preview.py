@@ -1,0 +1,172 @@
+"""A prepared split on one HTML page: pictures with clean and noisy targets, classes, sizes, the matrix of the noise."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write
+from fastpt.noise.store import NoisePlan
+from fastpt.report.text import clean, plural, rate
+
+_HERE = Path(__file__).parent
+_PAGE_CSS = _HERE.parent / "report" / "page.css"
+THUMBNAIL = 176  # pixels of the longer side
+MOST_BARS = 24
+MOST_CELLS = 16  # classes a side of the noise matrix; more are put together
+
+
+def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) -> None:
+    """Write the page `out`. `plans` are the noise plans to show, `pictures` the number of pictures a section."""
+    import jinja2
+
+    if out.is_dir():
+        raise FastptError(f"{out} is a folder, but the preview is one file. Name the file.")
+    shown = [dataset.noise_plan(name, of) for name in plans for of in [_targets_of(dataset, name)]]
+    rng = np.random.default_rng(0)
+    some = np.sort(rng.permutation(len(dataset))[:pictures])
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("preview.html").render(
+        css=_PAGE_CSS.read_text(encoding="utf-8"),
+        title=clean(f"{dataset.name}/{dataset.split}"),
+        facts=_facts(dataset),
+        histograms=_histograms(dataset),
+        clean_pictures=[_picture(dataset, int(row), None) for row in some],
+        plans=[_plan(dataset, plan, pictures, rng) for plan in shown],
+    )
+    with atomic_write(out, "w") as file:
+        file.write(page)
+
+
+def _targets_of(dataset: Dataset, name: str) -> str:
+    """Which targets a plan is for."""
+    try:
+        return dataset.noise_plan(name, "labels").of
+    except FastptError:
+        return "captions"  # of which noise_plan says what else is wrong
+
+
+def _facts(dataset: Dataset) -> list[tuple[str, str]]:
+    counts, samples = dataset.manifest["counts"], dataset.samples
+    facts = [("Samples", f"{len(dataset):,}"), ("Left out", f"{counts['rejected']:,}")]
+    if dataset.has_labels:
+        facts.append(("Classes", f"{len(dataset.classes):,}"))
+    width, height = (np.median(side) for side in (samples.width, samples.height))
+    facts += [
+        ("Stored", f"{counts['bytes'] / 1e6:,.1f} MB in {plural(len(dataset.manifest['shards']), 'shard')}"),
+        ("Median picture", f"{width:.0f} × {height:.0f} px, {np.median(samples.size) / 1e3:.1f} kB"),
+        ("samples_id", dataset.samples_id),
+    ]
+    remark = dataset.manifest["source_remark"]
+    return facts + ([("Note", clean(remark))] if remark else [])
+
+
+def _histograms(dataset: Dataset) -> list[dict]:
+    """Bars of class sizes and of picture and file sizes: title and (name, count, share of the longest bar)."""
+    samples = dataset.samples
+    made = []
+    if dataset.has_labels:
+        counts = np.bincount(dataset.clean_labels, minlength=len(dataset.classes))
+        if len(counts) <= MOST_BARS:
+            bars = list(zip(map(clean, dataset.class_names), counts.tolist(), strict=True))
+            made.append(("Samples of each class", bars))
+        else:
+            made.append(("Classes by number of samples", _bins(counts, "")))
+    made.append(("Longer side of the pictures", _bins(np.maximum(samples.width, samples.height), " px")))
+    made.append(("Size of the stored JPEGs", _bins(samples.size / 1e3, " kB")))
+    return [
+        {"title": title, "bars": [(name, count, 100 * count / max(most for _, most in bars)) for name, count in bars]}
+        for title, bars in made
+    ]
+
+
+def _bins(values: np.ndarray, unit: str) -> list[tuple[str, int]]:
+    """At most about 12 bins with round edges: name and count."""
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return [(f"{low:g}{unit}", len(values))]
+    decade = 10.0 ** np.floor(np.log10((high - low) / 12))
+    step = next(decade * factor for factor in (1, 2, 5, 10) if decade * factor * 12 >= high - low)
+    edges = step * np.arange(np.floor(low / step), np.floor(high / step) + 2)
+    counts = np.histogram(values, edges)[0].tolist()
+    return [(f"{edge:.4g}–{edge + step:.4g}{unit}", count) for edge, count in zip(edges, counts, strict=False)]
+
+
+def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> dict:
+    before = dataset.targets(None, plan.of)
+    changed = np.flatnonzero(plan.array != before)
+    chosen = np.sort(rng.permutation(changed)[:pictures])
+    seed = "" if plan.seed is None else f", seed {plan.seed}"
+    return {
+        "name": clean(plan.name),
+        "note": f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
+        f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples).",
+        "wide": plan.of == "captions",
+        "pictures": [_picture(dataset, int(row), plan) for row in chosen],
+        "matrix": _matrix(dataset, plan) if plan.of == "labels" and len(changed) else None,
+    }
+
+
+def _matrix(dataset: Dataset, plan: NoisePlan) -> dict:
+    """How often each class is shown as which: a table of at most MOST_CELLS groups of neighbouring classes a side."""
+    classes = len(dataset.classes)
+    groups = min(classes, MOST_CELLS)
+    group = np.arange(classes) * groups // classes
+    wrong = plan.array != dataset.clean_labels
+    pairs = group[dataset.clean_labels[wrong]] * groups + group[plan.array[wrong]]
+    counts = np.bincount(pairs, minlength=groups * groups).reshape(groups, groups)
+    first = [int(np.flatnonzero(group == index)[0]) for index in range(groups)]
+    last = [*(one - 1 for one in first[1:]), classes - 1]
+    names = [
+        clean(dataset.class_names[a] if a == b else f"classes {a}–{b}", 40) for a, b in zip(first, last, strict=True)
+    ]
+    most = max(int(counts.max()), 1)
+    rows = [
+        (f"{index + 1}", names[index], [(count, round(100 * count / most)) for count in row])
+        for index, row in enumerate(counts.tolist())
+    ]
+    return {"rows": rows}
+
+
+def _picture(dataset: Dataset, row: int, plan: NoisePlan | None) -> dict:
+    of = plan.of if plan else None
+    if of is None:
+        targets = [_words(dataset, row, kind) for kind in ("labels", "captions") if getattr(dataset, f"has_{kind}")]
+        return {"uri": _thumbnail(dataset, row), "clean": " · ".join(targets), "shown": None}
+    own = int(dataset.clean_labels[row]) if of == "labels" else row
+    return {
+        "uri": _thumbnail(dataset, row),
+        "clean": _target(dataset, own, of),
+        "shown": _target(dataset, int(plan.array[row]), of),
+    }
+
+
+def _words(dataset: Dataset, row: int, of: str) -> str:
+    return _target(dataset, int(dataset.clean_labels[row]) if of == "labels" else row, of)
+
+
+def _target(dataset: Dataset, value: int, of: str) -> str:
+    """A label's class name, or the caption of a row."""
+    return clean(dataset.class_names[value] if of == "labels" else dataset.captions([value])[0], 240)
+
+
+def _thumbnail(dataset: Dataset, row: int) -> str | None:
+    """A picture as a data URI, or None if it does not decode."""
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(dataset.jpeg(row)))
+        image.draft("RGB", (THUMBNAIL, THUMBNAIL))
+        image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=82)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,141 @@
+"""The steps of a study, each with the key of all that its result depends on; which are done, and what they cost."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from fastpt.data.dataset import Dataset
+from fastpt.errors import FastptError
+from fastpt.noise.ranking import plan_name
+from fastpt.recipe import Recipe, load_recipe
+from fastpt.study.declaration import Pretrain, Study
+from fastpt.tuning.suites import Suite, load_suite
+
+State = Literal["done", "to do", "failed"]
+# Another patch release gives the same results; another minor release may not.
+VERSIONS = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command: `fastpt` and `words`."""
+
+    name: str
+    kind: Literal["train", "tune"]
+    about: str  # what else takes as long and as much: its recipe, its suite
+    words: tuple[str, ...]
+    key: str  # of all that its result depends on
+    result: Path  # what is there when it is done
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One pre-training of the grid and its tunings, which need it."""
+
+    train: Step
+    tunings: tuple[Step, ...]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return (self.train, *self.tunings)
+
+
+class Plan:
+    """The steps of a study in `folder`, which holds all that it makes.
+
+    Noise plans that are not there yet are made when `cells` is first read; not if `look_only`.
+    """
+
+    def __init__(self, study: Study, folder: Path | None = None, look_only: bool = False):
+        self.study = study
+        self.folder = folder or Path("studies") / study.name
+        self._look_only = look_only
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every pre-training; the first seed of every rate comes before the second of any. Raises FastptError."""
+        return [self._cell(one, rate, seed) for one in self.study.pretrain for seed in one.seeds for rate in one.rates]
+
+    def _cell(self, one: Pretrain, rate: float, seed: int) -> Cell:
+        recipe = load_recipe(one.recipe, one.set)
+        if not isinstance(recipe.data.train, str):
+            raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
+        noise, sha256 = self._noise(recipe, one, rate)
+        overrides = [*one.set, f"seed={seed}", f"data.noise={noise or 0}"]
+        key = _key(
+            load_recipe(one.recipe, overrides).as_dict(),
+            [Dataset(path).samples_id for path in (recipe.data.train, recipe.data.val) if path],
+            sha256,
+            [".".join(version(name).split(".")[:2]) for name in VERSIONS],
+        )
+        stem = Path(one.recipe).stem
+        name = f"{stem}-{noise or 'clean'}-s{seed}-{key[:8]}"
+        run = self.folder / "runs" / name
+        words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
+        words += [word for override in overrides for word in ("--set", override)]
+        train = Step(name, "train", stem, tuple(words), key, run / "export")
+        return Cell(train, tuple(self._tuning(train, run, suite) for suite in one.suites))
+
+    def _noise(self, recipe: Recipe, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
+        """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
+        if not rate:
+            return None, None
+        kind, of = ("symmetric", "labels") if recipe.task == "supervised" else ("swap", "captions")
+        name, train_set = plan_name(one.kind or kind, rate, one.noise_seed), Dataset(recipe.data.train)
+        if one.kind in (None, kind) and name not in train_set.noise_plans():  # other kinds need more than a rate
+            return name, None if self._look_only else train_set.add_noise(rate, one.noise_seed, of).array_sha256
+        return name, train_set.noise_plan(name, of).array_sha256
+
+    def _tuning(self, train: Step, run: Path, named: str) -> Step:
+        tuning, suite = self.study.tune, load_suite(named)
+        out = run / "tune" / f"{suite.name}.json"
+        words = ["tune", "--run", str(run), "--suite", named, "--seeds", str(tuning.seeds), "--out", str(out)]
+        words += [f"--{method}" for method in tuning.methods] + tuning.options
+        key = _key(train.key, suite.model_dump(), _samples_ids(suite), tuning.model_dump())
+        return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)
+
+    def record(self, step: Step) -> dict:
+        """What is known of a step under its present key: how it ended; {} if it has not."""
+        found = _read(self.record_path(step))
+        return found if found.get("key") == step.key else {}
+
+    def record_path(self, step: Step) -> Path:
+        return self.folder / "steps" / f"{step.name}.json"
+
+    def state(self, step: Step) -> State:
+        record = self.record(step)
+        if "failed" in record:
+            return "failed"
+        return "done" if record and step.result.exists() else "to do"
+
+    def expected(self, step: Step) -> dict[str, float | None]:
+        """Seconds and bytes that a step will take: the mean of those done that are about the same thing, or None."""
+        done = [_read(path) for path in sorted((self.folder / "steps").glob("*.json"))]
+        alike = [one for one in done if (one.get("kind"), one.get("about")) == (step.kind, step.about)]
+        return {what: _mean([one[what] for one in alike]) for what in ("seconds", "bytes")}
+
+
+def _samples_ids(suite: Suite) -> list[str | None]:
+    """Of every split of a suite: None where it is not there, so that a set that comes later is measured then."""
+    paths = [Path(source.split) for _, source in suite.sources() if source.split]
+    return [Dataset(path).samples_id if (path / "dataset.json").is_file() else None for path in paths]
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

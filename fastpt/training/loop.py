@@ -1,0 +1,409 @@
+"""The training loop, one for both tasks, on DeepSpeed: one process to many nodes.
+
+Nothing in a step depends on history but the weights, the optimiser and the loader's place: the learning rate is a
+function of the step, and the random generators are seeded anew from (seed, step, rank, piece). So a run that was
+killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
+"""
+
+import contextlib
+import math
+import os
+import resource
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+
+from fastpt import Batch, Loader
+from fastpt.errors import FastptError, Preempted
+from fastpt.recipe import Recipe
+from fastpt.training import checkpoint, launch
+from fastpt.training.evaluation import sum_over_processes
+from fastpt.training.export import export_run
+from fastpt.training.launch import EndRequest, Process, on_first
+from fastpt.training.log import Record, is_finished, open_run, provenance, run_folder
+from fastpt.training.optim import build_optimizer
+from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
+from fastpt.training.tasks.clip import Clip
+from fastpt.training.tasks.supervised import Supervised
+from fastpt.training.weights import MovingAverage, average_statistics, whole_state
+
+DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run is told that it is
+BUSY = 1.5  # load average over cores from which a run on a CPU is told that others use them too
+TOLD_AFTER = 30.0  # seconds of steps before either is told
+TASKS = {"supervised": Supervised, "clip": Clip}
+
+
+def train(
+    recipe: Recipe,
+    recipe_name: str,
+    run_dir: Path | None = None,
+    resume: bool = False,
+    command: str = "",
+    allow_changes: bool = False,
+) -> Path:
+    """Train, evaluate, checkpoint and export as `recipe` says; return the run's folder.
+
+    With `resume`, a run that was stopped goes on from its newest whole checkpoint, and one that is finished is
+    returned as it is; `allow_changes` lets it go on with another recipe, dataset or noise plan than it began with, and
+    its provenance says so. Every process of a distributed training calls this. Raises FastptError for whatever the
+    user can mend, before training starts where it can be known then; raises Preempted once SIGTERM has been received
+    and the run saved.
+    """
+    process = launch.start()
+    torch.manual_seed(recipe.seed)  # the weights' initial values
+    task = TASKS[recipe.task](recipe, process)
+    run = run_dir or run_folder(recipe, recipe_name, task.noise)
+    with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
+        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, process))
+        if resume and on_first(process, lambda: not checkpoint.candidates(run)):
+            _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
+        for change in on_first(process, lambda: open_run(run, recipe, origin, resume, allow_changes)):
+            _say(process, f"Changed since the run began: {change}")
+        if on_first(process, lambda: is_finished(run)):
+            _say(process, f"{run} is finished already.")
+            return run
+        with EndRequest(process) as end_request:
+            _Training(recipe, process, task, loader, run, end_request).go()
+    return run
+
+
+@contextlib.contextmanager
+def _alone(run: Path, process: Process) -> Iterator[None]:
+    """Keep a second training out of the folder. The lock ends with the process, however that ends."""
+    lock = filelock.FileLock(run / ".lock")
+
+    def take() -> None:
+        run.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise FastptError(
+                f"another training is writing to {run}. Wait for it, or name another --run-dir."
+            ) from None
+
+    on_first(process, take)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _loader(recipe: Recipe, task: Any, process: Process) -> Loader:
+    data = recipe.data
+    if recipe.batch_size > len(task.train_set):
+        raise FastptError(
+            f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of {data.train}. "
+            "Use a smaller batch_size."
+        )
+    return Loader(
+        task.train_set, recipe.micro_batch(process.world_size), data.size, crop="random", scale=data.scale,
+        filter=data.filter, flip=data.flip, decoder=data.decoder, device=process.device, order=data.order,
+        seed=recipe.seed, rank=process.rank, world_size=process.world_size, threads=data.threads,
+        repeats=recipe.augment.repeats if recipe.augment else 1,
+    )  # fmt: skip
+
+
+def _say(process: Process, text: str) -> None:
+    if process.is_first:
+        print(text, flush=True)
+
+
+def _memory(process: Process) -> float:
+    """The most memory this process has used, GiB: of the GPU where it computes on one, otherwise of the machine."""
+    if process.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
+
+
+def _seed_step(*key: int) -> None:
+    """Seed torch's and numpy's global generators: mixup, RandAugment, drop-path and dropout draw from them."""
+    first, second = np.random.SeedSequence(key).generate_state(2)
+    torch.manual_seed(int(first))
+    np.random.seed(int(second))  # noqa: NPY002  (timm's Mixup draws from the legacy generator)
+
+
+@dataclass
+class _Since:
+    """What has passed since the last logged step."""
+
+    steps: int = 0
+    waited: float = 0.0  # seconds spent waiting for the loader
+    began: float = 0.0
+
+    @classmethod
+    def now(cls) -> "_Since":
+        return cls(began=time.monotonic())
+
+
+class _Training:
+    """One training in progress: the DeepSpeed engine, where it stands, and its record."""
+
+    def __init__(self, recipe: Recipe, process: Process, task: Any, loader: Loader, run: Path, end_request: EndRequest):
+        self.recipe, self.process, self.task, self.loader, self.run = recipe, process, task, loader, run
+        self.end_request = end_request
+        self.steps_per_epoch = len(loader) // recipe.engine.accumulate
+        self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
+        self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
+        if self.warmup >= self.total:
+            raise FastptError(
+                f"the schedule's warm-up of {self.warmup} steps leaves nothing of its {self.total} steps. "
+                "Shorten the warm-up or train longer."
+            )
+        self.precision = launch.precision(recipe, process.device)
+        if self.precision != recipe.engine.precision:
+            _say(process, f"This processor has no bf16 instructions: training in {self.precision}.")
+        self.step, self.seconds_before, self.best = 0, 0.0, None
+        self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
+        self._start(self._whole_checkpoint())
+        self.waited = self.stepping = 0.0  # seconds, of the logged steps
+        self.told_data_bound = self.told_busy = False
+        self.began = time.monotonic()
+        self.record = Record(run, self.step, self.total) if process.is_first else None
+
+    def _whole_checkpoint(self) -> Path | None:
+        found, messages = on_first(self.process, lambda: checkpoint.newest_whole(self.run))
+        for message in messages:
+            _say(self.process, message)
+        return found
+
+    def _start(self, found: Path | None) -> None:
+        """Make the DeepSpeed engine, and put the checkpoint into it if there is one."""
+        import deepspeed
+
+        recipe, process = self.recipe, self.process
+        convert = found is not None and checkpoint.needs_conversion(found, process, recipe)
+        model = self.task.model.to(process.device)
+        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.engine, self.optimizer, _, _ = deepspeed.initialize(
+            model=model, optimizer=build_optimizer(model, recipe.optim), dist_init_required=False,
+            config=launch.deepspeed_config(recipe, process.world_size, self.precision, convert),
+        )  # fmt: skip
+        if recipe.engine.zero == 0:
+            # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
+            # flat buffers, and convolutions take the layout from the pictures alone.
+            model.to(memory_format=torch.channels_last)
+            # One process has nothing to reduce, but DeepSpeed would copy all gradients twice.
+            self.engine.enable_backward_allreduce = process.world_size > 1
+        if recipe.engine.compile:
+            model.compile()
+        if found is None:
+            return
+        state = checkpoint.read_state(found)
+        self.step, self.seconds_before, self.best = state["step"], state["seconds"], state["best"]
+        self.saved = self.step
+        _say(process, f"Resuming {self.run} at step {self.step} of {self.total}.")
+        self.loader.load_state_dict(state["loader"])
+        checkpoint.load(found, self.engine, process, convert)
+        if self.average:
+            self.average.module.load_state_dict(checkpoint.read_weights(found))
+
+    def go(self) -> None:
+        """Train to the end, then export. A checkpoint at the last step has been written before the export."""
+        _say(
+            self.process,
+            f"Training {self.run}: {self.total} steps of {self.recipe.batch_size} samples, "
+            f"{self.process.world_size} process(es) on {self.process.device.type}.",
+        )
+        try:
+            while self.step < self.total:
+                self._epoch()
+            on_first(self.process, self._finish)
+        finally:
+            if self.record:
+                self.record.close()
+
+    def _epoch(self) -> None:
+        """From where training stands to the end of the epoch."""
+        epoch = self.step // self.steps_per_epoch
+        self.loader.set_epoch(epoch)
+        if self.recipe.data.sizes:
+            self.loader.set_size(self.recipe.data.size_in(epoch))
+        batches, since = iter(self.loader), _Since.now()
+        for step in range(self.step, min((epoch + 1) * self.steps_per_epoch, self.total)):
+            logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
+            loss, norm = self._step(step, batches, since, logged)
+            self.step = step + 1
+            if logged:
+                self._log(loss, norm, since)
+                since = _Since.now()
+            epoch_ends = self.step % self.steps_per_epoch == 0
+            is_best = False
+            if self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0):
+                is_best = self._evaluate()
+                since = _Since.now()
+            if is_best or self._checkpoint_is_due(epoch_ends):
+                self._save()
+                since = _Since.now()
+            if self.end_request.agreed() and self.step < self.total:
+                self._leave()
+
+    def _step(self, step: int, batches: Iterator[Batch], since: _Since, logged: bool) -> tuple[torch.Tensor, float]:
+        """One optimiser step: this process's loss (a tensor, as reading it would wait) and, if logged, the norm."""
+        recipe, norm = self.recipe, math.nan
+        schedule = recipe.schedule
+        rate = learning_rate(step, self.total, self.warmup, recipe.optim.lr, schedule.min_lr, schedule.decay)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        loss = torch.zeros((), device=self.process.device)
+        seed_piece = partial(_seed_step, recipe.seed, step, self.process.rank)
+        losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece)
+        for piece, piece_loss in enumerate(losses):
+            self.engine.backward(piece_loss)
+            loss += piece_loss.detach() / recipe.engine.accumulate
+            if logged and recipe.engine.zero == 0 and piece + 1 == recipe.engine.accumulate:
+                norm = self._gradient_norm()
+            self.engine.step()
+        if recipe.engine.zero:
+            norm = float(self.engine.get_global_grad_norm())
+        self.task.after_step()
+        if self.average:
+            self.average.follow(self.engine.module, step + 1)
+        since.steps += 1
+        return loss, norm
+
+    def _pieces(self, batches: Iterator[Batch], since: _Since) -> Iterator[Batch]:
+        """The pieces of one step."""
+        for _ in range(self.recipe.engine.accumulate):
+            asked = time.monotonic()
+            batch = next(batches)
+            since.waited += time.monotonic() - asked
+            yield batch
+
+    def _gradient_norm(self) -> float:
+        """The norm of the step's gradient, before clipping, without ZeRO; with it DeepSpeed knows."""
+        gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
+        scaler = self.engine.torch_autocast_z0_gradscaler  # of fp16
+        return torch.nn.utils.get_total_norm(gradients).item() / (scaler.get_scale() if scaler else 1.0)
+
+    def _log(self, loss: torch.Tensor, norm: float, since: _Since) -> None:
+        mean = (sum_over_processes(loss.detach().cpu(), self.process) / self.process.world_size).item()
+        # DeepSpeed leaves out a step whose gradient is not finite. It must when fp16 seeks its scale, not otherwise.
+        skipped = self.engine.skipped_steps if self.precision != "fp16" else 0
+        if not math.isfinite(mean) or skipped:
+            what = f"the loss is {mean}" if not math.isfinite(mean) else "the gradient was not finite"
+            raise FastptError(
+                f"{what} at step {self.step}. {checkpoint.last_told(self.run)} "
+                "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
+            )
+        seconds = time.monotonic() - since.began
+        self.waited += since.waited
+        self.stepping += seconds
+        if self.record:
+            self.record.train(
+                step=self.step, samples=self.step * self.recipe.batch_size, epoch=self._epochs(),
+                loss=mean, lr=float(self.optimizer.param_groups[0]["lr"]),
+                images_per_second=since.steps * self.recipe.batch_size / seconds, data_wait=since.waited / seconds,
+                grad_norm=norm if math.isfinite(norm) else None, memory_gib=_memory(self.process),
+                seconds=self._seconds(),
+            )  # fmt: skip
+            if self.stepping > TOLD_AFTER:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Say once what holds the run up, if something does."""
+        if self._is_data_bound() and not self.told_data_bound:
+            self.told_data_bound = True
+            self.record.say(self._data_bound())
+        load, cores, threads = os.getloadavg()[0], os.cpu_count(), torch.get_num_threads()
+        if self.process.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.told_busy:
+            self.told_busy = True
+            self.record.say(
+                f"Busy cores: a load of {load:.1f} on {cores}. torch's {threads} threads wait for one another, so a "
+                "step can take many times as long; OMP_NUM_THREADS=1 is often faster beside other programs."
+            )
+
+    def _is_data_bound(self) -> bool:
+        return self.waited > DATA_BOUND * self.stepping
+
+    def _data_bound(self) -> str:
+        return (
+            f"Data-bound: {self.waited / self.stepping:.0%} of the time is spent waiting for pictures. Remedies: more "
+            "data.threads or cores, data.decoder dali on a GPU, smaller stored pictures (fastpt prep --max-side), or "
+            "data.order quasi_random on slow disks. `--set data.decoder=synthetic` shows the rate without reading."
+        )
+
+    @contextlib.contextmanager
+    def _measuring(self) -> Iterator[Callable]:
+        """The function that is evaluated and exported: the model, or its moving average."""
+        average_statistics(self.engine.module, self.process)
+        if self.average:
+            average_statistics(self.average.module, self.process)
+            dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
+            with torch.autocast(self.process.device.type, dtype, enabled=self.precision != "fp32"):
+                yield self.average.module
+        else:
+            self.engine.eval()
+            yield self.engine
+            self.engine.train()
+
+    def _evaluate(self) -> bool:
+        """Measure and record; return whether this is the best evaluation so far."""
+        with self._measuring() as forward:
+            results = self.task.evaluate(forward)
+            if self.step == self.total:
+                results |= self.task.memorised(forward)
+        if self.record:
+            for split, measures in results.items():
+                self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)
+        name = self.recipe.checkpoint.keep_best
+        found = [measures[name] for measures in results.values() if name in measures]
+        if not found or (self.best and found[0] <= self.best[name]):
+            return False
+        self.best = {"step": self.step, name: found[0]}
+        return True
+
+    def _checkpoint_is_due(self, epoch_ends: bool) -> bool:
+        when = self.recipe.checkpoint
+        if self.step == self.total:
+            return True
+        if when.every_steps:
+            return self.step % when.every_steps == 0
+        return epoch_ends and (self.step // self.steps_per_epoch) % when.every_epochs == 0
+
+    def _save(self) -> None:
+        state = {
+            "step": self.step, "loader": self.loader.state_dict(), "seconds": self._seconds(), "best": self.best
+        }  # fmt: skip
+        average_statistics(self.engine.module, self.process)
+        shown = self.engine.module
+        if self.average:
+            shown = self.average.module
+            average_statistics(shown, self.process)
+        checkpoint.save(self.run, self.engine, self.process, state, whole_state(shown), self.recipe.checkpoint.keep)
+        self.saved = self.step
+
+    def _leave(self) -> None:
+        if self.saved != self.step:
+            self._save()
+        raise Preempted(f"stopped by SIGTERM after step {self.step} of {self.total}, and saved. Go on with --resume.")
+
+    def _finish(self) -> None:
+        folder = export_run(self.run)
+        last = [event for event in self.record.evaluations if event["step"] == self.total]
+        results = {
+            event["split"]: {name: value for name, value in event.items() if name not in _PLACE} for event in last
+        }
+        self.record.end(
+            step=self.total, samples=self.total * self.recipe.batch_size, epoch=self._epochs(),
+            seconds=self._seconds(), results=results, best=self.best,
+        )  # fmt: skip
+        if self._is_data_bound():
+            _say(self.process, self._data_bound())
+        _say(self.process, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
+
+    def _epochs(self) -> float:
+        return self.step / self.steps_per_epoch
+
+    def _seconds(self) -> float:
+        """Seconds trained, those before a resume included."""
+        return self.seconds_before + time.monotonic() - self.began
+
+
+_PLACE = ("event", "step", "epoch", "split")

@@ -1,0 +1,262 @@
+"""CLIP pre-training: open_clip's two towers on picture-caption pairs, with captions as a noise plan shows them."""
+
+import copy
+import difflib
+import math
+from collections.abc import Callable, Iterable, Iterator
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.loss import ClipLoss
+from open_clip.model import CLIP, CustomTextCLIP
+from open_clip.modified_resnet import ModifiedResNet
+
+import fastpt.models  # noqa: F401  (a vision tower may be one of the small-picture ResNets)
+from fastpt import Batch, Dataset
+from fastpt.augment.pipeline import augmented
+from fastpt.augment.transforms import to_floats
+from fastpt.data.concat import Union
+from fastpt.data.subset import Subset
+from fastpt.errors import FastptError
+from fastpt.recipe import Model, Recipe, TrainSplit
+from fastpt.training.evaluation import batches_of, gather_rows, split_name
+from fastpt.training.gradcache import whole_batch_losses
+from fastpt.training.launch import Process
+from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
+
+MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
+
+
+def model_config(model: Model, size: int) -> dict:
+    """open_clip's configuration of the recipe's model for pictures of `size` pixels. Raises FastptError if unknown."""
+    config = copy.deepcopy(model.config) if model.config else open_clip.get_model_config(model.name)
+    if config is None:
+        near = ", ".join(difflib.get_close_matches(model.name, open_clip.list_models(), n=3)) or "see open_clip"
+        raise FastptError(
+            f"model.name is {model.name!r}, which open_clip does not know. Near it: {near}. "
+            "A model of your own is written out in model.config."
+        )
+    missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
+    if missing:
+        raise FastptError(
+            f"model.config lacks {', '.join(sorted(missing))}; see open_clip's model_configs for examples."
+        )
+    if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"] or "hf_tokenizer_name" in config["text_cfg"]:
+        raise FastptError(
+            f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP."
+        )
+    words = config["text_cfg"].get("vocab_size", VOCABULARY)
+    if words < VOCABULARY:
+        raise FastptError(
+            f"text_cfg.vocab_size of {model.name} is {words}, but CLIP's byte-pair encoding has {VOCABULARY} words. "
+            f"Set it to {VOCABULARY}."
+        )
+    config["vision_cfg"]["image_size"] = size
+    return config
+
+
+def build_model(config: dict, **extra) -> torch.nn.Module:
+    """The model that a configuration describes, returning dictionaries. Raises FastptError if it describes none."""
+    config = {**config, **extra}
+    kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
+    try:
+        return kind(**config, output_dict=True)
+    except (TypeError, RuntimeError) as error:
+        raise FastptError(f"open_clip cannot make the model: {error}") from None
+
+
+def _open(train: str | list[TrainSplit]) -> Dataset | Union:
+    if isinstance(train, str):
+        return Dataset(train)
+    return Union([split.path for split in train], [split.weight for split in train])
+
+
+def _checkpoint_activations(model: torch.nn.Module, name: str) -> None:
+    """Raises FastptError for towers that cannot, some of which open_clip passes over without a word."""
+    try:
+        if isinstance(model.visual, ModifiedResNet):
+            raise AttributeError
+        model.set_grad_checkpointing()
+    except (AssertionError, AttributeError, TypeError):
+        raise FastptError(
+            f"engine.activation_checkpointing: the picture tower of {name} cannot do it. Leave it out, raise "
+            "engine.accumulate, or choose a vision transformer."
+        ) from None
+
+
+def contrastive_loss(process: Process) -> ClipLoss:
+    """open_clip's loss of this process's rows against all rows: its logits are [local batch, global batch]."""
+    return ClipLoss(local_loss=True, gather_with_grad=True, rank=process.rank, world_size=process.world_size)
+
+
+class Clip:
+    """The CLIP task: what a step's loss is, and what is measured."""
+
+    def __init__(self, recipe: Recipe, process: Process):
+        self.recipe, self.process = recipe, process
+        self.train_set = _open(recipe.data.train)
+        self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
+        self._shown = self.train_set.targets(recipe.data.noise, of="captions")  # row whose caption a sample is shown
+        self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        self.zero_shot_set = Dataset(recipe.zero_shot.data) if recipe.zero_shot else None
+        config = model_config(recipe.model, recipe.data.size)
+        self._context = config["text_cfg"].get("context_length", 77)
+        # DeepSpeed views parameters as bytes, which a scalar does not allow; the export makes it a scalar again.
+        self.model = build_model(config, nonscalar_logit_scale=True)
+        if recipe.engine.activation_checkpointing:
+            _checkpoint_activations(self.model, recipe.model.name)
+        self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
+        self._loss = contrastive_loss(process)
+
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
+    ) -> Iterator[torch.Tensor]:
+        """This process's rows against the global batch of all pieces: the loss, once for each piece."""
+        inputs = [self._inputs(piece) for piece in pieces]
+        if len(inputs) > 1:
+            yield from whole_batch_losses(self._forward(forward), self.model, inputs, self._loss, seed_piece)
+            return
+        seed_piece(0)
+        out = self._forward(forward)(**inputs[0])
+        yield self._loss(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
+
+    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+        rows = self._shown[batch.sample_ids.cpu().numpy()]
+        return {
+            "images": batch.images.to(self.process.device, non_blocking=True),
+            "keys": batch.keys,
+            "tokens": self._on_device(self._tokens[rows]),
+        }
+
+    def _forward(self, forward: Callable) -> Callable:
+        """The model on pictures as the loader gives them: floats of all pieces would take four times the memory."""
+
+        def embed(images: torch.Tensor, keys: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+            return forward(image=augmented(images, keys, self.recipe.augment, MEAN, STD), text=tokens)
+
+        return embed
+
+    def after_step(self) -> None:
+        """Keep the temperature within the published bound."""
+        import deepspeed
+        from deepspeed.utils import safe_get_local_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
+
+        scale = self.model.logit_scale
+        with torch.no_grad():
+            if self.recipe.engine.zero == 0:
+                scale.clamp_(0, MAX_LOGIT_SCALE)
+                return
+            # ZeRO's optimiser has weights of its own, which the next step would copy over the model's.
+            with deepspeed.zero.GatheredParameters([scale], modifier_rank=0):
+                scale.clamp_(0, MAX_LOGIT_SCALE)
+                if self.recipe.engine.zero < 3:
+                    safe_set_full_fp32_param(scale, scale.data)
+            if self.recipe.engine.zero == 3:
+                part = safe_get_local_fp32_param(scale)
+                safe_set_local_fp32_param(scale, part.clamp(0, MAX_LOGIT_SCALE))
+
+    @torch.no_grad()
+    def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """{split: measures}, shares of 0 to 1: zero-shot by class names, retrieval, and pairs of the training split."""
+        results: dict[str, dict[str, float]] = {}
+        if most := self.recipe.evaluate.training_pairs:
+            results[split_name(self.train_set, self.train_set)] = self._training_pairs(forward, most)
+        sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
+        for dataset in sets.values():
+            ids, images = self._image_features(forward, dataset)
+            measures = results.setdefault(split_name(dataset, self.train_set), {})
+            if dataset.path == getattr(self.zero_shot_set, "path", None):
+                measures |= self._zero_shot(forward, ids, images)
+            if dataset.path == getattr(self.val_set, "path", None):
+                measures |= self._retrieval(forward, ids, images)
+        return results
+
+    def _training_pairs(self, forward: Callable, most: int) -> dict[str, float]:
+        """What was memorised: which caption is nearest to a training picture, of those that the measured ones have.
+
+        Up to `most` clean and as many noised pairs are measured. `clean_pairs_top1` and `noised_pairs_top1` are the
+        shares of pictures nearest to the caption that they are shown, `noised_pairs_own_top1` of noised pairs nearest
+        to their own caption instead. Captions of equal text count as one.
+        """
+        own_rows = self.train_set.targets(None, of="captions")
+        noised = self._shown != own_rows
+        random = np.random.default_rng(self.recipe.seed)
+        chosen = []
+        for kind in (~noised, noised):
+            ids = np.flatnonzero(kind)
+            chosen.append(np.sort(random.choice(ids, min(most, len(ids)), replace=False)))
+        some = Subset(self.train_set, np.concatenate(chosen))
+        found, images = self._image_features(forward, some)
+        ids = some.rows[found.numpy()]
+        shown, own = self._tokens[self._shown[ids]], self._tokens[own_rows[ids]]
+        captions, number = np.unique(np.concatenate([shown, own]), axis=0, return_inverse=True)
+        shown, own = torch.from_numpy(number.reshape(2, -1))
+        nearest = (images @ self._text_features(forward, captions).T).argmax(1)
+        wrong = torch.from_numpy(noised[ids])
+        measures = {"clean_pairs_top1": (nearest == shown)[~wrong]}
+        if wrong.any():
+            measures |= {
+                "noised_pairs_top1": (nearest == shown)[wrong],
+                "noised_pairs_own_top1": (nearest == own)[wrong],
+            }
+        return {name: _share(right) for name, right in measures.items()}
+
+    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """`evaluate` measures it each time."""
+        return {}
+
+    def _zero_shot(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
+        dataset, names = self.zero_shot_set, self.recipe.zero_shot.templates
+        templates = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
+        chosen = templates[names] if isinstance(names, str) else [text.format for text in names]
+        texts = [template(name) for name in dataset.class_names for template in chosen]
+        features = self._text_features(forward, tokenize(texts, self._context))
+        classifier = F.normalize(features.view(len(dataset.class_names), len(chosen), -1).mean(1), dim=1)
+        labels = torch.from_numpy(dataset.targets(None, of="labels"))[ids]
+        right = (images @ classifier.T).topk(min(5, len(classifier))).indices == labels[:, None]
+        return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}
+
+    def _retrieval(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
+        """Recall at 1, 5 and 10 over the whole split; a caption equal to the right one is right too."""
+        captions = self.val_set.captions(ids.numpy())
+        texts = self._text_features(forward, tokenize(captions, self._context))
+        same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
+        return recalls("image_to_text", images, texts, same) | recalls("text_to_image", texts, images, same)
+
+    def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+        """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
+        ids, features = [], []
+        for batch in batches_of(dataset, self.recipe, self.process):
+            images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+            features.append(forward(image=images)["image_features"].float().cpu())
+            ids.append(batch.sample_ids.cpu())
+        return gather_rows(torch.cat(ids), self.process), gather_rows(torch.cat(features), self.process)
+
+    def _text_features(self, forward: Callable, tokens: np.ndarray) -> torch.Tensor:
+        """float32 [len(tokens), D] unit features; every process computes all of them."""
+        size = self.recipe.evaluate.batch_size
+        parts = [tokens[start : start + size] for start in range(0, len(tokens), size)]
+        return torch.cat([forward(text=self._on_device(part))["text_features"].float().cpu() for part in parts])
+
+    def _on_device(self, tokens: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(tokens.astype(np.int64)).to(self.process.device, non_blocking=True)
+
+
+def recalls(name: str, queries: torch.Tensor, found: torch.Tensor, same: torch.Tensor) -> dict[str, float]:
+    """Recall at 1, 5 and 10 of unit features, float32 [N, D]: shares of queries with a right row among the nearest.
+
+    Rows i of both are a pair; `same`, int64 [N], is equal where rows are as good as each other.
+    """
+    hits = []
+    for rows, block in zip(same.split(1024), queries.split(1024), strict=True):  # all pairs at once would be N x N
+        nearest = (block @ found.T).topk(min(10, len(found))).indices
+        hits.append(same[nearest] == rows[:, None])
+    right = torch.cat(hits)
+    return {f"{name}_recall{k}": _share(right[:, :k].any(1)) for k in (1, 5, 10)}
+
+
+def _share(right: torch.Tensor) -> float:
+    return right.double().mean().item()

@@ -1,0 +1,154 @@
+"""Supervised pre-training: a timm classifier on the labels that a noise plan shows."""
+
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+
+import timm
+import torch
+import torch.nn.functional as F
+from timm.data import Mixup
+from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.loss import BinaryCrossEntropy
+from torch import nn
+
+import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
+from fastpt import Batch, Dataset
+from fastpt.augment.pipeline import augmented
+from fastpt.augment.transforms import to_floats
+from fastpt.errors import FastptError
+from fastpt.recipe import Recipe
+from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
+from fastpt.training.launch import Process
+
+MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+
+def build_model(recipe: Recipe, classes: int) -> nn.Module:
+    """The recipe's timm model with one output for each class. Raises FastptError if timm has no such model."""
+    name, known = recipe.model.name, timm.list_models()
+    if name.split(".")[0] not in known:
+        near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "see timm.list_models()"
+        raise FastptError(f"model.name is {name!r}, which timm does not know. Near it: {near}.")
+    arguments = dict(recipe.model.args)
+    if recipe.model.drop_path:
+        arguments["drop_path_rate"] = recipe.model.drop_path
+    try:
+        return timm.create_model(name, num_classes=classes, **arguments)
+    except TypeError as error:
+        raise FastptError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
+
+
+def _checkpoint_activations(model: nn.Module, name: str) -> None:
+    try:
+        model.set_grad_checkpointing()
+    except (AssertionError, AttributeError):
+        raise FastptError(
+            f"engine.activation_checkpointing: timm's {name} cannot do it. Leave it out, or choose another model."
+        ) from None
+
+
+class Supervised:
+    """The supervised task: what a step's loss is, and what is measured."""
+
+    def __init__(self, recipe: Recipe, process: Process):
+        self.recipe, self.process = recipe, process
+        self.train_set = Dataset(recipe.data.train)
+        self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
+        self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
+        self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        classes = len(self.train_set.classes)
+        if self.val_set is not None and self.val_set.classes != self.train_set.classes:
+            raise FastptError(
+                f"{recipe.data.val} has other classes ({len(self.val_set.classes)}) than {recipe.data.train} "
+                f"({classes}). Prepare both from one source, or choose another data.val."
+            )
+        self.model = build_model(recipe, classes)
+        if recipe.engine.activation_checkpointing:
+            _checkpoint_activations(self.model, recipe.model.name)
+        augment = recipe.augment
+        mixing = augment.mixup > 0 or augment.cutmix > 0
+        self._mixup = (
+            Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.smoothing, num_classes=classes)
+            if mixing
+            else None
+        )
+        self._bce = BinaryCrossEntropy(smoothing=augment.smoothing, target_threshold=recipe.bce_threshold)
+
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
+    ) -> Iterator[torch.Tensor]:
+        """The loss of each piece of a step."""
+        for number, piece in enumerate(pieces):
+            seed_piece(number)
+            yield self.loss(forward, piece)
+
+    def loss(self, forward: Callable, batch: Batch) -> torch.Tensor:
+        """The mean loss of a batch, float32 scalar."""
+        images = batch.images.to(self.process.device, non_blocking=True)
+        labels = self.labels[batch.sample_ids.cpu()].to(self.process.device, non_blocking=True)
+        images = augmented(images, batch.keys, self.recipe.augment, MEAN, STD)
+        if self._mixup:
+            images, labels = self._mixup(images, labels)
+        logits = forward(images).float()
+        if self.recipe.loss == "bce":
+            return self._bce(logits, labels)
+        # Labels mixed by Mixup are shares of classes and smoothed already.
+        return F.cross_entropy(logits, labels, label_smoothing=0.0 if self._mixup else self.recipe.augment.smoothing)
+
+    def after_step(self) -> None:
+        """A classifier has nothing to keep within bounds."""
+
+    @torch.no_grad()
+    def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """{split: {top1, top5}}, shares of 0 to 1, over the clean labels of `data.val`."""
+        if self.val_set is None:
+            return {}
+        labels = torch.from_numpy(self.val_set.targets(None, of="labels"))
+        tally = torch.zeros(3, dtype=torch.float64)  # right at 1, right within 5, seen
+        for batch in batches_of(self.val_set, self.recipe, self.process):
+            logits = self._logits(forward, batch)
+            ranked = logits.topk(min(5, logits.shape[1])).indices == labels[batch.sample_ids.cpu()][:, None]
+            tally += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(ranked))])
+        right1, right5, seen = sum_over_processes(tally, self.process).tolist()
+        return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}
+
+    @torch.no_grad()
+    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+        """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
+
+        Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
+        trained on; of the rightly labelled ones met on the way, the share predicted as labelled. Pictures come in
+        random order until `evaluate.wrong_labels` wrong ones are seen, over all processes.
+        """
+        wanted = -(-self.recipe.evaluate.wrong_labels // self.process.world_size)
+        if self.noise is None or not wanted:
+            return {}
+        clean = torch.from_numpy(self.train_set.targets(None, of="labels"))
+        tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
+        with closing(batches_of(self.train_set, self.recipe, self.process, order="random")) as batches:
+            for batch in batches:
+                ids = batch.sample_ids.cpu()
+                predicted, shown, true = self._logits(forward, batch).argmax(1), self.labels[ids], clean[ids]
+                wrong = shown != true
+                as_clean, as_shown = predicted == true, predicted == shown
+                counted = (wrong, wrong & as_clean, wrong & as_shown, ~wrong, ~wrong & as_shown)
+                tally += torch.stack([which.sum() for which in counted])
+                if tally[0] >= wanted:
+                    break
+        wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.process).tolist()
+        return {
+            split_name(self.train_set, self.train_set): {
+                "wrong_labels_as_clean": as_clean / max(1, wrong),
+                "wrong_labels_as_noisy": as_noisy / max(1, wrong),
+                "right_labels": as_labelled / max(1, right),
+            }
+        }
+
+    def _logits(self, forward: Callable, batch: Batch) -> torch.Tensor:
+        """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""
+        images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+        logits = forward(images).float()
+        if self.recipe.evaluate.flip:
+            logits = (logits + forward(images.flip(3)).float()) / 2
+        return logits.cpu()

@@ -1,0 +1,80 @@
+"""The strong linear baseline: ridge classification in closed form, every regularisation from one eigendecomposition."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastpt.errors import FastptError
+from fastpt.tuning.arrays import checked
+from fastpt.tuning.fit import Head, as_head
+from fastpt.tuning.heads import Heads
+from fastpt.tuning.subsets import holdout
+
+L2 = tuple(10.0**power for power in range(-6, 3))
+"""Regularisations tried, as multiples of the mean variance of the features times the number of samples."""
+
+
+def fit_probe(
+    features: np.ndarray | Tensor,
+    labels: np.ndarray | Tensor,
+    heads: Sequence[Head | int],
+    classes: int | None = None,
+    device: torch.device | str = "cpu",
+    share: float = 0.2,
+) -> tuple[Heads, list[float]]:
+    """Linear heads that minimise ‖(X − x̄) W − (Y − ȳ)‖² + l ‖W‖² on a head's rows, Y one-hot; and the l of each.
+
+    l is the one of `L2` with most right answers on a validation part of the rows (`share` of each class, drawn from the
+    head's seed; of equals, the largest); W is then fit on all rows. A head's learning rate and λ are ignored. Arguments
+    and errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
+    spare, l is 1.
+    """
+    features, labels, classes = checked(features, labels, classes)
+    features = (features[0] if features.ndim == 3 else features).to(device)
+    labels = labels.to(device)
+    parts, chosen = [], []
+    for head in heads:
+        head = as_head(head)
+        rows = np.arange(len(labels)) if head.rows is None else head.rows
+        x, y = features[rows], labels[rows]
+        l2 = _choose(x, y, classes, head.seed, share)
+        parts.append(_solve(x, y, classes, [l2])[0])
+        chosen.append(l2)
+    return Heads.join(parts).requires_grad_(False).eval(), chosen
+
+
+def _choose(x: Tensor, y: Tensor, classes: int, seed: int, share: float) -> float:
+    try:
+        kept, held = holdout(y.cpu().numpy(), share, seed)
+    except FastptError:
+        return 1.0
+    ladder = L2[::-1]
+    candidates = Heads.join(_solve(x[kept], y[kept], classes, ladder))
+    return ladder[int((candidates.predict(x[held]) == y[held]).float().mean(1).argmax())]
+
+
+def _solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[Heads]:
+    """One head for each l, in float64 and from the Gram matrix of the smaller side of X [N, D].
+
+    W = (XᵀX + l)⁻¹ XᵀY = Xᵀ (XXᵀ + l)⁻¹ Y, with X and Y centred.
+    """
+    x, y = x.double(), torch.nn.functional.one_hot(y, classes).double()
+    mean, prior = x.mean(0), y.mean(0)
+    x, y = x - mean, y - prior
+    wide = len(x) < x.shape[1]
+    values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    scale = values.sum() / x.shape[1]
+    if scale <= 0:
+        raise FastptError("All features are alike, and nothing can be learned from them. Look for the fault.")
+    right = vectors.T @ (y if wide else x.T @ y)
+    heads = []
+    for l2 in ladder:
+        weight = vectors @ (right / (values.clamp(min=0) + l2 * scale).unsqueeze(1))
+        weight = x.T @ weight if wide else weight
+        head = Heads(x.shape[1], classes, [0]).to(x.device).requires_grad_(False)
+        head.classifier.weight[0] = weight.T
+        head.classifier.bias[0, 0] = prior - mean @ weight
+        heads.append(head)
+    return heads

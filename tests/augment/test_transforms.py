@@ -1,0 +1,190 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from timm.data import auto_augment
+from timm.data.random_erasing import RandomErasing
+from torchvision.transforms.v2 import functional as v2
+
+from fastpt import rng
+from fastpt.augment import transforms
+from fastpt.augment.transforms import (
+    JITTERS,
+    OPERATIONS,
+    color_jitter,
+    gaussian_blur,
+    grey,
+    randaugment,
+    random_erasing,
+    to_floats,
+)  # fmt: skip
+
+NAMES = auto_augment._RAND_INCREASING_TRANSFORMS
+
+
+def pictures(count: int = 6, size: int = 40) -> torch.Tensor:
+    """uint8 [count, size, size, 3], smooth with some noise."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, 5, 5, generator=generator) * 200 + 20
+    smooth = torch.nn.functional.interpolate(coarse, size, mode="bicubic")
+    smooth += 4 * torch.randn(smooth.shape, generator=generator)
+    return smooth.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def keys(count: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(rng.bits(seed, np.arange(count)).view(np.int64))
+
+
+def test_floats_are_normalised_and_channels_last():
+    images = pictures()
+    floats = to_floats(images, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    expected = (images.numpy() / 255 - (0.5, 0.4, 0.3)) / (0.1, 0.2, 0.3)
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    np.testing.assert_allclose(floats.permute(0, 2, 3, 1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "operation"), zip(NAMES, OPERATIONS, strict=True), ids=NAMES)
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_operations_are_those_of_timm(monkeypatch, name, operation, sign):
+    """Each against PIL's, at magnitude 7: equal up to rounding; geometric ones up to interpolation and the border."""
+    monkeypatch.setattr(auto_augment, "_randomly_negate", lambda value: sign * value)
+    images, geometric = pictures(), name.startswith(("Rotate", "Shear", "Translate"))
+    pixels = images.permute(0, 3, 1, 2).float()
+    ours = operation(pixels, torch.full((len(images),), sign * 0.7)).clamp(0, 255).round().permute(0, 2, 3, 1)
+    hparams = {"img_mean": (128, 128, 128), "interpolation": Image.Resampling.BILINEAR}
+    apply = auto_augment.AugmentOp(name, prob=1.0, magnitude=7, hparams=hparams)
+    theirs = torch.stack([torch.from_numpy(np.array(apply(Image.fromarray(image.numpy())))) for image in images])
+    difference = (ours - theirs.float()).abs()
+    if geometric:
+        assert difference.median() <= 1
+        assert (difference > 8).float().mean() < 0.06  # along the moved border
+    else:
+        assert difference.max() <= 2
+
+
+def test_pictures_draw_for_themselves():
+    images = pictures(1).expand(64, -1, -1, -1).contiguous()
+    out = randaugment(images, 7, 0.5, keys(64))
+    assert out.dtype == torch.uint8
+    assert out.shape == images.shape
+    assert len(torch.unique(out.flatten(1), dim=0)) > 30
+    unchanged = (out == images).flatten(1).all(1).float().mean()
+    assert 0.1 < unchanged < 0.45  # two operations, each left out with probability one half
+
+
+TRANSFORMS = {
+    "randaugment": lambda images, keys: randaugment(images, 7, 0.5, keys),
+    "color_jitter": lambda images, keys: color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, probability=0.8),
+    "grey": lambda images, keys: grey(images, 0.5, keys),
+    "gaussian_blur": lambda images, keys: gaussian_blur(images, 0.5, keys),
+    "random_erasing": lambda images, keys: random_erasing(to_floats(images, (0, 0, 0), (1, 1, 1)), 0.5, keys),
+}
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_what_a_picture_goes_through_follows_from_its_key_and_not_from_its_batch(transform):
+    images, some = pictures(24), torch.randperm(24, generator=torch.Generator().manual_seed(0))[:10]
+    whole = transform(images, keys(24))
+    torch.testing.assert_close(transform(images[some], keys(24)[some]), whole[some], rtol=0, atol=1e-5)
+    assert not torch.equal(transform(images, keys(24, seed=1)), whole)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
+def test_transforms_take_an_empty_batch_and_leave_their_input_alone(transform):
+    assert len(transform(pictures(1)[:0], keys(0))) == 0
+    images = pictures()
+    transform(images, keys(6))
+    assert torch.equal(images, pictures())
+
+
+def test_randaugment_draws_as_timm_does(monkeypatch):
+    """How often each operation is applied, and at which levels, over many pictures."""
+    seen = []
+
+    def spy(index):
+        return lambda pixels, levels: seen.append((index, levels)) or pixels
+
+    monkeypatch.setattr(transforms, "OPERATIONS", tuple(spy(index) for index in range(15)))
+    randaugment(torch.zeros(30_000, 1, 1, 3, dtype=torch.uint8), 7, 0.5, keys(30_000))
+    counts = np.bincount([index for index, levels in seen], [len(levels) for index, levels in seen])
+    levels = torch.cat([levels for _, levels in seen])
+    assert ((counts - 2000) ** 2 / 2000).sum() < 45  # 14 degrees, p < 1e-4
+    assert abs((levels > 0).float().mean() - 0.5) < 0.02
+    assert abs(levels.abs().mean() - 0.7) < 0.002
+    assert abs(levels.abs().std() - 0.05) < 0.002
+
+
+FACTORS = torch.tensor([0.6, 0.8, 1.0, 1.1, 1.3, 1.4])
+SHARES = torch.tensor([-0.5, -0.2, 0.0, 0.1, 0.25, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("operation", "theirs", "factors"),
+    zip(JITTERS, (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation, v2.adjust_hue),
+        (FACTORS, FACTORS, FACTORS, SHARES), strict=True),
+    ids=["brightness", "contrast", "saturation", "hue"],
+)  # fmt: skip
+def test_jitters_are_those_of_torchvision(operation, theirs, factors):
+    pixels = pictures().permute(0, 3, 1, 2).float()
+    ours = operation(pixels, factors).clamp(0, 255)
+    expected = torch.stack([theirs(picture / 255, float(f)) for picture, f in zip(pixels, factors, strict=True)])
+    torch.testing.assert_close(ours, expected * 255, rtol=0, atol=0.1)
+
+
+def test_color_jitter_draws_factors_orders_and_pictures(monkeypatch):
+    seen = []
+
+    def spy(index):
+        return lambda pixels, factors: seen.append((index, factors)) or pixels
+
+    monkeypatch.setattr(transforms, "JITTERS", tuple(spy(index) for index in range(4)))
+    color_jitter(torch.zeros(20_000, 1, 1, 3, dtype=torch.uint8), 0.4, 0.3, 0.2, 0.1, keys(20_000), probability=0.8)
+    for index, (low, high) in enumerate([(0.6, 1.4), (0.7, 1.3), (0.8, 1.2), (-0.1, 0.1)]):
+        factors = [factors for i, factors in seen if i == index]
+        assert all(abs(len(part) - 4000) < 300 for part in factors)  # a quarter of 80 % in each of the four turns
+        factors = torch.cat(factors)
+        assert low <= factors.min() < low + 0.01
+        assert high - 0.01 < factors.max() <= high
+        assert abs(factors.mean() - (low + high) / 2) < 0.01
+
+
+def test_grey_is_that_of_torchvision():
+    images, probability = pictures(400, size=8), 0.3
+    out = grey(images, probability, keys(400))
+    changed = (out != images).flatten(1).any(1)
+    assert 0.22 < changed.float().mean() < 0.38
+    expected = v2.rgb_to_grayscale(images[changed].permute(0, 3, 1, 2), 3).permute(0, 2, 3, 1)
+    assert (out[changed].int() - expected.int()).abs().max() <= 1
+
+
+def test_blur_is_that_of_torchvision():
+    pixels = pictures().permute(0, 3, 1, 2).float()
+    sigmas = torch.tensor([0.1, 0.5, 1.0, 1.5, 1.9, 2.0])
+    expected = [v2.gaussian_blur(p, [13, 13], [float(s)] * 2) for p, s in zip(pixels, sigmas, strict=True)]
+    torch.testing.assert_close(transforms._blur(pixels, sigmas, 6), torch.stack(expected), rtol=0, atol=0.01)
+
+
+def test_erasing_cuts_the_rectangles_of_timm():
+    """Share of pictures, of area and its spread, against timm's own on as many pictures."""
+    count, size = 2000, 32
+    ours = random_erasing(torch.zeros(count, 3, size, size), 0.4, keys(count)) != 0
+    random.seed(0)
+    theirs = RandomErasing(0.4, mode="pixel", device="cpu")(torch.zeros(count, 3, size, size)) != 0
+    for erased in (ours, theirs):  # a rectangle: its rows times its columns
+        spread = erased[:, 0].any(2).sum(1) * erased[:, 0].any(1).sum(1)
+        assert torch.equal(spread, erased[:, 0].sum((1, 2)))
+    areas = [erased[:, 0].float().mean((1, 2)) for erased in (ours, theirs)]
+    assert abs((areas[0] > 0).float().mean() - 0.4) < 0.04
+    assert abs(areas[0].sum() / areas[1].sum() - 1) < 0.1
+    assert abs(areas[0][areas[0] > 0].std() - areas[1][areas[1] > 0].std()) < 0.01
+    middles = [erased[:, 0].float().mean(0) / erased[:, 0].float().mean() for erased in (ours, theirs)]
+    assert (middles[0] - middles[1]).abs().max() < 0.35  # as often in every place
+
+
+def test_what_is_erased_is_normal_noise():
+    noise = random_erasing(torch.zeros(200, 3, 32, 32), 1.0, keys(200))
+    noise = noise[noise != 0]
+    assert abs(noise.mean()) < 0.02
+    assert abs(noise.std() - 1) < 0.02

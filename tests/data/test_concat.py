@@ -1,0 +1,102 @@
+import numpy as np
+import pytest
+
+from fastpt import Dataset, Loader
+from fastpt.data.concat import Union
+from fastpt.data.subset import Subset
+from fastpt.errors import FastptError
+from fastpt.testing import assert_resumes_everywhere
+from tests.conftest import made_up, prepared
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory) -> Dataset:
+    """10 pictures with captions in 2 shards, with a plan at 20 %."""
+    listing = made_up(10, classes=0, captions=True, special=None)
+    listing.keys[:] = [f"other/{i}" for i in range(10)]
+    return prepared(tmp_path_factory.mktemp("other"), listing, [0.2], shard_samples=6)
+
+
+@pytest.fixture
+def union(captioned, other) -> Union:
+    """40 samples once and 10 three times."""
+    return Union([captioned.path, other.path], [1, 3])
+
+
+def test_samples_lie_behind_one_another_and_repeats_behind_all(union, captioned, other):
+    assert len(union) == 40 + 3 * 10
+    for sample_id, (part, row) in {0: (captioned, 0), 39: (captioned, 39), 40: (other, 0), 49: (other, 9),
+                                   50: (other, 0), 69: (other, 9)}.items():  # fmt: skip
+        assert np.array_equal(union.jpeg(sample_id), part.jpeg(row))
+        assert union.samples.xxh3[sample_id] == part.samples.xxh3[row]
+        shard = union.manifest["shards"][union.samples.shard[sample_id]]
+        assert shard == part.manifest["shards"][part.samples.shard[row]]
+
+
+def test_many_pictures_of_all_parts_are_read_at_once_in_their_order(union):
+    ids = np.array([69, 0, 45, 39, 50, 0])
+    assert [jpeg.tobytes() for jpeg in union.jpegs(ids)] == [union.jpeg(i).tobytes() for i in ids]
+    rows = np.array([45, 3, 69])
+    assert [jpeg.tobytes() for jpeg in Subset(union, rows).jpegs(np.array([2, 0]))] == [
+        union.jpeg(i).tobytes() for i in (69, 45)
+    ]
+
+
+def test_a_noise_plan_of_each_split_is_one_plan_of_all(union, captioned, other):
+    plan, targets = union.noise_plan(0.2), union.targets(0.2)
+    parts = captioned.targets(0.2, of="captions"), other.targets(0.2, of="captions") + 40
+    assert np.array_equal(targets, np.concatenate([*parts, parts[1], parts[1]]))
+    assert np.array_equal(plan.array, targets)
+    clean = union.targets(None)
+    assert plan.realised_rate == pytest.approx((targets != clean).mean())
+    assert plan.provenance()["plan"] == "swap-0.2-seed0"
+    assert union.noise_plan(None) is None
+
+
+def test_a_split_without_the_plan_is_named(union):
+    with pytest.raises(FastptError, match=r"has no noise plan 0\.3"):
+        union.noise_plan(0.3)
+
+
+def test_weights_are_part_of_the_identity(captioned, other):
+    ids = {Union([captioned.path, other.path], weights).samples_id for weights in ([1, 1], [1, 2], [2, 1])}
+    assert len(ids) == 3
+
+
+def test_an_epoch_holds_each_sample_as_often_as_it_weighs(union):
+    with Loader(union, 7, 16, seed=0, threads=1) as loader:
+        seen = np.concatenate([batch.sample_ids.numpy() for batch in loader])
+    assert sorted(seen) == list(range(70))
+
+
+def test_repeats_have_crops_of_their_own(union):
+    with Loader(union, 70, 16, seed=0, threads=1) as loader:
+        (batch,) = loader
+    row = {int(sample_id): row for row, sample_id in enumerate(batch.sample_ids)}
+    assert not np.array_equal(batch.images[row[41]], batch.images[row[51]])
+
+
+def _loader(paths: list, rank: int, world_size: int) -> Loader:
+    return Loader(
+        Union(paths, [1, 3]), 10 // world_size, 16, seed=0, order="quasi_random", rank=rank, world_size=world_size,
+        threads=1, decoder="synthetic",
+    )  # fmt: skip
+
+
+def test_it_resumes_at_every_step(captioned, other):
+    paths = [captioned.path, other.path]
+    assert_resumes_everywhere(lambda rank, world_size: _loader(paths, rank, world_size), 2, (1, 2))
+
+
+def test_a_weight_below_one_is_told(captioned, other):
+    with pytest.raises(FastptError, match="is a whole number from 1"):
+        Union([captioned.path, other.path], [0, 1])
+
+
+def test_a_subset_is_some_samples_in_their_order(union):
+    some = Subset(union, np.array([45, 3, 69]))
+    with Loader(some, 3, 16, seed=0, threads=1, crop="center", order="sequential", drop_last=False) as loader:
+        (found,) = loader
+    with Loader(union, 70, 16, seed=0, threads=1, crop="center", order="sequential", drop_last=False) as loader:
+        (whole,) = loader
+    assert np.array_equal(found.images, whole.images[[45, 3, 69]])

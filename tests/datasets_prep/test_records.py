@@ -1,0 +1,55 @@
+import bz2
+import gzip
+
+import pytest
+
+from datasets_prep.records import Reading, clean, read_subset
+from fastpt.errors import FastptError
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("A+walk+in+the+park%21", "A walk in the park!"),
+        ("100% wool + silk", "100% wool + silk"),  # spaces: this was never URL-encoded
+        ("C++ and you", "C++ and you"),
+        ("Tom &amp; <b>Jerry</b><br />  again", "Tom & Jerry again"),
+        ("I <3 you & 2 < 3 > 1", "I <3 you & 2 < 3 > 1"),
+        ("caf%C3%A9", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),
+        (" \t\n ", ""),
+    ],
+)
+def test_cleaning_takes_url_encoding_html_and_extra_spaces(raw, cleaned):
+    assert clean(raw) == cleaned
+
+
+def test_a_caption_is_its_columns_in_order_and_raw_unless_cleaned():
+    record = {"title": " A+b ", "description": "", "tags": "x"}
+    assert Reading(("title", "description", "tags")).caption(record) == "A+b x"
+    assert Reading(("title",), clean=True).caption(record) == "A b"
+    assert Reading(("description",)).caption(record) == ""
+    assert Reading(("other",)).caption(record) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("ids.txt", b"11\n22\n"),
+        ("yfcc100m_subset_data.tsv", b"0\t11\tabcdef\n1\t22\tfedcba\n"),
+        ("open_data.jsonl", b'{"photoid": 11, "caption": "x"}\n{"filename": "a/22.jpg", "caption": "y"}\n'),
+        ("ids.txt.gz", gzip.compress(b"11\n22\n")),
+        ("ids.tsv.bz2", bz2.compress(b"0\t11\tabcdef\n1\t22\tfedcba\n")),
+    ],
+)
+def test_ids_are_read_from_every_kind_of_list(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    subset = read_subset("mine", tmp_path / name)
+    assert subset.ids == {"11", "22"}
+    assert len(subset.sha256) == 64
+
+
+@pytest.mark.parametrize("content", [b"", b'{"other": 1}\n', b"{\n"])
+def test_a_list_without_ids_is_one_clear_error(tmp_path, content):
+    (tmp_path / "ids").write_bytes(content)
+    with pytest.raises(FastptError, match="--subset-ids"):
+        read_subset("mine", tmp_path / "ids")

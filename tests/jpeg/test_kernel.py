@@ -1,0 +1,186 @@
+"""The kernel that decodes only what a crop needs: against Pillow's full decode, and against hostile bytes."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastpt.jpeg import kernel
+from fastpt.loading.decoders import cpu
+from tests.conftest import made_up, picture, prepared
+from tests.loading.decoders.test_decoders import images_of
+
+SIZES = [(500, 375), (333, 251), (97, 130), (17, 15), (1, 1), (40, 3)]
+
+
+def smooth(size: tuple[int, int], mode: str = "RGB", seed: int = 0) -> Image.Image:
+    """Colour blobs with some grain, of width and height `size`."""
+    numbers = np.random.default_rng(seed)
+    coarse = numbers.integers(0, 256, (7, 9, 3)).astype(np.uint8)
+    pixels = cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC).astype(int) + numbers.integers(
+        -8, 9, (*size[::-1], 3)
+    )
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).convert(mode)
+
+
+def encoded(image: Image.Image, **settings) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", **{"quality": 90, **settings})
+    return buffer.getvalue()
+
+
+def some_boxes(width: int, height: int, count: int, seed: int) -> np.ndarray:
+    """Boxes int32 [count, 4] in a picture; the first is all of it."""
+    numbers = np.random.default_rng(seed)
+    boxes = [(0, 0, height, width)]
+    for _ in range(count - 1):
+        h, w = numbers.integers(1, height + 1), numbers.integers(1, width + 1)
+        boxes.append((numbers.integers(0, height - h + 1), numbers.integers(0, width - w + 1), h, w))
+    return np.array(boxes, np.int32)
+
+
+def decoded(stored: bytes, shape: tuple[int, int], boxes: np.ndarray, size: int, filter: str = "area", flip=False):
+    """What the kernel makes of the boxes of one picture: uint8 [K, size, size, 3], and which came out."""
+    count = len(boxes)
+    images = np.full((count, size, size, 3), 77, np.uint8)
+    done = kernel.decode(
+        count * [np.frombuffer(stored, np.uint8)], np.full((count, 2), shape), boxes, np.full(count, flip), filter,
+        images, np.arange(count),
+    )  # fmt: skip
+    return images, done
+
+
+def resized(pixels: np.ndarray, box: np.ndarray, size: int, filter: str) -> np.ndarray:
+    """The reference for one box: OpenCV for area, torch for the others."""
+    out = np.empty((size, size, 3), np.uint8)
+    cpu.resize(pixels, box.tolist(), out, filter)
+    return out
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return 10 * np.log10(255**2 / max(np.square(a.astype(float) - b).mean(), 1e-9))
+
+
+def test_the_kernel_is_built_where_tools_setup_ran():
+    assert kernel.kernel() is not None
+
+
+@pytest.mark.parametrize("filter", kernel.FILTERS)
+@pytest.mark.parametrize(
+    ("mode", "settings"),
+    [
+        ("RGB", {}),  # chroma halved both ways
+        ("RGB", {"subsampling": 0}),
+        ("RGB", {"subsampling": 1}),  # chroma halved across
+        ("RGB", {"restart_marker_rows": 1}),
+        ("RGB", {"restart_marker_blocks": 3, "optimize": True}),
+        ("RGB", {"keep_rgb": True}),
+        ("L", {}),
+    ],
+)
+def test_boxes_come_out_as_from_the_whole_picture(mode, settings, filter):
+    for seed, (width, height) in enumerate(SIZES):
+        stored = encoded(smooth((width, height), mode, seed), **settings)
+        pixels = np.array(Image.open(io.BytesIO(stored)).convert("RGB"))
+        boxes = some_boxes(width, height, 12, seed)
+        size = 1 + min(width, height) // 3
+        images, done = decoded(stored, (height, width), boxes, size, filter)
+        assert done.all()
+        for box, image in zip(boxes, images, strict=True):
+            if filter == "area" and min(box[2:]) < size:
+                continue  # a box that grows has a test of its own
+            assert psnr(image, resized(pixels, box, size, filter)) > 48
+
+
+def test_area_is_exact_where_a_box_shrinks():
+    stored = encoded(smooth((500, 375)))
+    pixels = np.array(Image.open(io.BytesIO(stored)))
+    boxes = np.array([(0, 0, 375, 500), (33, 77, 230, 301), (101, 200, 224, 224), (0, 1, 374, 480)], np.int32)
+    for box, image in zip(boxes, decoded(stored, (375, 500), boxes, 224)[0], strict=True):
+        difference = np.abs(image.astype(int) - resized(pixels, box, 224, "area"))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() < 0.01
+
+
+def test_area_is_linear_where_a_box_grows():
+    stored = encoded(smooth((90, 120)))
+    pixels = np.array(Image.open(io.BytesIO(stored))).astype(float)
+    top, left, height, width = box = (40, 21, 37, 59)  # prime to the size: OpenCV's rounding meets no pixel's edge
+    (image,), _ = decoded(stored, (120, 90), np.array([box]), 64)
+    reference = cv2.resize(pixels[top : top + height, left : left + width], (64, 64), interpolation=cv2.INTER_AREA)
+    assert psnr(image, reference) > 50
+
+
+def test_a_box_that_doubles_repeats_every_pixel():
+    stored = encoded(smooth((90, 120)))
+    pixels = np.array(Image.open(io.BytesIO(stored)))
+    (image,), _ = decoded(stored, (120, 90), np.array([(40, 21, 32, 32)]), 64)
+    assert np.array_equal(image[::2, ::2], image[1::2, 1::2])
+    assert np.array_equal(image[::2, ::2], pixels[40:72, 21:53])
+
+
+def test_a_flip_mirrors():
+    stored = encoded(smooth((90, 120)))
+    boxes = some_boxes(90, 120, 3, seed=0)
+    upright, mirrored = (decoded(stored, (120, 90), boxes, 24, flip=flip)[0] for flip in (False, True))
+    assert np.array_equal(upright, mirrored[:, :, ::-1])
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        encoded(smooth((64, 48)), progressive=True),
+        encoded(smooth((64, 48), "CMYK")),
+        encoded(smooth((64, 50))),  # not the size that was recorded
+        encoded(smooth((64, 48)))[:-300],
+        encoded(smooth((64, 48)))[:200],
+        b"no JPEG at all",
+        b"",
+    ],
+    ids=["progressive", "CMYK", "other size", "cut short", "cut in its header", "no JPEG", "nothing"],
+)
+def test_what_is_out_of_the_ordinary_is_left_to_the_caller_and_the_rest_is_done(stored):
+    sane = encoded(smooth((64, 48)))
+    images = np.zeros((3, 16, 16, 3), np.uint8)
+    done = kernel.decode(
+        [np.frombuffer(each, np.uint8) for each in (sane, stored, sane)], np.full((3, 2), (48, 64)),
+        np.full((3, 4), (0, 0, 48, 64)), np.zeros(3, bool), "area", images, np.array([2, 1, 0]),
+    )  # fmt: skip
+    assert done.tolist() == [True, False, True]
+    assert np.array_equal(images[0], images[2])
+    assert images[0].any()
+
+
+@pytest.mark.parametrize("settings", [{}, {"progressive": True}, {"subsampling": 0, "restart_marker_blocks": 2}])
+def test_hostile_bytes_harm_nothing(settings):
+    sane = encoded(smooth((64, 48)), **settings)
+    numbers = np.random.default_rng(0)
+    boxes = np.array([(30, 40, 18, 24), (0, 0, 48, 64)], np.int32)
+    for _ in range(400):
+        hostile = bytearray(sane[: numbers.integers(1, len(sane) + 1)] if numbers.random() < 0.3 else sane)
+        for _ in range(numbers.integers(1, 6)):
+            hostile[numbers.integers(0, len(hostile))] = numbers.integers(0, 256)
+        decoded(bytes(hostile), (48, 64), boxes, 16)
+    images, done = decoded(sane, (48, 64), boxes, 16)
+    assert done.all() != ("progressive" in settings)  # and the kernel still does its work
+    assert (images != 77).any() == done.all()
+
+
+@pytest.mark.parametrize("filter", kernel.FILTERS)
+def test_without_the_kernel_the_pictures_are_nearly_the_same(split, monkeypatch, filter):
+    ours = images_of(split, "ffcv", 32, filter=filter)
+    monkeypatch.setattr(kernel, "kernel", lambda: None)
+    theirs = images_of(split, "ffcv", 32, filter=filter)
+    assert not np.array_equal(ours, theirs)
+    assert psnr(ours, theirs) > 40
+
+
+def test_progressive_pictures_are_loaded_beside_others(tmp_path):
+    baseline = picture(0, size=(64, 64), quality=95)
+    with Image.open(io.BytesIO(baseline)) as image:
+        progressive = encoded(image, quality=95, progressive=True)
+    dataset = prepared(tmp_path, made_up(2, special={0: baseline, 1: progressive}))
+    ours = images_of(dataset, "ffcv", crop="center", crop_fraction=1.0)
+    assert psnr(*ours) > 30

@@ -1,0 +1,218 @@
+import json
+import os
+
+import pytest
+import safetensors.torch
+import torch
+
+from fastpt.errors import FastptError
+from fastpt.training import checkpoint, launch, loop
+from fastpt.training.evaluation import batches_of
+from fastpt.training.loop import train
+from fastpt.training.tasks.supervised import Supervised
+from tests.training.conftest import TINY_VIT, lines, losses
+
+
+def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    run = train(supervised("data.noise=0"), "tiny", command="fastpt train tiny.yaml")
+    assert run.parts == ("runs", "tiny-clean-s0")
+    steps = lines(run, "train")
+    assert [line["step"] for line in steps] == list(range(1, 11))
+    expected = {
+        "event",
+        "step",
+        "samples",
+        "epoch",
+        "loss",
+        "lr",
+        "images_per_second",
+        "data_wait",
+        "grad_norm",
+        "memory_gib",
+        "seconds",
+    }
+    assert set(steps[0]) == expected
+    assert steps[-1]["samples"] == 80
+    assert 0 <= steps[-1]["data_wait"] <= 1
+    assert [(line["epoch"], line["split"]) for line in lines(run, "eval")] == [(1, "val"), (2, "val")]
+    end = lines(run, "end")[0]
+    assert end["results"]["val"].keys() == {"top1", "top5"}
+    origin = json.loads((run / "provenance.json").read_text())
+    assert origin["samples_id"] == captioned.samples_id
+    assert origin["noise"] is None
+    assert origin["command"] == "fastpt train tiny.yaml"
+    assert origin["device"].startswith(torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU (")
+    assert origin["precision"] == "fp32"
+    assert (run / "export" / "model.safetensors").exists()
+    assert list((run / "tensorboard").iterdir())
+    assert "DeepSpeed" not in capfd.readouterr().out
+
+
+def test_a_clip_run_is_measured_by_zero_shot_and_retrieval(clip, tmp_path):
+    run = train(clip("data.noise=0.2"), "tiny", tmp_path / "run")
+    measures = lines(run, "eval")[-1]
+    names = {"zero_shot_top1", "zero_shot_top5", "image_to_text_recall1", "text_to_image_recall1"}
+    assert names <= set(measures)
+    origin = json.loads((run / "provenance.json").read_text())
+    assert origin["noise"]["plan"] == "swap-0.2-seed0"
+    assert origin["noise"]["realised_rate"] == pytest.approx(0.2)
+
+
+def test_every_option_of_supervised_recipes_runs(supervised, tmp_path):
+    recipe = supervised(
+        "augment={randaugment: m7-std0.5, mixup: 0.1, cutmix: 1.0, repeats: 3, smoothing: 0.1}", "loss=bce",
+        "optim.name=lamb", "model.drop_path=0.05", "engine.accumulate=2", "engine.gradient_clipping=1.0",
+        "engine.precision=bf16", "schedule.epochs=1", "schedule.warmup_epochs=0",
+    )  # fmt: skip
+    assert len(losses(train(recipe, "tiny", tmp_path / "run"))) == 5
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_zero_stages_train_to_the_same_losses(supervised, tmp_path, zero):
+    plain = losses(train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "plain"))
+    cut = losses(
+        train(
+            supervised("schedule.epochs=1", "schedule.warmup_epochs=0", f"engine.zero={zero}"), "tiny", tmp_path / "cut"
+        )
+    )
+    assert cut == pytest.approx(plain, rel=1e-4)
+
+
+def test_accumulation_is_the_whole_batch(supervised, tmp_path):
+    # A BatchNorm model would differ: its statistics are those of the piece.
+    vit = [f"model={json.dumps(TINY_VIT)}", "data.size=16", "schedule.epochs=1", "schedule.warmup_epochs=0"]
+    whole = losses(train(supervised(*vit), "tiny", tmp_path / "whole"))
+    pieces = losses(train(supervised(*vit, "engine.accumulate=4"), "tiny", tmp_path / "pieces"))
+    assert pieces == pytest.approx(whole, rel=1e-4)
+
+
+def test_a_run_that_is_there_is_not_overwritten(supervised, tmp_path):
+    recipe = supervised("schedule.epochs=1", "schedule.warmup_epochs=0")
+    run = train(recipe, "tiny", tmp_path / "run")
+    before = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(FastptError, match="--resume, or name another --run-dir"):
+        train(recipe, "tiny", run)
+    assert train(recipe, "tiny", run, resume=True) == run  # finished: nothing to do
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "data.train=data/imagenet/train",
+            "data/imagenet/train does not exist. Prepare it first, for example: fastpt prep",
+        ),
+        ("data.noise=0.4", "no noise plan 0.4"),
+        ("model.name=resnet5O", "timm does not know. Near it: resnet50"),
+        ("model.args={chanels: 3}", "timm cannot make resnet10_half"),
+        ("batch_size=64", "64"),
+        ("optim.lr=1e30", "the loss is nan"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(supervised, tmp_path, override, said):
+    with pytest.raises(FastptError, match=said):
+        train(supervised(override), "tiny", tmp_path / "run")
+
+
+def test_an_unknown_clip_model_is_told(clip, tmp_path):
+    with pytest.raises(FastptError, match=r"open_clip does not know. Near it: .*RN50"):
+        train(clip("model={name: RN5O}"), "tiny", tmp_path / "run")
+
+
+def test_what_was_memorised_is_measured_at_the_end(supervised, tmp_path, monkeypatch):
+    """A model that predicts the noisy label of every picture has memorised all of them."""
+    shown = {}
+
+    def knows_all(self, _, batch):
+        return torch.nn.functional.one_hot(self.labels[batch.sample_ids], 4).float()
+
+    recipe = supervised("data.noise=0.2", "schedule={steps: 2}", "data.val=null")
+    shown["learned"] = lines(train(recipe, "tiny", tmp_path / "as it is"), "end")[0]["results"]["train"]
+    monkeypatch.setattr(Supervised, "_logits", knows_all)
+    shown["memorised"] = lines(train(recipe, "tiny", tmp_path / "all"), "end")[0]["results"]["train"]
+    assert shown["memorised"] == {"wrong_labels_as_clean": 0, "wrong_labels_as_noisy": 1, "right_labels": 1}
+    assert 0 <= shown["learned"]["wrong_labels_as_noisy"] < 1
+
+
+def test_mirror_images_are_averaged_if_told(supervised, tmp_path):
+    shown = []
+    for flip in ("false", "true"):
+        task = Supervised(supervised(f"evaluate.flip={flip}"), launch.start())
+        batch = next(batches_of(task.val_set, task.recipe, task.process))
+        mirrored = batch._replace(images=batch.images.flip(2))
+        shown.append([task._logits(lambda images: images[..., 0].flatten(1), each) for each in (batch, mirrored)])
+    assert not torch.allclose(shown[0][0], shown[0][1])
+    torch.testing.assert_close(shown[1][0], shown[1][1])
+    torch.testing.assert_close(shown[1][0], (shown[0][0] + shown[0][1]) / 2)
+
+
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "resnetblur50"])
+def test_any_timm_classifier_trains_at_32_pixels(supervised, tmp_path, model):
+    args = "{img_size: 32, depth: 2}" if model.startswith("vit") else "{}"
+    recipe = supervised(f"model={{name: {model}, args: {args}}}", "schedule={steps: 1}", "data.val=null")
+    assert len(losses(train(recipe, "tiny", tmp_path / "run"))) == 1
+
+
+def test_progressive_size_grows_with_the_epochs(supervised, tmp_path, monkeypatch):
+    sides = []
+    loss = Supervised.loss
+    monkeypatch.setattr(
+        Supervised,
+        "loss",
+        lambda self, forward, batch: sides.append(batch.images.shape[1]) or loss(self, forward, batch),
+    )
+    train(supervised("data.sizes=[[0, 16], [1, 32]]"), "tiny", tmp_path / "run")
+    assert sides == [16] * 5 + [32] * 5
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("{steps: 7}", 7), ("{samples: 49}", 7)])
+def test_durations_may_end_within_an_epoch(supervised, tmp_path, schedule, steps):
+    run = train(supervised(f"schedule={schedule}"), "tiny", tmp_path / "run")
+    assert list(losses(run)) == list(range(1, steps + 1))
+    assert lines(run, "eval")[-1]["step"] == steps
+    assert lines(run, "end")[0]["epoch"] == pytest.approx(steps / 5)
+
+
+def test_activation_checkpointing_gives_the_same_gradients(supervised, tmp_path):
+    vit = [f"model={json.dumps(TINY_VIT)}", "data.size=16", "schedule={steps: 4}"]
+    plain = losses(train(supervised(*vit), "tiny", tmp_path / "plain"))
+    assert losses(train(supervised(*vit, "engine.activation_checkpointing=true"), "tiny", tmp_path / "less")) == plain
+
+
+def test_the_moving_average_is_what_is_exported(supervised, tmp_path):
+    run = train(supervised("ema=0.999", "schedule={steps: 3}", "data.val=null", "checkpoint.every_steps=1",
+                           "checkpoint.keep=3"), "tiny", tmp_path / "run")  # fmt: skip
+    steps = [torch.load(path / "mp_rank_00_model_states.pt", weights_only=True)["module"]["fc.weight"]
+             for path in reversed(checkpoint.candidates(run))]  # fmt: skip
+    average = steps[0]
+    for decay, weights in zip((1 - 2 ** (-2 / 3), 1 - 3 ** (-2 / 3)), steps[1:], strict=True):
+        average = average * decay + weights * (1 - decay)
+    torch.testing.assert_close(safetensors.torch.load_file(run / "export" / "model.safetensors")["fc.weight"], average)
+
+
+def test_fp16_on_a_processor_is_refused(supervised, tmp_path):
+    with pytest.raises(FastptError, match=r"fp16 needs a GPU.*Use bf16 or fp32"):
+        train(supervised("engine.precision=fp16"), "tiny", tmp_path / "run")
+
+
+def test_a_run_that_waits_for_its_pictures_says_so(supervised, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(loop, "DATA_BOUND", 0.0)
+    monkeypatch.setattr(loop, "TOLD_AFTER", 0.0)
+    train(supervised(), "tiny", tmp_path / "run")
+    said = capfd.readouterr()
+    assert said.err.count("Data-bound: ") == 1  # while it runs
+    assert "data.decoder dali" in said.out  # in the summary
+
+
+@pytest.mark.parametrize(("load", "told"), [(1.4, 0), (1.6, 1)])
+def test_a_run_beside_other_programs_is_told_of_its_threads(supervised, tmp_path, capfd, monkeypatch, load, told):
+    monkeypatch.setattr(loop, "TOLD_AFTER", 0.0)
+    monkeypatch.setattr("os.getloadavg", lambda: (load * os.cpu_count(), 0.0, 0.0))
+    torch.set_num_threads(2)
+    try:
+        train(supervised(), "tiny", tmp_path / "run")
+    finally:
+        torch.set_num_threads(1)
+    assert capfd.readouterr().err.count("Busy cores: ") == told

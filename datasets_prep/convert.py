@@ -22,8 +22,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from datasets_prep.images.policy import Policy, RejectedImage, to_stored
-from datasets_prep.listing import SourceSplit
+from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
+from datasets_prep.listing import SplitListing
+from datasets_prep.workers import run_locally, run_on_ray
 from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
 from fastpt.data import beton
@@ -42,7 +43,7 @@ class Options:
     """What the bytes of a split depend on, besides its source."""
 
     format: str = "ffcv"  # or "wds"
-    policy: Policy = field(default_factory=Policy)
+    policy: ImagePolicy = field(default_factory=ImagePolicy)
     shard_samples: int = 20_000
     order: str = "random"  # or "source"
     seed: int = 0
@@ -53,10 +54,10 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Job:
+class ShardJob:
     """One shard to be made: the `rows` of a listing, in their order."""
 
-    split: SourceSplit
+    split: SplitListing
     rows: np.ndarray
     shard: int
     folder: Path
@@ -68,8 +69,8 @@ class Job:
     def key(self, position: int) -> str:
         return self.split.keys[self.rows[position]]
 
-    def alone(self) -> "Job":
-        split = self.split.take(self.rows, self.split.name, self.split.trains)
+    def alone(self) -> "ShardJob":
+        split = self.split.take(self.rows, self.split.name, self.split.is_train)
         return replace(self, split=split, rows=np.arange(len(self.rows)))
 
     @property
@@ -83,7 +84,7 @@ class Job:
 
 
 def prepare(
-    splits: list[SourceSplit],
+    splits: list[SplitListing],
     out: Path,
     name: str,
     options: Options,
@@ -96,7 +97,7 @@ def prepare(
     """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
 
     `progress(done, total)` is told the pictures done. `ray` is the address of a Ray cluster that does the work (see
-    `workers.run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
+    `run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
     """
     with _disk_errors(out), _only_writer(out):
         jobs = {}
@@ -116,16 +117,16 @@ def prepare(
             yield dataset, plans
 
 
-def _targets(split: SourceSplit) -> list[str]:
+def _targets(split: SplitListing) -> list[str]:
     """The targets that get a noise plan: those the split has, if models are trained on it."""
     has = [("labels", split.labels), ("captions", split.captions)]
-    return [of for of, there in has if there is not None and split.trains]
+    return [of for of, there in has if there is not None and split.is_train]
 
 
 # --- planning ---------------------------------------------------------------------------------------------------
 
 
-def _listing_sha256(split: SourceSplit) -> str:
+def _listing_sha256(split: SplitListing) -> str:
     digest = hashlib.sha256(json.dumps([split.classes, split.class_names]).encode())
     for column in (split.keys, split.captions):
         for text in column or ():
@@ -135,7 +136,7 @@ def _listing_sha256(split: SourceSplit) -> str:
     return digest.hexdigest()
 
 
-def _plan_jobs(split: SourceSplit, folder: Path, options: Options) -> list[Job]:
+def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
     if len(split) == 0:
         raise FastptError(f"split {split.name} has no samples to prepare. Check the source.")
     if folder.exists() and not (folder / ".parts").exists() and any(folder.iterdir()):
@@ -151,10 +152,10 @@ def _plan_jobs(split: SourceSplit, folder: Path, options: Options) -> list[Job]:
 
     order = _order(split, options)
     cuts = range(0, len(split), options.shard_samples)
-    return [Job(split, order[cut : cut + options.shard_samples], i, folder, options) for i, cut in enumerate(cuts)]
+    return [ShardJob(split, order[cut : cut + options.shard_samples], i, folder, options) for i, cut in enumerate(cuts)]
 
 
-def _order(split: SourceSplit, options: Options) -> np.ndarray:
+def _order(split: SplitListing, options: Options) -> np.ndarray:
     """The rows in the order in which they are stored, int64 [N]. Random order keeps what is read at once together."""
     if options.order == "source":
         return np.arange(len(split))
@@ -166,7 +167,7 @@ def _order(split: SourceSplit, options: Options) -> np.ndarray:
     return order[np.argsort(place[split.groups[order]], kind="stable")]
 
 
-def _check_same(dataset: Dataset, split: SourceSplit, options: Options) -> None:
+def _check_same(dataset: Dataset, split: SplitListing, options: Options) -> None:
     there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
     wanted = {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
     _refuse_changed(dataset.path, there, wanted)
@@ -175,8 +176,10 @@ def _check_same(dataset: Dataset, split: SourceSplit, options: Options) -> None:
 def _check_whole(folder: Path) -> None:
     problems = missing_files(folder)
     if problems:
-        raise FastptError(f"{folder} was prepared, but {problems[0]} `fastpt verify {folder}` lists all damage; "
-                          "delete the folder to prepare it anew.")  # fmt: skip
+        raise FastptError(
+            f"{folder} was prepared, but {problems[0]} `fastpt verify {folder}` lists all damage; "
+            "delete the folder to prepare it anew."
+        )
 
 
 def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
@@ -198,7 +201,7 @@ def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
 # --- working ----------------------------------------------------------------------------------------------------
 
 
-def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None], ray: str | None) -> None:
+def _run(jobs: list[ShardJob], workers: int, progress: Callable[[int, int], None], ray: str | None) -> None:
     """Make all shards whose part is missing, or lacks pictures that can be read by now."""
     todo = [job for job in jobs if not job.part.exists() or _was_mended(job)]
     total = sum(len(job.rows) for job in jobs)
@@ -208,22 +211,22 @@ def _run(jobs: list[Job], workers: int, progress: Callable[[int, int], None], ra
         progress(before + done, total)
 
     if ray and todo:
-        workers.run_on_ray(ray, todo, workers, tell)
+        run_on_ray(ray, todo, workers, tell)
     else:
-        workers.run_locally(todo, workers, tell)
+        run_locally(todo, workers, tell)
 
 
-def _was_mended(job: Job) -> bool:
+def _was_mended(job: ShardJob) -> bool:
     """Whether a picture that was rejected when the shard was made can be used now."""
     for entry in json.loads(pq.read_schema(job.part).metadata[b"part"])["rejected"]:
         with contextlib.suppress(RejectedImage):
-            to_stored(_read(job.split, job.rows[entry["position"]]), job.options.policy)
+            encode(_read(job.split, job.rows[entry["position"]]), job.options.policy)
             job.part.unlink()
             return True
     return False
 
 
-def _make_shard(job: Job, tick: Callable[[], None]) -> None:
+def _make_shard(job: ShardJob, tick: Callable[[], None]) -> None:
     """Write a shard, then its part."""
     split = job.split
     labels = split.labels
@@ -232,7 +235,7 @@ def _make_shard(job: Job, tick: Callable[[], None]) -> None:
     with _writer(job) as writer:
         for position, i in enumerate(job.rows):
             try:
-                stored = to_stored(_read(split, i), job.options.policy)
+                stored = encode(_read(split, i), job.options.policy)
             except RejectedImage as reason:
                 rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
             else:
@@ -267,13 +270,13 @@ def _make_shard(job: Job, tick: Callable[[], None]) -> None:
         pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
 
 
-def _writer(job: Job) -> BetonWriter | TarWriter:
+def _writer(job: ShardJob) -> BetonWriter | TarWriter:
     if job.options.format == "ffcv":
         return BetonWriter(job.path, len(job.rows), None if job.split.labels is None else "clean_label")
     return TarWriter(job.path, job.shard, None)
 
 
-def _read(split: SourceSplit, i: int) -> bytes:
+def _read(split: SplitListing, i: int) -> bytes:
     try:
         return split.read(i)
     except KeyError:
@@ -297,8 +300,8 @@ def _sweep(folder: Path) -> None:
 
 
 def _finish(
-    split: SourceSplit,
-    jobs: list[Job],
+    split: SplitListing,
+    jobs: list[ShardJob],
     folder: Path,
     name: str,
     options: Options,
@@ -307,9 +310,9 @@ def _finish(
     """Put the parts together: samples table, rejects, and at last the manifest."""
     parts = [pq.read_table(job.part) for job in jobs]
     notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
-    rejected = [{"key": key, "reason": reason} for key, reason in split.left_out]
+    rejected = [{"key": key, "reason": reason} for key, reason in split.rejected]
     rejected += [{"key": entry["key"], "reason": entry["reason"]} for note in notes for entry in note["rejected"]]
-    total = len(split) + len(split.left_out)
+    total = len(split) + len(split.rejected)
     if len(rejected) > max_rejects * total:
         first = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in rejected[:3])
         enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
@@ -343,7 +346,7 @@ def _finish(
         "format": FORMAT,
         "name": name,
         "split": split.name,
-        "source_remark": split.remark,
+        "note": split.note,
         "settings": {**options.settings(), **split.settings},
         "listing_sha256": _listing_sha256(split),
         "has_labels": labels is not None,

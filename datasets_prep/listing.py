@@ -1,6 +1,6 @@
 """Sources: what people have on their disks, listed without unpacking.
 
-A source module offers a function that returns a list of `SourceSplit`, one for each split it finds. Listing reads
+A source module offers a function that returns a list of `SplitListing`, one for each split it finds. Listing reads
 names and labels only; picture bytes are read one at a time, later, by the conversion's worker processes.
 """
 
@@ -13,7 +13,7 @@ from fastpt.errors import FastptError
 
 
 @dataclass(frozen=True)
-class SourceSplit:
+class SplitListing:
     """The listing of one split.
 
     `keys` are unique, stable names of the samples (for files, the path inside the source). `labels` is int64 [N] into
@@ -33,16 +33,16 @@ class SourceSplit:
     classes: list[str]
     class_names: list[str]
     read: Callable[[int], bytes]
-    trains: bool = False
-    left_out: tuple[tuple[str, str], ...] = ()
-    remark: str = ""
+    is_train: bool = False
+    rejected: tuple[tuple[str, str], ...] = ()
+    note: str = ""
     settings: dict = field(default_factory=dict)
     groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
-    def take(self, rows: np.ndarray, name: str, trains: bool) -> "SourceSplit":
+    def take(self, rows: np.ndarray, name: str, is_train: bool) -> "SplitListing":
         """The listing of some rows only, as a split called `name`."""
         rows = np.asarray(rows)
         return replace(
@@ -53,8 +53,8 @@ class SourceSplit:
             captions=None if self.captions is None else [self.captions[i] for i in rows],
             read=self.read.take(rows) if hasattr(self.read, "take") else _Taken(self.read, rows),
             groups=None if self.groups is None else self.groups[rows],
-            trains=trains,
-            left_out=(),
+            is_train=is_train,
+            rejected=(),
         )
 
 
@@ -67,7 +67,7 @@ class _Taken:
         return self.read(int(self.rows[i]))
 
 
-def with_same_classes(splits: list[SourceSplit]) -> list[SourceSplit]:
+def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
     """The splits of sources that were listed apart, with one list of classes; labels are renumbered where needed."""
     if len({tuple(split.classes) for split in splits}) < 2:
         return splits
@@ -92,7 +92,7 @@ def with_same_classes(splits: list[SourceSplit]) -> list[SourceSplit]:
     ]
 
 
-def hold_out(split: SourceSplit, share: float, seed: int) -> list[SourceSplit]:
+def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:
     """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
     if not 0 < share < 1:
         raise FastptError(f"--holdout must be a share between 0 and 1, found {share}")
@@ -100,6 +100,6 @@ def hold_out(split: SourceSplit, share: float, seed: int) -> list[SourceSplit]:
     cut = round(share * len(split))
     if cut == 0 or cut == len(split):
         raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
-    train = split.take(np.sort(rows[cut:]), name="train", trains=True)
-    val = split.take(np.sort(rows[:cut]), name="val", trains=False)
-    return [replace(train, left_out=split.left_out), val]
+    train = split.take(np.sort(rows[cut:]), name="train", is_train=True)
+    val = split.take(np.sort(rows[:cut]), name="val", is_train=False)
+    return [replace(train, rejected=split.rejected), val]

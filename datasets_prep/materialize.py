@@ -130,6 +130,10 @@ def _write_tars(folder: Path, dataset: Dataset, samples: Iterator, of: Targets, 
                 writer.add(*next(samples))
     write_json(folder / "sizes.json", sizes)
     write_json(folder / "__len__", len(dataset))
-    split = {"name": dataset.split, "num_samples": len(dataset), "filenames": list(sizes),
-             "shard_lengths": list(sizes.values())}  # fmt: skip
+    split = {
+        "name": dataset.split,
+        "num_samples": len(dataset),
+        "filenames": list(sizes),
+        "shard_lengths": list(sizes.values()),
+    }
     write_json(folder / "_info.json", {"name": dataset.name, "splits": {dataset.split: split}})

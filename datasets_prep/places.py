@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from datasets_prep.listing import SourceSplit, with_same_classes
-from datasets_prep.records import Reading
+from datasets_prep.listing import SplitListing, with_same_classes
+from datasets_prep.records import RecordFormat
 from fastpt.errors import FastptError
-from fastpt.storage.files import Files, Several, open_files
+from fastpt.storage.files import Merged, Storage, open_files
 
 Place = tuple[str | None, Path]  # the name of a split, if it was given, and a folder or archive
 
@@ -21,9 +21,9 @@ def list_splits(
     split_level: int = 0,
     list_file: str | None = None,
     image_pattern: str | None = None,
-    reading: Reading | None = None,
+    reading: RecordFormat | None = None,
     label_column: str | None = None,
-) -> list[SourceSplit]:
+) -> list[SplitListing]:
     """List the splits of `source`, one of the words that `fastpt prep` takes, at `places`.
 
     Places with the same split name, or without one, are taken together. What cannot be read in place is unpacked into
@@ -71,10 +71,10 @@ def list_splits(
         if name and len(splits) > 1:
             there = ", ".join(split.name for split in splits)
             raise FastptError(f"--source {name}={paths[0]} holds several splits ({there}). Give it without a name.")
-        found += [replace(split, name=name, trains=name == "train") for split in splits] if name else splits
+        found += [replace(split, name=name, is_train=name == "train") for split in splits] if name else splits
     return with_same_classes(found)
 
 
-def _open(places: Sequence[Place], out: Path) -> Files:
+def _open(places: Sequence[Place], out: Path) -> Storage:
     parts = [(name or "", open_files(path, out)) for name, path in places]
-    return parts[0][1] if len(parts) == 1 and not parts[0][0] else Several(parts)
+    return parts[0][1] if len(parts) == 1 and not parts[0][0] else Merged(parts)

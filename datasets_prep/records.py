@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
 
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from fastpt.errors import FastptError
 from fastpt.storage.names import well_formed
 
@@ -20,7 +20,7 @@ URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
 
 
 @dataclass(frozen=True)
-class Subset:
+class IdList:
     """A list of ids that names a part of a dataset, such as OpenAI's or DeCLIP's YFCC15M."""
 
     name: str
@@ -29,7 +29,7 @@ class Subset:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RecordFormat:
     """How records are read. Captions are the `caption_columns`, joined by a space; `clean` cleans them (see there).
 
     With a `subset`, only records whose id it holds belong: the id is the `id_column`, or else the name of the picture
@@ -38,7 +38,7 @@ class Reading:
 
     caption_columns: tuple[str, ...] = ("caption",)
     clean: bool = False
-    subset: Subset | None = None
+    subset: IdList | None = None
     id_column: str | None = None
 
     def caption(self, record: Mapping[str, object]) -> str | None:
@@ -49,21 +49,21 @@ class Reading:
         texts = [clean(text) if self.clean else text.strip() for text in map(well_formed, texts)]
         return " ".join(text for text in texts if text)
 
-    def belongs(self, record: Mapping[str, object], picture: str) -> bool:
+    def in_subset(self, record: Mapping[str, object], picture: str) -> bool:
         """Whether the record of `picture`, a file name, is in the subset."""
         if self.subset is None:
             return True
         value = record.get(self.id_column) if self.id_column else picture.rpartition("/")[2].partition(".")[0]
         return str(value) in self.subset.ids
 
-    def told(self, split: SourceSplit) -> SourceSplit:
+    def annotate(self, split: SplitListing) -> SplitListing:
         """The split with these settings recorded, and its coverage of the subset shown. Raises FastptError if none."""
         settings = {}
         if split.captions is not None:
-            settings |= {"caption_columns": list(self.caption_columns), "captions_cleaned": self.clean}
-        remarks = [split.remark] if split.remark else []
+            settings |= {"caption_columns": list(self.caption_columns), "markup_stripped": self.clean}
+        remarks = [split.note] if split.note else []
         if self.subset is not None:
-            found, all_ids = len(split) + len(split.left_out), len(self.subset.ids)
+            found, all_ids = len(split) + len(split.rejected), len(self.subset.ids)
             if not found:
                 raise FastptError(
                     f"none of the source's records is in the subset {self.subset.name}; the id of a record is "
@@ -71,12 +71,15 @@ class Reading:
                     f"such as {min(self.subset.ids)}. Name another --id-column or --subset-ids."
                 )
             settings["subset"] = {
-                "name": self.subset.name, "sha256": self.subset.sha256, "ids": all_ids, "found": found,
-            }  # fmt: skip
+                "name": self.subset.name,
+                "sha256": self.subset.sha256,
+                "ids": all_ids,
+                "found": found,
+            }
             remarks.append(
                 f"subset {self.subset.name}: {found:,} of its {all_ids:,} ids ({found / all_ids:.2%}) are in the source"
             )
-        return replace(split, settings={**split.settings, **settings}, remark="; ".join(remarks))
+        return replace(split, settings={**split.settings, **settings}, note="; ".join(remarks))
 
 
 def parse_record(text: str | bytes) -> dict[str, object]:
@@ -97,7 +100,7 @@ def clean(text: str) -> str:
     return " ".join(TAG.sub(" ", html.unescape(text)).split())
 
 
-def read_subset(name: str, path: Path) -> Subset:
+def read_subset(name: str, path: Path) -> IdList:
     """Read the ids of `path`, which may be packed with gzip or bzip2. Raises FastptError if there are none.
 
     A line is an id; or fields with tabs between, of which the second is the id, as in OpenAI's
@@ -113,7 +116,7 @@ def read_subset(name: str, path: Path) -> Subset:
         raise FastptError(f"--subset-ids {path} cannot be read as a list of ids: {error!r}.") from None
     if not ids:
         raise FastptError(f"--subset-ids {path} lists no ids.")
-    return Subset(name, ids, sha256)
+    return IdList(name, ids, sha256)
 
 
 def _id(line: str) -> str:

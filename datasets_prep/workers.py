@@ -25,7 +25,7 @@ POLL_SECONDS = 0.02  # a worker that only waits for the disk is noticed by looki
 RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 
-class Job(Protocol):
+class WorkItem(Protocol):
     """One shard to be made. `rows` counts its pictures; `path` names it."""
 
     rows: Sequence[int]
@@ -37,11 +37,11 @@ class Job(Protocol):
     def key(self, position: int) -> str:
         """The name of one of its pictures."""
 
-    def alone(self) -> "Job":
+    def alone(self) -> "WorkItem":
         """The same job without the rest of the listing, to be sent elsewhere."""
 
 
-def run_locally(jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> None:
+def run_locally(jobs: Sequence[WorkItem], workers: int, progress: Callable[[int], None]) -> None:
     """Make all shards in processes, one a shard, `workers` at work at a time. `progress` is told the pictures done."""
     waiting, running, failures, finished = deque(jobs), [], Counter(), 0
     try:
@@ -68,7 +68,7 @@ def run_locally(jobs: Sequence[Job], workers: int, progress: Callable[[int], Non
             worker.process.join(5)
 
 
-def _count_failure(failures: Counter, job: Job, how: str) -> None:
+def _count_failure(failures: Counter, job: WorkItem, how: str) -> None:
     failures[job.path] += 1
     if failures[job.path] == ATTEMPTS:
         raise FastptError(
@@ -81,7 +81,7 @@ def _count_failure(failures: Counter, job: Job, how: str) -> None:
 class _Worker:
     """A process that makes one shard. It inherits the listing, which may be large; nothing is pickled."""
 
-    def __init__(self, job: Job):
+    def __init__(self, job: WorkItem):
         context = multiprocessing.get_context("fork")
         self.job = job
         self.done = context.RawValue("q", 0)  # pictures; written by the process only
@@ -124,7 +124,7 @@ def _exit_name(code: int) -> str:
     return f"exit code {code}" if code > 0 else signal.Signals(-code).name
 
 
-def _work(job: Job, done, errors, parent: int) -> None:
+def _work(job: WorkItem, done, errors, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     die_with(parent)
 
@@ -141,7 +141,7 @@ def _work(job: Job, done, errors, parent: int) -> None:
 # --- Ray ---
 
 
-def run_on_ray(address: str, jobs: Sequence[Job], workers: int, progress: Callable[[int], None]) -> None:
+def run_on_ray(address: str, jobs: Sequence[WorkItem], workers: int, progress: Callable[[int], None]) -> None:
     """Make all shards as tasks of the Ray cluster at `address`, or of one with `workers` CPUs here if it is "local".
 
     Every node must see the same files under the same paths, and have fastpt installed. `progress` is told the pictures
@@ -168,7 +168,7 @@ def run_on_ray(address: str, jobs: Sequence[Job], workers: int, progress: Callab
             progress(finished)
 
 
-def _ray_task(job: Job, folder: str, stall_seconds: int) -> None:
+def _ray_task(job: WorkItem, folder: str, stall_seconds: int) -> None:
     os.chdir(folder)  # paths may be relative
 
     def tick() -> None:

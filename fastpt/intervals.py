@@ -15,7 +15,7 @@ class Interval(NamedTuple):
     """A mean and half the width of its 95 % confidence interval, by Student's t."""
 
     mean: float
-    half: float | None
+    ci95_half: float | None
     """None if there is one value, from which no spread can be told."""
     n: int
 

@@ -35,10 +35,17 @@ def _build(variant: str, pretrained: bool, **kwargs: Any) -> SmallStemResNet:
 
 def _pretrained_cfg(size: int) -> dict:
     return {
-        "url": "", "num_classes": 1000, "input_size": (3, size, size), "pool_size": (8, 8), "crop_pct": 0.95,
-        "interpolation": "bicubic", "mean": IMAGENET_DEFAULT_MEAN, "std": IMAGENET_DEFAULT_STD,
-        "first_conv": "conv1", "classifier": "fc",
-    }  # fmt: skip
+        "url": "",
+        "num_classes": 1000,
+        "input_size": (3, size, size),
+        "pool_size": (8, 8),
+        "crop_pct": 0.95,
+        "interpolation": "bicubic",
+        "mean": IMAGENET_DEFAULT_MEAN,
+        "std": IMAGENET_DEFAULT_STD,
+        "first_conv": "conv1",
+        "classifier": "fc",
+    }
 
 
 default_cfgs = generate_default_cfgs({name: _pretrained_cfg(64) for name in ARCHITECTURES})

@@ -69,9 +69,9 @@ class Data(_Section):
     """Side of the evaluation crops, pixels; by default `size`."""
     crop_fraction: float = Field(0.95, gt=0, le=1)
     """Share of the picture's short side that evaluation keeps (its centre crop)."""
-    filter: Literal["area", "bilinear", "bicubic"] = "area"
+    interpolation: Literal["area", "bilinear", "bicubic"] = "area"
     """Resampling filter for training crops."""
-    eval_filter: Literal["area", "bilinear", "bicubic"] = "bicubic"
+    eval_interpolation: Literal["area", "bilinear", "bicubic"] = "bicubic"
     """Resampling filter for evaluation crops."""
     scale: Pair = (0.08, 1.0)
     """Random crops cover from scale[0] to scale[1] of the picture's area."""
@@ -144,23 +144,23 @@ class Augment(_Section):
 
     randaugment: str | None = None
     """RandAugment as `m7-std0.5`: magnitude 7 of 10 with a normal spread, two operations a picture (timm's `inc1`)."""
-    jitter: Quadruple | None = None
+    color_jitter: Quadruple | None = None
     """Colour jitter: how far brightness, contrast, saturation and hue move, such as [0.4, 0.4, 0.4, 0.1]."""
-    jitter_probability: Share = 1.0
+    color_jitter_probability: Share = 1.0
     """Share of the pictures that are jittered."""
-    grey: Share = 0.0
+    grayscale: Share = 0.0
     """Share of the pictures that are made grey."""
     blur: Share = 0.0
     """Share of the pictures that are blurred, by a Gaussian of 0.1 to 2 pixels."""
-    erasing: Share = 0.0
+    random_erasing: Share = 0.0
     """Random erasing: share of the pictures of which a rectangle of 2 to 33 % becomes noise (timm's `reprob`)."""
     mixup: float = Field(0.0, ge=0)
     """Alpha of mixup; 0 is off. With cutmix too, each batch gets one of them at even odds."""
     cutmix: float = Field(0.0, ge=0)
     """Alpha of cutmix; 0 is off."""
-    smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     """Label smoothing."""
-    repeats: int = Field(1, ge=1)
+    repeated_augmentation: int = Field(1, ge=1)
     """Repeated augmentation: each chosen sample comes this many times, with other crops; epochs keep their length."""
 
 
@@ -170,9 +170,9 @@ class Engine(_Section):
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     """bf16 and fp16 are autocast with fp32 weights; fp16 scales the loss, and runs on a GPU only. A processor without
     bf16 instructions runs fp32 instead, and says so."""
-    zero: Literal[0, 1, 2, 3] = 0
+    zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too, 3: weights too)."""
-    accumulate: int = Field(1, ge=1)
+    gradient_accumulation_steps: int = Field(1, ge=1)
     """Pieces in which each process computes its share of a batch. Each pair of task clip is contrasted with the whole
     batch all the same, which costs a second forward pass."""
     gradient_clipping: float = Field(0.0, ge=0)
@@ -239,7 +239,7 @@ class Recipe(_Section):
     optim: Optim
     schedule: Schedule
     batch_size: int = Field(ge=1)
-    """Samples a step over all processes and pieces; processes x engine.accumulate must divide it."""
+    """Samples a step over all processes and pieces; processes x engine.gradient_accumulation_steps must divide it."""
     augment: Augment | None = None
     loss: Literal["cross_entropy", "bce"] | None = None
     """Loss (supervised): softmax cross entropy (the default) or binary cross entropy over the classes."""
@@ -260,11 +260,12 @@ class Recipe(_Section):
 
     def micro_batch(self, world_size: int) -> int:
         """Samples that one process computes at a time. Raises FastptError if the batch does not divide."""
-        pieces = world_size * self.engine.accumulate
+        pieces = world_size * self.engine.gradient_accumulation_steps
         if self.batch_size % pieces:
             raise FastptError(
-                f"batch_size {self.batch_size} does not divide over {world_size} processes x engine.accumulate "
-                f"{self.engine.accumulate} = {pieces} pieces. Choose a multiple of {pieces}."
+                f"batch_size {self.batch_size} does not divide over {world_size} processes x "
+                f"engine.gradient_accumulation_steps {self.engine.gradient_accumulation_steps} = {pieces} "
+                f"pieces. Choose a multiple of {pieces}."
             )
         micro = self.batch_size // pieces
         if self.augment and (self.augment.mixup or self.augment.cutmix) and micro % 2:
@@ -322,10 +323,10 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
         yield f"data.noise is {data.noise:g}; a rate lies from 0 to below 1 (5 % is 0.05)."
     if not 0 < data.scale[0] <= data.scale[1] <= 1:
         yield f"data.scale is {list(data.scale)}; it must rise within 0 to 1, such as [0.08, 1.0]."
-    if recipe.optim.name == "lamb" and engine.zero:
+    if recipe.optim.name == "lamb" and engine.zero_stage:
         yield (
-            f"optim.name lamb with engine.zero {engine.zero} trains wrongly without a word: ZeRO's flat partitions "
-            "destroy LAMB's trust ratio per layer. Use engine.zero 0, or adamw."
+            f"optim.name lamb with engine.zero_stage {engine.zero_stage} trains wrongly without a word: ZeRO's flat "
+            "partitions destroy LAMB's trust ratio per layer. Use engine.zero_stage 0, or adamw."
         )
     if schedule.warmup_epochs is not None and schedule.warmup_steps is not None:
         yield "schedule has both warmup_epochs and warmup_steps; keep one."
@@ -349,12 +350,15 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
     for name in ("betas", "eps", "momentum", "nesterov"):
         if getattr(recipe.optim, name) is not None and name not in OPTIM_DEFAULTS[recipe.optim.name]:
             yield f"optim.{name} does not apply to {recipe.optim.name}; remove it."
-    for name in ("mixup", "cutmix", "smoothing", "repeats"):
+    for name in ("mixup", "cutmix", "label_smoothing", "repeated_augmentation"):
         if clip and getattr(recipe.augment, name) != getattr(Augment(), name):
             yield f"augment.{name} does not apply to task clip; remove it."
-    jitter = recipe.augment.jitter
-    if jitter and (min(jitter) < 0 or jitter[3] > 0.5):
-        yield f"augment.jitter is {list(jitter)}; it holds four shares of 0 or more, the last (hue) at most 0.5."
+    color_jitter = recipe.augment.color_jitter
+    if color_jitter and (min(color_jitter) < 0 or color_jitter[3] > 0.5):
+        yield (
+            f"augment.color_jitter is {list(color_jitter)}; it holds four shares of 0 or more, the last (hue) at most "
+            "0.5."
+        )
     for name, where in (("loss", clip), ("bce_threshold", clip), ("zero_shot", not clip)):
         if where and getattr(recipe, name) is not None:
             yield f"{name} does not apply to task {recipe.task}; remove it."
@@ -367,8 +371,11 @@ def _contradictions(recipe: Recipe) -> Iterable[str]:
         yield "data.train lists several splits, which task clip can train on as one, but not task supervised: name one."
     if clip and data.sizes:
         yield "data.sizes does not apply to task clip, whose tower has one size; remove it."
-    if engine.compile and engine.zero:
-        yield f"engine.compile with engine.zero {engine.zero} is not tested to give the same gradients. Use zero 0."
+    if engine.compile and engine.zero_stage:
+        yield (
+            f"engine.compile with engine.zero_stage {engine.zero_stage} is not tested to give the same gradients. "
+            "Use zero_stage 0."
+        )
     if recipe.bce_threshold is not None and recipe.loss == "cross_entropy":
         yield "bce_threshold applies to loss bce only; remove it."
     if recipe.checkpoint.keep_best is not None:

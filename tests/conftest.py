@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from datasets_prep.convert import Options, prepare
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from fastpt import Dataset
 
 
@@ -43,7 +43,7 @@ class Pictures:
 def made_up(count: int, classes: int = 4, captions: bool = False, special: dict[int, bytes] | None = None, **fields):
     """A listing of `count` pictures in turn of `classes` classes."""
     names = [f"class {i}" for i in range(classes)]
-    return SourceSplit(
+    return SplitListing(
         **{
             "name": "train",
             "keys": [f"pictures/{i:04d}.jpg" for i in range(count)],
@@ -52,14 +52,14 @@ def made_up(count: int, classes: int = 4, captions: bool = False, special: dict[
             "classes": names,
             "class_names": names,
             "read": Pictures(special),
-            "trains": True,
+            "is_train": True,
             **fields,
         }
     )
 
 
 def prepared(
-    folder: Path, split: SourceSplit, rates=(), workers: int = 1, max_rejects: float = 0.0, **options
+    folder: Path, split: SplitListing, rates=(), workers: int = 1, max_rejects: float = 0.0, **options
 ) -> Dataset:
     """`split` as a prepared dataset below `folder`."""
     done = prepare([split], folder, "made-up", Options(**options), list(rates), workers, max_rejects, lambda *_: None)

@@ -174,7 +174,7 @@ def decoded(folder: Path) -> dict:
     dataset = prepared(folder / "pixels", made_up(16, special=special))
     found = {}
     for interpolation in ("area", "bilinear", "bicubic"):
-        loader = Loader(dataset, 8, 64, seed=3, filter=interpolation, decoder="ffcv", threads=1)
+        loader = Loader(dataset, 8, 64, seed=3, interpolation=interpolation, decoder="ffcv", threads=1)
         found |= {f"{interpolation}, batch {i}": pixels(batch.images) for i, batch in enumerate(loader)}
     return found
 
@@ -184,11 +184,11 @@ def transformed(_: Path) -> dict:
     drawn = [np.asarray(Image.open(io.BytesIO(picture(i, size=(48, 48), format="PNG")))) for i in range(16)]
     images = torch.from_numpy(np.stack(drawn))
     keys = torch.from_numpy(np.random.default_rng(5).integers(-(2**63), 2**63 - 1, 16))
-    floats = transforms.to_floats(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    floats = transforms.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     return {
         "randaugment": pixels(transforms.randaugment(images, 7, 0.5, keys)),
         "color_jitter": pixels(transforms.color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, 0.8)),
-        "grayscale": pixels(transforms.grey(images, 0.5, keys)),
+        "grayscale": pixels(transforms.grayscale(images, 0.5, keys)),
         "gaussian_blur": pixels(transforms.gaussian_blur(images, 0.5, keys)),
         "normalized": pixels(floats.permute(0, 2, 3, 1)),
         "random_erasing": pixels(transforms.random_erasing(floats, 0.5, keys).permute(0, 2, 3, 1)),
@@ -216,7 +216,7 @@ def runs(folder: Path) -> tuple[Path, Path]:
         torch.set_num_threads(1)
         trained_on = prepared(folder / "train", made_up(40, captions=True), [0.2])
         special = {i: picture(1000 + i) for i in range(12)}
-        held_out = prepared(folder / "val", made_up(12, captions=True, special=special, name="val", trains=False))
+        held_out = prepared(folder / "val", made_up(12, captions=True, special=special, name="val", is_train=False))
         suite = {"name": "small", "id": [{"name": "set", "train": str(trained_on.path), "test": str(held_out.path)}]}
         suite["id"].append({"name": "absent", "train": "absent/train", "test": "absent/test"})
         (folder / "small.yaml").write_text(yaml.safe_dump(suite))

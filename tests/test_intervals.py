@@ -10,7 +10,7 @@ def row(method, seed, value, setting="id", test="a", **more):
 def test_the_interval_is_students():
     found = interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert (found.mean, found.n) == (3, 5)
-    assert found.half == pytest.approx(2.776445 * (2.5 / 5) ** 0.5, rel=1e-6)  # t of 4 degrees of freedom
+    assert found.ci95_half == pytest.approx(2.776445 * (2.5 / 5) ** 0.5, rel=1e-6)  # t of 4 degrees of freedom
 
 
 def test_one_value_has_no_interval():
@@ -20,7 +20,7 @@ def test_one_value_has_no_interval():
 def test_what_seeds_share_cancels_in_a_paired_difference():
     found = paired({0: 0.1, 1: 0.5, 2: 0.9, 7: 0.0}, {2: 0.8, 0: 0.0, 1: 0.4, 9: 1.0})
     assert found.mean == pytest.approx(0.1)
-    assert found.half == pytest.approx(0, abs=1e-12)
+    assert found.ci95_half == pytest.approx(0, abs=1e-12)
     assert found.n == 3
     assert paired({0: 1.0}, {1: 1.0}) is None
 
@@ -37,4 +37,4 @@ def test_the_summary_pairs_each_method_with_lp():
     assert probe["gain_over_lp"] is None
     assert mlp["average"]["mean"] == pytest.approx(0.4)
     assert mlp["gain_over_lp"]["mean"] == pytest.approx(0.1)
-    assert mlp["gain_over_lp"]["half"] == pytest.approx(0, abs=1e-12)
+    assert mlp["gain_over_lp"]["ci95_half"] == pytest.approx(0, abs=1e-12)

@@ -38,8 +38,8 @@ def load(tmp_path, values, *overrides):
         ("batch_size=true", "batch_size is True"),
         ("data.noise=5", "data.noise is 5; a rate lies from 0 to below 1"),
         ("data.scale=[0.5, 0.1]", "data.scale is [0.5, 0.1]; it must rise"),
-        ("engine.zero=1", "optim.name lamb with engine.zero 1 trains wrongly"),
-        ("engine.zero=4", "engine.zero is 4; it should be 0, 1, 2 or 3"),
+        ("engine.zero_stage=1", "optim.name lamb with engine.zero_stage 1 trains wrongly"),
+        ("engine.zero_stage=4", "engine.zero_stage is 4; it should be 0, 1, 2 or 3"),
         ("optim.momentum=0.9", "optim.momentum does not apply to lamb"),
         ("schedule.warmup_steps=10", "both warmup_epochs and warmup_steps"),
         ("schedule.warmup_epochs=300", "leaves nothing of schedule.epochs 300"),
@@ -51,7 +51,10 @@ def load(tmp_path, values, *overrides):
         ("optim.nesterov=true", "optim.nesterov does not apply to lamb"),
         ("schedule.min_lr=1", "schedule.min_lr 1 is above optim.lr 0.005"),
         ("augment.randaugment=strong", "augment.randaugment is 'strong'; write m<0 to 10>"),
-        ("augment.jitter=[0.4, 0.4, 0.4, 0.9]", "augment.jitter is [0.4, 0.4, 0.4, 0.9]; it holds four shares"),
+        (
+            "augment.color_jitter=[0.4, 0.4, 0.4, 0.9]",
+            "augment.color_jitter is [0.4, 0.4, 0.4, 0.9]; it holds four shares",
+        ),
         ("checkpoint={every_steps: 5, every_epochs: 1}", "both every_epochs and every_steps"),
         ("zero_shot.data=x", "zero_shot does not apply to task supervised"),
         ("model.config={embed_dim: 4}", "model.config does not apply to task supervised"),
@@ -69,7 +72,7 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, override, said):
         ("data.eval_size=64", "a clip tower has one size"),
         ("loss=bce", "loss does not apply to task clip"),
         ("augment.mixup=0.1", "augment.mixup does not apply to task clip"),
-        ("augment.repeats=2", "augment.repeats does not apply to task clip"),
+        ("augment.repeated_augmentation=2", "augment.repeated_augmentation does not apply to task clip"),
         ("model.drop_path=0.1", "model.drop_path does not apply to task clip"),
     ],
 )
@@ -104,15 +107,17 @@ def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):
 
 def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
     recipe = load(tmp_path, SUPERVISED)
-    assert (recipe.loss, recipe.augment.repeats, recipe.optim.eps) == ("cross_entropy", 1, 1e-6)
+    assert (recipe.loss, recipe.augment.repeated_augmentation, recipe.optim.eps) == ("cross_entropy", 1, 1e-6)
     assert recipe.optim.momentum is None
     assert recipe.checkpoint.every_epochs == 1
 
 
 def test_the_batch_divides_over_processes_and_pieces(tmp_path):
-    recipe = load(tmp_path, SUPERVISED, "batch_size=96", "engine.accumulate=2")
+    recipe = load(tmp_path, SUPERVISED, "batch_size=96", "engine.gradient_accumulation_steps=2")
     assert recipe.micro_batch(world_size=4) == 12
-    with pytest.raises(FastptError, match=r"batch_size 96 does not divide over 5 processes x engine.accumulate 2 = 10"):
+    with pytest.raises(
+        FastptError, match=r"batch_size 96 does not divide over 5 processes x engine.gradient_accumulation_steps 2 = 10"
+    ):
         recipe.micro_batch(world_size=5)
 
 

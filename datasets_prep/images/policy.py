@@ -26,7 +26,7 @@ cv2.setNumThreads(1)  # the conversion's workers are its threads
 
 
 @dataclass(frozen=True)
-class Policy:
+class ImagePolicy:
     """`max_side` in pixels, or None to keep every size; `quality` of JPEG, 1 to 100."""
 
     max_side: int | None = 500
@@ -34,7 +34,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Stored:
+class EncodedImage:
     """What goes into the shard."""
 
     jpeg: bytes
@@ -46,7 +46,7 @@ class RejectedImage(Exception):
     """The picture cannot be stored; the message is the reason."""
 
 
-def to_stored(source: bytes, policy: Policy) -> Stored:
+def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
     """Apply the policy to the bytes of a source picture. Raises RejectedImage."""
     if not source:
         raise RejectedImage("the file is empty")
@@ -76,32 +76,32 @@ def _is_plain_jpeg(image: Image.Image) -> bool:
     return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(ORIENTATION, 1) == 1
 
 
-def _within(size: tuple[int, int], policy: Policy) -> tuple[int, int]:
+def _within(size: tuple[int, int], policy: ImagePolicy) -> tuple[int, int]:
     """The size (width, height) at which a picture of `size` is stored."""
     scale = min(1.0, (policy.max_side or LARGEST_SIDE) / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _checked(image: Image.Image, source: bytes) -> Stored:
+def _checked(image: Image.Image, source: bytes) -> EncodedImage:
     size = image.size
     if entropy.is_sound(source, size):
-        return Stored(source, *size)
+        return EncodedImage(source, *size)
     try:
         turbojpeg.check(source, size)
     except turbojpeg.NotPlain:
         image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most of the arithmetic
         image.load()
-    return Stored(source, *size)
+    return EncodedImage(source, *size)
 
 
-def _reduced(image: Image.Image, source: bytes, size: tuple[int, int], policy: Policy) -> Stored:
+def _reduced(image: Image.Image, source: bytes, size: tuple[int, int], policy: ImagePolicy) -> EncodedImage:
     try:
-        return Stored(turbojpeg.reduce(source, image.size, size, policy.quality), *size)
+        return EncodedImage(turbojpeg.reduce(source, image.size, size, policy.quality), *size)
     except turbojpeg.NotPlain:
         return _encoded(image, policy)
 
 
-def _encoded(image: Image.Image, policy: Policy) -> Stored:
+def _encoded(image: Image.Image, policy: ImagePolicy) -> EncodedImage:
     if image.format == "JPEG":
         image.draft(None, tuple(2 * side for side in _within(image.size, policy)))  # as `turbojpeg.reduce` does
     upright = _eight_bit(ImageOps.exif_transpose(image))
@@ -110,7 +110,7 @@ def _encoded(image: Image.Image, policy: Policy) -> Stored:
         upright = Image.fromarray(cv2.resize(np.asarray(upright), size, interpolation=cv2.INTER_AREA))
     buffer = io.BytesIO()
     upright.save(buffer, "JPEG", quality=policy.quality)
-    return Stored(buffer.getvalue(), *upright.size)
+    return EncodedImage(buffer.getvalue(), *upright.size)
 
 
 def _eight_bit(image: Image.Image) -> Image.Image:

@@ -60,9 +60,17 @@ def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality
     room = np.empty(library.tjBufSize(*smaller, subsampling), np.uint8)
     start, length = ctypes.c_void_p(room.ctypes.data), ctypes.c_ulong(room.size)
     if library.tjCompressFromYUVPlanes(
-        encoder, _pointers(reduced), smaller[0], None, smaller[1], subsampling,
-        ctypes.byref(start), ctypes.byref(length), quality, NO_REALLOCATION | ACCURATE_DCT,
-    ):  # fmt: skip
+        encoder,
+        _pointers(reduced),
+        smaller[0],
+        None,
+        smaller[1],
+        subsampling,
+        ctypes.byref(start),
+        ctypes.byref(length),
+        quality,
+        NO_REALLOCATION | ACCURATE_DCT,
+    ):
         raise NotPlain
     return room[: length.value].tobytes()
 
@@ -111,6 +119,15 @@ def _turbojpeg() -> tuple[ctypes.CDLL, int, int]:
     library.tjDecompress2.argtypes = [pointer, pointer, size, pointer, *5 * [number]]
     library.tjDecompressToYUVPlanes.argtypes = [pointer, pointer, size, pointer, number, pointer, number, number]
     library.tjCompressFromYUVPlanes.argtypes = [
-        pointer, pointer, number, pointer, number, number, pointer, pointer, number, number,
-    ]  # fmt: skip
+        pointer,
+        pointer,
+        number,
+        pointer,
+        number,
+        number,
+        pointer,
+        pointer,
+        number,
+        number,
+    ]
     return library, library.tjInitDecompress(), library.tjInitCompress()

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.listing import SourceSplit
-from datasets_prep.records import Reading, parse_record
+from datasets_prep.listing import SplitListing
+from datasets_prep.records import RecordFormat, parse_record
 from fastpt.errors import FastptError
-from fastpt.storage.files import Files, Reader
+from fastpt.storage.files import Reader, Storage
 from fastpt.storage.names import well_formed
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}
 
 
 def caption_splits(
-    files: Files, list_file: str, image_pattern: str, reading: Reading, label_column: str | None = None
-) -> list[SourceSplit]:
+    files: Storage, list_file: str, image_pattern: str, reading: RecordFormat, label_column: str | None = None
+) -> list[SplitListing]:
     """One split, `train`, of the rows of `list_file` (looked up on disk, then in the source).
 
     `image_pattern` names the picture of a row, with columns in braces: `images/{id}.jpg`. Rows without a caption, and
@@ -34,7 +34,7 @@ def caption_splits(
         if column not in first:
             raise FastptError(f"--list {list_file} has no column {column!r}; it has: {', '.join(map(str, first))}.")
 
-    keys, captions, labels, left_out, seen = [], [], [], [], set()
+    keys, captions, labels, rejected, seen = [], [], [], [], set()
     for row in _chain(first, rows):
         try:
             name = well_formed(image_pattern.format(**row))
@@ -43,7 +43,7 @@ def caption_splits(
                 f"--image-pattern {image_pattern!r} does not fit the columns of {list_file} "
                 f"({', '.join(map(str, row))}): {error!r}."
             ) from None
-        if not reading.belongs(row, name):
+        if not reading.in_subset(row, name):
             continue
         caption, label = reading.caption(row), row.get(label_column)
         reason = None
@@ -57,7 +57,7 @@ def caption_splits(
             reason = f"no {label_column}"
         seen.add(name)
         if reason:
-            left_out.append((name, reason))
+            rejected.append((name, reason))
             continue
         keys.append(name)
         captions.append(caption)
@@ -65,8 +65,8 @@ def caption_splits(
     classes = sorted(set(labels)) if label_column else []
     number = {label: i for i, label in enumerate(classes)}
     return [
-        reading.told(
-            SourceSplit(
+        reading.annotate(
+            SplitListing(
                 name="train",
                 keys=keys,
                 labels=np.array([number[label] for label in labels], np.int64) if label_column else None,
@@ -74,9 +74,9 @@ def caption_splits(
                 classes=classes,
                 class_names=classes,
                 read=Reader(files, keys),
-                trains=True,
-                left_out=tuple(left_out),
-                remark=_broken_text_remark(captions),
+                is_train=True,
+                rejected=tuple(rejected),
+                note=_broken_text_remark(captions),
             )
         )
     ]
@@ -92,7 +92,7 @@ def _broken_text_remark(captions: Iterable[str]) -> str:
     return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
 
-def _content(files: Files, list_file: str) -> io.TextIOBase:
+def _content(files: Storage, list_file: str) -> io.TextIOBase:
     """The list as text, bytes that are not UTF-8 replaced."""
     try:
         binary = Path(list_file).open("rb") if Path(list_file).is_file() else io.BytesIO(files.read(list_file))  # noqa: SIM115 - closed with the text

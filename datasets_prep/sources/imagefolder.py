@@ -12,14 +12,14 @@ import json
 
 import numpy as np
 
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from fastpt.errors import FastptError
-from fastpt.storage.files import Files, Reader
+from fastpt.storage.files import Reader, Storage
 
 SPLIT_NAMES = ("train", "val", "test")
 
 
-def imagefolder_splits(files: Files, split_level: int = 0) -> list[SourceSplit]:
+def imagefolder_splits(files: Storage, split_level: int = 0) -> list[SplitListing]:
     """List the splits. All of them share one list of classes, sorted. Raises FastptError if the layout is another."""
     names = files.images()
     if not names:
@@ -41,7 +41,7 @@ def imagefolder_splits(files: Files, split_level: int = 0) -> list[SourceSplit]:
     number = {folder: i for i, folder in enumerate(classes)}
     readable = _readable_names(files, classes)
     return [
-        SourceSplit(
+        SplitListing(
             name=split,
             keys=[name for name, _ in listing],
             labels=np.array([number[folder] for _, folder in listing], np.int64),
@@ -49,13 +49,13 @@ def imagefolder_splits(files: Files, split_level: int = 0) -> list[SourceSplit]:
             classes=classes,
             class_names=readable,
             read=Reader(files, [name for name, _ in listing]),
-            trains=split == "train",
+            is_train=split == "train",
         )
         for split, listing in rows.items()
     ]
 
 
-def _readable_names(files: Files, classes: list[str]) -> list[str]:
+def _readable_names(files: Storage, classes: list[str]) -> list[str]:
     """From classes.json ({"n01443537": "goldfish, Carassius auratus"}: the first synonym), else from the folder."""
     if "classes.json" in files.names():
         try:

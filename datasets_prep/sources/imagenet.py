@@ -20,10 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from datasets_prep.sources.parquet import open_tables, parquet_files
 from fastpt.errors import FastptError
-from fastpt.storage.files import ARCHIVE_ERRORS, Files, Folder, Reader, TarOfTars, open_files
+from fastpt.storage.files import ARCHIVE_ERRORS, Folder, Reader, Storage, TarOfTars, open_files
 
 OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
@@ -39,7 +39,7 @@ class Listing(NamedTuple):
     groups: np.ndarray | None = None
 
 
-def imagenet_splits(root: Path, spill: Path | None = None) -> list[SourceSplit]:
+def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitListing]:
     """List train and val. Raises FastptError if `root` holds none of the layouts above."""
     if (root / "ILSVRC2012_img_train.tar").exists():
         listings = _official(root)
@@ -48,11 +48,11 @@ def imagenet_splits(root: Path, spill: Path | None = None) -> list[SourceSplit]:
     elif root.is_dir() and parquet_files(root):
         listings = _hugging_face(root)
     else:
-        listings = _tree(root, spill)
+        listings = _tree(root, unpack_dir)
     classes = sorted({wnid for listing in listings for wnid in listing.wnids})
     number = {wnid: i for i, wnid in enumerate(classes)}
     return [
-        SourceSplit(
+        SplitListing(
             name=listing.split,
             # The same in all layouts, so that noise, which is keyed by it, is the same too.
             keys=[f"{wnid}/{name}" for wnid, name in zip(listing.wnids, listing.names, strict=True)],
@@ -61,15 +61,15 @@ def imagenet_splits(root: Path, spill: Path | None = None) -> list[SourceSplit]:
             classes=classes,
             class_names=_readable_names(classes),
             read=listing.read,
-            trains=listing.split == "train",
-            remark=_count_remark(listing.split, len(listing.names), len(classes)),
+            is_train=listing.split == "train",
+            note=_count_remark(listing.split, len(listing.names), len(classes)),
             groups=listing.groups,
         )
         for listing in listings
     ]
 
 
-def _of_files(split: str, files: Files, names: list[str], wnids: list[str]) -> Listing:
+def _of_files(split: str, files: Storage, names: list[str], wnids: list[str]) -> Listing:
     return Listing(split, [name.rpartition("/")[2] for name in names], wnids, Reader(files, names))
 
 
@@ -148,8 +148,8 @@ def _hugging_face(root: Path) -> list[Listing]:
     return listings
 
 
-def _tree(root: Path, spill: Path | None) -> list[Listing]:
-    files = open_files(root, spill)
+def _tree(root: Path, unpack_dir: Path | None) -> list[Listing]:
+    files = open_files(root, unpack_dir)
     names = files.images()
     listings = []
     for split in ("train", "val"):

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from datasets_prep.listing import SourceSplit
-from datasets_prep.records import Reading
+from datasets_prep.listing import SplitListing
+from datasets_prep.records import RecordFormat
 from fastpt.errors import FastptError
 
 SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
@@ -141,7 +141,7 @@ def _class_names(schema: pa.Schema) -> list[str] | None:
         return None
 
 
-def parquet_splits(roots: Sequence[Path], reading: Reading, label_column: str | None = None) -> list[SourceSplit]:
+def parquet_splits(roots: Sequence[Path], reading: RecordFormat, label_column: str | None = None) -> list[SplitListing]:
     """The splits of parquet files with a caption in the columns of `reading`, or a label, or both.
 
     The key of a row is its picture's `path`, or `<file>/<row>` where these are no keys. Labels are integers or names.
@@ -151,7 +151,7 @@ def parquet_splits(roots: Sequence[Path], reading: Reading, label_column: str | 
     return [_split(table, reading, label_column) for table in tables]
 
 
-def _split(table: Table, reading: Reading, label_column: str) -> SourceSplit:
+def _split(table: Table, reading: RecordFormat, label_column: str) -> SplitListing:
     columns = table.columns
     has_labels = label_column in columns.column_names
     has_captions = any(name in columns.column_names for name in reading.caption_columns)
@@ -159,14 +159,14 @@ def _split(table: Table, reading: Reading, label_column: str) -> SourceSplit:
         wanted = ", ".join([label_column, *reading.caption_columns])
         raise FastptError(f"the parquet files of split {table.split} have none of the columns {wanted}.")
     keys = _keys(table)
-    rows, captions, left_out = [], [], []
+    rows, captions, rejected = [], [], []
     labels = columns.column(label_column) if has_labels else None
     has_label = np.asarray(pc.is_valid(labels)) if has_labels else None
     if has_labels and pa.types.is_integer(labels.type):
         has_label &= np.asarray(pc.greater_equal(labels, 0).fill_null(False))  # -1 is "unknown" in datasets
     records = columns.select([name for name in columns.column_names if name not in (label_column, "path")])
     for i, record in enumerate(_records(records)):
-        if not reading.belongs(record, keys[i]):
+        if not reading.in_subset(record, keys[i]):
             continue
         caption = reading.caption(record) if has_captions else None
         reason = None
@@ -175,14 +175,14 @@ def _split(table: Table, reading: Reading, label_column: str) -> SourceSplit:
         elif has_labels and not has_label[i]:
             reason = "no label"
         if reason:
-            left_out.append((keys[i], reason))
+            rejected.append((keys[i], reason))
             continue
         rows.append(i)
         captions.append(caption)
     classes, numbers = _classes(labels, np.array(rows, np.int64), table.classes) if has_labels else ([], None)
     rows = np.array(rows, np.int64)
-    return reading.told(
-        SourceSplit(
+    return reading.annotate(
+        SplitListing(
             name=table.split,
             keys=[keys[i] for i in rows],
             labels=numbers,
@@ -190,8 +190,8 @@ def _split(table: Table, reading: Reading, label_column: str) -> SourceSplit:
             classes=classes,
             class_names=classes,
             read=table.reader().take(rows),
-            trains=table.split == "train",
-            left_out=tuple(left_out),
+            is_train=table.split == "train",
+            rejected=tuple(rejected),
             groups=table.groups[rows],
         )
     )

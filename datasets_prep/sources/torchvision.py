@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from fastpt.errors import FastptError
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
@@ -30,7 +30,7 @@ SETS = {
 }
 
 
-def torchvision_splits(root: Path, name: str) -> list[SourceSplit]:
+def torchvision_splits(root: Path, name: str) -> list[SplitListing]:
     """The splits `train` and `test` of a set below `root`, downloaded there if missing. Raises FastptError."""
     if name not in SETS:
         raise FastptError(f"--name {name} is no set that is known of torchvision. Known: {', '.join(sorted(SETS))}.")
@@ -40,7 +40,7 @@ def torchvision_splits(root: Path, name: str) -> list[SourceSplit]:
     count = 1 + max(int(found.max()) for found in labels.values())
     names = [str(one) for one in getattr(opened["train"], "classes", range(count))]
     return [
-        SourceSplit(
+        SplitListing(
             name=split,
             keys=_keys(dataset, root),
             labels=labels[split],
@@ -48,7 +48,7 @@ def torchvision_splits(root: Path, name: str) -> list[SourceSplit]:
             classes=names,
             class_names=[one.replace("_", " ") for one in names],
             read=_Reader(dataset),
-            trains=split == "train",
+            is_train=split == "train",
         )
         for split, dataset in opened.items()
     ]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.listing import SourceSplit
-from datasets_prep.records import Reading, parse_record
+from datasets_prep.listing import SplitListing
+from datasets_prep.records import RecordFormat, parse_record
 from fastpt.errors import FastptError
 from fastpt.storage.names import IMAGE_SUFFIXES
 from fastpt.storage.tar import keyed_files, open_tar
@@ -47,7 +47,7 @@ class _Reader:
         return _Reader(self.tars, [self.where[i] for i in rows])
 
 
-def webdataset_splits(roots: Sequence[Path], reading: Reading, workers: int = 1) -> list[SourceSplit]:
+def webdataset_splits(roots: Sequence[Path], reading: RecordFormat, workers: int = 1) -> list[SplitListing]:
     """One split, `train`, of tars and of all tars below folders, listed by `workers` processes.
 
     If any sample has a caption (a label), those without are left out by name. Raises FastptError if none has a target.
@@ -71,7 +71,7 @@ def webdataset_splits(roots: Sequence[Path], reading: Reading, workers: int = 1)
     reasons = [sample.problem or _lack(sample, has_captions, has_labels) for sample in samples]
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
     classes = [str(i) for i in range(max((sample.label for sample in good), default=-1) + 1)] if has_labels else []
-    split = SourceSplit(
+    split = SplitListing(
         name="train",
         keys=[sample.key for sample in good],
         labels=np.array([sample.label for sample in good], np.int64) if has_labels else None,
@@ -79,13 +79,13 @@ def webdataset_splits(roots: Sequence[Path], reading: Reading, workers: int = 1)
         classes=classes,
         class_names=classes,
         read=_Reader(tars, [(sample.tar, *sample.picture) for sample in good]),
-        trains=True,
-        left_out=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason),
+        is_train=True,
+        rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason),
     )
-    return [reading.told(split)]
+    return [reading.annotate(split)]
 
 
-def _listed(tars: list[Path], reading: Reading, workers: int) -> Iterable[list[_Sample]]:
+def _listed(tars: list[Path], reading: RecordFormat, workers: int) -> Iterable[list[_Sample]]:
     """The samples of each tar. Reading the headers of a tar costs 0.2 ms a sample, an hour for 15 million."""
     if min(workers, len(tars)) == 1:
         return [_samples(reading, path, number) for number, path in enumerate(tars)]
@@ -113,7 +113,7 @@ def _lack(sample: _Sample, has_captions: bool, has_labels: bool) -> str | None:
     return None
 
 
-def _samples(reading: Reading, path: Path, number: int) -> list[_Sample]:
+def _samples(reading: RecordFormat, path: Path, number: int) -> list[_Sample]:
     """The samples of one tar that belong; small members are read on the way."""
     samples: dict[str, _Sample] = {}
     records: dict[str, dict] = {}
@@ -126,7 +126,7 @@ def _samples(reading: Reading, path: Path, number: int) -> list[_Sample]:
                 _take_target(sample, suffix, tar.extractfile(file).read(LARGEST_TARGET), records)
     for key, record in records.items():
         samples[key].caption = reading.caption(record)
-    return [s for s in samples.values() if s.problem or reading.belongs(records.get(s.key, {}), s.key)]
+    return [s for s in samples.values() if s.problem or reading.in_subset(records.get(s.key, {}), s.key)]
 
 
 def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str, dict]) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from fastpt.augment.transforms import color_jitter, gaussian_blur, grey, randaugment, random_erasing, to_floats
+from fastpt.augment.transforms import color_jitter, gaussian_blur, grayscale, normalize, randaugment, random_erasing
 from fastpt.recipe import Augment, parse_randaugment
 
 
@@ -14,11 +14,11 @@ def augmented(
     """uint8 [B, H, W, 3] and `Batch.keys` -> normalised float32 [B, 3, H, W], on the device of `images`."""
     if augment.randaugment:
         images = randaugment(images, *parse_randaugment(augment.randaugment), keys)
-    if augment.jitter:
-        images = color_jitter(images, *augment.jitter, keys, augment.jitter_probability)
-    if augment.grey:
-        images = grey(images, augment.grey, keys)
+    if augment.color_jitter:
+        images = color_jitter(images, *augment.color_jitter, keys, augment.color_jitter_probability)
+    if augment.grayscale:
+        images = grayscale(images, augment.grayscale, keys)
     if augment.blur:
         images = gaussian_blur(images, augment.blur, keys)
-    pixels = to_floats(images, mean, std)
-    return random_erasing(pixels, augment.erasing, keys) if augment.erasing else pixels
+    pixels = normalize(images, mean, std)
+    return random_erasing(pixels, augment.random_erasing, keys) if augment.random_erasing else pixels

@@ -30,7 +30,7 @@ Levels = torch.Tensor  # float32 [B], -1 to 1: the magnitude over 10, with a sig
 RANDAUGMENT, JITTER, GREY, BLUR, ERASING, NOISE = range(6)
 
 
-def to_floats(images: Images, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def normalize(images: Images, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W], channels last in memory, normalised by `mean` and `std` of 0 to 1."""
     scale = _there([255.0 * value for value in std], images)
     shift = _there([m / s for m, s in zip(mean, std, strict=True)], images)
@@ -49,9 +49,14 @@ def randaugment(images: Images, magnitude: float, spread: float, keys: Keys, ope
 
 
 def color_jitter(
-    images: Images, brightness: float, contrast: float, saturation: float, hue: float, keys: Keys,
+    images: Images,
+    brightness: float,
+    contrast: float,
+    saturation: float,
+    hue: float,
+    keys: Keys,
     probability: float = 1.0,
-) -> Images:  # fmt: skip
+) -> Images:
     """Brightness, contrast and saturation times 1 -+ the given share, hue turned by -+ `hue` of a circle (at most 0.5).
 
     Each picture takes them in an order of its own. Returns a new tensor.
@@ -66,7 +71,7 @@ def color_jitter(
     return _images(pixels)
 
 
-def grey(images: Images, probability: float, keys: Keys) -> Images:
+def grayscale(images: Images, probability: float, keys: Keys) -> Images:
     """Pictures made grey with a probability. Returns a new tensor."""
     pixels = _pixels(images)
     _change(
@@ -86,9 +91,12 @@ def gaussian_blur(images: Images, probability: float, keys: Keys, sigma: tuple[f
 
 
 def random_erasing(
-    pixels: torch.Tensor, probability: float, keys: Keys, area: tuple[float, float] = (0.02, 1 / 3),
+    pixels: torch.Tensor,
+    probability: float,
+    keys: Keys,
+    area: tuple[float, float] = (0.02, 1 / 3),
     min_aspect: float = 0.3,
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """Replace, with a probability, a rectangle of a normalised picture, float [B, 3, H, W], by normal noise, in place.
 
     The rectangle has a share of the picture uniform in `area` and a log-uniform aspect from `min_aspect` to its
@@ -311,6 +319,19 @@ JITTERS = (_brighten, _stretch, _saturate, _turn_hue)
 
 # timm's _RAND_INCREASING_TRANSFORMS, in its order.
 OPERATIONS: tuple[Callable[[Pixels, Levels], Pixels], ...] = (
-    _auto_contrast, _equalize, _invert, _rotate, _posterize, _solarize, _solarize_add, _color, _contrast, _brightness,
-    _sharpness, _shear_x, _shear_y, _translate_x, _translate_y,
-)  # fmt: skip
+    _auto_contrast,
+    _equalize,
+    _invert,
+    _rotate,
+    _posterize,
+    _solarize,
+    _solarize_add,
+    _color,
+    _contrast,
+    _brightness,
+    _sharpness,
+    _shear_x,
+    _shear_y,
+    _translate_x,
+    _translate_y,
+)

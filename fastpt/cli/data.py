@@ -11,8 +11,11 @@ from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan,
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--kind", type=click.Choice(["symmetric", "asymmetric", "swap", "pairswap", "external"]),
-              help="Default: symmetric for labels, swap for captions.")  # fmt: skip
+@click.option(
+    "--kind",
+    type=click.Choice(["symmetric", "asymmetric", "swap", "pairswap", "external"]),
+    help="Default: symmetric for labels, swap for captions.",
+)
 @click.option("--rate", type=Rate(), help="Share of samples shown a wrong target; pairswap: swaps a sample.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
@@ -153,9 +156,14 @@ def _noise(text: str) -> float | str | None:
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="A measure.")
 @JSON
 def bench(
-    folder: Path, model_rate: float | None, size: int, batch_size: int, threads: int | None, seconds: float,
+    folder: Path,
+    model_rate: float | None,
+    size: int,
+    batch_size: int,
+    threads: int | None,
+    seconds: float,
     as_json: bool,
-) -> None:  # fmt: skip
+) -> None:
     """Measure how fast the prepared split FOLDER loads on this machine, and say whether a model would wait for it.
 
     The rate of your model is in the log of a training whose recipe has data.decoder: synthetic.

@@ -12,10 +12,16 @@ from fastpt.processes import cores
 
 LISTS, RECORDS = ("captions", "yfcc15m"), ("captions", "yfcc15m", "webdataset", "parquet")
 GOES_WITH = {  # options that not every source has
-    "split_level": ("imagefolder",), "list_file": LISTS, "image_pattern": LISTS, "caption_columns": RECORDS,
-    "clean_captions": RECORDS, "label_column": ("captions", "parquet"), "subset": ("yfcc15m",),
-    "subset_ids": ("yfcc15m",), "id_column": ("yfcc15m",),
-}  # fmt: skip
+    "split_level": ("imagefolder",),
+    "list_file": LISTS,
+    "image_pattern": LISTS,
+    "caption_columns": RECORDS,
+    "strip_markup": RECORDS,
+    "label_column": ("captions", "parquet"),
+    "subset": ("yfcc15m",),
+    "subset_ids": ("yfcc15m",),
+    "id_column": ("yfcc15m",),
+}
 SOURCES = ["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset", "parquet", "torchvision"]
 
 
@@ -33,45 +39,109 @@ class Place(click.ParamType):
 
 @click.command()
 @click.argument("source", type=click.Choice(SOURCES))
-@click.option("--source", "places", type=Place(), multiple=True, metavar="[SPLIT=]PATH",
-              help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.")  # fmt: skip
+@click.option(
+    "--source",
+    "places",
+    type=Place(),
+    multiple=True,
+    metavar="[SPLIT=]PATH",
+    help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.",
+)
 @click.option("--name", help="Name of the dataset (default: demo, imagenet, yfcc15m, or the source's file name).")
 @click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
 @click.option("--noise", "rates", type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout.")
-@click.option("--format", "store", type=click.Choice(["ffcv", "wds"]), default="ffcv", show_default=True,
-              help="FFCV files, or WebDataset tars with DALI indexes.")  # fmt: skip
+@click.option(
+    "--format",
+    "store",
+    type=click.Choice(["ffcv", "wds"]),
+    default="ffcv",
+    show_default=True,
+    help="FFCV files, or WebDataset tars with DALI indexes.",
+)
 @click.option("--max-side", default="500", show_default=True, help="Larger pictures are reduced to this side; or none.")
 @click.option(
     "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
 )
-@click.option("--order", type=click.Choice(["random", "source"]), default="random", show_default=True,
-              help="Order of the samples in the shards.")  # fmt: skip
+@click.option(
+    "--order",
+    type=click.Choice(["random", "source"]),
+    default="random",
+    show_default=True,
+    help="Order of the samples in the shards.",
+)
 @click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard.")
 @click.option(
     "--holdout", type=Share(), metavar="SHARE", help="Split off a seeded share as val, if there is one split."
 )
-@click.option("--max-rejects", type=click.FloatRange(0, 1), default=0.001, show_default=True,
-              help="Share of unusable pictures that is still accepted.")  # fmt: skip
+@click.option(
+    "--max-rejects",
+    type=click.FloatRange(0, 1),
+    default=0.001,
+    show_default=True,
+    help="Share of unusable pictures that is still accepted.",
+)
 @click.option("--workers", type=click.IntRange(1), default=cores, show_default="all cores", help="Processes.")
 @click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; local starts one here.")
-@click.option("--split-level", type=click.IntRange(0, 1), default=0, show_default=True,
-              help="[imagefolder] 1 if the top folders are splits.")  # fmt: skip
-@click.option("--list", "list_file", metavar="FILE",
-              help="[captions, yfcc15m] .csv, .tsv or .jsonl, on disk or inside the source.")  # fmt: skip
+@click.option(
+    "--split-level",
+    type=click.IntRange(0, 1),
+    default=0,
+    show_default=True,
+    help="[imagefolder] 1 if the top folders are splits.",
+)
+@click.option(
+    "--list",
+    "list_file",
+    metavar="FILE",
+    help="[captions, yfcc15m] .csv, .tsv or .jsonl, on disk or inside the source.",
+)
 @click.option("--image-pattern", help="[captions, yfcc15m] The picture of a row of the list: 'images/{id}.jpg'.")
-@click.option("--caption-column", "caption_columns", multiple=True, default=["caption"], show_default=True,
-              help="[captions, yfcc15m, webdataset, parquet] Column with the text; several are joined.")  # fmt: skip
-@click.option("--clean-captions/--raw-captions", default=None,
-              help="[the same] Without URL encoding, HTML and extra spaces (default: yfcc15m only).")  # fmt: skip
+@click.option(
+    "--caption-column",
+    "caption_columns",
+    multiple=True,
+    default=["caption"],
+    show_default=True,
+    help="[captions, yfcc15m, webdataset, parquet] Column with the text; several are joined.",
+)
+@click.option(
+    "--strip-markup/--raw-captions",
+    default=None,
+    help="[the same] Without URL encoding, HTML and extra spaces (default: yfcc15m only).",
+)
 @click.option("--label-column", help="[captions, parquet] Column with class names, for zero-shot evaluation.")
 @click.option("--subset", metavar="NAME", help="[yfcc15m] What the list of --subset-ids is called: openai, declip, ...")
 @click.option("--subset-ids", type=FOLDER, metavar="FILE", help="[yfcc15m] Keep the ids that this file lists.")
 @click.option("--id-column", help="[yfcc15m] Column with the id (default: the picture's name).")
 @click.pass_context
-def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, order, shard_samples, holdout,
-         max_rejects, workers, ray, split_level, list_file, image_pattern, caption_columns, clean_captions,
-         label_column, subset, subset_ids, id_column) -> None:  # fmt: skip
+def prep(
+    ctx,
+    source,
+    places,
+    name,
+    out,
+    rates,
+    seed,
+    store,
+    max_side,
+    quality,
+    order,
+    shard_samples,
+    holdout,
+    max_rejects,
+    workers,
+    ray,
+    split_level,
+    list_file,
+    image_pattern,
+    caption_columns,
+    strip_markup,
+    label_column,
+    subset,
+    subset_ids,
+    id_column,
+) -> None:
     """Convert SOURCE into prepared splits, with noise plans beside them.
 
     \b
@@ -86,10 +156,10 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
     Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
     """
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.images.policy import Policy
+    from datasets_prep.images.policy import ImagePolicy
     from datasets_prep.listing import hold_out
     from datasets_prep.places import list_splits
-    from datasets_prep.records import Reading, read_subset
+    from datasets_prep.records import RecordFormat, read_subset
     from datasets_prep.sources.torchvision import torchvision_splits
     from fastpt.progress import Progress
 
@@ -105,9 +175,9 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
         known = source in ("demo", "imagenet", "yfcc15m")  # the names by which recipes look for them
         name = source if known else places[0][1].name.split(".")[0]
     out = out or Path("data") / name
-    reading = Reading(
+    reading = RecordFormat(
         caption_columns,
-        source == "yfcc15m" if clean_captions is None else clean_captions,
+        source == "yfcc15m" if strip_markup is None else strip_markup,
         read_subset(subset, subset_ids) if subset else None,
         id_column,
     )
@@ -123,10 +193,10 @@ def prep(ctx, source, places, name, out, rates, seed, store, max_side, quality, 
                 names = ", ".join(split.name for split in splits)
                 raise click.UsageError(f"--holdout is for sources with one split; found {names}")
             splits = hold_out(splits[0], holdout, seed)
-        if rates and not any(split.trains for split in splits):
+        if rates and not any(split.is_train for split in splits):
             names = ", ".join(split.name for split in splits)
             raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
-        options = Options(store, Policy(limit, quality), shard_samples, order, seed)
+        options = Options(store, ImagePolicy(limit, quality), shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
         with Progress(f"prep {name}", "pictures") as progress:
             done = list(prepare(splits, out, name, options, wanted, workers, max_rejects, progress, ray))

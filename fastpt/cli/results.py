@@ -26,36 +26,87 @@ NUMBERS = _Numbers()
 @click.option("--mlp", is_flag=True, help="MLP tuning: a two-layer MLP and a linear head.")
 @click.option("--nmtune", is_flag=True, help="NMTune: MLP tuning with the paper's regularisers.")
 @click.option("--probe", is_flag=True, help="The best linear baseline: ridge classification, its strength validated.")
-@click.option("--finetune", type=click.Choice(["lora", "full"]),
-              help="Train the encoder with each head, too: by low-rank adapters, or all of it.")  # fmt: skip
+@click.option(
+    "--finetune",
+    type=click.Choice(["lora", "full"]),
+    help="Train the encoder with each head, too: by low-rank adapters, or all of it.",
+)
 @click.option("--run", type=FOLDER, help="The run whose encoder is tuned (default: the newest finished one).")
-@click.option("--encoder", metavar="KIND:NAME[:WEIGHTS]",
-              help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE, onnx:FILE, or a YAML file.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="In which the encoder computes features; they are kept as fp32.")  # fmt: skip
-@click.option("--head-precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True,
-              help="Of the matrix products that train the heads.")  # fmt: skip
+@click.option(
+    "--encoder",
+    metavar="KIND:NAME[:WEIGHTS]",
+    help="Any frozen encoder: timm:resnet50, open_clip:RN50:FILE, onnx:FILE, or a YAML file.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="In which the encoder computes features; they are kept as fp32.",
+)
+@click.option(
+    "--head-precision",
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the matrix products that train the heads.",
+)
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
-@click.option("--fractions", type=NUMBERS, default="1", show_default=True,
-              help="Shares of each class to train on, such as 0.1,0.25,1.")  # fmt: skip
+@click.option(
+    "--fractions",
+    type=NUMBERS,
+    default="1",
+    show_default=True,
+    help="Shares of each class to train on, such as 0.1,0.25,1.",
+)
 @click.option("--lrs", type=NUMBERS, default="", help="Learning rates to choose from on a part of the training data.")
-@click.option("--penalties", type=NUMBERS, default="", help="NMTune's lambdas to choose from, likewise.")
-@click.option("--label-noise", type=click.FloatRange(0, 1, max_open=True), default=0.0,
-              help="Share of training labels to flip.")  # fmt: skip
-@click.option("--variant", type=click.Choice(["paper", "reference-code"]), default="paper", show_default=True,
-              help="Of MLP tuning and NMTune: as in the paper or in its authors' code.")  # fmt: skip
-@click.option("--without", type=click.Choice(["consistency", "covariance", "dominance"]), multiple=True,
-              help="A term to leave out of NMTune's regulariser (ablation); may be given again.")  # fmt: skip
+@click.option("--reg-weights", type=NUMBERS, default="", help="NMTune's lambdas to choose from, likewise.")
+@click.option(
+    "--label-noise", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
+)
+@click.option(
+    "--variant",
+    type=click.Choice(["paper", "reference-code"]),
+    default="paper",
+    show_default=True,
+    help="Of MLP tuning and NMTune: as in the paper or in its authors' code.",
+)
+@click.option(
+    "--without",
+    type=click.Choice(["consistency", "covariance", "dominance"]),
+    multiple=True,
+    help="A term to leave out of NMTune's regulariser (ablation); may be given again.",
+)
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of tuning (default: the paper's 30).")
 @click.option("--decoder", type=click.Choice(["ffcv", "dali"]), default="ffcv", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
 @JSON
 def tune(
-    lp, mlp, nmtune, probe, finetune, run, encoder, precision, head_precision, suite, seeds, fractions, lrs, penalties,
-    label_noise, variant, without, epochs, decoder, threads, out, as_json,
-) -> None:  # fmt: skip
+    lp,
+    mlp,
+    nmtune,
+    probe,
+    finetune,
+    run,
+    encoder,
+    precision,
+    head_precision,
+    suite,
+    seeds,
+    fractions,
+    lrs,
+    reg_weights,
+    label_noise,
+    variant,
+    without,
+    epochs,
+    decoder,
+    threads,
+    out,
+    as_json,
+) -> None:
     """Train light heads on the features of a frozen encoder, in and out of domain.
 
     \b
@@ -74,11 +125,24 @@ def tune(
     if finetune:
         chosen += [f"{head}+{finetune}" for head in chosen if head != "probe"]
     result = tune_command(
-        run=run, encoder=encoder, suite=suite, methods=chosen, seeds=seeds, out=out,
-        epochs=epochs, threads=threads, decoder=decoder, precision=precision, head_precision=head_precision,
-        fractions=fractions, lrs=lrs, penalties=penalties, label_noise=label_noise, variant=variant,
+        run=run,
+        encoder=encoder,
+        suite=suite,
+        methods=chosen,
+        seeds=seeds,
+        out=out,
+        epochs=epochs,
+        threads=threads,
+        decoder=decoder,
+        precision=precision,
+        head_precision=head_precision,
+        fractions=fractions,
+        lrs=lrs,
+        reg_weights=reg_weights,
+        label_noise=label_noise,
+        variant=variant,
         terms=[term for term in ("consistency", "covariance", "dominance") if term not in without],
-    )  # fmt: skip
+    )
     click.echo(json.dumps(result, indent=2) if as_json else printable(text_table(result)))
 
 

@@ -75,7 +75,7 @@ def describe(dataset) -> str:
     rejected = dataset.manifest["counts"]["rejected"]
     if rejected:
         parts.append(f"{rejected} left out (see {dataset.path / 'rejected.jsonl'})")
-    remark = dataset.manifest["source_remark"]
+    remark = dataset.manifest["note"]
     return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {remark}" if remark else "")
 
 

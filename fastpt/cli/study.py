@@ -41,9 +41,9 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
     if cell is not None and ray:
         raise click.UsageError("--cell and --ray do not go together")
     from fastpt.study.declaration import load_study
-    from fastpt.study.grid import Plan
+    from fastpt.study.grid import StudyGrid
 
-    plan = Plan(load_study(file), out, look_only=dry_run)
+    plan = StudyGrid(load_study(file), out, look_only=dry_run)
     if dry_run:
         _tell(plan, as_json=False)
         return
@@ -66,9 +66,9 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
 def status(file: Path, out: Path | None, as_json: bool) -> None:
     """Say which steps of the study FILE are done, failed or to do, and what they cost."""
     from fastpt.study.declaration import load_study
-    from fastpt.study.grid import Plan
+    from fastpt.study.grid import StudyGrid
 
-    _tell(Plan(load_study(file), out, look_only=True), as_json)
+    _tell(StudyGrid(load_study(file), out, look_only=True), as_json)
 
 
 def _tell(plan, as_json: bool) -> None:

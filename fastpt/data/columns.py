@@ -16,7 +16,7 @@ BATCH = 1 << 16  # rows
 
 
 @contextlib.contextmanager
-def told_as_unreadable(path: Path) -> Iterator[None]:
+def arrow_errors(path: Path) -> Iterator[None]:
     """Raise FastptError for what Arrow says of a table that cannot be read."""
     try:
         yield
@@ -25,12 +25,12 @@ def told_as_unreadable(path: Path) -> Iterator[None]:
         raise FastptError(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
 
 
-class StoredTexts:
+class TextColumn:
     """A column of texts in a parquet file, read a batch at a time. All raise FastptError if it cannot be read."""
 
     def __init__(self, path: Path, column: str):
         self._path, self._column = path, column
-        with told_as_unreadable(path):
+        with arrow_errors(path):
             self._file = pq.ParquetFile(path, memory_map=True)
 
     def __len__(self) -> int:
@@ -38,17 +38,17 @@ class StoredTexts:
 
     def batches(self) -> Iterator[list[str]]:
         """All texts in their order, at most BATCH at a time."""
-        with told_as_unreadable(self._path):
+        with arrow_errors(self._path):
             for batch in self._file.iter_batches(BATCH, columns=[self._column]):
                 yield batch.column(0).to_pylist()
 
     def load(self) -> pa.ChunkedArray:
         """All texts at once."""
-        with told_as_unreadable(self._path):
+        with arrow_errors(self._path):
             return self._file.read(columns=[self._column]).column(0)
 
 
-Texts = StoredTexts | Sequence[str]
+Texts = TextColumn | Sequence[str]
 
 
 def xxh3_64(texts: Texts) -> np.ndarray:
@@ -100,7 +100,7 @@ def _offsets(chunk: pa.Array) -> np.ndarray:
 
 def _batches(texts: Texts) -> Iterator[tuple[int, Sequence[str]]]:
     """Parts of `texts`, each with its first row."""
-    parts = texts.batches() if isinstance(texts, StoredTexts) else _slices(texts)
+    parts = texts.batches() if isinstance(texts, TextColumn) else _slices(texts)
     start = 0
     for part in parts:
         yield start, part

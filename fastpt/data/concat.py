@@ -13,7 +13,7 @@ from fastpt.errors import FastptError
 from fastpt.noise.store import NoisePlan, Targets
 
 
-class Union:
+class ConcatDataset:
     """Splits behind one another, for a loader and a training as one `Dataset` would be.
 
     A split of weight w comes w times an epoch, each time with crops of its own. Sample ids count through all splits
@@ -95,9 +95,12 @@ class Union:
         array = self.targets(noise, of)
         realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)
         return replace(
-            plans[0], name="+".join(dict.fromkeys(plan.name for plan in plans)), realised_rate=realised, array=array,
+            plans[0],
+            name="+".join(dict.fromkeys(plan.name for plan in plans)),
+            realised_rate=realised,
+            array=array,
             array_sha256=_sha256([plan.array_sha256 for plan in plans]),
-        )  # fmt: skip
+        )
 
 
 def _sha256(lines: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastpt import native
-from fastpt.data.columns import StoredTexts, take, told_as_unreadable, update_sha256, xxh3_64
+from fastpt.data.columns import TextColumn, arrow_errors, take, update_sha256, xxh3_64
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.noise import ranking as noise_models
@@ -125,9 +125,9 @@ class Dataset:
         return self._read(["key"]).column("key").to_pylist()
 
     @property
-    def stored_keys(self) -> StoredTexts:
+    def stored_keys(self) -> TextColumn:
         """The keys where they lie, for what goes through them once without a Python object a sample."""
-        return StoredTexts(self.path / "samples.parquet", "key")
+        return TextColumn(self.path / "samples.parquet", "key")
 
     @cached_property
     def _captions(self) -> pa.ChunkedArray:
@@ -143,7 +143,7 @@ class Dataset:
     def caption_hashes(self) -> np.ndarray:
         """uint64 [N], equal where captions are the same text (xxh3-64)."""
         self.require_captions()
-        return xxh3_64(StoredTexts(self.path / "samples.parquet", "caption"))
+        return xxh3_64(TextColumn(self.path / "samples.parquet", "caption"))
 
     def captions(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The captions of the given rows (what `targets(noise, of="captions")` returns)."""
@@ -304,7 +304,7 @@ def _close_all(shards: dict[int, int]) -> None:
 
 def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
     """The samples table, or some of its columns. Raises FastptError if it cannot be read."""
-    with told_as_unreadable(path):
+    with arrow_errors(path):
         return pq.read_table(path, columns=columns, memory_map=True)
 
 

@@ -38,9 +38,16 @@ from fastpt.storage.tar import keyed_files, open_tar
 MOST_CLASSES = 1_000_000  # more are no labels
 
 COLUMNS = {  # of the samples table
-    "key": pa.string(), "clean_label": pa.int64(), "caption": pa.string(), "shard": pa.uint16(), "offset": pa.uint64(),
-    "size": pa.uint32(), "width": pa.uint16(), "height": pa.uint16(), "xxh3": pa.uint64(),
-}  # fmt: skip
+    "key": pa.string(),
+    "clean_label": pa.int64(),
+    "caption": pa.string(),
+    "shard": pa.uint16(),
+    "offset": pa.uint64(),
+    "size": pa.uint32(),
+    "width": pa.uint16(),
+    "height": pa.uint16(),
+    "xxh3": pa.uint64(),
+}
 Found = tuple[pa.Table, list[dict]]  # the samples table, and what was left out and why
 
 
@@ -49,8 +56,12 @@ def index_ffcv(
 ) -> Path:
     """The folder of the index of an FFCV file, made if need be; see `Dataset.from_ffcv`."""
     file = Path(file)
-    return _index([file], {"image": image, "label": label, "caption": caption}, cache,
-                  lambda: _read_ffcv(file, image, label, caption))  # fmt: skip
+    return _index(
+        [file],
+        {"image": image, "label": label, "caption": caption},
+        cache,
+        lambda: _read_ffcv(file, image, label, caption),
+    )
 
 
 def index_webdataset(tars: Path | str | Sequence[Path | str], cache: Path | str | None) -> Path:
@@ -123,7 +134,7 @@ def _write(folder: Path, name: str, shards: list[dict], settings: dict, table: p
         "format": FORMAT,
         "name": name,
         "split": "foreign",
-        "source_remark": f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
+        "note": f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
         "settings": settings,
         "has_labels": labels is not None,
         "has_captions": "caption" in table.column_names,
@@ -135,7 +146,7 @@ def _write(folder: Path, name: str, shards: list[dict], settings: dict, table: p
         "files": [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files],
         "classes": classes,
         "class_names": classes,
-    }  # fmt: skip
+    }
     write_sealed_json(folder / "dataset.json", manifest)
 
 

@@ -4,14 +4,14 @@ from functools import cached_property
 
 import numpy as np
 
-from fastpt.data.concat import Union
+from fastpt.data.concat import ConcatDataset
 from fastpt.data.dataset import Dataset, Samples
 
 
 class Subset:
     """The samples `rows` (int64 [M]) of a dataset; a loader's sample ids then count within `rows`."""
 
-    def __init__(self, dataset: Dataset | Union, rows: np.ndarray):
+    def __init__(self, dataset: Dataset | ConcatDataset, rows: np.ndarray):
         self.rows = rows
         self.path, self.name, self.split = dataset.path, dataset.name, dataset.split
         self.block, self.manifest, self.samples_id = dataset.block, dataset.manifest, dataset.samples_id

@@ -1,4 +1,4 @@
-"""The kernel of _jpeg.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
+"""The kernel of _kernel.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
 
 It is built with the package where a C compiler and libjpeg-turbo's headers are found. Without it, or for a picture that
 it leaves (progressive, CMYK, or one that libjpeg warns of), `ffcv.py` decodes the whole picture.
@@ -11,13 +11,13 @@ import numpy as np
 
 from fastpt import native
 
-FILTERS = ("area", "bilinear", "bicubic")  # numbered as in _jpeg.c
+INTERPOLATIONS = ("area", "bilinear", "bicubic")  # numbered as in _kernel.c
 
 
 @cache
 def kernel() -> ctypes.CDLL | None:
     """The compiled kernel, or None where it was not built or does not load."""
-    library = native.load("_jpeg", __file__)
+    library = native.load("_kernel", __file__)
     if library:
         number, pointer = ctypes.c_int, ctypes.c_void_p
         library.fastpt_decode.argtypes = [number, *5 * [pointer], number, number, pointer, pointer]
@@ -26,9 +26,14 @@ def kernel() -> ctypes.CDLL | None:
 
 
 def decode(
-    jpegs: list[np.ndarray], shapes: np.ndarray, boxes: np.ndarray, flips: np.ndarray, filter: str, images: np.ndarray,
+    jpegs: list[np.ndarray],
+    shapes: np.ndarray,
+    boxes: np.ndarray,
+    flips: np.ndarray,
+    interpolation: str,
+    images: np.ndarray,
     rows: np.ndarray,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Decode, crop, resize and flip K pictures into `rows`, int64 [K], of `images`, uint8 [B, S, S, 3].
 
     `shapes`, int32 [K, 2], are the pictures' heights and widths; `boxes`, int32 [K, 4], lie within them (top, left,
@@ -41,7 +46,11 @@ def decode(
     left_out = np.empty(len(jpegs), np.uint8)
     arrays = (addresses, lengths, shapes.astype(np.int32, "C"), boxes.astype(np.int32, "C"), flips.astype(np.uint8))
     kernel().fastpt_decode(
-        len(jpegs), *(array.ctypes.data for array in arrays), FILTERS.index(filter), images.shape[1],
-        outs.ctypes.data, left_out.ctypes.data,
-    )  # fmt: skip
+        len(jpegs),
+        *(array.ctypes.data for array in arrays),
+        INTERPOLATIONS.index(interpolation),
+        images.shape[1],
+        outs.ctypes.data,
+        left_out.ctypes.data,
+    )
     return left_out == 0

@@ -16,13 +16,13 @@ from fastpt.loading.batch import Batch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
 from fastpt.loading.readahead import read_ahead
-from fastpt.loading.reading import BadSamples, Picker
+from fastpt.loading.reading import BadSamples, BatchReader
 from fastpt.processes import cores
 
 STATE_FORMAT = 1
 Decoder = Literal["ffcv", "dali", "synthetic"]
 Crop = Literal["random", "center"]
-Filter = Literal["area", "bilinear", "bicubic"]
+Interpolation = Literal["area", "bilinear", "bicubic"]
 
 
 class Loader:
@@ -46,7 +46,7 @@ class Loader:
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         crop_fraction: float = 0.875,
-        filter: Filter = "area",
+        interpolation: Interpolation = "area",
         flip: bool | None = None,
         decoder: Decoder = "ffcv",
         device: torch.device | str = "cpu",
@@ -83,7 +83,7 @@ class Loader:
         Raises FastptError for settings out of range, and if `drop_last` leaves no batch.
         """
         _check_choice("crop", crop, Crop)
-        _check_choice("filter", filter, Filter)
+        _check_choice("interpolation", interpolation, Interpolation)
         _check_choice("order", order, Order)
         _check_choice("decoder", decoder, Decoder)
         _check("batch_size", batch_size, batch_size >= 1, "1 or more")
@@ -115,7 +115,7 @@ class Loader:
         self._bad = BadSamples(dataset)
         _ = dataset.samples  # read here, once, and not by every thread
         self._decoder_of = partial(
-            _decoder, decoder, filter, threads, torch.device(device), batch_size, hw_decoder_load
+            _decoder, decoder, interpolation, threads, torch.device(device), batch_size, hw_decoder_load
         )
         self._decoder = self._decoder_of(size)
 
@@ -219,11 +219,11 @@ class Loader:
             "drop_last": self.drop_last,
         }
 
-    def _picker(self) -> Picker:
+    def _picker(self) -> BatchReader:
         epoch = self.epoch
         ids, views = epoch_order(len(self.dataset), self.seed, epoch, self.order, self.dataset.block, self.repeats)
         ids = ids.astype(np.uint32)  # kept for the epoch: half the memory
-        return Picker(
+        return BatchReader(
             self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
         )
 
@@ -241,21 +241,26 @@ class Loader:
 
 
 def _decoder(
-    name: Decoder, filter: Filter, threads: int, device: torch.device, batch_size: int, hw_decoder_load: float,
+    name: Decoder,
+    interpolation: Interpolation,
+    threads: int,
+    device: torch.device,
+    batch_size: int,
+    hw_decoder_load: float,
     size: int,
-):  # fmt: skip
+):
     """The decoder called `name`; only its own libraries are imported."""
     if name == "synthetic":
         from fastpt.loading.decoders.synthetic import SyntheticDecoder
 
         return SyntheticDecoder(size, device)
     if name == "ffcv":
-        from fastpt.loading.decoders.cpu import FfcvDecoder
+        from fastpt.loading.decoders.cpu import CpuDecoder
 
-        return FfcvDecoder(size, filter, threads, device)
+        return CpuDecoder(size, interpolation, threads, device)
     from fastpt.loading.decoders.dali import DaliDecoder
 
-    return DaliDecoder(size, filter, threads, device, batch_size, hw_decoder_load)
+    return DaliDecoder(size, interpolation, threads, device, batch_size, hw_decoder_load)
 
 
 def default_threads() -> int:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from fastpt.data.concat import Union
+from fastpt.data.concat import ConcatDataset
 from fastpt.data.dataset import Dataset
 from fastpt.data.subset import Subset
 
@@ -40,7 +40,7 @@ def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.nda
 
 
 def read_ahead(
-    dataset: Dataset | Union | Subset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
+    dataset: Dataset | ConcatDataset | Subset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
 ) -> Iterator[np.ndarray]:
     """The steps of `plan`, int64 arrays of positions from `start` on; blocks are asked for as the steps are taken."""
     blocks, positions_of_blocks = openings(sample_ids, dataset.block, start)
@@ -54,7 +54,7 @@ def read_ahead(
         yield positions
 
 
-def ask_for(dataset: Dataset | Union | Subset, block: int) -> None:
+def ask_for(dataset: Dataset | ConcatDataset | Subset, block: int) -> None:
     """Ask the disk for the bytes of a block of consecutive samples, without waiting for them.
 
     What lies between two of its pictures is asked for too if it is short: padding, but not what a subset leaves out.

@@ -19,10 +19,10 @@ from fastpt.errors import FastptError
 log = logging.getLogger("fastpt.loading")
 
 # So many damaged pictures in a row are no accident: the shard is not the one that was written.
-HOPELESS = 100
+MAX_DAMAGED_RUN = 100
 
 
-class Wanted(NamedTuple):
+class BatchPlan(NamedTuple):
     """B pictures to read: their places in the order, who they are and how to cut them. Columns can be sliced."""
 
     positions: np.ndarray  # int64 [B]
@@ -32,7 +32,7 @@ class Wanted(NamedTuple):
     flips: np.ndarray  # bool [B]
 
 
-class Picks(NamedTuple):
+class ReadBatch(NamedTuple):
     """K pictures to decode: the rows of the batch they fill, their bytes, who they are and how to cut them."""
 
     rows: np.ndarray  # int64 [K]
@@ -61,13 +61,18 @@ class BadSamples:
         log.warning(
             "%s: sample %d (%s, %d bytes at %d) is damaged: its bytes do not have the checksum they were stored with; "
             "%s. `fastpt verify %s` lists all damage.",
-            dataset, sample_id, dataset.manifest["shards"][int(samples.shard[sample_id])]["name"],
-            samples.size[sample_id], samples.offset[sample_id], instead, dataset.path,
-        )  # fmt: skip
+            dataset,
+            sample_id,
+            dataset.manifest["shards"][int(samples.shard[sample_id])]["name"],
+            samples.size[sample_id],
+            samples.offset[sample_id],
+            instead,
+            dataset.path,
+        )
 
 
 @dataclass(frozen=True)
-class Picker:
+class BatchReader:
     """Picks the pictures of one epoch. Safe to use from many threads."""
 
     dataset: Dataset
@@ -77,35 +82,35 @@ class Picker:
     replace: bool  # damaged pictures: replaced by the next of the order (training), or left out (evaluation)
     bad: BadSamples = field(repr=False)
 
-    def pick(self, positions: np.ndarray) -> Picks:
+    def pick(self, positions: np.ndarray) -> ReadBatch:
         """`read` what `wanted` says of these positions."""
         return self.read(self.wanted(positions))
 
-    def wanted(self, positions: np.ndarray) -> Wanted:
+    def wanted(self, positions: np.ndarray) -> BatchPlan:
         """What these positions of the order, int64 [B], stand for. Cheap for many at once, dear one by one."""
         ids, views = self.sample_ids[positions].astype(np.int64), self.views[positions].astype(np.int64)
-        return Wanted(positions, ids, views, *self.cut(ids, views))
+        return BatchPlan(positions, ids, views, *self.cut(ids, views))
 
-    def read(self, wanted: Wanted) -> Picks:
+    def read(self, wanted: BatchPlan) -> ReadBatch:
         """Read and check the pictures; K = B unless some are left out.
 
-        Raises FastptError if a shard is missing or cut short, or if `HOPELESS` pictures in a row are damaged.
+        Raises FastptError if a shard is missing or cut short, or if `MAX_DAMAGED_RUN` pictures in a row are damaged.
         """
         jpegs = self.dataset.jpegs(wanted.sample_ids)
         damaged = [row for row, jpeg in enumerate(jpegs) if not self._is_whole(int(wanted.sample_ids[row]), jpeg)]
         if not damaged:
-            return Picks(np.arange(len(jpegs)), jpegs, *wanted[1:])
+            return ReadBatch(np.arange(len(jpegs)), jpegs, *wanted[1:])
         positions = wanted.positions.copy()
         for row in damaged:
             positions[row], jpegs[row] = self._following(int(positions[row]))
         wanted = self.wanted(positions)
         rows = np.arange(len(jpegs)) if self.replace else np.delete(np.arange(len(jpegs)), damaged)
-        return Picks(rows, [jpegs[row] for row in rows], *(column[rows] for column in wanted[1:]))
+        return ReadBatch(rows, [jpegs[row] for row in rows], *(column[rows] for column in wanted[1:]))
 
     def _following(self, position: int) -> tuple[int, np.ndarray]:
         """What takes the place of the damaged picture at `position`: the next good position, and its JPEG."""
         bad_id = int(self.sample_ids[position])
-        for step in range(1, HOPELESS):
+        for step in range(1, MAX_DAMAGED_RUN):
             following = (position + step) % len(self.sample_ids)  # the order is a circle
             sample_id = int(self.sample_ids[following])
             jpeg = self.dataset.jpeg(sample_id)
@@ -115,7 +120,7 @@ class Picker:
                 )
                 return following, jpeg
         raise FastptError(
-            f"{self.dataset.path}: {HOPELESS} pictures in a row are damaged, the first of them sample {bad_id}. "
+            f"{self.dataset.path}: {MAX_DAMAGED_RUN} pictures in a row are damaged, the first of them sample {bad_id}. "
             f"Shards may have been exchanged: run `fastpt verify {self.dataset.path}`, then restore or prepare anew."
         )
 

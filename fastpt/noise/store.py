@@ -145,9 +145,14 @@ def measure(dataset: "Dataset", array: np.ndarray) -> tuple[float, list[float] |
 
 
 def _write(
-    path: Path, dataset: "Dataset", kind: str, rate: float | None, seed: int | None, array: np.ndarray,
+    path: Path,
+    dataset: "Dataset",
+    kind: str,
+    rate: float | None,
+    seed: int | None,
+    array: np.ndarray,
     source: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     realised_rate, per_class = measure(dataset, array)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path.with_suffix(".npy")) as file:
@@ -179,7 +184,13 @@ def load_plan(path: Path, samples_id: str) -> NoisePlan:
             "Delete it and make the plan anew with `fastpt noise`."
         )
     return NoisePlan(
-        path.name.removesuffix(".json"), plan["kind"], plan["rate"], plan["realised_rate"],
-        plan.get("realised_per_class"), plan["seed"], plan.get("source_sha256"), plan["array_sha256"],
+        path.name.removesuffix(".json"),
+        plan["kind"],
+        plan["rate"],
+        plan["realised_rate"],
+        plan.get("realised_per_class"),
+        plan["seed"],
+        plan.get("source_sha256"),
+        plan["array_sha256"],
         np.load(array_path),
-    )  # fmt: skip
+    )

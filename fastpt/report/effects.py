@@ -102,7 +102,7 @@ def _judge(text: str, found: Sequence[Effect], sign: int) -> Claim:
     sides = {_side(one.difference) * sign for one in found}
     verdict: Verdict = "Supported" if sides == {1} else "Not supported" if -1 in sides else "Undecided"
     numbers = [f"{points(one.difference)} at {rate(one.condition.rate)}" for one in found]
-    alone = "; one seed" if any(one.difference.half is None for one in found) else ""
+    alone = "; one seed" if any(one.difference.ci95_half is None for one in found) else ""
     return Claim(verdict, f"{text} ({listing(numbers)}; points{alone}).")
 
 
@@ -115,4 +115,4 @@ def _side(difference: Interval) -> int:
 def points(difference: Interval) -> str:
     """'+1.2 ± 0.4', in points of a percentage."""
     mean = f"{100 * difference.mean:+.1f}".replace("-", "−")
-    return mean if difference.half is None else f"{mean}{NBSP}±{NBSP}{100 * difference.half:.1f}"
+    return mean if difference.ci95_half is None else f"{mean}{NBSP}±{NBSP}{100 * difference.ci95_half:.1f}"

@@ -65,14 +65,16 @@ def _rate_panel(name: str, title: str, table: Accuracies) -> str:
     series = []
     for index, method in enumerate(table.methods):
         cells = [(one.rate, cell) for one in table.conditions if (cell := table.cell(one, None, method))]
-        series.append(Series(
-            method_label(method),
-            [100 * rate for rate, _ in cells],
-            [100 * cell.mean for _, cell in cells],
-            error=[100 * (cell.half or 0) for _, cell in cells],
-            dash=index,
-            **method_style(method, index),
-        ))  # fmt: skip
+        series.append(
+            Series(
+                method_label(method),
+                [100 * rate for rate, _ in cells],
+                [100 * cell.mean for _, cell in cells],
+                error=[100 * (cell.ci95_half or 0) for _, cell in cells],
+                dash=index,
+                **method_style(method, index),
+            )
+        )
     axes = Axes(title, "noise rate in pre-training (%)", "average accuracy (%)", ticks=ticks, least_span=10)
     return draw(name, axes, series)
 
@@ -89,8 +91,14 @@ def fraction_figure(family: Family, suite: str, setting: str, number_: str) -> F
         name = f"fraction-{number_}-{setting}-{condition.rank}"
         series = _fraction_lines(condition, tables)
         if series:
-            axes = Axes(f"{SETTINGS[setting]} · {condition.label}", "training data used (%)", "average accuracy (%)",
-                        log_x=True, ticks=[100 * share for share in tables], least_span=10)  # fmt: skip
+            axes = Axes(
+                f"{SETTINGS[setting]} · {condition.label}",
+                "training data used (%)",
+                "average accuracy (%)",
+                log_x=True,
+                ticks=[100 * share for share in tables],
+                least_span=10,
+            )
             panels[name] = draw(name, axes, series)
     if not panels:
         return None
@@ -106,14 +114,16 @@ def _fraction_lines(condition: Condition, tables: dict[float, Accuracies]) -> li
     for index, method in enumerate(dict.fromkeys(method for table in tables.values() for method in table.methods)):
         cells = {share: cell for share, table in tables.items() if (cell := table.cell(condition, None, method))}
         if cells:
-            lines.append(Series(
-                method_label(method),
-                [100 * share for share in cells],
-                [100 * cell.mean for cell in cells.values()],
-                error=[100 * (cell.half or 0) for cell in cells.values()],
-                dash=index,
-                **method_style(method, index),
-            ))  # fmt: skip
+            lines.append(
+                Series(
+                    method_label(method),
+                    [100 * share for share in cells],
+                    [100 * cell.mean for cell in cells.values()],
+                    error=[100 * (cell.ci95_half or 0) for cell in cells.values()],
+                    dash=index,
+                    **method_style(method, index),
+                )
+            )
     return lines
 
 
@@ -195,11 +205,13 @@ def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:
         name = f"stages-{number_}-{condition.rank}"
         series = [
             _spectrum_line(
-                method_label(spectrum["stage"]), spectrum["values"], dash=index,
+                method_label(spectrum["stage"]),
+                spectrum["values"],
+                dash=index,
                 colour=method_style(spectrum["stage"], index)["colour"],
             )
             for index, spectrum in enumerate(by_test[shown])
-        ]  # fmt: skip
+        ]
         panels[name] = draw(name, Axes(condition.label, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
     if not panels:
         return None

@@ -120,7 +120,7 @@ def _render(
         run_rows=[tables.run_cells(run) for run in runs],
         results=results,
         curves=curves,
-        memorised=[table for family in groups if (table := tables.memorised_table(family))],
+        memorization=[table for family in groups if (table := tables.memorization_table(family))],
         cost=cost,
         grids=grids(runs),
         any_noise=any(run.noise for run in runs),

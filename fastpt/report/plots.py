@@ -70,10 +70,20 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
     from matplotlib.figure import Figure
 
     settings = {
-        "svg.fonttype": "none", "svg.hashsalt": name, "font.size": 9, "text.parse_math": False,
-        "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
-        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7, "grid.color": RULE,
-    }  # fmt: skip
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 9,
+        "text.parse_math": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "grid.color": RULE,
+    }
     labels = [clean(label, 44) for label in dict.fromkeys(one.label for one in series)]
     columns = 3 if max(map(len, labels), default=0) < 14 else 2 if max(map(len, labels)) < 26 else 1
     rows = -(-len(labels) // columns)
@@ -84,8 +94,15 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
         handles = [_add(plot, one) for one in series]
         first = {one.label: handle for one, handle in reversed(list(zip(series, handles, strict=True)))}
         entries = [first[label] for label in dict.fromkeys(one.label for one in series)]
-        figure.legend(entries, [label.lstrip("_") for label in labels], loc="outside lower center", ncols=columns,
-                      frameon=False, handlelength=2.4, columnspacing=1.2)  # fmt: skip
+        figure.legend(
+            entries,
+            [label.lstrip("_") for label in labels],
+            loc="outside lower center",
+            ncols=columns,
+            frameon=False,
+            handlelength=2.4,
+            columnspacing=1.2,
+        )
         _dress(plot, axes)
         text = io.StringIO()
         nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}

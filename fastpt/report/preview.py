@@ -13,7 +13,7 @@ from fastpt.noise.store import NoisePlan
 from fastpt.report.text import clean, plural, rate
 
 _HERE = Path(__file__).parent
-_PAGE_CSS = _HERE.parent / "report" / "page.css"
+_PAGE_CSS = _HERE / "page.css"
 THUMBNAIL = 176  # pixels of the longer side
 MOST_BARS = 24
 MOST_CELLS = 16  # classes a side of the noise matrix; more are put together
@@ -29,9 +29,12 @@ def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) 
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(dataset))[:pictures])
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=jinja2.FileSystemLoader(_HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     page = environment.get_template("preview.html").render(
         css=_PAGE_CSS.read_text(encoding="utf-8"),
         title=clean(f"{dataset.name}/{dataset.split}"),
@@ -63,7 +66,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("Median picture", f"{width:.0f} × {height:.0f} px, {np.median(samples.size) / 1e3:.1f} kB"),
         ("samples_id", dataset.samples_id),
     ]
-    remark = dataset.manifest["source_remark"]
+    remark = dataset.manifest["note"]
     return facts + ([("Note", clean(remark))] if remark else [])
 
 

@@ -37,12 +37,9 @@ from fastpt.runs import Run
 _MEASURES = ("sve", "lsvr")
 # What the last evaluation looks at in the training pictures; see docs/training.md and docs/clip.md.
 MEMORISED = {
-    "right_labels": "Right labels: predicted as labelled",
-    "wrong_labels_as_noisy": "Wrong labels: predicted as labelled",
-    "wrong_labels_as_clean": "Wrong labels: predicted as their true class",
-    "clean_pairs_top1": "Clean pairs: nearest to their caption",
-    "noised_pairs_top1": "Noised pairs: nearest to the wrong caption shown",
-    "noised_pairs_own_top1": "Noised pairs: nearest to their own caption",
+    "clean_fit": "Right targets: as they were shown",
+    "mislabeled_memorized": "Wrong targets: memorized, as they were shown",
+    "mislabeled_corrected": "Wrong targets: corrected, as they truly are",
 }
 _BOOKKEEPING = {*MEMORISED, "step", "epoch", "samples", "seconds"}
 
@@ -128,10 +125,12 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
     groups = []
     for table in numbers:
         rows = [
-            Row(method_label(method),
-                [Cell(_mean_half(table.cell(condition, None, method))) for condition in family.conditions])
+            Row(
+                method_label(method),
+                [Cell(_mean_half(table.cell(condition, None, method))) for condition in family.conditions],
+            )
             for method in table.methods
-        ]  # fmt: skip
+        ]
         groups.append(Group(f"{SETTINGS[table.setting]}, average of {plural(len(table.common), 'set')}", rows))
     if not groups or len(family.conditions) == 1:
         return None
@@ -168,7 +167,7 @@ def _accuracy_row(table: Accuracies, condition: Condition, key, label: str, aver
 def _mean_half(cell: Interval | None) -> str:
     if cell is None:
         return "–"
-    return percent(cell.mean) if cell.half is None else f"{percent(cell.mean)} ± {percent(cell.half)}"
+    return percent(cell.mean) if cell.ci95_half is None else f"{percent(cell.mean)} ± {percent(cell.ci95_half)}"
 
 
 def _accuracy_note(table: Accuracies) -> str:
@@ -216,7 +215,7 @@ def effects_table(family: Family, found: Sequence[Effect]) -> Table | None:
     note = (
         "Differences of average accuracy, in points, paired by pre-training seed; ± is a 95 % interval (Student's t), "
         "not corrected for the number of comparisons."
-        + (alone if any(one.difference.half is None for one in found) else "")
+        + (alone if any(one.difference.ci95_half is None for one in found) else "")
     )
     return Table(f"Effects: {family.label}", [one.label for one in family.conditions], groups, note, "Effect")
 
@@ -237,18 +236,23 @@ def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
     return _csv(rows)
 
 
-def memorised_table(family: Family) -> Table | None:
+def memorization_table(family: Family) -> Table | None:
     """What the last evaluation found in the training pictures, a row for each run."""
     found = {run: _memorised(run) for one in family.conditions for run in one.runs}
     names = [name for name in MEMORISED if any(name in measures for measures in found.values())]
     if not names:
         return None
     groups = [
-        Group(one.label, [
-            Row(f"seed {clean(run.seed)}", [Cell(percent(found[run].get(name))) for name in names]) for run in one.runs
-        ])
-        for one in family.conditions if any(found[run] for run in one.runs)
-    ]  # fmt: skip
+        Group(
+            one.label,
+            [
+                Row(f"seed {clean(run.seed)}", [Cell(percent(found[run].get(name))) for name in names])
+                for run in one.runs
+            ],
+        )
+        for one in family.conditions
+        if any(found[run] for run in one.runs)
+    ]
     note = "Shares of the training samples looked at by the last evaluation, in percent."
     return Table(f"What was memorised: {family.label}", [MEMORISED[name] for name in names], groups, note, "Run")
 
@@ -369,9 +373,17 @@ def latex(table: Table) -> str:
 
 
 _TEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "→": r"$\to$",
-    "–": "--", "−": "$-$", "σ": r"$\sigma$", NBSP: "~", **{char: f"\\{char}" for char in "&%$#_{}"},
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "→": r"$\to$",
+    "–": "--",
+    "−": "$-$",
+    "σ": r"$\sigma$",
+    NBSP: "~",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+}
 
 
 def _tex(text: str) -> str:

@@ -26,7 +26,7 @@ ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZi
 
 
 @dataclass
-class Files(ABC):
+class Storage(ABC):
     """Files by name (relative, with `/`). `read` is safe in forked and spawned processes."""
 
     root: Path
@@ -39,7 +39,7 @@ class Files(ABC):
     def read(self, name: str) -> bytes:
         """The whole file. Raises KeyError if there is none, OSError if it cannot be read."""
 
-    def only(self, names: Iterable[str]) -> "Files":
+    def only(self, names: Iterable[str]) -> "Storage":
         """The same for a few names, without what is known of the others: to be sent to another machine."""
         return self
 
@@ -52,7 +52,7 @@ class Files(ABC):
         return found
 
 
-class Folder(Files):
+class Folder(Storage):
     """A folder. Links are followed, but not round in a circle."""
 
     def names(self) -> list[str]:
@@ -86,7 +86,7 @@ def _unreadable(error: OSError) -> None:
 
 
 @dataclass
-class Tar(Files):
+class Tar(Storage):
     """An uncompressed tar. Only regular files count: links and devices are not followed."""
 
     where: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -127,19 +127,19 @@ class TarOfTars(Tar):
 
 
 @dataclass
-class SpilledTar(Files):
+class UnpackedTar(Storage):
     """A `.tar.gz`. It cannot be read at a position, so its files are unpacked, once, into one file without a name.
 
     That file lies in the folder `spill` and goes when the last process that has it open ends, however it ends. It is
     no larger than the unpacked archive; an archive of more than LARGEST_RATIO times its size is refused.
     """
 
-    spill: Path
+    unpack_dir: Path
     where: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def __post_init__(self):
-        self.spill.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=self.spill)  # noqa: SIM115 - open as long as there are readers
+        self.unpack_dir.mkdir(parents=True, exist_ok=True)
+        self._file = tempfile.TemporaryFile(dir=self.unpack_dir)  # noqa: SIM115 - open as long as there are readers
         limit = LARGEST_RATIO * self.root.stat().st_size
         try:
             with tarfile.open(self.root, "r|gz") as tar:
@@ -159,8 +159,8 @@ class SpilledTar(Files):
             if error.errno != errno.ENOSPC:
                 raise
             raise FastptError(
-                f"{self.root} cannot be read in place, and {self.spill} has no room to unpack it. Make room, choose "
-                "another --out, or unpack it elsewhere and give the folder."
+                f"{self.root} cannot be read in place, and {self.unpack_dir} has no room to unpack it. Make room, "
+                "choose another --out, or unpack it elsewhere and give the folder."
             ) from None
 
     def names(self) -> list[str]:
@@ -176,7 +176,7 @@ class SpilledTar(Files):
 
 
 @dataclass
-class Zip(Files):
+class Zip(Storage):
     """A zip. Members are stored or deflated; links do not count."""
 
     where: dict[str, tuple[int, int, int, int, int]] = field(default_factory=dict)
@@ -187,8 +187,12 @@ class Zip(Files):
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if not member.is_dir() and kind in (0, stat.S_IFREG):
                     self.where[member.filename.removeprefix("./")] = (
-                        member.header_offset, member.compress_size, member.file_size, member.CRC, member.compress_type,
-                    )  # fmt: skip
+                        member.header_offset,
+                        member.compress_size,
+                        member.file_size,
+                        member.CRC,
+                        member.compress_type,
+                    )
 
     def names(self) -> list[str]:
         return sorted(self.where)
@@ -219,12 +223,12 @@ class Zip(Files):
         return few
 
 
-class Several(Files):
+class Merged(Storage):
     """Several places as one. The names of each stand below its prefix, if it has one (`train` for `train/...`)."""
 
-    def __init__(self, parts: Sequence[tuple[str, Files]]):
+    def __init__(self, parts: Sequence[tuple[str, Storage]]):
         super().__init__(Path(", ".join(str(files.root) for _, files in parts)))  # as messages name it
-        self.where: dict[str, tuple[Files, str]] = {}
+        self.where: dict[str, tuple[Storage, str]] = {}
         for prefix, files in parts:
             for name in files.names():
                 full = f"{prefix}/{name}" if prefix else name
@@ -240,8 +244,8 @@ class Several(Files):
         files, inside = self.where[name]
         return files.read(inside)
 
-    def only(self, names: Iterable[str]) -> "Several":
-        few = object.__new__(Several)
+    def only(self, names: Iterable[str]) -> "Merged":
+        few = object.__new__(Merged)
         mine: dict[int, list[str]] = {}
         for name in names:
             if name in self.where:
@@ -255,9 +259,9 @@ class Several(Files):
 
 @dataclass(frozen=True)
 class Reader:
-    """`read` of a `SourceSplit` whose pictures are files: row i is the file `names[i]`."""
+    """`read` of a `SplitListing` whose pictures are files: row i is the file `names[i]`."""
 
-    files: Files
+    files: Storage
     names: list[str]
 
     def __call__(self, i: int) -> bytes:
@@ -268,8 +272,8 @@ class Reader:
         return Reader(self.files.only(names), names)
 
 
-def open_files(path: Path, spill: Path | None = None, tar: type[Tar] = Tar) -> Files:
-    """The files in a folder, a `.tar`, a `.zip` or a `.tar.gz` (see `SpilledTar`), told by its content, not its name.
+def open_files(path: Path, unpack_dir: Path | None = None, tar: type[Tar] = Tar) -> Storage:
+    """The files in a folder, a `.tar`, a `.zip` or a `.tar.gz` (see `UnpackedTar`), told by its content, not its name.
 
     Raises FastptError if it cannot be read.
     """
@@ -281,8 +285,8 @@ def open_files(path: Path, spill: Path | None = None, tar: type[Tar] = Tar) -> F
         magic = _first_bytes(path)
         if magic.startswith(b"PK\3\4"):
             return Zip(path)
-        if magic.startswith(b"\x1f\x8b") and spill is not None:
-            return SpilledTar(path, spill)
+        if magic.startswith(b"\x1f\x8b") and unpack_dir is not None:
+            return UnpackedTar(path, unpack_dir)
         return tar(path)
     except ARCHIVE_ERRORS as error:
         raise FastptError(

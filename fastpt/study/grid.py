@@ -23,12 +23,12 @@ VERSIONS = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed")
 
 @dataclass(frozen=True)
 class Step:
-    """One command: `fastpt` and `words`."""
+    """One command: `fastpt` and `argv`."""
 
     name: str
     kind: Literal["train", "tune"]
-    about: str  # what else takes as long and as much: its recipe, its suite
-    words: tuple[str, ...]
+    group: str  # what else takes as long and as much: its recipe, its suite
+    argv: tuple[str, ...]
     key: str  # of all that its result depends on
     result: Path  # what is there when it is done
 
@@ -45,7 +45,7 @@ class Cell:
         return (self.train, *self.tunings)
 
 
-class Plan:
+class StudyGrid:
     """The steps of a study in `folder`, which holds all that it makes.
 
     Noise plans that are not there yet are made when `cells` is first read; not if `look_only`.
@@ -116,7 +116,7 @@ class Plan:
     def expected(self, step: Step) -> dict[str, float | None]:
         """Seconds and bytes that a step will take: the mean of those done that are about the same thing, or None."""
         done = [_read(path) for path in sorted((self.folder / "steps").glob("*.json"))]
-        alike = [one for one in done if (one.get("kind"), one.get("about")) == (step.kind, step.about)]
+        alike = [one for one in done if (one.get("kind"), one.get("about")) == (step.kind, step.group)]
         return {what: _mean([one[what] for one in alike]) for what in ("seconds", "bytes")}
 
 

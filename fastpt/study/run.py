@@ -17,14 +17,14 @@ from fastpt.errors import FastptError, Preempted
 from fastpt.files import write_json
 from fastpt.processes import die_with
 from fastpt.study.declaration import Study
-from fastpt.study.grid import Cell, Plan, Step
+from fastpt.study.grid import Cell, Step, StudyGrid
 from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
 FASTPT = (sys.executable, "-m", "fastpt")
 
 
-def run_study(plan: Plan, say: Say) -> Path:
+def run_study(plan: StudyGrid, say: Say) -> Path:
     """Do what is not done, one step after the other, and write the report; return its path.
 
     Raises FastptError if the study cannot begin, and at the end if a step failed: the others have gone on. Raises
@@ -38,7 +38,7 @@ def run_study(plan: Plan, say: Say) -> Path:
     return page
 
 
-def run_one(plan: Plan, number: int, say: Say) -> None:
+def run_one(plan: StudyGrid, number: int, say: Say) -> None:
     """Do the steps of pre-training `number` of the grid: a task of a cluster's array. Raises FastptError."""
     if not 0 <= number < len(plan.cells):
         raise FastptError(f"--cell {number} is not in the grid: it has cells 0 to {len(plan.cells) - 1}.")
@@ -46,7 +46,7 @@ def run_one(plan: Plan, number: int, say: Say) -> None:
         _raise_if(run_cell(plan, plan.cells[number], say), plan)
 
 
-def run_on_ray(plan: Plan, file: Path, address: str, say: Say) -> Path:
+def run_on_ray(plan: StudyGrid, file: Path, address: str, say: Say) -> Path:
     """Do the grid as tasks of a Ray cluster that shares this folder (`local` starts one here), then the report."""
     prepare(plan.study, say)
     with ray_cluster.joined(address) as ray, _alone(plan.folder / ".lock"):
@@ -78,14 +78,14 @@ def prepare(study: Study, say: Say) -> None:
                 raise FastptError(f"`fastpt {one.run}` failed, see above. Nothing was trained.")
 
 
-def run_cell(plan: Plan, cell: Cell, say: Say) -> list[Step]:
+def run_cell(plan: StudyGrid, cell: Cell, say: Say) -> list[Step]:
     """Do the steps of a cell that are not done; return those that failed. Tuning needs the training."""
     if plan.state(cell.train) != "done" and not _run(plan, cell.train, plan.study.launcher or FASTPT, say):
         return [cell.train]
     return [step for step in cell.tunings if plan.state(step) != "done" and not _run(plan, step, FASTPT, say)]
 
 
-def write_report(plan: Plan, say: Say) -> Path:
+def write_report(plan: StudyGrid, say: Say) -> Path:
     """The page over all runs that have begun."""
     from fastpt.report import write_report
 
@@ -98,7 +98,7 @@ def write_report(plan: Plan, say: Say) -> Path:
     return page
 
 
-def _run(plan: Plan, step: Step, launcher: Sequence[str], say: Say) -> bool:
+def _run(plan: StudyGrid, step: Step, launcher: Sequence[str], say: Say) -> bool:
     """Run a step, its output into its log, and record how it ended."""
     log = plan.folder / "logs" / f"{step.name}.log"
     record = plan.record_path(step)
@@ -108,7 +108,7 @@ def _run(plan: Plan, step: Step, launcher: Sequence[str], say: Say) -> bool:
     began = time.monotonic()
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [*launcher, *step.words], stdout=out, stderr=subprocess.STDOUT, preexec_fn=partial(die_with, os.getpid())
+            [*launcher, *step.argv], stdout=out, stderr=subprocess.STDOUT, preexec_fn=partial(die_with, os.getpid())
         )
         code, asked_to_end = _wait(process)
     took = time.monotonic() - began
@@ -119,7 +119,7 @@ def _run(plan: Plan, step: Step, launcher: Sequence[str], say: Say) -> bool:
         say(f"  failed with exit code {code} after {took:.0f} s: {_last_line(log)}")
         return False
     size = sum(file.stat().st_size for file in step.result.parent.rglob("*") if file.is_file())
-    write_json(record, {"key": step.key, "kind": step.kind, "about": step.about, "seconds": took, "bytes": size})
+    write_json(record, {"key": step.key, "kind": step.kind, "about": step.group, "seconds": took, "bytes": size})
     say(f"  done in {took:.0f} s")
     return True
 
@@ -145,7 +145,7 @@ def _last_line(log: Path) -> str:
     return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
-def _raise_if(failed: list[Step], plan: Plan) -> None:
+def _raise_if(failed: list[Step], plan: StudyGrid) -> None:
     if failed:
         names = "\n".join(f"  {step.kind} {step.name}" for step in failed)
         raise FastptError(

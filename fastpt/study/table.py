@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from fastpt.study.grid import Plan
+from fastpt.study.grid import StudyGrid
 
 
-def steps_table(plan: Plan) -> list[dict]:
+def steps_table(plan: StudyGrid) -> list[dict]:
     """A row a step: {"step", "kind", "state", "seconds", "bytes"}; what is to do has what is expected, or None."""
     rows = []
     for cell in plan.cells:
@@ -24,7 +24,7 @@ def steps_table(plan: Plan) -> list[dict]:
     return rows
 
 
-def unprepared(plan: Plan) -> list[str]:
+def unprepared(plan: StudyGrid) -> list[str]:
     """The commands that prepare data for the study and have not been run."""
     return [
         f"fastpt {one.run}"

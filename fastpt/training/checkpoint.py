@@ -29,7 +29,7 @@ import torch.distributed as dist
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, sync_folder, write_json, write_sealed_json
 from fastpt.recipe import Recipe
-from fastpt.training.launch import Process, on_first, quiet
+from fastpt.training.launch import DistInfo, on_rank_zero, silenced
 
 FORMAT = 2
 WEIGHTS = "model.safetensors"
@@ -41,7 +41,7 @@ def folder_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save(run: Path, engine: Any, process: Process, state: dict, weights: dict[str, torch.Tensor], keep: int) -> None:
+def save(run: Path, engine: Any, process: DistInfo, state: dict, weights: dict[str, torch.Tensor], keep: int) -> None:
     """Save the engine, `weights` (on the CPU) and `state` as the newest checkpoint.
 
     `state` holds `step` and `best` (a step and its measure, or None). All checkpoints are dropped but the `keep` newest
@@ -51,29 +51,29 @@ def save(run: Path, engine: Any, process: Process, state: dict, weights: dict[st
     folder = run / "checkpoints"
     name = folder_name(state["step"])
     aside = f".{name}.tmp"
-    on_first(process, lambda: _check_finite(run, weights, state["step"]))
-    on_first(process, lambda: shutil.rmtree(folder / aside, ignore_errors=True))
+    on_rank_zero(process, lambda: _check_finite(run, weights, state["step"]))
+    on_rank_zero(process, lambda: shutil.rmtree(folder / aside, ignore_errors=True))
     engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
 
     def commit() -> None:
         safetensors.torch.save_file(weights, folder / aside / WEIGHTS)
         _commit(folder, aside, name, {**state, "world_size": process.world_size}, keep)
 
-    on_first(process, commit)
+    on_rank_zero(process, commit)
 
 
 def _check_finite(run: Path, weights: dict[str, torch.Tensor], step: int) -> None:
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise FastptError(
-                f"{name} is not finite after step {step}, so it is not saved. {last_told(run)} "
+                f"{name} is not finite after step {step}, so it is not saved. {describe_newest(run)} "
                 "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
             )
 
 
-def last_told(run: Path) -> str:
+def describe_newest(run: Path) -> str:
     """A sentence that names the newest checkpoint."""
-    newest = next(iter(candidates(run)), None)
+    newest = next(iter(newest_first(run)), None)
     return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
 
 
@@ -91,7 +91,7 @@ def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None
     sync_folder(folder)
     with atomic_write(folder / "latest", "w") as file:
         file.write(name + "\n")
-    kept = [path for path in candidates(folder.parent) if path.name <= name][:keep]
+    kept = [path for path in newest_first(folder.parent) if path.name <= name][:keep]
     if state["best"]:
         kept.append(folder / folder_name(state["best"]["step"]))
     for old in folder.glob("step-*"):
@@ -99,14 +99,14 @@ def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None
             shutil.rmtree(old)
 
 
-def candidates(run: Path) -> list[Path]:
+def newest_first(run: Path) -> list[Path]:
     """The checkpoints that `latest` and its forerunners name, newest first; all there are if `latest` is lost."""
     folder = run / "checkpoints"
     newest = (folder / "latest").read_text().strip() if (folder / "latest").exists() else "step-~"
     return sorted((path for path in folder.glob("step-*") if path.name <= newest), reverse=True)
 
 
-def damage(checkpoint: Path) -> str | None:
+def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files; None if each is as it was written."""
     try:
         manifest = read_sealed_json(checkpoint / "manifest.json", FORMAT)
@@ -122,11 +122,11 @@ def damage(checkpoint: Path) -> str | None:
     return None
 
 
-def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
+def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are as they were written, and a line for each damaged one passed over."""
     passed = []
-    for checkpoint in candidates(run):
-        problem = damage(checkpoint)
+    for checkpoint in newest_first(run):
+        problem = find_damage(checkpoint)
         if problem is None:
             return checkpoint, passed
         passed.append(f"checkpoint {checkpoint} is damaged ({problem}); going back to the one before.")
@@ -139,12 +139,12 @@ def newest_whole(run: Path) -> tuple[Path | None, list[str]]:
 
 def best(run: Path) -> Path:
     """The checkpoint of the best evaluation. Raises FastptError if there is none, or if it is damaged."""
-    newest, _ = newest_whole(run)
+    newest, _ = newest_intact(run)
     found = newest and read_state(newest)["best"]
     if not found:
         raise FastptError(f"{run} has no best checkpoint. They are kept where the recipe sets checkpoint.keep_best.")
     checkpoint = newest.parent / folder_name(found["step"])
-    problem = damage(checkpoint)
+    problem = find_damage(checkpoint)
     if problem:
         raise FastptError(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
     return checkpoint
@@ -160,12 +160,12 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(checkpoint / WEIGHTS)
 
 
-def needs_conversion(checkpoint: Path, process: Process, recipe: Recipe) -> bool:
+def needs_conversion(checkpoint: Path, process: DistInfo, recipe: Recipe) -> bool:
     """Whether ZeRO cut the optimiser for another number of processes than this training has.
 
     Raises FastptError where DeepSpeed cannot convert: it knows the moments of Adam only.
     """
-    before, zero = read_state(checkpoint)["world_size"], recipe.engine.zero
+    before, zero = read_state(checkpoint)["world_size"], recipe.engine.zero_stage
     if zero == 0 or before == process.world_size:
         return False
     if recipe.optim.name == "sgd":
@@ -176,7 +176,7 @@ def needs_conversion(checkpoint: Path, process: Process, recipe: Recipe) -> bool
     return True
 
 
-def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None:
+def load(checkpoint: Path, engine: Any, process: DistInfo, convert: bool) -> None:
     """Put a whole checkpoint into the engine, which is made with `load_universal` if the checkpoint is to be converted.
 
     Every process calls this. Raises FastptError if the checkpoint is of another model, or wants more unpickled than
@@ -186,7 +186,7 @@ def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None
     try:
         with _tensors_and_plain_values_only():
             if convert:
-                on_first(process, lambda: _convert(checkpoint, folder / UNIVERSAL))
+                on_rank_zero(process, lambda: _convert(checkpoint, folder / UNIVERSAL))
                 name = UNIVERSAL
             settings = [_settings(group) for group in engine.optimizer.param_groups]
             engine.load_checkpoint(str(folder), tag=name)
@@ -206,7 +206,7 @@ def load(checkpoint: Path, engine: Any, process: Process, convert: bool) -> None
         ) from None
     if process.world_size > 1:
         dist.barrier()
-    on_first(process, lambda: shutil.rmtree(folder / UNIVERSAL, ignore_errors=True))
+    on_rank_zero(process, lambda: shutil.rmtree(folder / UNIVERSAL, ignore_errors=True))
 
 
 def _settings(group: dict) -> dict:
@@ -231,13 +231,18 @@ def _convert(checkpoint: Path, universal: Path) -> None:
     from deepspeed.checkpoint import ds_to_universal
 
     shutil.rmtree(universal, ignore_errors=True)
-    with quiet():
+    with silenced():
         ds_to_universal.main(
             argparse.Namespace(
-                input_folder=str(checkpoint), output_folder=str(universal), num_extract_workers=1, num_merge_workers=1,
-                keep_temp_folder=False, strict=True, inject_missing_state=True,
+                input_folder=str(checkpoint),
+                output_folder=str(universal),
+                num_extract_workers=1,
+                num_merge_workers=1,
+                keep_temp_folder=False,
+                strict=True,
+                inject_missing_state=True,
             )
-        )  # fmt: skip
+        )
     (universal.parent / "latest_universal").unlink(missing_ok=True)
 
 

@@ -8,20 +8,31 @@ import torch.distributed as dist
 
 from fastpt import Batch, Dataset, Loader
 from fastpt.recipe import Recipe
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 
 
 def batches_of(
-    dataset: Dataset, recipe: Recipe, process: Process, order: Literal["sequential", "random"] = "sequential"
+    dataset: Dataset, recipe: Recipe, process: DistInfo, order: Literal["sequential", "random"] = "sequential"
 ) -> Iterator[Batch]:
     """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
     data = recipe.data
     loader = Loader(
-        dataset, recipe.evaluate.batch_size, data.eval_size or data.size, crop="center",
-        crop_fraction=data.crop_fraction, filter=data.eval_filter, flip=False, decoder=data.decoder,
-        device=process.device.type, order=order, seed=recipe.seed, rank=process.rank,
-        world_size=process.world_size, threads=data.threads, drop_last=False,
-    )  # fmt: skip
+        dataset,
+        recipe.evaluate.batch_size,
+        data.eval_size or data.size,
+        crop="center",
+        crop_fraction=data.crop_fraction,
+        interpolation=data.eval_interpolation,
+        flip=False,
+        decoder=data.decoder,
+        device=process.device.type,
+        order=order,
+        seed=recipe.seed,
+        rank=process.rank,
+        world_size=process.world_size,
+        threads=data.threads,
+        drop_last=False,
+    )
     try:
         yield from loader
     finally:
@@ -33,7 +44,7 @@ def split_name(dataset: Dataset, train_set: Dataset) -> str:
     return dataset.split if dataset.name == train_set.name else f"{dataset.name}/{dataset.split}"
 
 
-def sum_over_processes(values: torch.Tensor, process: Process) -> torch.Tensor:
+def sum_over_processes(values: torch.Tensor, process: DistInfo) -> torch.Tensor:
     """The sum of a CPU tensor over all processes."""
     if process.world_size == 1:
         return values
@@ -42,7 +53,7 @@ def sum_over_processes(values: torch.Tensor, process: Process) -> torch.Tensor:
     return values.cpu()
 
 
-def gather_rows(rows: torch.Tensor, process: Process) -> torch.Tensor:
+def gather_rows(rows: torch.Tensor, process: DistInfo) -> torch.Tensor:
     """The rows [n, ...] of a CPU tensor of all processes, in order of their rank; n may differ."""
     if process.world_size == 1:
         return rows

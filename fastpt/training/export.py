@@ -27,7 +27,7 @@ def export_run(run: Path, best: bool = False) -> Path:
     """
     origin = read_provenance(run)
     recipe = load_recipe(run / "recipe.yaml")
-    newest, passed = checkpoint.newest_whole(run)
+    newest, passed = checkpoint.newest_intact(run)
     if passed:  # an older one would be other weights under the results of the last
         raise FastptError(
             f"{passed[0].split(';')[0]}, so {run} is not exported; an export that is there stays as it is. "
@@ -60,7 +60,7 @@ def _export_timm(folder: Path, recipe: Recipe, origin: dict, weights: dict[str, 
         "pretrained_cfg": {
             "input_size": [3, size, size],
             "fixed_input_size": model.pretrained_cfg.get("fixed_input_size", False),
-            "interpolation": "box" if data.eval_filter == "area" else data.eval_filter,
+            "interpolation": "box" if data.eval_interpolation == "area" else data.eval_interpolation,
             "crop_pct": data.crop_fraction,
             "crop_mode": "center",
             "mean": list(supervised.MEAN),
@@ -86,9 +86,7 @@ def _export_open_clip(folder: Path, recipe: Recipe, origin: dict, weights: dict[
         weights[name] = weights[name].reshape(())  # a vector in training, see clip.py
     clip.build_model(config).load_state_dict(weights, strict=True)
     # open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
-    preprocess = {
-        "mean": list(clip.MEAN), "std": list(clip.STD), "interpolation": "bicubic", "resize_mode": "shortest"
-    }  # fmt: skip
+    preprocess = {"mean": list(clip.MEAN), "std": list(clip.STD), "interpolation": "bicubic", "resize_mode": "shortest"}
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     tower = config["vision_cfg"].get("timm_model_name") or ""
@@ -135,7 +133,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 {results}
 
 Evaluated on centre crops of {recipe.data.crop_fraction:.0%}, at {recipe.data.eval_size or recipe.data.size} px,
-{recipe.data.eval_filter}.
+{recipe.data.eval_interpolation}.
 
 ## Use
 

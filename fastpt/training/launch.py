@@ -23,7 +23,7 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Process:
+class DistInfo:
     """Which of the training's processes this is, and what it computes on."""
 
     rank: int
@@ -31,15 +31,15 @@ class Process:
     device: torch.device
 
     @property
-    def is_first(self) -> bool:
+    def is_rank_zero(self) -> bool:
         return self.rank == 0
 
 
-def start() -> Process:
+def start() -> DistInfo:
     """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
     _describe_a_group_of_one()
     gpu = torch.cuda.is_available()
-    with quiet():
+    with silenced():
         os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
         import deepspeed
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
@@ -55,13 +55,13 @@ def start() -> Process:
         deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
         atexit.register(dist.destroy_process_group)  # or its threads may abort the interpreter as it ends
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
-    return Process(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+    return DistInfo(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
 
 
-def on_first(process: Process, work: Callable[[], Result]) -> Result:
+def on_rank_zero(process: DistInfo, work: Callable[[], Result]) -> Result:
     """Do `work` on the first process only; all get its result, or its FastptError."""
     outcome: list = [None, None]
-    if process.is_first:
+    if process.is_rank_zero:
         try:
             outcome = [work(), None]
         except FastptError as error:
@@ -73,7 +73,7 @@ def on_first(process: Process, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-class EndRequest:
+class Preemption:
     """Whether somebody asked the training to end by SIGTERM, as SLURM does before it takes a machine away.
 
     A context manager. The processes may get the signal in different steps, but must end in the same one. So each step
@@ -81,13 +81,13 @@ class EndRequest:
     one step later. A second SIGTERM ends the process at once.
     """
 
-    def __init__(self, process: Process):
+    def __init__(self, process: DistInfo):
         self._asked = False
         self._flag = torch.zeros(1)
         self._sent: dist.Work | None = None
         self._group = dist.new_group(backend="gloo") if process.world_size > 1 else None
 
-    def __enter__(self) -> "EndRequest":
+    def __enter__(self) -> "Preemption":
         self._before = None
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
             self._before = signal.signal(signal.SIGTERM, self._note)
@@ -117,7 +117,7 @@ class EndRequest:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """Drop what is written to the terminal: importing DeepSpeed tries out a compiler and shows its complaints."""
     sys.stdout.flush()
     kept = {stream: os.dup(stream) for stream in (1, 2)}
@@ -157,7 +157,7 @@ def precision(recipe: Recipe, device: torch.device) -> str:
     return recipe.engine.precision
 
 
-def machine(recipe: Recipe, process: Process) -> dict:
+def machine(recipe: Recipe, process: DistInfo) -> dict:
     """What a training runs on: number of processes, the first one's device, and the precision really used."""
     gpu = process.device.type == "cuda"
     return {
@@ -178,13 +178,11 @@ def deepspeed_config(recipe: Recipe, world_size: int, precision: str, load_unive
     return {
         "train_batch_size": recipe.batch_size,
         "train_micro_batch_size_per_gpu": recipe.micro_batch(world_size),
-        "gradient_accumulation_steps": recipe.engine.accumulate,
+        "gradient_accumulation_steps": recipe.engine.gradient_accumulation_steps,
         "gradient_clipping": recipe.engine.gradient_clipping,
-        "zero_optimization": {"stage": recipe.engine.zero},
+        "zero_optimization": {"stage": recipe.engine.zero_stage},
         "zero_allow_untested_optimizer": True,
-        "torch_autocast": {
-            "enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"
-        },
+        "torch_autocast": {"enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"},
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,
-    }  # fmt: skip
+    }

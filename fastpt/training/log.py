@@ -40,13 +40,16 @@ def provenance(
         "git": _git_commit(),
         "samples_id": dataset.samples_id,
         "dataset": {
-            "name": dataset.name, "split": dataset.split, "samples": len(dataset), "class_names": dataset.class_names
+            "name": dataset.name,
+            "split": dataset.split,
+            "samples": len(dataset),
+            "class_names": dataset.class_names,
         },
         "noise": noise.provenance() if noise else None,
         "seed": recipe.seed,
         "command": command,
         **machine,
-    }  # fmt: skip
+    }
 
 
 def _versions() -> dict[str, str]:
@@ -158,7 +161,7 @@ def is_finished(run: Path) -> bool:
     return bool(events) and events[-1]["event"] == "end"
 
 
-class Record:
+class MetricsLogger:
     """The open record of a running training: metrics.jsonl and TensorBoard from `step` on, and the progress line.
 
     What the file says of later steps (a killed run got further than its checkpoint) is dropped first, so that no line

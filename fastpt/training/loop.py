@@ -26,13 +26,13 @@ from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
-from fastpt.training.launch import EndRequest, Process, on_first
-from fastpt.training.log import Record, is_finished, open_run, provenance, run_folder
+from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
+from fastpt.training.log import MetricsLogger, is_finished, open_run, provenance, run_folder
 from fastpt.training.optim import build_optimizer
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks.clip import Clip
 from fastpt.training.tasks.supervised import Supervised
-from fastpt.training.weights import MovingAverage, average_statistics, whole_state
+from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
 
 DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run is told that it is
 BUSY = 1.5  # load average over cores from which a run on a CPU is told that others use them too
@@ -62,20 +62,20 @@ def train(
     run = run_dir or run_folder(recipe, recipe_name, task.noise)
     with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
         origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, process))
-        if resume and on_first(process, lambda: not checkpoint.candidates(run)):
+        if resume and on_rank_zero(process, lambda: not checkpoint.newest_first(run)):
             _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
-        for change in on_first(process, lambda: open_run(run, recipe, origin, resume, allow_changes)):
+        for change in on_rank_zero(process, lambda: open_run(run, recipe, origin, resume, allow_changes)):
             _say(process, f"Changed since the run began: {change}")
-        if on_first(process, lambda: is_finished(run)):
+        if on_rank_zero(process, lambda: is_finished(run)):
             _say(process, f"{run} is finished already.")
             return run
-        with EndRequest(process) as end_request:
+        with Preemption(process) as end_request:
             _Training(recipe, process, task, loader, run, end_request).go()
     return run
 
 
 @contextlib.contextmanager
-def _alone(run: Path, process: Process) -> Iterator[None]:
+def _alone(run: Path, process: DistInfo) -> Iterator[None]:
     """Keep a second training out of the folder. The lock ends with the process, however that ends."""
     lock = filelock.FileLock(run / ".lock")
 
@@ -88,14 +88,14 @@ def _alone(run: Path, process: Process) -> Iterator[None]:
                 f"another training is writing to {run}. Wait for it, or name another --run-dir."
             ) from None
 
-    on_first(process, take)
+    on_rank_zero(process, take)
     try:
         yield
     finally:
         lock.release()
 
 
-def _loader(recipe: Recipe, task: Any, process: Process) -> Loader:
+def _loader(recipe: Recipe, task: Any, process: DistInfo) -> Loader:
     data = recipe.data
     if recipe.batch_size > len(task.train_set):
         raise FastptError(
@@ -103,19 +103,30 @@ def _loader(recipe: Recipe, task: Any, process: Process) -> Loader:
             "Use a smaller batch_size."
         )
     return Loader(
-        task.train_set, recipe.micro_batch(process.world_size), data.size, crop="random", scale=data.scale,
-        filter=data.filter, flip=data.flip, decoder=data.decoder, device=process.device, order=data.order,
-        seed=recipe.seed, rank=process.rank, world_size=process.world_size, threads=data.threads,
-        repeats=recipe.augment.repeats if recipe.augment else 1,
-    )  # fmt: skip
+        task.train_set,
+        recipe.micro_batch(process.world_size),
+        data.size,
+        crop="random",
+        scale=data.scale,
+        interpolation=data.interpolation,
+        flip=data.flip,
+        decoder=data.decoder,
+        device=process.device,
+        order=data.order,
+        seed=recipe.seed,
+        rank=process.rank,
+        world_size=process.world_size,
+        threads=data.threads,
+        repeats=recipe.augment.repeated_augmentation if recipe.augment else 1,
+    )
 
 
-def _say(process: Process, text: str) -> None:
-    if process.is_first:
+def _say(process: DistInfo, text: str) -> None:
+    if process.is_rank_zero:
         print(text, flush=True)
 
 
-def _memory(process: Process) -> float:
+def _memory(process: DistInfo) -> float:
     """The most memory this process has used, GiB: of the GPU where it computes on one, otherwise of the machine."""
     if process.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
@@ -145,10 +156,12 @@ class _Since:
 class _Training:
     """One training in progress: the DeepSpeed engine, where it stands, and its record."""
 
-    def __init__(self, recipe: Recipe, process: Process, task: Any, loader: Loader, run: Path, end_request: EndRequest):
+    def __init__(
+        self, recipe: Recipe, process: DistInfo, task: Any, loader: Loader, run: Path, end_request: Preemption
+    ):
         self.recipe, self.process, self.task, self.loader, self.run = recipe, process, task, loader, run
         self.end_request = end_request
-        self.steps_per_epoch = len(loader) // recipe.engine.accumulate
+        self.steps_per_epoch = len(loader) // recipe.engine.gradient_accumulation_steps
         self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
         if self.warmup >= self.total:
@@ -165,10 +178,10 @@ class _Training:
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
         self.told_data_bound = self.told_busy = False
         self.began = time.monotonic()
-        self.record = Record(run, self.step, self.total) if process.is_first else None
+        self.record = MetricsLogger(run, self.step, self.total) if process.is_rank_zero else None
 
     def _whole_checkpoint(self) -> Path | None:
-        found, messages = on_first(self.process, lambda: checkpoint.newest_whole(self.run))
+        found, messages = on_rank_zero(self.process, lambda: checkpoint.newest_intact(self.run))
         for message in messages:
             _say(self.process, message)
         return found
@@ -180,12 +193,14 @@ class _Training:
         recipe, process = self.recipe, self.process
         convert = found is not None and checkpoint.needs_conversion(found, process, recipe)
         model = self.task.model.to(process.device)
-        self.average = MovingAverage(model, recipe.ema) if recipe.ema else None
+        self.average = Ema(model, recipe.ema) if recipe.ema else None
         self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=model, optimizer=build_optimizer(model, recipe.optim), dist_init_required=False,
+            model=model,
+            optimizer=build_optimizer(model, recipe.optim),
+            dist_init_required=False,
             config=launch.deepspeed_config(recipe, process.world_size, self.precision, convert),
-        )  # fmt: skip
-        if recipe.engine.zero == 0:
+        )
+        if recipe.engine.zero_stage == 0:
             # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
             # flat buffers, and convolutions take the layout from the pictures alone.
             model.to(memory_format=torch.channels_last)
@@ -214,7 +229,7 @@ class _Training:
         try:
             while self.step < self.total:
                 self._epoch()
-            on_first(self.process, self._finish)
+            on_rank_zero(self.process, self._finish)
         finally:
             if self.record:
                 self.record.close()
@@ -256,11 +271,11 @@ class _Training:
         losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece)
         for piece, piece_loss in enumerate(losses):
             self.engine.backward(piece_loss)
-            loss += piece_loss.detach() / recipe.engine.accumulate
-            if logged and recipe.engine.zero == 0 and piece + 1 == recipe.engine.accumulate:
+            loss += piece_loss.detach() / recipe.engine.gradient_accumulation_steps
+            if logged and recipe.engine.zero_stage == 0 and piece + 1 == recipe.engine.gradient_accumulation_steps:
                 norm = self._gradient_norm()
             self.engine.step()
-        if recipe.engine.zero:
+        if recipe.engine.zero_stage:
             norm = float(self.engine.get_global_grad_norm())
         self.task.after_step()
         if self.average:
@@ -270,7 +285,7 @@ class _Training:
 
     def _pieces(self, batches: Iterator[Batch], since: _Since) -> Iterator[Batch]:
         """The pieces of one step."""
-        for _ in range(self.recipe.engine.accumulate):
+        for _ in range(self.recipe.engine.gradient_accumulation_steps):
             asked = time.monotonic()
             batch = next(batches)
             since.waited += time.monotonic() - asked
@@ -289,7 +304,7 @@ class _Training:
         if not math.isfinite(mean) or skipped:
             what = f"the loss is {mean}" if not math.isfinite(mean) else "the gradient was not finite"
             raise FastptError(
-                f"{what} at step {self.step}. {checkpoint.last_told(self.run)} "
+                f"{what} at step {self.step}. {checkpoint.describe_newest(self.run)} "
                 "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
             )
         seconds = time.monotonic() - since.began
@@ -297,12 +312,17 @@ class _Training:
         self.stepping += seconds
         if self.record:
             self.record.train(
-                step=self.step, samples=self.step * self.recipe.batch_size, epoch=self._epochs(),
-                loss=mean, lr=float(self.optimizer.param_groups[0]["lr"]),
-                images_per_second=since.steps * self.recipe.batch_size / seconds, data_wait=since.waited / seconds,
-                grad_norm=norm if math.isfinite(norm) else None, memory_gib=_memory(self.process),
+                step=self.step,
+                samples=self.step * self.recipe.batch_size,
+                epoch=self._epochs(),
+                loss=mean,
+                lr=float(self.optimizer.param_groups[0]["lr"]),
+                images_per_second=since.steps * self.recipe.batch_size / seconds,
+                data_wait=since.waited / seconds,
+                grad_norm=norm if math.isfinite(norm) else None,
+                memory_gib=_memory(self.process),
                 seconds=self._seconds(),
-            )  # fmt: skip
+            )
             if self.stepping > TOLD_AFTER:
                 self._tell()
 
@@ -332,9 +352,9 @@ class _Training:
     @contextlib.contextmanager
     def _measuring(self) -> Iterator[Callable]:
         """The function that is evaluated and exported: the model, or its moving average."""
-        average_statistics(self.engine.module, self.process)
+        average_batch_norm(self.engine.module, self.process)
         if self.average:
-            average_statistics(self.average.module, self.process)
+            average_batch_norm(self.average.module, self.process)
             dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
             with torch.autocast(self.process.device.type, dtype, enabled=self.precision != "fp32"):
                 yield self.average.module
@@ -348,7 +368,7 @@ class _Training:
         with self._measuring() as forward:
             results = self.task.evaluate(forward)
             if self.step == self.total:
-                results |= self.task.memorised(forward)
+                results |= self.task.memorization(forward)
         if self.record:
             for split, measures in results.items():
                 self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)
@@ -368,15 +388,13 @@ class _Training:
         return epoch_ends and (self.step // self.steps_per_epoch) % when.every_epochs == 0
 
     def _save(self) -> None:
-        state = {
-            "step": self.step, "loader": self.loader.state_dict(), "seconds": self._seconds(), "best": self.best
-        }  # fmt: skip
-        average_statistics(self.engine.module, self.process)
+        state = {"step": self.step, "loader": self.loader.state_dict(), "seconds": self._seconds(), "best": self.best}
+        average_batch_norm(self.engine.module, self.process)
         shown = self.engine.module
         if self.average:
             shown = self.average.module
-            average_statistics(shown, self.process)
-        checkpoint.save(self.run, self.engine, self.process, state, whole_state(shown), self.recipe.checkpoint.keep)
+            average_batch_norm(shown, self.process)
+        checkpoint.save(self.run, self.engine, self.process, state, full_state_dict(shown), self.recipe.checkpoint.keep)
         self.saved = self.step
 
     def _leave(self) -> None:
@@ -391,9 +409,13 @@ class _Training:
             event["split"]: {name: value for name, value in event.items() if name not in _PLACE} for event in last
         }
         self.record.end(
-            step=self.total, samples=self.total * self.recipe.batch_size, epoch=self._epochs(),
-            seconds=self._seconds(), results=results, best=self.best,
-        )  # fmt: skip
+            step=self.total,
+            samples=self.total * self.recipe.batch_size,
+            epoch=self._epochs(),
+            seconds=self._seconds(),
+            results=results,
+            best=self.best,
+        )
         if self._is_data_bound():
             _say(self.process, self._data_bound())
         _say(self.process, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")

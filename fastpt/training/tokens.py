@@ -84,9 +84,13 @@ def _cache_folder() -> Path:
 def _kept(dataset: Dataset, context: int, folder: Path) -> np.ndarray:
     vocabulary = file_sha256(default_bpe())
     identity = {
-        "format": FORMAT, "tokenizer": TOKENIZER, "vocabulary_sha256": vocabulary, "context": context,
-        "samples_id": dataset.samples_id, "captions": len(dataset),
-    }  # fmt: skip
+        "format": FORMAT,
+        "tokenizer": TOKENIZER,
+        "vocabulary_sha256": vocabulary,
+        "context": context,
+        "samples_id": dataset.samples_id,
+        "captions": len(dataset),
+    }
     path = folder / f"{dataset.name}-{dataset.samples_id[:16]}-{vocabulary[:8]}-{context}.npy"
     try:
         folder.mkdir(parents=True, exist_ok=True)

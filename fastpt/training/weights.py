@@ -5,26 +5,26 @@ import torch.distributed as dist
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 
 
-def gathered(model: nn.Module):
+def gathered_parameters(model: nn.Module):
     """A context in which each process holds all weights: ZeRO 3 gathers them; otherwise nothing happens."""
     import deepspeed
 
     return deepspeed.zero.GatheredParameters(list(model.parameters()))
 
 
-def whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
+def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies on the CPU of all weights and buffers, contiguous. Under ZeRO 3 every process must call this."""
-    with gathered(model):
+    with gathered_parameters(model):
         return {
             name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
             for name, tensor in model.state_dict().items()
         }
 
 
-def average_statistics(model: nn.Module, process: Process) -> None:
+def average_batch_norm(model: nn.Module, process: DistInfo) -> None:
     """Replace BatchNorm's running statistics, which each process keeps of its own pictures, by their mean over all."""
     if process.world_size == 1:
         return
@@ -34,7 +34,7 @@ def average_statistics(model: nn.Module, process: Process) -> None:
             buffer /= process.world_size
 
 
-class MovingAverage(ModelEmaV3):
+class Ema(ModelEmaV3):
     """timm's moving average of weights and buffers, with its warm-up of the decay; every process keeps all of it.
 
     The decay is a function of the step, and the average itself is the checkpoint's model.safetensors, so nothing else
@@ -46,5 +46,5 @@ class MovingAverage(ModelEmaV3):
 
     def follow(self, model: nn.Module, step: int) -> None:
         """Move towards the weights after step `step` (from 1). Under ZeRO 3 every process must call this."""
-        with gathered(model):
+        with gathered_parameters(model):
             self.update(model, step)

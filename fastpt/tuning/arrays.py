@@ -9,7 +9,7 @@ from torch import Tensor
 from fastpt.errors import FastptError
 
 
-def checked(
+def validate(
     features: np.ndarray | Tensor, labels: np.ndarray | Tensor, classes: int | None = None
 ) -> tuple[Tensor, Tensor, int]:
     """Float32 features [N, D] or [V, N, D] (views), int64 labels [N] and the number of classes.

@@ -25,14 +25,14 @@ class NMTuneClassifier:
         method: str = "nmtune",
         *,
         seed: int = 0,
-        penalty: float | None = None,
+        reg_weight: float | None = None,
         lr: float | None = None,
         weight_decay: float | None = None,
         epochs: int | None = None,
         batch_size: int | None = None,
         precision: Precision = "fp32",
     ):
-        self.method, self.seed, self.penalty, self.lr, self.weight_decay = method, seed, penalty, lr, weight_decay
+        self.method, self.seed, self.reg_weight, self.lr, self.weight_decay = method, seed, reg_weight, lr, weight_decay
         self.epochs, self.batch_size, self.precision = epochs, batch_size, precision
         self._protocol()  # refuses what cannot be run
 
@@ -83,9 +83,14 @@ class NMTuneClassifier:
 
     def _protocol(self) -> Protocol:
         return protocol(
-            self.method, penalty=self.penalty, lr=self.lr, weight_decay=self.weight_decay, epochs=self.epochs,
-            batch_size=self.batch_size, precision=self.precision,
-        )  # fmt: skip
+            self.method,
+            reg_weight=self.reg_weight,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            precision=self.precision,
+        )
 
     def _fitted(self) -> Heads:
         if not hasattr(self, "heads_"):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fastpt.errors import FastptError
 from fastpt.noise.ranking import symmetric
-from fastpt.tuning.fit import PROTOCOLS, Head, Variant, choose, fit, protocol
+from fastpt.tuning.fit import PROTOCOLS, HeadSpec, Variant, fit, protocol, select
 from fastpt.tuning.heads import Heads, Precision
 from fastpt.tuning.losses import Weights
 from fastpt.tuning.methods.ridge import fit_probe
@@ -22,7 +22,7 @@ FINE_TUNED = tuple(f"{head}+{kind}" for kind in ("lora", "full") for head in PRO
 
 
 @dataclass(frozen=True)
-class Plan:
+class TuningConfig:
     """Methods and the settings they are trained in. LP, the baseline, is always among the methods."""
 
     methods: Sequence[str] = tuple(PROTOCOLS)
@@ -31,7 +31,7 @@ class Plan:
     """Shares of each class of the training split; every head is trained on each."""
     lrs: Sequence[float] = ()
     """Learning rates to choose from on a validation part of the training data; none: the protocol's."""
-    penalties: Sequence[float] = ()
+    reg_weights: Sequence[float] = ()
     """λ of NMTune to choose from on a validation part of the training data; none: the protocol's."""
     label_noise: float = 0.0
     """Share of training labels flipped to another class, exactly that of each class, the same for every head."""
@@ -55,10 +55,10 @@ class Plan:
         object.__setattr__(self, "methods", ordered)
         for rate in self.lrs:
             protocol("lp", lr=rate)
-        for penalty in self.penalties:
-            protocol("nmtune", penalty=penalty)
+        for reg_weight in self.reg_weights:
+            protocol("nmtune", reg_weight=reg_weight)
         protocol("nmtune", self.variant, self.terms, epochs=self.epochs, precision=self.head_precision)
-        if self.fine_tuned and (self.variant != "paper" or len(self.lrs) > 1 or len(self.penalties) > 1):
+        if self.fine_tuned and (self.variant != "paper" or len(self.lrs) > 1 or len(self.reg_weights) > 1):
             raise FastptError(
                 "Fine-tuning has the variant of the paper only, and chooses nothing on a validation part. "
                 "Give at most one learning rate and one penalty, and leave --variant out."
@@ -79,7 +79,7 @@ class Plan:
         return {
             "fractions": list(self.fractions),
             "lrs": list(self.lrs),
-            "penalties": list(self.penalties),
+            "reg_weights": list(self.reg_weights),
             "label_noise": self.label_noise,
             "variant": self.variant,
             "terms": list(self.terms),
@@ -97,7 +97,7 @@ class Trained:
 
 
 def train(
-    plan: Plan, method: str, features: Tensor, labels: np.ndarray, classes: int, device: torch.device | str
+    plan: TuningConfig, method: str, features: Tensor, labels: np.ndarray, classes: int, device: torch.device | str
 ) -> Trained:
     """Heads of every seed and fraction. Choices see the training arrays given here only. Raises FastptError.
 
@@ -105,15 +105,17 @@ def train(
     """
     labels = noisy(labels, classes, plan.label_noise)
     keys = [(seed, fraction) for fraction in plan.fractions for seed in plan.seeds]
-    heads = [Head(seed, rows=None if share == 1 else subset(labels, share, seed)) for seed, share in keys]
+    heads = [HeadSpec(seed, rows=None if share == 1 else subset(labels, share, seed)) for seed, share in keys]
     settings = [{"seed": seed, "fraction": fraction} for seed, fraction in keys]
     if method == "probe":
         trained, chosen = fit_probe(features, labels, heads, classes, device)
         return Trained(trained, [{**one, "l2": l2} for one, l2 in zip(settings, chosen, strict=True)])
     base = protocol(method, plan.variant, plan.terms, epochs=plan.epochs, precision=plan.head_precision)
-    penalties = (plan.penalties or [base.penalty]) if method == "nmtune" else [base.penalty]
-    heads = choose(features, labels, base, heads, plan.lrs or [base.lr], penalties, classes, device)
-    settings = [{**one, "lr": head.lr, "penalty": head.penalty} for one, head in zip(settings, heads, strict=True)]
+    reg_weights = (plan.reg_weights or [base.reg_weight]) if method == "nmtune" else [base.reg_weight]
+    heads = select(features, labels, base, heads, plan.lrs or [base.lr], reg_weights, classes, device)
+    settings = [
+        {**one, "lr": head.lr, "reg_weight": head.reg_weight} for one, head in zip(settings, heads, strict=True)
+    ]
     return Trained(fit(features, labels, base, heads, classes, device), settings)
 
 

@@ -93,8 +93,11 @@ def features_of(
         raise FastptError(f"{dataset.path} gave no picture. `fastpt verify {dataset.path}` tells what is wrong.")
     lost = len(dataset) - len(features.values)
     if lost:
-        print(f"tune: {lost} of {len(dataset)} pictures of {dataset.path} could not be read and are left out; "
-              f"`fastpt verify {dataset.path}` names them", file=sys.stderr)  # fmt: skip
+        print(
+            f"tune: {lost} of {len(dataset)} pictures of {dataset.path} could not be read and are left out; "
+            f"`fastpt verify {dataset.path}` names them",
+            file=sys.stderr,
+        )
     return features
 
 
@@ -123,10 +126,21 @@ class _Extraction:
         crop = encoder.preprocessing
         # The loader leaves damaged pictures out, so batches may be short, even empty; they begin where they would.
         self.loader = Loader(
-            dataset, BATCH, crop.size, crop="random" if view else "center", scale=view.scale if view else (1.0, 1.0),
-            crop_fraction=crop.crop_fraction, filter=crop.filter, flip=bool(view and view.flip), decoder=decoder,
-            device=encoder.device.type, order="sequential", seed=0, threads=threads, drop_last=False,
-        )  # fmt: skip
+            dataset,
+            BATCH,
+            crop.size,
+            crop="random" if view else "center",
+            scale=view.scale if view else (1.0, 1.0),
+            crop_fraction=crop.crop_fraction,
+            interpolation=crop.interpolation,
+            flip=bool(view and view.flip),
+            decoder=decoder,
+            device=encoder.device.type,
+            order="sequential",
+            seed=0,
+            threads=threads,
+            drop_last=False,
+        )
         what = f"view {view.number} of {dataset.name}" if view else dataset.name
         self.progress = Progress(f"features of {what}/{dataset.split}", "pictures")
         self.batches: Iterator[Batch] = iter(())

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
-from fastpt.tuning.arrays import checked
+from fastpt.tuning.arrays import validate
 from fastpt.tuning.heads import Heads, Mlp, Precision, random_stream
 from fastpt.tuning.losses import ALL_TERMS, Weights, consistency_loss, nmtune_regularizer
 from fastpt.tuning.subsets import holdout
@@ -44,7 +44,7 @@ class Protocol:
     """AdamW's decoupled weight decay, on every parameter."""
     mlp: Mlp | None
     """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
-    penalty: float = 0.0
+    reg_weight: float = 0.0
     """λ: weight of NMTune's regulariser beside the cross-entropy."""
     weights: Weights = ALL_TERMS
     """Weights of the regulariser's terms, within λ."""
@@ -57,25 +57,25 @@ class Protocol:
 PROTOCOLS = {
     "lp": Protocol(lr=0.1, weight_decay=0.0, mlp=None),
     "mlp": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper"),
-    "nmtune": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper", penalty=0.01),
+    "nmtune": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper", reg_weight=0.01),
 }
 """The paper's protocol of each method; change a value with dataclasses.replace."""
 
 REFERENCE_CODE = {
     "lp": {},
     "mlp": {"mlp": "reference-code"},
-    "nmtune": {"mlp": "reference-code", "penalty": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
+    "nmtune": {"mlp": "reference-code", "reg_weight": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
 }
 """What the authors' published code does otherwise."""
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class HeadSpec:
     """What one head has to itself; what is None is the protocol's."""
 
     seed: int
     lr: float | None = None
-    penalty: float | None = None
+    reg_weight: float | None = None
     rows: np.ndarray | None = None
     """Samples it trains on, int64 [n]; None: all."""
 
@@ -100,7 +100,7 @@ def protocol(
     weights = Weights(*(w if name in terms else 0.0 for name, w in chosen.weights._asdict().items()))
     given = {key: value for key, value in changes.items() if value is not None}
     changed = replace(chosen, weights=weights, **given)
-    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("penalty", 0), ("weight_decay", 0)):
+    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("reg_weight", 0), ("weight_decay", 0)):
         value = getattr(changed, name)
         if not least <= value < math.inf or (name == "lr" and value == 0):
             raise FastptError(
@@ -116,7 +116,7 @@ def fit(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
     protocol: Protocol,
-    heads: Sequence[Head | int],
+    heads: Sequence[HeadSpec | int],
     classes: int | None = None,
     device: torch.device | str = "cpu",
 ) -> Heads:
@@ -128,7 +128,7 @@ def fit(
     heads do not mix. The result depends on the arguments only (on one device and number of threads, bit for bit).
     Raises FastptError if the arrays do not fit together or if training diverges.
     """
-    features, labels, classes = checked(features, labels, classes)
+    features, labels, classes = validate(features, labels, classes)
     wanted = _settled(heads, protocol)
     trained = _train(features.to(device), labels.to(device), protocol, wanted, classes)
     for head, whole in zip(wanted, _are_finite(trained), strict=True):
@@ -140,17 +140,17 @@ def fit(
     return trained
 
 
-def choose(
+def select(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
     protocol: Protocol,
-    heads: Sequence[Head | int],
+    heads: Sequence[HeadSpec | int],
     lrs: Sequence[float],
-    penalties: Sequence[float],
+    reg_weights: Sequence[float],
     classes: int | None = None,
     device: torch.device | str = "cpu",
     share: float = 0.2,
-) -> list[Head]:
+) -> list[HeadSpec]:
     """Each head with the learning rate and λ that do best on a validation part of its own rows, to be fit on all.
 
     The part is `share` of each class, drawn from the head's seed. Best: most right answers on the (first view of the)
@@ -158,14 +158,14 @@ def choose(
     chosen. A single setting is taken as it is, without training.
     """
     wanted = _settled(heads, protocol)
-    grid = list(itertools.product(lrs, penalties))
+    grid = list(itertools.product(lrs, reg_weights))
     if len(grid) == 1:
-        return [replace(head, lr=grid[0][0], penalty=grid[0][1]) for head in wanted]
-    features, labels, classes = checked(features, labels, classes)
+        return [replace(head, lr=grid[0][0], reg_weight=grid[0][1]) for head in wanted]
+    features, labels, classes = validate(features, labels, classes)
     rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in wanted]
     parts = [holdout(labels[one].numpy(), share, head.seed) for head, one in zip(wanted, rows, strict=True)]
     learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
-    candidates = [replace(head, lr=lr, penalty=penalty) for head in learned for lr, penalty in grid]
+    candidates = [replace(head, lr=lr, reg_weight=reg_weight) for head in learned for lr, reg_weight in grid]
     trained = _train(features.to(device), labels.to(device), protocol, candidates, classes)
     whole = _are_finite(trained)
     plain = features[0] if features.ndim == 3 else features
@@ -178,27 +178,27 @@ def choose(
         right = torch.where(torch.tensor([whole[j] for j in mine]), right, -1.0)
         if right.max() < 0:
             raise FastptError(f"Tuning diverged at every learning rate of {list(lrs)}. Give lower ones.")
-        lr, penalty = grid[int(right.argmax())]
-        chosen.append(replace(head, lr=lr, penalty=penalty))
+        lr, reg_weight = grid[int(right.argmax())]
+        chosen.append(replace(head, lr=lr, reg_weight=reg_weight))
     return chosen
 
 
-def as_head(head: Head | int) -> Head:
+def as_head(head: HeadSpec | int) -> HeadSpec:
     """A head, or the head of a seed. Raises FastptError if the seed is none."""
-    head = head if isinstance(head, Head) else Head(head)
+    head = head if isinstance(head, HeadSpec) else HeadSpec(head)
     if not isinstance(head.seed, int | np.integer) or head.seed < 0:
         raise FastptError(f"The seed of a head is {head.seed!r}. Give an integer, 0 or more.")
     return head
 
 
-def _settled(heads: Sequence[Head | int], protocol: Protocol) -> list[Head]:
+def _settled(heads: Sequence[HeadSpec | int], protocol: Protocol) -> list[HeadSpec]:
     """The heads with nothing left to the protocol but what all share."""
     given = [as_head(head) for head in heads]
     return [
         replace(
             head,
             lr=protocol.lr if head.lr is None else head.lr,
-            penalty=protocol.penalty if head.penalty is None else head.penalty,
+            reg_weight=protocol.reg_weight if head.reg_weight is None else head.reg_weight,
         )
         for head in given
     ]
@@ -211,7 +211,7 @@ def _are_finite(heads: Heads) -> list[bool]:
     return whole.tolist()
 
 
-def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head], classes: int) -> Heads:
+def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[HeadSpec], classes: int) -> Heads:
     """Passes of heads that may go together, put back in order. A head that has diverged is returned as it is."""
     views, dim = features.shape[0] if features.ndim == 3 else 1, features.shape[-1]
     if protocol.mlp == "reference-code" and views < 2:
@@ -236,17 +236,17 @@ def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Hea
     return Heads.join(done).select(np.argsort(order).tolist()).eval().requires_grad_(False)
 
 
-def _batches_of(head: Head) -> tuple[int, int]:
+def _batches_of(head: HeadSpec) -> tuple[int, int]:
     """What a head's batches are drawn from."""
     return head.seed, id(head.rows)
 
 
-def _sharing(heads: Sequence[Head]) -> int:
+def _sharing(heads: Sequence[HeadSpec]) -> int:
     """The most heads side by side of which every group of that many has the same batches."""
     return math.gcd(*(len(list(same)) for _, same in itertools.groupby(heads, key=_batches_of)))
 
 
-def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head], classes: int) -> Heads:
+def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[HeadSpec], classes: int) -> Heads:
     """Train heads with one batch size, those with most samples first, at once; features [V·N, D]."""
     device = features.device
     counts = [len(labels) if head.rows is None else len(head.rows) for head in heads]
@@ -255,8 +255,8 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
     training = Heads(features.shape[1], classes, [head.seed for head in heads], protocol.mlp, protocol.precision)
     training = training.to(device)
     optimizer = _Optimizer(training, heads, steps, protocol.weight_decay)
-    penalties = torch.tensor([head.penalty for head in heads], device=device)
-    penalised = any(head.penalty for head in heads)  # asking the tensor would wait for a GPU in every step
+    reg_weights = torch.tensor([head.reg_weight for head in heads], device=device)
+    penalised = any(head.reg_weight for head in heads)  # asking the tensor would wait for a GPU in every step
     sharing = _sharing(heads)
     streams = [_batches(len(labels), features, protocol, head, batch) for head in heads[::sharing]]
     finished: list[Heads] = []
@@ -266,13 +266,13 @@ def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[Head
             finished.insert(0, training.select(range(active, len(training))))
             training = training.select(range(active))
             optimizer = optimizer.moved_to(training)
-            penalties, streams = penalties[:active], streams[: active // sharing]
+            reg_weights, streams = reg_weights[:active], streams[: active // sharing]
         if step % CHUNK == 0:
             drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
         ids = drawn[step % CHUNK, : len(streams)]
         x, y = _gathered(features, labels, ids, len(training))
         if protocol.mlp:
-            _losses(training, x, y, len(ids[0]), protocol, penalties if penalised else None).sum().backward()
+            _losses(training, x, y, len(ids[0]), protocol, reg_weights if penalised else None).sum().backward()
         else:  # the regulariser of features that nothing transforms is a constant
             _linear_gradients(training, x, y)
         optimizer.step(step)
@@ -299,7 +299,7 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
     heads.classifier.bias.grad = slope.sum(1, keepdim=True)
 
 
-def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, penalties: Tensor | None) -> Tensor:
+def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, reg_weights: Tensor | None) -> Tensor:
     """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B].
 
     Regularised if there are `penalties` [H].
@@ -308,19 +308,19 @@ def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, 
     logits, z = heads(x)
     losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
     losses = losses.view(len(heads), -1).mean(1)
-    if penalties is None:
+    if reg_weights is None:
         return losses
     x = heads.for_each(x)
     if views == 1:
-        return losses + penalties * nmtune_regularizer(x, z, protocol.weights)
+        return losses + reg_weights * nmtune_regularizer(x, z, protocol.weights)
     # As in the authors' code: view 2 is held to what the encoder made of view 1, by the mean over elements; the
     # covariance and the five largest singular values are those of both views.
     weight, spectral = protocol.weights.consistency, protocol.weights._replace(consistency=0.0)
     consistency = consistency_loss(x[:, :batch], z[:, batch:]) / z.shape[-1]
-    return losses + penalties * (weight * consistency + nmtune_regularizer(x, z, spectral, top=5))
+    return losses + reg_weights * (weight * consistency + nmtune_regularizer(x, z, spectral, top=5))
 
 
-def _batches(count: int, features: Tensor, protocol: Protocol, head: Head, batch: int) -> Iterator[Tensor]:
+def _batches(count: int, features: Tensor, protocol: Protocol, head: HeadSpec, batch: int) -> Iterator[Tensor]:
     """Rows of features [CHUNK, W, batch], for ever; W is 2 for the MLP of the reference code, else 1."""
     order, view = random_stream(head.seed, "order"), random_stream(head.seed, "views")
     rows = torch.arange(count) if head.rows is None else torch.from_numpy(head.rows)
@@ -345,7 +345,7 @@ class _Optimizer:
     Heads of equal rate and length that lie side by side are one parameter group, whose parameters are views of theirs.
     """
 
-    def __init__(self, training: Heads, heads: list[Head], steps: list[int], weight_decay: float):
+    def __init__(self, training: Heads, heads: list[HeadSpec], steps: list[int], weight_decay: float):
         keys = [(head.lr, length) for head, length in zip(heads, steps, strict=True)]
         self.blocks = []  # (from, to, rate, steps)
         for key, same in itertools.groupby(range(len(keys)), key=keys.__getitem__):

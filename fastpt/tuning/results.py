@@ -17,7 +17,20 @@ STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"} | 
     method: f"after {title}" for method, title in FINE_TUNED.items()
 }
 SETTINGS = {"id": "ID", "ood": "OOD"}
-COLUMNS = ("setting", "set", "test", "method", "metric", "seed", "fraction", "lr", "penalty", "l2", "value", "samples")
+COLUMNS = (
+    "setting",
+    "set",
+    "test",
+    "method",
+    "metric",
+    "seed",
+    "fraction",
+    "lr",
+    "reg_weight",
+    "l2",
+    "value",
+    "samples",
+)
 
 
 def csv_table(results: dict) -> str:
@@ -63,10 +76,13 @@ def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
         tests = dict.fromkeys((row["set"], row["test"], row["metric"]) for row in rows if row["setting"] == setting)
         for name, test, metric in tests:
             values = [
-                [row["value"] for row in rows if (row["setting"], row["set"], row["test"]) == (setting, name, test)
-                 and row["method"] == method]
+                [
+                    row["value"]
+                    for row in rows
+                    if (row["setting"], row["set"], row["test"]) == (setting, name, test) and row["method"] == method
+                ]
                 for method in methods
-            ]  # fmt: skip
+            ]
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
         if tests:
@@ -97,7 +113,7 @@ def _gains(rows: list[dict], methods: list[str], fraction: float) -> list[str]:
             for other in methods[:i]:
                 pair = (by_seed(rows, setting, name, fraction) for name in (method, other))
                 gain = paired(*pair)
-                if gain and gain.half is not None:
+                if gain and gain.ci95_half is not None:
                     lines.append(f"{title} average, {METHODS[method]} over {METHODS[other]}: {_percent(gain, '+')}")
     return lines
 
@@ -107,7 +123,7 @@ def _mean(values: Sequence[float]) -> str:
 
 
 def _percent(found: Interval, sign: str = "") -> str:
-    spread = "" if found.half is None else f" ± {100 * found.half:.2f}"
+    spread = "" if found.ci95_half is None else f" ± {100 * found.ci95_half:.2f}"
     return f"{100 * found.mean:{sign}.2f}{spread}"
 
 

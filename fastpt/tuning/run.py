@@ -20,7 +20,7 @@ from fastpt.intervals import summary
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
 from fastpt.training.log import read_provenance
-from fastpt.tuning.config import Plan, Trained, noisy, train
+from fastpt.tuning.config import Trained, TuningConfig, noisy, train
 from fastpt.tuning.encoders.encoder import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import CACHE, features_of, training_view
@@ -30,7 +30,7 @@ from fastpt.tuning.methods.finetune import LR, WEIGHT_DECAY, check_trainable, fi
 from fastpt.tuning.results import csv_table, text_table
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
 from fastpt.tuning.subsets import subset
-from fastpt.tuning.suites import Suite, Task, load_suite, open_suite
+from fastpt.tuning.suites import DownstreamSet, Suite, load_suite, open_suite
 
 FORMAT = 2
 RUNS = Path("runs")
@@ -57,7 +57,7 @@ def tune_command(
     others of `Plan`: fractions, lrs, penalties, label_noise, variant, terms, head_precision. Returns the results as
     written. Raises FastptError.
     """
-    plan = Plan(methods, range(seeds), epochs=epochs, **settings)
+    plan = TuningConfig(methods, range(seeds), epochs=epochs, **settings)
     loaded = load_suite(suite) if suite else None
     if loaded and loaded.has_features:
         if run or encoder:
@@ -87,7 +87,7 @@ def tune_command(
 def tune(
     encoder: Encoder | None,
     suite: Suite,
-    plan: Plan,
+    plan: TuningConfig,
     threads: int | None = None,
     decoder: str = "ffcv",
     cache: Path = CACHE,
@@ -200,7 +200,9 @@ def _split(
     return _Split(torch.from_numpy(features), labels, answers, ids)
 
 
-def _arrays(encoder: Encoder | None, task: Task, decoder: str, threads: int, cache: Path, views: int = 0) -> _Arrays:
+def _arrays(
+    encoder: Encoder | None, task: DownstreamSet, decoder: str, threads: int, cache: Path, views: int = 0
+) -> _Arrays:
     """Features and labels of a task; `views` of train, if any."""
     train = _split(encoder, task.train, decoder, threads, cache)
     tests = {
@@ -218,9 +220,9 @@ def _arrays(encoder: Encoder | None, task: Task, decoder: str, threads: int, cac
 
 
 def _measure_all(
-    tasks: list[Task],
+    tasks: list[DownstreamSet],
     arrays: list[_Arrays],
-    plan: Plan,
+    plan: TuningConfig,
     threads: int,
     device: torch.device,
 ) -> tuple[list[dict], list[dict]]:
@@ -253,7 +255,7 @@ def _measure_all(
 
 
 def _measure(
-    task: Task, arrays: _Arrays, method: str, plan: Plan, device: torch.device
+    task: DownstreamSet, arrays: _Arrays, method: str, plan: TuningConfig, device: torch.device
 ) -> tuple[list[dict], list[dict]]:
     """Train the heads of one method on one task; test them, and take the spectrum after the MLP."""
     start = time.perf_counter()
@@ -274,14 +276,16 @@ def _measure(
 
 
 def _measure_fine_tuned(
-    encoder: Encoder, task: Task, train: _Split, method: str, plan: Plan, decoder: str, threads: int
+    encoder: Encoder, task: DownstreamSet, train: _Split, method: str, plan: TuningConfig, decoder: str, threads: int
 ) -> tuple[list[dict], list[dict]]:
     """As `_measure`, for a method that fine-tunes the encoder. Its features are of one use and not kept."""
     start = time.perf_counter()
     base, kind = method.split("+")
     lr = plan.lrs[0] if plan.lrs else LR
-    penalty = plan.penalties[0] if plan.penalties and base == "nmtune" else None
-    settings = protocol(base, terms=plan.terms, epochs=plan.epochs, lr=lr, penalty=penalty, weight_decay=WEIGHT_DECAY)
+    reg_weight = plan.reg_weights[0] if plan.reg_weights and base == "nmtune" else None
+    settings = protocol(
+        base, terms=plan.terms, epochs=plan.epochs, lr=lr, reg_weight=reg_weight, weight_decay=WEIGHT_DECAY
+    )
     noisy_labels = noisy(train.labels, task.classes, plan.label_noise)
     labels = np.full(len(task.train), -1)
     labels[train.sample_ids] = noisy_labels
@@ -294,7 +298,7 @@ def _measure_fine_tuned(
             )
         except FastptError as error:
             raise FastptError(f"set {task.name}, {method}: {error}") from None
-        setting = {"seed": seed, "fraction": fraction, "lr": settings.lr, "penalty": settings.penalty}
+        setting = {"seed": seed, "fraction": fraction, "lr": settings.lr, "reg_weight": settings.reg_weight}
         for name, test in task.tests.items():
             with TemporaryDirectory() as scratch:
                 split = _split(tuned, test.data, decoder, threads, Path(scratch), test.answers)
@@ -305,16 +309,26 @@ def _measure_fine_tuned(
     return rows, spectra
 
 
-def _rows(task: Task, test: str, split: _Split, method: str, trained: Trained, device: torch.device) -> list[dict]:
+def _rows(
+    task: DownstreamSet, test: str, split: _Split, method: str, trained: Trained, device: torch.device
+) -> list[dict]:
     """The value of each head on one test."""
     return [
-        {"setting": task.setting, "set": task.name, "test": test, "method": method, "metric": task.metric,
-         "value": METRICS[task.metric](predicted, split.labels), "samples": len(split.labels), **setting}
+        {
+            "setting": task.setting,
+            "set": task.name,
+            "test": test,
+            "method": method,
+            "metric": task.metric,
+            "value": METRICS[task.metric](predicted, split.labels),
+            "samples": len(split.labels),
+            **setting,
+        }
         for setting, predicted in zip(trained.settings, split.predicted(trained.heads, device), strict=True)
-    ]  # fmt: skip
+    ]
 
 
-def _spectrum(task: Task, test: str, stage: str, features: torch.Tensor) -> dict:
+def _spectrum(task: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> dict:
     sigma = singular_values(features)
     return {
         "setting": task.setting,

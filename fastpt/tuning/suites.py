@@ -38,7 +38,7 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
 
-class Source(_Section):
+class SplitSpec(_Section):
     """Where a labelled split comes from: the path of a prepared split, or one of these."""
 
     split: str | None = Field(None, min_length=1)
@@ -63,9 +63,9 @@ class InDomain(_Section):
     """Train on a training split, test on the test split of the same set."""
 
     name: str
-    train: Source
+    train: SplitSpec
     """The split that heads train on."""
-    test: Source
+    test: SplitSpec
     """The split that they are tested on."""
     metric: Metric = "accuracy"
     """Share of right answers: of all samples, or the mean over classes of each class's."""
@@ -77,9 +77,9 @@ class OutOfDomain(_Section):
     """Train on one domain, test on others."""
 
     name: str
-    train: Source
+    train: SplitSpec
     """The split that heads train on."""
-    tests: dict[str, Source] = Field(min_length=1)
+    tests: dict[str, SplitSpec] = Field(min_length=1)
     """Name and split of each domain they are tested on."""
     metric: Metric = "accuracy"
     """Share of right answers: of all samples, or the mean over classes of each class's."""
@@ -96,7 +96,7 @@ class Suite(_Section):
     ood: list[OutOfDomain] = []
     """Out-of-domain sets."""
 
-    def sources(self) -> list[tuple[str, Source]]:
+    def sources(self) -> list[tuple[str, SplitSpec]]:
         """Every split, with the name of its set."""
         return [(one.name, source) for one in [*self.id, *self.ood] for source in (one.train, *_tests(one).values())]
 
@@ -107,7 +107,7 @@ class Suite(_Section):
 
 
 @dataclass(frozen=True)
-class Test:
+class TestSplit:
     """A split to test on."""
 
     data: Dataset | FeatureSet
@@ -116,14 +116,14 @@ class Test:
 
 
 @dataclass(frozen=True)
-class Task:
+class DownstreamSet:
     """One training split and the splits that its heads are tested on, opened and found to agree in their classes."""
 
     setting: Literal["id", "ood"]
     name: str
     metric: Metric
     train: Dataset | FeatureSet
-    tests: dict[str, Test]
+    tests: dict[str, TestSplit]
 
     @property
     def classes(self) -> int:
@@ -154,12 +154,12 @@ def load_suite(suite: str) -> Suite:
     return loaded
 
 
-def open_suite(suite: Suite) -> tuple[list[Task], list[dict]]:
+def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[dict]]:
     """The tasks whose splits are there, and {"set", "reason"} for each that is not.
 
     Raises FastptError if none is there, or if splits of a set do not agree in their classes.
     """
-    tasks: list[Task] = []
+    tasks: list[DownstreamSet] = []
     missing: list[dict] = []
     for one in [*suite.id, *suite.ood]:
         reasons: list[str] = []
@@ -169,24 +169,26 @@ def open_suite(suite: Suite) -> tuple[list[Task], list[dict]]:
             missing.append({"set": one.name, "reason": " ".join(reasons)})
         if train is not None and any(data is not None for data in opened.values()):
             tests = {
-                name: Test(data, _answers(one.name, train, data, _tests(one)[name].classes))
+                name: TestSplit(data, _answers(one.name, train, data, _tests(one)[name].classes))
                 for name, data in opened.items()
                 if data is not None
             }
-            tasks.append(Task("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, tests))
+            tasks.append(
+                DownstreamSet("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, tests)
+            )
     if not tasks:
         listing = "\n".join(f"  {entry['set']}: {entry['reason']}" for entry in missing)
         raise FastptError(f"no set of suite {suite.name} is there:\n{listing}")
     return tasks, missing
 
 
-def _tests(one: InDomain | OutOfDomain) -> dict[str, Source]:
+def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
     if isinstance(one, OutOfDomain):
         return one.tests
     return {Path(one.test.split).name if one.test.split else "test": one.test}
 
 
-def _open(source: Source, prep: str | None, reasons: list[str]) -> Dataset | FeatureSet | None:
+def _open(source: SplitSpec, prep: str | None, reasons: list[str]) -> Dataset | FeatureSet | None:
     """The split, or None and a sentence more in `reasons`."""
     paths = (
         [Path(source.split, "dataset.json")] if source.split else [Path(source.features), Path(source.labels or ".")]

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastpt.augment.pipeline import augmented
-from fastpt.augment.transforms import to_floats
+from fastpt.augment.transforms import normalize
 from fastpt.recipe import Augment
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -14,7 +14,7 @@ KEYS = torch.arange(16) * 2**40 + 7
 def changed(**settings) -> torch.Tensor:
     """Which pictures differ from their merely normalised selves, bool [16]."""
     out = augmented(IMAGES, KEYS, Augment(**settings), MEAN, STD)
-    return (out != to_floats(IMAGES, MEAN, STD)).flatten(1).any(1)
+    return (out != normalize(IMAGES, MEAN, STD)).flatten(1).any(1)
 
 
 def test_nothing_but_normalising_happens_unless_asked():
@@ -23,7 +23,7 @@ def test_nothing_but_normalising_happens_unless_asked():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"jitter": (0.4, 0.4, 0.4, 0.1)}, {"grey": 1.0}, {"blur": 1.0}, {"erasing": 1.0}],
+    [{"color_jitter": (0.4, 0.4, 0.4, 0.1)}, {"grayscale": 1.0}, {"blur": 1.0}, {"random_erasing": 1.0}],
     ids=lambda settings: next(iter(settings)),
 )
 def test_each_key_of_the_recipe_reaches_the_pixels(settings):
@@ -32,9 +32,14 @@ def test_each_key_of_the_recipe_reaches_the_pixels(settings):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"jitter": (0.4, 0.4, 0.4, 0.1), "jitter_probability": 0.5}, {"grey": 0.5}, {"blur": 0.5}, {"erasing": 0.5},
-     {"randaugment": "m7-std0.5"}],
+    [
+        {"color_jitter": (0.4, 0.4, 0.4, 0.1), "color_jitter_probability": 0.5},
+        {"grayscale": 0.5},
+        {"blur": 0.5},
+        {"random_erasing": 0.5},
+        {"randaugment": "m7-std0.5"},
+    ],
     ids=lambda settings: next(iter(settings)),
-)  # fmt: skip
+)
 def test_shares_of_the_pictures_are_left_alone(settings):
     assert 0 < changed(**settings).sum() < 16

@@ -15,11 +15,11 @@ from fastpt.augment.transforms import (
     OPERATIONS,
     color_jitter,
     gaussian_blur,
-    grey,
+    grayscale,
+    normalize,
     randaugment,
     random_erasing,
-    to_floats,
-)  # fmt: skip
+)
 
 NAMES = auto_augment._RAND_INCREASING_TRANSFORMS
 
@@ -39,7 +39,7 @@ def keys(count: int, seed: int = 0) -> torch.Tensor:
 
 def test_floats_are_normalised_and_channels_last():
     images = pictures()
-    floats = to_floats(images, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
+    floats = normalize(images, (0.5, 0.4, 0.3), (0.1, 0.2, 0.3))
     expected = (images.numpy() / 255 - (0.5, 0.4, 0.3)) / (0.1, 0.2, 0.3)
     assert floats.is_contiguous(memory_format=torch.channels_last)
     np.testing.assert_allclose(floats.permute(0, 2, 3, 1), expected, atol=1e-5)
@@ -77,9 +77,9 @@ def test_pictures_draw_for_themselves():
 TRANSFORMS = {
     "randaugment": lambda images, keys: randaugment(images, 7, 0.5, keys),
     "color_jitter": lambda images, keys: color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, probability=0.8),
-    "grey": lambda images, keys: grey(images, 0.5, keys),
+    "grayscale": lambda images, keys: grayscale(images, 0.5, keys),
     "gaussian_blur": lambda images, keys: gaussian_blur(images, 0.5, keys),
-    "random_erasing": lambda images, keys: random_erasing(to_floats(images, (0, 0, 0), (1, 1, 1)), 0.5, keys),
+    "random_erasing": lambda images, keys: random_erasing(normalize(images, (0, 0, 0), (1, 1, 1)), 0.5, keys),
 }
 
 
@@ -122,10 +122,14 @@ SHARES = torch.tensor([-0.5, -0.2, 0.0, 0.1, 0.25, 0.5])
 
 @pytest.mark.parametrize(
     ("operation", "theirs", "factors"),
-    zip(JITTERS, (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation, v2.adjust_hue),
-        (FACTORS, FACTORS, FACTORS, SHARES), strict=True),
+    zip(
+        JITTERS,
+        (v2.adjust_brightness, v2.adjust_contrast, v2.adjust_saturation, v2.adjust_hue),
+        (FACTORS, FACTORS, FACTORS, SHARES),
+        strict=True,
+    ),
     ids=["brightness", "contrast", "saturation", "hue"],
-)  # fmt: skip
+)
 def test_jitters_are_those_of_torchvision(operation, theirs, factors):
     pixels = pictures().permute(0, 3, 1, 2).float()
     ours = operation(pixels, factors).clamp(0, 255)
@@ -152,7 +156,7 @@ def test_color_jitter_draws_factors_orders_and_pictures(monkeypatch):
 
 def test_grey_is_that_of_torchvision():
     images, probability = pictures(400, size=8), 0.3
-    out = grey(images, probability, keys(400))
+    out = grayscale(images, probability, keys(400))
     changed = (out != images).flatten(1).any(1)
     assert 0.22 < changed.float().mean() < 0.38
     expected = v2.rgb_to_grayscale(images[changed].permute(0, 3, 1, 2), 3).permute(0, 2, 3, 1)

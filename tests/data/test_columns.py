@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from fastpt.data.columns import StoredTexts, take, xxh3_64, xxh3_128
+from fastpt.data.columns import TextColumn, take, xxh3_64, xxh3_128
 from fastpt.data.dataset import samples_id
 
 TEXTS = [f"text {i} ü" if i % 3 else "" for i in range(1000)]
@@ -14,7 +14,7 @@ TEXTS = [f"text {i} ü" if i % 3 else "" for i in range(1000)]
 def test_hashes_are_xxh3_of_each_text_however_the_texts_come(tmp_path, monkeypatch):
     monkeypatch.setattr("fastpt.data.columns.BATCH", 300)
     pq.write_table(pa.table({"key": TEXTS}), tmp_path / "t.parquet", row_group_size=370)  # batches end at row groups
-    stored = StoredTexts(tmp_path / "t.parquet", "key")
+    stored = TextColumn(tmp_path / "t.parquet", "key")
     for texts in (TEXTS, stored):
         assert xxh3_64(texts).tolist() == [xxhash.xxh3_64_intdigest(text.encode()) for text in TEXTS]
         high, low = xxh3_128(texts, seed=5)

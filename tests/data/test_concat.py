@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fastpt import Dataset, Loader
-from fastpt.data.concat import Union
+from fastpt.data.concat import ConcatDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError
 from fastpt.testing import assert_resumes_everywhere
@@ -18,15 +18,21 @@ def other(tmp_path_factory) -> Dataset:
 
 
 @pytest.fixture
-def union(captioned, other) -> Union:
+def union(captioned, other) -> ConcatDataset:
     """40 samples once and 10 three times."""
-    return Union([captioned.path, other.path], [1, 3])
+    return ConcatDataset([captioned.path, other.path], [1, 3])
 
 
 def test_samples_lie_behind_one_another_and_repeats_behind_all(union, captioned, other):
     assert len(union) == 40 + 3 * 10
-    for sample_id, (part, row) in {0: (captioned, 0), 39: (captioned, 39), 40: (other, 0), 49: (other, 9),
-                                   50: (other, 0), 69: (other, 9)}.items():  # fmt: skip
+    for sample_id, (part, row) in {
+        0: (captioned, 0),
+        39: (captioned, 39),
+        40: (other, 0),
+        49: (other, 9),
+        50: (other, 0),
+        69: (other, 9),
+    }.items():
         assert np.array_equal(union.jpeg(sample_id), part.jpeg(row))
         assert union.samples.xxh3[sample_id] == part.samples.xxh3[row]
         shard = union.manifest["shards"][union.samples.shard[sample_id]]
@@ -59,7 +65,7 @@ def test_a_split_without_the_plan_is_named(union):
 
 
 def test_weights_are_part_of_the_identity(captioned, other):
-    ids = {Union([captioned.path, other.path], weights).samples_id for weights in ([1, 1], [1, 2], [2, 1])}
+    ids = {ConcatDataset([captioned.path, other.path], weights).samples_id for weights in ([1, 1], [1, 2], [2, 1])}
     assert len(ids) == 3
 
 
@@ -78,9 +84,16 @@ def test_repeats_have_crops_of_their_own(union):
 
 def _loader(paths: list, rank: int, world_size: int) -> Loader:
     return Loader(
-        Union(paths, [1, 3]), 10 // world_size, 16, seed=0, order="quasi_random", rank=rank, world_size=world_size,
-        threads=1, decoder="synthetic",
-    )  # fmt: skip
+        ConcatDataset(paths, [1, 3]),
+        10 // world_size,
+        16,
+        seed=0,
+        order="quasi_random",
+        rank=rank,
+        world_size=world_size,
+        threads=1,
+        decoder="synthetic",
+    )
 
 
 def test_it_resumes_at_every_step(captioned, other):
@@ -90,7 +103,7 @@ def test_it_resumes_at_every_step(captioned, other):
 
 def test_a_weight_below_one_is_told(captioned, other):
     with pytest.raises(FastptError, match="is a whole number from 1"):
-        Union([captioned.path, other.path], [0, 1])
+        ConcatDataset([captioned.path, other.path], [0, 1])
 
 
 def test_a_subset_is_some_samples_in_their_order(union):

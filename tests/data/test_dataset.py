@@ -73,9 +73,16 @@ def test_the_plan_says_what_the_array_holds(labelled):
     assert plan.realised_per_class == [(plan.array != clean)[clean == c].mean() for c in range(4)]
     document = json.loads((labelled.path / "noise/symmetric-0.25-seed0.json").read_text())
     assert set(document) == {
-        "format", "kind", "rate", "realised_rate", "realised_per_class", "seed", "samples_id", "array_sha256",
+        "format",
+        "kind",
+        "rate",
+        "realised_rate",
+        "realised_per_class",
+        "seed",
+        "samples_id",
+        "array_sha256",
         "self_sha256",
-    }  # fmt: skip
+    }
 
 
 def test_a_plan_made_for_other_samples_is_refused(tmp_path):

@@ -28,9 +28,14 @@ def written(tmp_path_factory):
 
     file = tmp_path_factory.mktemp("ffcv") / "theirs.beton"
     fields = {
-        "score": FloatField(), "photo": RGBImageField(write_mode="jpg"), "label": IntField(), "row": IntField(),
-        "caption": JSONField(), "note": BytesField(), "matrix": NDArrayField(np.dtype("float32"), (2, 3)),
-    }  # fmt: skip
+        "score": FloatField(),
+        "photo": RGBImageField(write_mode="jpg"),
+        "label": IntField(),
+        "row": IntField(),
+        "caption": JSONField(),
+        "note": BytesField(),
+        "matrix": NDArrayField(np.dtype("float32"), (2, 3)),
+    }
     DatasetWriter(str(file), fields, num_workers=1).from_indexed_dataset(Rows())
     return file
 

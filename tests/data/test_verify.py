@@ -122,7 +122,9 @@ def test_a_plan_that_is_not_what_it_says_is_named(split):
     wrong = changed != Dataset(split).clean_labels
     per_class = [float(wrong[Dataset(split).clean_labels == c].mean()) for c in range(4)]
     resealed(
-        path.with_name(f"{path.name}.json"), realised_rate=float(wrong.mean()), realised_per_class=per_class,
+        path.with_name(f"{path.name}.json"),
+        realised_rate=float(wrong.mean()),
+        realised_per_class=per_class,
         array_sha256=file_sha256(f"{path}.npy"),
-    )  # fmt: skip
+    )
     assert "is not the symmetric noise of its rate and seed" in " ".join(deep(split))

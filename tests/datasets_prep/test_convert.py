@@ -34,9 +34,13 @@ def test_the_result_does_not_depend_on_the_number_of_workers(tmp_path, format):
 def test_only_the_split_remains(tmp_path):
     prepared(tmp_path, made_up(10), [0.5])
     assert sorted(content(tmp_path)) == [
-        "train/dataset.json", "train/images/train-00000.beton", "train/noise/symmetric-0.5-seed0.json",
-        "train/noise/symmetric-0.5-seed0.npy", "train/rejected.jsonl", "train/samples.parquet",
-    ]  # fmt: skip
+        "train/dataset.json",
+        "train/images/train-00000.beton",
+        "train/noise/symmetric-0.5-seed0.json",
+        "train/noise/symmetric-0.5-seed0.npy",
+        "train/rejected.jsonl",
+        "train/samples.parquet",
+    ]
 
 
 KILLED_JOB = """
@@ -112,7 +116,7 @@ def test_unusable_pictures_are_named_and_nothing_is_silent(tmp_path):
             raise FileNotFoundError(errno.ENOENT, "No such file or directory")
         return {5: b"", 6: picture(6)[:300]}.get(i, picture(i))
 
-    dataset = prepared(tmp_path, made_up(20, read=missing, left_out=(("lost", "no caption"),)), max_rejects=0.5)
+    dataset = prepared(tmp_path, made_up(20, read=missing, rejected=(("lost", "no caption"),)), max_rejects=0.5)
     rejected = [json.loads(line) for line in (dataset.path / "rejected.jsonl").read_text().splitlines()]
     assert {entry["key"] for entry in rejected} == {"lost", *(f"pictures/{i:04d}.jpg" for i in (3, 5, 6))}
     assert all(entry["reason"] for entry in rejected)

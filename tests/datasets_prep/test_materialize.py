@@ -116,9 +116,19 @@ def test_open_clips_data_reads_noisy_captions_by_its_sizes(caption_tars, caption
     (caption_tars / "sizes.json").rename(caption_tars / "aside")
     assert data.get_dataset_size(pattern)[0] == 13  # from __len__
     (caption_tars / "aside").rename(caption_tars / "sizes.json")
-    args = SimpleNamespace(train_data=pattern, val_data=pattern, train_num_samples=None, val_num_samples=None,
-                           train_data_upsampling_factors=None, dataset_resampled=False, seed=0, batch_size=13,
-                           workers=1, world_size=1, distributed=False)  # fmt: skip
+    args = SimpleNamespace(
+        train_data=pattern,
+        val_data=pattern,
+        train_num_samples=None,
+        val_num_samples=None,
+        train_data_upsampling_factors=None,
+        dataset_resampled=False,
+        seed=0,
+        batch_size=13,
+        workers=1,
+        world_size=1,
+        distributed=False,
+    )
     loader = data.get_wds_dataset(args, lambda image: image.size, False, tokenizer=lambda text: [text])
     told = [text for batch in loader.dataloader for text in batch[1]]
     assert sorted(told) == sorted(captions)

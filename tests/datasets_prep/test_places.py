@@ -60,25 +60,53 @@ def list_of(folder: str, rows: dict[int, str]) -> None:
 def test_yfcc15m_from_a_list_with_a_subset(run):
     list_of("photos", {1: "A+cat", 2: "A+dog", 3: "A+hat"})
     Path("ids.tsv").write_text("0\t1\tx\n1\t3\tx\n2\t4\tx\n")
-    words = ["yfcc15m", "--source", "photos", "--list", "list.jsonl", "--image-pattern", "{photoid}.jpg", "--subset",
-             "openai", "--subset-ids", "ids.tsv", "--caption-column", "title", "--out", "out"]  # fmt: skip
+    words = [
+        "yfcc15m",
+        "--source",
+        "photos",
+        "--list",
+        "list.jsonl",
+        "--image-pattern",
+        "{photoid}.jpg",
+        "--subset",
+        "openai",
+        "--subset-ids",
+        "ids.tsv",
+        "--caption-column",
+        "title",
+        "--out",
+        "out",
+    ]
     code, output = run(*words)
     assert code == 0, output
     assert "subset openai: 2 of its 3 ids (66.67%)" in output
     dataset = Dataset("out/train")
     assert sorted(dataset.captions([0, 1])) == ["A cat", "A hat"]
     assert dataset.manifest["settings"]["subset"]["found"] == 2
-    assert dataset.manifest["settings"]["captions_cleaned"]
+    assert dataset.manifest["settings"]["markup_stripped"]
     assert run(*words)[0] == 0
     code, output = run(*words, "--raw-captions")
-    assert (code, "captions_cleaned was True, now False" in output) == (1, True)
+    assert (code, "markup_stripped was True, now False" in output) == (1, True)
 
 
 def test_a_subset_that_fits_nothing_is_told(run):
     list_of("photos", {1: "A+cat"})
     Path("ids.txt").write_text("77\n")
-    code, output = run("yfcc15m", "--source", "photos", "--list", "list.jsonl", "--image-pattern", "{photoid}.jpg",
-                       "--subset", "declip", "--subset-ids", "ids.txt", "--caption-column", "title")  # fmt: skip
+    code, output = run(
+        "yfcc15m",
+        "--source",
+        "photos",
+        "--list",
+        "list.jsonl",
+        "--image-pattern",
+        "{photoid}.jpg",
+        "--subset",
+        "declip",
+        "--subset-ids",
+        "ids.txt",
+        "--caption-column",
+        "title",
+    )
     assert (code, "none of the source's records is in the subset declip" in output) == (1, True)
 
 
@@ -100,7 +128,7 @@ def test_labels_of_splits_listed_apart_share_one_list_of_classes(run):
     [
         ("demo --list x.csv", "--list goes with captions and yfcc15m, not with demo"),
         ("imagefolder --source p --caption-column x", "--caption-column goes with"),
-        ("imagefolder --source p --raw-captions", "--clean-captions goes with"),
+        ("imagefolder --source p --raw-captions", "--strip-markup goes with"),
         ("captions --source p --split-level 1", "--split-level goes with imagefolder"),
         ("captions --source p --list x.csv", "--list and --image-pattern go together"),
         ("yfcc15m --source p --subset openai", "--subset NAME and --subset-ids FILE go together"),

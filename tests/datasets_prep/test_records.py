@@ -3,7 +3,7 @@ import gzip
 
 import pytest
 
-from datasets_prep.records import Reading, clean, read_subset
+from datasets_prep.records import RecordFormat, clean, read_subset
 from fastpt.errors import FastptError
 
 
@@ -25,10 +25,10 @@ def test_cleaning_takes_url_encoding_html_and_extra_spaces(raw, cleaned):
 
 def test_a_caption_is_its_columns_in_order_and_raw_unless_cleaned():
     record = {"title": " A+b ", "description": "", "tags": "x"}
-    assert Reading(("title", "description", "tags")).caption(record) == "A+b x"
-    assert Reading(("title",), clean=True).caption(record) == "A b"
-    assert Reading(("description",)).caption(record) == ""
-    assert Reading(("other",)).caption(record) is None
+    assert RecordFormat(("title", "description", "tags")).caption(record) == "A+b x"
+    assert RecordFormat(("title",), clean=True).caption(record) == "A b"
+    assert RecordFormat(("description",)).caption(record) == ""
+    assert RecordFormat(("other",)).caption(record) is None
 
 
 @pytest.mark.parametrize(

@@ -41,21 +41,28 @@ def some_boxes(width: int, height: int, count: int, seed: int) -> np.ndarray:
     return np.array(boxes, np.int32)
 
 
-def decoded(stored: bytes, shape: tuple[int, int], boxes: np.ndarray, size: int, filter: str = "area", flip=False):
+def decoded(
+    stored: bytes, shape: tuple[int, int], boxes: np.ndarray, size: int, interpolation: str = "area", flip=False
+):
     """What the kernel makes of the boxes of one picture: uint8 [K, size, size, 3], and which came out."""
     count = len(boxes)
     images = np.full((count, size, size, 3), 77, np.uint8)
     done = kernel.decode(
-        count * [np.frombuffer(stored, np.uint8)], np.full((count, 2), shape), boxes, np.full(count, flip), filter,
-        images, np.arange(count),
-    )  # fmt: skip
+        count * [np.frombuffer(stored, np.uint8)],
+        np.full((count, 2), shape),
+        boxes,
+        np.full(count, flip),
+        interpolation,
+        images,
+        np.arange(count),
+    )
     return images, done
 
 
-def resized(pixels: np.ndarray, box: np.ndarray, size: int, filter: str) -> np.ndarray:
+def resized(pixels: np.ndarray, box: np.ndarray, size: int, interpolation: str) -> np.ndarray:
     """The reference for one box: OpenCV for area, torch for the others."""
     out = np.empty((size, size, 3), np.uint8)
-    cpu.resize(pixels, box.tolist(), out, filter)
+    cpu.resize(pixels, box.tolist(), out, interpolation)
     return out
 
 
@@ -67,7 +74,7 @@ def test_the_kernel_is_built_where_tools_setup_ran():
     assert kernel.kernel() is not None
 
 
-@pytest.mark.parametrize("filter", kernel.FILTERS)
+@pytest.mark.parametrize("interpolation", kernel.INTERPOLATIONS)
 @pytest.mark.parametrize(
     ("mode", "settings"),
     [
@@ -80,18 +87,18 @@ def test_the_kernel_is_built_where_tools_setup_ran():
         ("L", {}),
     ],
 )
-def test_boxes_come_out_as_from_the_whole_picture(mode, settings, filter):
+def test_boxes_come_out_as_from_the_whole_picture(mode, settings, interpolation):
     for seed, (width, height) in enumerate(SIZES):
         stored = encoded(smooth((width, height), mode, seed), **settings)
         pixels = np.array(Image.open(io.BytesIO(stored)).convert("RGB"))
         boxes = some_boxes(width, height, 12, seed)
         size = 1 + min(width, height) // 3
-        images, done = decoded(stored, (height, width), boxes, size, filter)
+        images, done = decoded(stored, (height, width), boxes, size, interpolation)
         assert done.all()
         for box, image in zip(boxes, images, strict=True):
-            if filter == "area" and min(box[2:]) < size:
+            if interpolation == "area" and min(box[2:]) < size:
                 continue  # a box that grows has a test of its own
-            assert psnr(image, resized(pixels, box, size, filter)) > 48
+            assert psnr(image, resized(pixels, box, size, interpolation)) > 48
 
 
 def test_area_is_exact_where_a_box_shrinks():
@@ -145,9 +152,14 @@ def test_what_is_out_of_the_ordinary_is_left_to_the_caller_and_the_rest_is_done(
     sane = encoded(smooth((64, 48)))
     images = np.zeros((3, 16, 16, 3), np.uint8)
     done = kernel.decode(
-        [np.frombuffer(each, np.uint8) for each in (sane, stored, sane)], np.full((3, 2), (48, 64)),
-        np.full((3, 4), (0, 0, 48, 64)), np.zeros(3, bool), "area", images, np.array([2, 1, 0]),
-    )  # fmt: skip
+        [np.frombuffer(each, np.uint8) for each in (sane, stored, sane)],
+        np.full((3, 2), (48, 64)),
+        np.full((3, 4), (0, 0, 48, 64)),
+        np.zeros(3, bool),
+        "area",
+        images,
+        np.array([2, 1, 0]),
+    )
     assert done.tolist() == [True, False, True]
     assert np.array_equal(images[0], images[2])
     assert images[0].any()
@@ -168,11 +180,11 @@ def test_hostile_bytes_harm_nothing(settings):
     assert (images != 77).any() == done.all()
 
 
-@pytest.mark.parametrize("filter", kernel.FILTERS)
-def test_without_the_kernel_the_pictures_are_nearly_the_same(split, monkeypatch, filter):
-    ours = images_of(split, "ffcv", 32, filter=filter)
+@pytest.mark.parametrize("interpolation", kernel.INTERPOLATIONS)
+def test_without_the_kernel_the_pictures_are_nearly_the_same(split, monkeypatch, interpolation):
+    ours = images_of(split, "ffcv", 32, interpolation=interpolation)
     monkeypatch.setattr(kernel, "kernel", lambda: None)
-    theirs = images_of(split, "ffcv", 32, filter=filter)
+    theirs = images_of(split, "ffcv", 32, interpolation=interpolation)
     assert not np.array_equal(ours, theirs)
     assert psnr(ours, theirs) > 40
 

@@ -55,9 +55,17 @@ def test_evaluation_counts_every_sample_once_at_any_number_of_ranks(split, decod
     ids = []
     for rank in range(world_size):
         with Loader(
-            split, 7, 16, seed=0, crop="center", order="sequential", decoder=decoder, drop_last=False,
-            rank=rank, world_size=world_size,
-        ) as loader:  # fmt: skip
+            split,
+            7,
+            16,
+            seed=0,
+            crop="center",
+            order="sequential",
+            decoder=decoder,
+            drop_last=False,
+            rank=rank,
+            world_size=world_size,
+        ) as loader:
             batches = list(loader)
         assert len(batches) == len(loader) == -(-38 // (7 * world_size))
         ids += [batch.sample_ids for batch in batches]
@@ -227,7 +235,7 @@ def test_threads_stay_flat_over_many_loaders(split, decoder):
 
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])
 def test_an_exception_in_a_decoding_thread_reaches_the_consumer(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.reading.Picker.read", lambda *_: 1 / 0)
+    monkeypatch.setattr("fastpt.loading.reading.BatchReader.read", lambda *_: 1 / 0)
     with Loader(split, 4, 16, seed=0, decoder=decoder) as loader, pytest.raises(ZeroDivisionError):
         list(loader)
     assert not own_threads()
@@ -244,7 +252,7 @@ def interruptible():
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("decoder", ["ffcv", "dali"])
 def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.reading.Picker.read", lambda *_: time.sleep(1))
+    monkeypatch.setattr("fastpt.loading.reading.BatchReader.read", lambda *_: time.sleep(1))
     with Loader(split, 4, 16, seed=0, decoder=decoder, threads=1) as loader:
         timer = threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT))
         timer.start()
@@ -260,7 +268,7 @@ def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypat
     [
         ({"decoder": "pil"}, "decoder is 'pil'. It must be one of ffcv, dali, synthetic"),
         ({"order": "shuffled"}, "order is 'shuffled'"),
-        ({"filter": "nearest"}, "filter is 'nearest'"),
+        ({"interpolation": "nearest"}, "interpolation is 'nearest'"),
         ({"crop": "none"}, "crop is 'none'"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"seed": -1}, "seed is -1"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastpt import Loader
-from fastpt.data.concat import Union
+from fastpt.data.concat import ConcatDataset
 from fastpt.data.subset import Subset
 from fastpt.loading import readahead
 from fastpt.loading.order import OPEN_BLOCKS, epoch_order
@@ -70,9 +70,11 @@ def test_a_file_system_that_takes_no_hints_is_read_all_the_same(split, monkeypat
 
 DATASETS = {
     "dataset": lambda split, _: split,
-    "union": lambda split, labelled: Union([split.path, labelled.path], [2, 1]),
+    "union": lambda split, labelled: ConcatDataset([split.path, labelled.path], [2, 1]),
     "subset": lambda split, _: Subset(split, np.arange(len(split))[::-3]),
-    "subset of a union": lambda split, labelled: Subset(Union([labelled.path, split.path], [1, 1]), np.arange(7, 71)),
+    "subset of a union": lambda split, labelled: Subset(
+        ConcatDataset([labelled.path, split.path], [1, 1]), np.arange(7, 71)
+    ),
 }
 
 
@@ -92,7 +94,7 @@ def test_every_kind_of_dataset_gives_its_pictures_in_every_order(split, labelled
 
 
 def test_a_shard_of_several_splits_is_the_file_that_its_manifest_names(split, labelled):
-    union = Union([split.path, labelled.path], [2, 1])
+    union = ConcatDataset([split.path, labelled.path], [2, 1])
     for index, shard in enumerate(union.manifest["shards"]):
         assert os.fstat(union.shard(index)).st_size == shard["bytes"]
         assert os.fstat(Subset(union, np.arange(3)).shard(index)).st_size == shard["bytes"]

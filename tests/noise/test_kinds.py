@@ -75,8 +75,15 @@ def test_a_matrix_that_makes_no_sense_is_refused(weights, said):
 
 
 def test_nearest_classes_of_a_hierarchy_share_the_lowest_ancestor():
-    edges = [("thing", "animal"), ("thing", "tool"), ("animal", "cat"), ("animal", "dog"), ("animal", "insect"),
-             ("insect", "bee"), ("tool", "saw")]  # fmt: skip
+    edges = [
+        ("thing", "animal"),
+        ("thing", "tool"),
+        ("animal", "cat"),
+        ("animal", "dog"),
+        ("animal", "insect"),
+        ("insect", "bee"),
+        ("tool", "saw"),
+    ]
     weights = nearest_classes(edges, ["cat", "dog", "bee", "saw"])
     assert weights.tolist() == [[0, 1, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 0, 0]]
 

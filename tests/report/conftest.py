@@ -21,11 +21,20 @@ def metric_lines(task: str, rate: float, steps: int = 200, seed: int = 0) -> lis
     lines = []
     for step in range(10, steps + 1, 10):
         loss = 2.5 * math.exp(-step / 80) + 0.3 + rate + 0.05 * math.sin(step * (1 + seed))
-        lines.append({
-            "event": "train", "step": step, "samples": step * 128, "epoch": step // 50, "loss": loss,
-            "lr": 0.01 * 0.5 * (1 + math.cos(math.pi * step / steps)), "images_per_second": 400.0 + step / 10,
-            "data_wait": 0.02, "grad_norm": 1.1, "seconds": step * 0.35,
-        })  # fmt: skip
+        lines.append(
+            {
+                "event": "train",
+                "step": step,
+                "samples": step * 128,
+                "epoch": step // 50,
+                "loss": loss,
+                "lr": 0.01 * 0.5 * (1 + math.cos(math.pi * step / steps)),
+                "images_per_second": 400.0 + step / 10,
+                "data_wait": 0.02,
+                "grad_norm": 1.1,
+                "seconds": step * 0.35,
+            }
+        )
         if step % 50 == 0:
             top1 = 0.7 * (1 - math.exp(-step / 60)) - 0.3 * rate
             found = {"zero_shot_top1": top1} if task == "clip" else {"split": "val", "top1": top1, "loss": loss + 0.1}
@@ -36,23 +45,43 @@ def metric_lines(task: str, rate: float, steps: int = 200, seed: int = 0) -> lis
 def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spectra: bool = True) -> dict:
     """`values`: (setting, set, test) -> method -> one value for each seed of the head."""
     rows = [
-        {"setting": setting, "set": set_, "test": test, "method": method, "metric": "accuracy", "seed": seed,
-         "value": value, "samples": 300}
+        {
+            "setting": setting,
+            "set": set_,
+            "test": test,
+            "method": method,
+            "metric": "accuracy",
+            "seed": seed,
+            "value": value,
+            "samples": 300,
+        }
         for (setting, set_, test), methods in values.items()
         for method, seeds in methods.items()
         for seed, value in enumerate(seeds)
-    ]  # fmt: skip
+    ]
     stages = [
-        {"setting": setting, "set": set_, "test": test, "stage": stage, "sve": 5.1 - i, "lsvr": 2.0 + i,
-         "singular_values": [math.exp(-k / (30 + 20 * i)) * 40 for k in range(128)]}
+        {
+            "setting": setting,
+            "set": set_,
+            "test": test,
+            "stage": stage,
+            "sve": 5.1 - i,
+            "lsvr": 2.0 + i,
+            "singular_values": [math.exp(-k / (30 + 20 * i)) * 40 for k in range(128)],
+        }
         for setting, set_, test in values
         for i, stage in enumerate(("encoder", "mlp", "nmtune"))
-    ]  # fmt: skip
+    ]
     encoder = {"name": "resnet18", "weights_sha256": "b7" * 32, "run": "runs/x", "features": 512}
     return {
-        "format": 1, "suite": "demo", "encoder": encoder, "rows": rows, "spectra": stages if spectra else [],
-        "missing": [], "seconds": {"features": 3.1, "fit": 12.0},
-    }  # fmt: skip
+        "format": 1,
+        "suite": "demo",
+        "encoder": encoder,
+        "rows": rows,
+        "spectra": stages if spectra else [],
+        "missing": [],
+        "seconds": {"features": 3.1, "fit": 12.0},
+    }
 
 
 def write_run(
@@ -82,9 +111,14 @@ def write_run(
     }
     (path / "recipe.yaml").write_text(yaml.safe_dump(resolved))
     provenance = {
-        "recipe": recipe, "versions": {"fastpt": "0.1.0", "torch": "2.7.0"}, "git": "0123abc", "samples_id": samples_id,
-        "noise": noise, "seed": seed, "command": f"fastpt train recipes/{recipe}.yaml --set data.noise={rate}",
-    }  # fmt: skip
+        "recipe": recipe,
+        "versions": {"fastpt": "0.1.0", "torch": "2.7.0"},
+        "git": "0123abc",
+        "samples_id": samples_id,
+        "noise": noise,
+        "seed": seed,
+        "command": f"fastpt train recipes/{recipe}.yaml --set data.noise={rate}",
+    }
     (path / "provenance.json").write_text(json.dumps(provenance))
     lines = [json.dumps(line) for line in metric_lines(task, rate, seed=seed)]
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")

@@ -20,10 +20,10 @@ def test_averages_over_sets_and_seeds_of_the_head(tmp_path):
     values = {A: {"lp": [0.5, 0.7], "mlp": [0.8, 0.8]}, B: {"lp": [0.1, 0.3], "mlp": [0.2, 0.4]}}
     (condition,), table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
     cell = table.cell(condition, ("a", "a-test", "accuracy"), "lp")
-    assert (cell.mean, cell.half, cell.n) == (pytest.approx(0.6), pytest.approx(12.7062 * 0.1, rel=1e-5), 2)
+    assert (cell.mean, cell.ci95_half, cell.n) == (pytest.approx(0.6), pytest.approx(12.7062 * 0.1, rel=1e-5), 2)
     # seed 0: (0.5 + 0.1) / 2 = 0.3; seed 1: (0.7 + 0.3) / 2 = 0.5
     average = table.cell(condition, None, "lp")
-    assert (average.mean, average.half) == (pytest.approx(0.4), pytest.approx(12.7062 * 0.1, rel=1e-5))
+    assert (average.mean, average.ci95_half) == (pytest.approx(0.4), pytest.approx(12.7062 * 0.1, rel=1e-5))
     assert table.cell(condition, None, "mlp").mean == pytest.approx(0.55)
     assert table.best(condition, None) == {"mlp"}
 
@@ -36,7 +36,7 @@ def test_pretraining_seeds_are_the_replicates_where_there_are_several(tmp_path):
     (condition,), table = table_of(runs)
     average = table.cell(condition, None, "lp")
     assert (average.mean, average.n) == (pytest.approx(0.7), 2)
-    assert average.half == pytest.approx(12.7062 * 0.1, rel=1e-5)  # of 0.6 and 0.8, not of the four heads
+    assert average.ci95_half == pytest.approx(12.7062 * 0.1, rel=1e-5)  # of 0.6 and 0.8, not of the four heads
     assert condition.label == "clean"
 
 

@@ -11,11 +11,16 @@ A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
 def family_of(root, values):
     """`values`: (rate, seed) -> method -> (ID, OOD)."""
     runs = [
-        write_run(root, rate=rate, seed=seed, tune=tune_results(
-            {where: {method: [both[i]] for method, both in methods.items()} for i, where in enumerate((A, B))}
-        ))
+        write_run(
+            root,
+            rate=rate,
+            seed=seed,
+            tune=tune_results(
+                {where: {method: [both[i]] for method, both in methods.items()} for i, where in enumerate((A, B))}
+            ),
+        )
         for (rate, seed), methods in values.items()
-    ]  # fmt: skip
+    ]
     (family,) = families([read_run(run) for run in runs])
     return family
 
@@ -34,7 +39,7 @@ def test_effects_are_paired_by_pretraining_seed(tmp_path):
     in_domain, out = effects(family, "demo")
     # differences of 0.019, 0.020 and 0.021: standard deviation 0.001, t of 2 degrees of freedom 4.302653
     assert in_domain.difference.mean == pytest.approx(0.02)
-    assert in_domain.difference.half == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)
+    assert in_domain.difference.ci95_half == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)
     assert (out.setting, out.difference.mean) == ("ood", pytest.approx(-0.03))
 
 

@@ -18,8 +18,9 @@ A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
 def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
     runs = [
         write_run(tmp_path, rate=rate, seed=seed, tune=tune_results({A: {"lp": [level + seed / 10]}}))
-        for rate, level in ((0, 0.5), (0.05, 0.4)) for seed in (0, 1, 2)
-    ]  # fmt: skip
+        for rate, level in ((0, 0.5), (0.05, 0.4))
+        for seed in (0, 1, 2)
+    ]
     seen = words(write_report(runs, tmp_path / "out.html", files=True).read_text())
     assert "Not supported: demo_resnet, symmetric: slight noise raises the ID accuracy of LP (−10.0 ± 0.0 at" in seen
     assert "ID, minus clean pre-training LP – −10.0 ± 0.0" in seen
@@ -40,7 +41,7 @@ def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_
 def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
     run = write_run(tmp_path, rate=0.3)
     with (run / "metrics.jsonl").open("a") as file:
-        measures = {"right_labels": 0.9, "wrong_labels_as_noisy": 0.25, "wrong_labels_as_clean": 0.5}
+        measures = {"clean_fit": 0.9, "mislabeled_memorized": 0.25, "mislabeled_corrected": 0.5}
         file.write(json.dumps({"event": "eval", "step": 200, "split": "train", **measures}) + "\n")
     assert "seed 0 90.0 25.0 50.0" in words(write_report([run], tmp_path / "out.html").read_text())
 

@@ -76,8 +76,9 @@ def test_one_run_claims_no_effect_of_noise(tmp_path):
 def test_several_pretraining_seeds_are_told(tmp_path):
     runs = [
         write_run(tmp_path, rate=rate, seed=seed, tune=results(0.6 + 0.02 * seed))
-        for rate in (0, 0.3) for seed in (0, 1)
-    ]  # fmt: skip
+        for rate in (0, 0.3)
+        for seed in (0, 1)
+    ]
     seen = words(page(tmp_path, *runs))
     assert "Each has 2 pre-training seeds; ± is a 95 % confidence interval over them." in seen
     assert "textures 61.0 ± 12.7 63.0 ± 12.7 65.0 ± 12.7" in seen

@@ -40,6 +40,9 @@ def test_numbers_in_words():
     assert metric_value("zero_shot_top1", 0.4) == "40.0\u00a0%"
     assert metric_value("loss", 1.23456) == "1.23"
     assert [duration(s) for s in (None, 5.25, 65, 3725)] == [
-        "–", "5.2\u00a0s", "1\u00a0min 5\u00a0s", "1\u00a0h 2\u00a0min"
-    ]  # fmt: skip
+        "–",
+        "5.2\u00a0s",
+        "1\u00a0min 5\u00a0s",
+        "1\u00a0h 2\u00a0min",
+    ]
     assert [listing(list(words)) for words in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]

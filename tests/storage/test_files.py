@@ -11,7 +11,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.storage import files as files_module
-from fastpt.storage.files import Several, open_files
+from fastpt.storage.files import Merged, open_files
 
 CONTENT = {"cat/a.jpg": b"first" * 100, "dog/b.jpg": b"second", "list.csv": b"id,caption"}
 
@@ -38,7 +38,7 @@ def packed(path, kind: str, content=CONTENT):
 
 @pytest.mark.parametrize("kind", ["folder", "w", "w:gz", "stored", "deflated"])
 def test_every_kind_of_place_gives_the_same_files(tmp_path, kind):
-    files = open_files(packed(tmp_path / "source", kind), spill=tmp_path / "out")
+    files = open_files(packed(tmp_path / "source", kind), unpack_dir=tmp_path / "out")
     assert files.names() == sorted(CONTENT)
     assert {name: files.read(name) for name in files.names()} == CONTENT
     assert files.images() == ["cat/a.jpg", "dog/b.jpg"]
@@ -53,7 +53,7 @@ def test_what_is_sent_elsewhere_holds_the_files_that_are_named(tmp_path, kind):
 
 
 def test_an_unpacked_tar_gz_leaves_nothing_behind_and_goes_nowhere_else(tmp_path):
-    files = open_files(packed(tmp_path / "a.tar.gz", "w:gz"), spill=tmp_path / "out")
+    files = open_files(packed(tmp_path / "a.tar.gz", "w:gz"), unpack_dir=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []  # it has no name, so a killed job leaves nothing either
     with pytest.raises(FastptError, match="For --ray, unpack it"):
         pickle.dumps(files)
@@ -62,7 +62,7 @@ def test_an_unpacked_tar_gz_leaves_nothing_behind_and_goes_nowhere_else(tmp_path
 def test_an_unpacked_tar_gz_is_bounded(tmp_path):
     packed(tmp_path / "bomb.tar.gz", "w:gz", {"a.jpg": bytes(10 << 20)})
     with pytest.raises(FastptError, match="more than 100 times its size"):
-        open_files(tmp_path / "bomb.tar.gz", spill=tmp_path)
+        open_files(tmp_path / "bomb.tar.gz", unpack_dir=tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["w:gz", "deflated"])
@@ -71,7 +71,7 @@ def test_a_cut_archive_is_one_clear_error(tmp_path, kind, keep):
     whole = packed(tmp_path / "x", kind, {"a.jpg": os.urandom(50_000)}).read_bytes()
     (tmp_path / "x").write_bytes(whole[: int(keep * len(whole))])
     with pytest.raises(FastptError, match="cannot be read"):
-        open_files(tmp_path / "x", spill=tmp_path)
+        open_files(tmp_path / "x", unpack_dir=tmp_path)
 
 
 @pytest.mark.parametrize("kind", ["stored", "deflated"])
@@ -96,15 +96,19 @@ def test_a_zip_member_does_not_unpack_to_more_than_it_says(tmp_path, monkeypatch
 @pytest.mark.parametrize("kind", ["folder", "w", "w:gz", "deflated"])
 def test_a_file_of_gigantic_size_is_not_read(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(files_module, "LARGEST_FILE", 99)
-    files = open_files(packed(tmp_path / "x", kind), spill=tmp_path)
+    files = open_files(packed(tmp_path / "x", kind), unpack_dir=tmp_path)
     with pytest.raises(OSError, match="larger than"):
         files.read("cat/a.jpg")
 
 
 def test_members_with_dots_links_and_devices_are_names_or_nothing(tmp_path):
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
-        for name, kind in [("link.jpg", tarfile.SYMTYPE), ("hard.jpg", tarfile.LNKTYPE), ("null.jpg", tarfile.CHRTYPE),
-                           ("pipe.jpg", tarfile.FIFOTYPE)]:  # fmt: skip
+        for name, kind in [
+            ("link.jpg", tarfile.SYMTYPE),
+            ("hard.jpg", tarfile.LNKTYPE),
+            ("null.jpg", tarfile.CHRTYPE),
+            ("pipe.jpg", tarfile.FIFOTYPE),
+        ]:
             info = tarfile.TarInfo(name)
             info.type, info.linkname = kind, "/etc/passwd"
             tar.addfile(info)
@@ -121,9 +125,9 @@ def test_members_with_dots_links_and_devices_are_names_or_nothing(tmp_path):
 def test_several_places_are_one_and_prefixes_stand_before_their_names(tmp_path):
     one = open_files(packed(tmp_path / "one.zip", "stored", {"cat/a.jpg": b"1"}))
     two = open_files(packed(tmp_path / "two.tar", "w", {"cat/b.jpg": b"2"}))
-    both = Several([("", one), ("", two)])
+    both = Merged([("", one), ("", two)])
     assert {name: both.read(name) for name in both.names()} == {"cat/a.jpg": b"1", "cat/b.jpg": b"2"}
-    split = Several([("train", one), ("val", two)])
+    split = Merged([("train", one), ("val", two)])
     assert split.names() == ["train/cat/a.jpg", "val/cat/b.jpg"]
     few = pickle.loads(pickle.dumps(split.only(["val/cat/b.jpg"])))
     assert (few.names(), few.read("val/cat/b.jpg")) == (["val/cat/b.jpg"], b"2")
@@ -133,4 +137,4 @@ def test_a_name_in_two_places_is_an_error_that_names_both(tmp_path):
     one = open_files(packed(tmp_path / "one.zip", "stored", {"cat/a.jpg": b"1"}))
     two = open_files(packed(tmp_path / "two.tar", "w", {"cat/a.jpg": b"2"}))
     with pytest.raises(FastptError, match=r"cat/a\.jpg is in .*one\.zip and in .*two\.tar"):
-        Several([("", one), ("", two)])
+        Merged([("", one), ("", two)])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep.records import Reading
+from datasets_prep.records import RecordFormat
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt import Dataset
 from fastpt.errors import FastptError
@@ -25,7 +25,7 @@ def tar_of(folder: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def by_prep(path: Path) -> tuple[list[str], list[int]]:
-    (split,) = webdataset_splits([path], Reading())
+    (split,) = webdataset_splits([path], RecordFormat())
     return split.keys, split.labels.tolist()
 
 

@@ -16,7 +16,7 @@ from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
-from fastpt.study.grid import Plan
+from fastpt.study.grid import StudyGrid
 from fastpt.study.table import steps_table, text_table
 
 CLASSIFIER = {
@@ -27,6 +27,12 @@ CLASSIFIER = {
     "batch_size": 8,
     "engine": {"precision": "fp32"},
 }
+
+
+def _own_group(patch: pytest.MonkeyPatch) -> None:
+    """Trainings of the study are not of the group that a training in this process has made."""
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        patch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -47,22 +53,28 @@ def study(tmp_path_factory, captioned):
         "study.yaml": {
             "name": "tiny",
             "pretrain": [
-                {"recipe": "tiny.yaml", "set": ["batch_size=1000"], "rates": [0], "seeds": [0],
-                 "suites": ["downstream.yaml"]},
+                {
+                    "recipe": "tiny.yaml",
+                    "set": ["batch_size=1000"],
+                    "rates": [0],
+                    "seeds": [0],
+                    "suites": ["downstream.yaml"],
+                },
                 {"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0], "suites": ["downstream.yaml"]},
             ],
             "tune": {"methods": ["mlp"], "seeds": 2, "options": ["--epochs", "2"]},
         },
-    }  # fmt: skip
+    }
     for name, values in files.items():
         (folder / name).write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        _own_group(patch)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         said: list[str] = []
         with pytest.raises(FastptError) as error:
-            study_run.run_study(Plan(load_study(Path("study.yaml"))), said.append)
+            study_run.run_study(StudyGrid(load_study(Path("study.yaml"))), said.append)
     return folder, said, str(error.value)
 
 
@@ -70,18 +82,19 @@ def study(tmp_path_factory, captioned):
 def here(study, monkeypatch):
     """In the folder of the study that was run."""
     monkeypatch.chdir(study[0])
+    _own_group(monkeypatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 
 
-def plan(**changes) -> Plan:
+def plan(**changes) -> StudyGrid:
     values = yaml.safe_load(Path("study.yaml").read_text())
     path = Path("changed.yaml")
     path.write_text(yaml.safe_dump({**values, **changes}))
-    return Plan(load_study(path))
+    return StudyGrid(load_study(path))
 
 
-def states(plan: Plan) -> list[str]:
+def states(plan: StudyGrid) -> list[str]:
     return [row["state"] for row in steps_table(plan)]
 
 
@@ -190,7 +203,7 @@ def test_status_and_dry_run_run_nothing(here):
 def test_looking_makes_no_noise_plan(here):
     plans = set(Path("data/train/noise").iterdir())
     one = {"recipe": "tiny.yaml", "rates": [0, 0.5], "seeds": [0]}
-    looked = Plan(plan(pretrain=[one]).study, look_only=True)
+    looked = StudyGrid(plan(pretrain=[one]).study, look_only=True)
     assert states(looked) == ["done", "to do"]
     assert looked.cells[1].train.name.startswith("tiny-symmetric-0.5-seed0-s0-")
     assert set(Path("data/train/noise").iterdir()) == plans

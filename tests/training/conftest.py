@@ -48,7 +48,7 @@ def _one_thread():
 def held_out(tmp_path_factory):
     """12 other pictures of the same classes, with captions."""
     special = {i: picture(1000 + i) for i in range(12)}
-    listing = made_up(12, captions=True, special=special, name="val", trains=False)
+    listing = made_up(12, captions=True, special=special, name="val", is_train=False)
     return prepared(tmp_path_factory.mktemp("held-out"), listing)
 
 

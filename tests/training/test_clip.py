@@ -9,13 +9,13 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.training import checkpoint
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip import Clip, recalls
 from tests.conftest import made_up, prepared
 from tests.training.conftest import VIT_CLIP, lines, losses
 
-ALONE = Process(0, 1, torch.device("cpu"))
+ALONE = DistInfo(0, 1, torch.device("cpu"))
 
 
 def test_recall_counts_captions_of_equal_text_as_right():
@@ -54,8 +54,10 @@ def test_noised_training_pairs_tell_what_was_memorised(clip, monkeypatch, learne
     monkeypatch.setattr(task, "_text_features", texts)
     monkeypatch.setattr(task, "_image_features", images)
     assert task._training_pairs(None, 1000) == {
-        "clean_pairs_top1": 1.0, "noised_pairs_top1": as_shown, "noised_pairs_own_top1": as_own
-    }  # fmt: skip
+        "clean_fit": 1.0,
+        "mislabeled_memorized": as_shown,
+        "mislabeled_corrected": as_own,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +74,11 @@ def test_several_splits_train_as_one_and_resume_exactly(clip, captioned, second,
     run = train(recipe, "tiny", tmp_path / "run")
     whole = losses(run)
     assert len(whole) == 2 * (40 + 2 * 8) // 8
-    assert {"clean_pairs_top1", "noised_pairs_top1"} <= set(lines(run, "eval")[0])
+    assert {"clean_fit", "mislabeled_memorized"} <= set(lines(run, "eval")[0])
     origin = json.loads((run / "provenance.json").read_text())
     assert origin["dataset"]["samples"] == 56
     assert origin["noise"]["plan"] == "swap-0.2-seed0"
-    for later in checkpoint.candidates(run)[:-1]:
+    for later in checkpoint.newest_first(run)[:-1]:
         shutil.rmtree(later)
     events = [line for line in (run / "metrics.jsonl").open() if json.loads(line)["event"] != "end"]
     (run / "metrics.jsonl").write_text("".join(events))

@@ -11,20 +11,25 @@ import torch
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint
 from fastpt.training.gradcache import whole_batch_losses
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip import MAX_LOGIT_SCALE, contrastive_loss
 from tests.training.conftest import VIT_CLIP, losses, run_command
 
 # One step of plain SGD at rate 1 moves the weights by their gradient.
 ONE_STEP = (
-    f"model={json.dumps(VIT_CLIP)}", "data.size=16", "schedule={steps: 1}", "data.val=null", "zero_shot=null",
-    "optim={name: sgd, lr: 1.0, momentum: 0.0}", "schedule.warmup_steps=0",
-)  # fmt: skip
+    f"model={json.dumps(VIT_CLIP)}",
+    "data.size=16",
+    "schedule={steps: 1}",
+    "data.val=null",
+    "zero_shot=null",
+    "optim={name: sgd, lr: 1.0, momentum: 0.0}",
+    "schedule.warmup_steps=0",
+)
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
-    return safetensors.torch.load_file(checkpoint.candidates(run)[0] / "model.safetensors")
+    return safetensors.torch.load_file(checkpoint.newest_first(run)[0] / "model.safetensors")
 
 
 @pytest.mark.parametrize("processes", [1, 2, 4])
@@ -32,7 +37,9 @@ def test_the_gradient_is_that_of_the_whole_batch(clip, tmp_path, processes):
     """Without BatchNorm and in fp32: loss and gradient of each ZeRO stage, in one piece and in two."""
     one = train(clip(*ONE_STEP), "tiny", tmp_path / "whole")
     cuts = {
-        f"zero{zero}-pieces{pieces}": clip(*ONE_STEP, f"engine.zero={zero}", f"engine.accumulate={pieces}")
+        f"zero{zero}-pieces{pieces}": clip(
+            *ONE_STEP, f"engine.zero_stage={zero}", f"engine.gradient_accumulation_steps={pieces}"
+        )
         for zero in range(4)
         for pieces in (1, 2)
     }
@@ -107,7 +114,7 @@ def test_logits_are_of_local_rows_by_global_rows(monkeypatch):
     monkeypatch.setattr("open_clip.loss.gather_features", lambda *_, **__: everything)
     monkeypatch.setattr("torch.nn.functional.cross_entropy", seen)
     mine = slice(local, 2 * local)
-    loss = contrastive_loss(Process(1, processes, torch.device("cpu")))
+    loss = contrastive_loss(DistInfo(1, processes, torch.device("cpu")))
     value = loss(everything[0][mine], everything[1][mine], torch.ones(1))
     assert shapes == [(local, local * processes)] * 2
     logits, rows = everything[0] @ everything[1].T, torch.arange(local * processes)
@@ -121,7 +128,7 @@ def test_the_temperature_is_bounded_in_the_weights_that_zero_keeps_too(clip, tmp
     steps = (*ONE_STEP, f"model={json.dumps(hot)}", "schedule.steps=2", "optim.lr=0.01")
     whole = weights(train(clip(*steps), "tiny", tmp_path / "whole"))["logit_scale"].item()
     assert 0 < whole < MAX_LOGIT_SCALE - 1e-3
-    runs = trained(tmp_path, 2, {f"zero{zero}": clip(*steps, f"engine.zero={zero}") for zero in (1, 2, 3)})
+    runs = trained(tmp_path, 2, {f"zero{zero}": clip(*steps, f"engine.zero_stage={zero}") for zero in (1, 2, 3)})
     assert [weights(run)["logit_scale"].item() for run in runs] == pytest.approx([whole] * 3, abs=1e-4)
 
 

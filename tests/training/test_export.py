@@ -18,7 +18,7 @@ from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
 
 def trained_weights(run):
-    newest = checkpoint.candidates(run)[0]
+    newest = checkpoint.newest_first(run)[0]
     return torch.load(newest / "mp_rank_00_model_states.pt", weights_only=True)["module"]
 
 
@@ -89,7 +89,7 @@ def test_what_is_no_run_is_told(tmp_path):
 def test_a_damaged_newest_checkpoint_is_not_exported_in_place_of_a_good_export(supervised, tmp_path):
     run = train(supervised("checkpoint={every_steps: 4, keep: 2}"), "tiny", tmp_path / "run")
     before = (run / "export" / "model.safetensors").read_bytes()
-    newest = checkpoint.candidates(run)[0] / "mp_rank_00_model_states.pt"
+    newest = checkpoint.newest_first(run)[0] / "mp_rank_00_model_states.pt"
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)

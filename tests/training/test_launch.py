@@ -14,7 +14,7 @@ def test_clipping_is_always_stated(supervised, clipping):
 
 
 def test_the_batch_is_cut_for_processes_and_pieces(supervised):
-    config = launch.deepspeed_config(supervised("engine.accumulate=2"), 2, "bf16")
+    config = launch.deepspeed_config(supervised("engine.gradient_accumulation_steps=2"), 2, "bf16")
     assert config["train_batch_size"] == 8
     assert config["train_micro_batch_size_per_gpu"] == 2
     assert config["torch_autocast"] == {"enabled": True, "dtype": "bfloat16"}

@@ -16,9 +16,11 @@ from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines,
 from tests.training.test_processes import TORCHRUN
 
 AUGMENTED = (
-    "schedule.epochs=6", "checkpoint.every_steps=4",
-    "augment={randaugment: m7-std0.5, mixup: 0.2, cutmix: 1.0, repeats: 2}", "model.drop_path=0.1",
-)  # fmt: skip
+    "schedule.epochs=6",
+    "checkpoint.every_steps=4",
+    "augment={randaugment: m7-std0.5, mixup: 0.2, cutmix: 1.0, repeated_augmentation: 2}",
+    "model.drop_path=0.1",
+)
 
 
 def train_and_stop(recipe, run, how: signal.Signals, after: int, launcher=(sys.executable,)) -> str:
@@ -82,7 +84,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
 
 def test_only_the_newest_checkpoints_are_kept(stopped):
     _, run = stopped
-    assert [path.name for path in checkpoint.candidates(run)] == ["step-00000010", "step-00000008", "step-00000004"]
+    assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000010", "step-00000008", "step-00000004"]
     assert (run / "checkpoints" / "latest").read_text() == "step-00000010\n"
     assert not list((run / "checkpoints").glob(".*"))
 
@@ -142,7 +144,7 @@ def test_sigterm_saves_and_ends_and_the_run_goes_on_bit_for_bit(supervised, tmp_
     said = train_and_stop(recipe, run, signal.SIGTERM, after=11, launcher=launcher)
     reached = len(losses(run))
     assert f"stopped by SIGTERM after step {reached} of 200, and saved. Go on with --resume" in said
-    assert [path.name for path in checkpoint.candidates(run)] == [checkpoint.folder_name(reached)]
+    assert [path.name for path in checkpoint.newest_first(run)] == [checkpoint.folder_name(reached)]
     if launcher == TORCHRUN:
         return
     train(recipe, "tiny", run, resume=True)
@@ -157,7 +159,7 @@ def test_the_best_checkpoint_is_kept_and_exported(supervised, tmp_path, monkeypa
     monkeypatch.setattr(Supervised, "evaluate", lambda *_: {"val": {"top1": next(values), "top5": 1.0}})
     recipe = supervised("checkpoint={keep: 1, every_epochs: 4, keep_best: top1}", "schedule.epochs=4")
     run = train(recipe, "tiny", tmp_path / "run")
-    assert [path.name for path in checkpoint.candidates(run)] == ["step-00000020", "step-00000010"]
+    assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000020", "step-00000010"]
     assert checkpoint.best(run).name == "step-00000010"
     assert lines(run, "end")[0]["best"] == {"step": 10, "top1": 0.75}
     export_run(run, best=True)
@@ -178,4 +180,4 @@ def test_divergence_names_the_last_good_checkpoint_and_saves_nothing_after(super
     wild = supervised("schedule.epochs=3", "schedule.warmup_epochs=0", "optim.lr=1e30", "log_every=100")
     with pytest.raises(FastptError, match=r"(?s)not finite after step 10.*last good checkpoint is .*step-00000005"):
         train(wild, "tiny", run, resume=True, allow_changes=True)
-    assert [path.name for path in checkpoint.candidates(run)] == ["step-00000005"]
+    assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000005"]

@@ -34,7 +34,7 @@ def train_in(processes: int, trainings: dict[Path, object]) -> None:
 
 def weights(run: Path) -> torch.Tensor:
     """All weights of the newest checkpoint, float64 [N]."""
-    tensors = safetensors.torch.load_file(checkpoint.candidates(run)[0] / "model.safetensors")
+    tensors = safetensors.torch.load_file(checkpoint.newest_first(run)[0] / "model.safetensors")
     return torch.cat([tensors[name].flatten() for name in sorted(tensors)]).double()
 
 
@@ -46,7 +46,9 @@ def relative_difference(found: torch.Tensor, expected: torch.Tensor) -> float:
 def test_the_gradient_is_that_of_the_whole_batch_in_one_process(supervised, tmp_path, processes, pieces):
     whole = weights(train(supervised(*GRADIENT), "tiny", tmp_path / "whole"))
     runs = {
-        tmp_path / f"zero{stage}": supervised(*GRADIENT, f"engine.zero={stage}", f"engine.accumulate={pieces}")
+        tmp_path / f"zero{stage}": supervised(
+            *GRADIENT, f"engine.zero_stage={stage}", f"engine.gradient_accumulation_steps={pieces}"
+        )
         for stage in STAGES
     }
     if processes == 1:
@@ -62,7 +64,7 @@ def test_the_gradient_is_that_of_the_whole_batch_in_one_process(supervised, tmp_
 def stopped_at(step: int, run: Path, copy: Path) -> Path:
     """A copy of a finished run as it was after the checkpoint of `step`."""
     shutil.copytree(run, copy)
-    for later in checkpoint.candidates(copy):
+    for later in checkpoint.newest_first(copy):
         if later.name > checkpoint.folder_name(step):
             shutil.rmtree(later)
     (copy / "checkpoints" / "latest").write_text(checkpoint.folder_name(step) + "\n")
@@ -72,7 +74,7 @@ def stopped_at(step: int, run: Path, copy: Path) -> Path:
 
 def test_two_processes_then_one_then_two_train_as_if_never_stopped(supervised, tmp_path):
     """Samples, optimiser state, moving average and the decay of each parameter group come through."""
-    recipes = {stage: supervised(*SIX_STEPS, f"engine.zero={stage}") for stage in STAGES}
+    recipes = {stage: supervised(*SIX_STEPS, f"engine.zero_stage={stage}") for stage in STAGES}
     train_in(2, {tmp_path / f"whole{stage}": recipe for stage, recipe in recipes.items()})
     for stage, recipe in recipes.items():
         train(recipe, "tiny", stopped_at(2, tmp_path / f"whole{stage}", tmp_path / f"one{stage}"), resume=True)
@@ -86,7 +88,7 @@ def test_two_processes_then_one_then_two_train_as_if_never_stopped(supervised, t
 
 
 def test_sgd_under_zero_is_not_resumed_by_another_number_of_processes(supervised, tmp_path):
-    recipe = supervised(*GRADIENT, "engine.zero=1")
+    recipe = supervised(*GRADIENT, "engine.zero_stage=1")
     run = stopped_at(1, train(recipe, "tiny", tmp_path / "run"), tmp_path / "stopped")
     state = run / "checkpoints" / checkpoint.folder_name(1) / "state.json"
     values = json.loads(state.read_text()) | {"world_size": 2}
@@ -100,7 +102,7 @@ def reseal(run: Path) -> None:
     """Make the newest checkpoint's manifest fit its files, as somebody could who changed them on purpose."""
     from fastpt.files import file_sha256, write_sealed_json
 
-    newest = checkpoint.candidates(run)[0]
+    newest = checkpoint.newest_first(run)[0]
     sums = {path.name: file_sha256(path) for path in newest.iterdir() if path.name != "manifest.json"}
     write_sealed_json(newest / "manifest.json", {"format": checkpoint.FORMAT, "files": sums})
 
@@ -112,9 +114,9 @@ class Harmful:
 
 @pytest.mark.parametrize("stage", [0, 1])
 def test_a_checkpoint_that_would_run_code_is_refused(supervised, tmp_path, capsys, stage):
-    recipe = supervised(*SIX_STEPS, f"engine.zero={stage}")
+    recipe = supervised(*SIX_STEPS, f"engine.zero_stage={stage}")
     run = stopped_at(2, train(recipe, "tiny", tmp_path / "run"), tmp_path / "stopped")
-    file = next(checkpoint.candidates(run)[0].glob("mp_rank_00_model_states.pt"))
+    file = next(checkpoint.newest_first(run)[0].glob("mp_rank_00_model_states.pt"))
     torch.save({**torch.load(file, weights_only=False), "extra": Harmful()}, file)
     reseal(run)
     with pytest.raises(FastptError, match="wants objects unpickled that are neither tensors nor plain values"):

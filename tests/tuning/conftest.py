@@ -28,7 +28,13 @@ def finished_run(runs: Path, name: str = "tiny-clean-s0", suite: str | None = No
     save_for_hf(timm.create_model("resnet10_half", num_classes=7), run / "export", safe_serialization=True)
     recipe = {
         "task": "supervised",
-        "data": {"train": "data/none", "size": 48, "eval_size": 40, "crop_fraction": 0.9, "eval_filter": "bilinear"},
+        "data": {
+            "train": "data/none",
+            "size": 48,
+            "eval_size": 40,
+            "crop_fraction": 0.9,
+            "eval_interpolation": "bilinear",
+        },
         "model": {"name": "resnet10_half"},
         "optim": {"name": "adamw", "lr": 0.001},
         "schedule": {"epochs": 1},

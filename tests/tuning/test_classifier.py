@@ -25,9 +25,7 @@ def test_predicts_the_classes_it_was_given(named_blobs, method):
 
 def test_equal_seeds_give_equal_probabilities(named_blobs):
     F, y = named_blobs
-    first, again, other = (
-        NMTuneClassifier(seed=seed, epochs=2).fit(F, y).predict_proba(F) for seed in (0, 0, 1)
-    )  # fmt: skip
+    first, again, other = (NMTuneClassifier(seed=seed, epochs=2).fit(F, y).predict_proba(F) for seed in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -55,7 +53,7 @@ def test_arguments_can_be_changed_but_not_to_what_cannot_be_run(named_blobs):
         classifier.fit(F, y).predict_proba(F), NMTuneClassifier("lp", epochs=2, lr=0.02).fit(F, y).predict_proba(F)
     )
     assert classifier.score(F, y) == (classifier.predict(F) == y).mean()
-    with pytest.raises(FastptError, match=r"has no 'rate'\. It has method, seed, penalty"):
+    with pytest.raises(FastptError, match=r"has no 'rate'\. It has method, seed, reg_weight"):
         classifier.set_params(rate=1)
     with pytest.raises(FastptError, match=r"lr is above 0"):
         classifier.set_params(lr=-1)

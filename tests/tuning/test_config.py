@@ -2,29 +2,31 @@ import numpy as np
 import pytest
 
 from fastpt.errors import FastptError
-from fastpt.tuning.config import Plan, noisy, train
+from fastpt.tuning.config import TuningConfig, noisy, train
 from tests.tuning.test_fit import blobs
 
 
 def test_every_seed_and_fraction_is_trained_with_what_was_chosen():
     features, labels = blobs(200)
-    plan = Plan(["nmtune"], seeds=[0, 1], fractions=[0.25, 1.0], lrs=[1e-7, 0.02], penalties=[0.01], epochs=4)
+    plan = TuningConfig(["nmtune"], seeds=[0, 1], fractions=[0.25, 1.0], lrs=[1e-7, 0.02], reg_weights=[0.01], epochs=4)
     found = train(plan, "nmtune", features, labels.numpy(), 4, "cpu")
     assert found.settings == [
-        {"seed": seed, "fraction": fraction, "lr": 0.02, "penalty": 0.01} for fraction in (0.25, 1.0) for seed in (0, 1)
+        {"seed": seed, "fraction": fraction, "lr": 0.02, "reg_weight": 0.01}
+        for fraction in (0.25, 1.0)
+        for seed in (0, 1)
     ]
     assert len(found.heads) == 4
 
 
 def test_a_penalty_to_choose_is_nmtunes_alone():
     features, labels = blobs(100)
-    plan = Plan(["mlp"], penalties=[0.5, 1.0], epochs=1)
-    assert train(plan, "mlp", features, labels.numpy(), 4, "cpu").settings[0]["penalty"] == 0
+    plan = TuningConfig(["mlp"], reg_weights=[0.5, 1.0], epochs=1)
+    assert train(plan, "mlp", features, labels.numpy(), 4, "cpu").settings[0]["reg_weight"] == 0
 
 
 def test_a_probe_records_its_regularisation():
     features, labels = blobs(100)
-    (setting,) = train(Plan(["probe"]), "probe", features, labels.numpy(), 4, "cpu").settings
+    (setting,) = train(TuningConfig(["probe"]), "probe", features, labels.numpy(), 4, "cpu").settings
     assert set(setting) == {"seed", "fraction", "l2"}
 
 
@@ -37,15 +39,15 @@ def test_noise_flips_an_exact_share_of_each_class():
 
 def test_heads_are_trained_on_the_noisy_labels():
     features, labels = blobs(300, spread=0.1)
-    plan = Plan(["probe"], label_noise=0.4)
+    plan = TuningConfig(["probe"], label_noise=0.4)
     predicted = train(plan, "probe", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
-    clean = train(Plan(["probe"]), "probe", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
+    clean = train(TuningConfig(["probe"]), "probe", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
     assert (clean == labels).float().mean() == 1
     assert not np.array_equal(predicted.numpy(), noisy(labels.numpy(), 4, 0.4))
 
 
 def test_lp_is_always_among_the_methods_in_one_order():
-    assert Plan(["nmtune", "probe"]).methods == ("lp", "probe", "nmtune")
+    assert TuningConfig(["nmtune", "probe"]).methods == ("lp", "probe", "nmtune")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_lp_is_always_among_the_methods_in_one_order():
     [
         ({"methods": ["svm"]}, "no tuning method 'svm'"),
         ({"lrs": [0.0]}, "above 0"),
-        ({"penalties": [-1.0]}, "not below 0"),
+        ({"reg_weights": [-1.0]}, "not below 0"),
         ({"fractions": []}, "at least one"),
         ({"fractions": [0.5, 0.5]}, "none twice"),
         ({"variant": "mine"}, "no variant 'mine'"),
@@ -62,14 +64,14 @@ def test_lp_is_always_among_the_methods_in_one_order():
 )
 def test_impossible_plans_are_refused_before_any_work(settings, message):
     with pytest.raises(FastptError, match=message):
-        Plan(**settings)
+        TuningConfig(**settings)
 
 
 def test_the_precision_of_the_heads_reaches_their_training_and_the_record():
     features, labels = blobs(100)
-    plans = [Plan(["lp"], epochs=1, head_precision=precision) for precision in ("fp32", "bf16")]
+    plans = [TuningConfig(["lp"], epochs=1, head_precision=precision) for precision in ("fp32", "bf16")]
     exact, rounded = (train(plan, "lp", features, labels.numpy(), 4, "cpu").heads.classifier.weight for plan in plans)
     assert not np.array_equal(exact, rounded)
     assert [plan.describe()["head_precision"] for plan in plans] == ["fp32", "bf16"]
     with pytest.raises(FastptError, match="no precision 'fp16'"):
-        Plan(["lp"], head_precision="fp16")
+        TuningConfig(["lp"], head_precision="fp16")

@@ -12,7 +12,7 @@ from fastpt.tuning.encoders.encoder import Encoder, Preprocessing
 from fastpt.tuning.features import View, cache_key, features_of, training_view
 from tests.conftest import made_up, prepared
 
-CROP = Preprocessing(size=32, crop_fraction=0.875, filter="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+CROP = Preprocessing(size=32, crop_fraction=0.875, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 class Corners(torch.nn.Module):
@@ -46,7 +46,7 @@ def test_features_are_those_of_the_centre_crops_by_sample_id(labelled, encoder, 
         32,
         crop="center",
         crop_fraction=0.875,
-        filter="bilinear",
+        interpolation="bilinear",
         order="sequential",
         seed=1,
         drop_last=False,

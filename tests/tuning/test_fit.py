@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import PROTOCOLS, Head, _batches, choose, fit, protocol
+from fastpt.tuning.fit import PROTOCOLS, HeadSpec, _batches, fit, protocol, select
 from fastpt.tuning.heads import random_stream
 from fastpt.tuning.losses import Weights, nmtune_regularizer
 from fastpt.tuning.subsets import holdout
@@ -22,9 +22,9 @@ def test_protocols_are_the_papers():
     assert {p.epochs for p in PROTOCOLS.values()} == {30}
     assert {p.batch_size for p in PROTOCOLS.values()} == {64}
     assert (PROTOCOLS["lp"].lr, PROTOCOLS["lp"].weight_decay, PROTOCOLS["lp"].mlp) == (0.1, 0.0, None)
-    for name, penalty in (("mlp", 0.0), ("nmtune", 0.01)):
+    for name, reg_weight in (("mlp", 0.0), ("nmtune", 0.01)):
         found = PROTOCOLS[name]
-        assert (found.lr, found.weight_decay, found.mlp, found.penalty) == (0.001, 1e-4, "paper", penalty)
+        assert (found.lr, found.weight_decay, found.mlp, found.reg_weight) == (0.001, 1e-4, "paper", reg_weight)
 
 
 @pytest.mark.parametrize("method", PROTOCOLS)
@@ -50,10 +50,10 @@ def test_a_head_is_the_same_alone_and_in_company(method):
 def test_a_head_keeps_to_its_own_rate_weight_and_rows_in_company():
     features, labels = blobs(200)
     mixed = [
-        Head(5, lr=0.01),
-        Head(7, lr=0.02, penalty=0.5, rows=np.arange(0, 200, 2)),
-        Head(5, penalty=2.0, rows=np.arange(130)),
-        Head(7, lr=0.01, rows=np.arange(40)),  # fewer than a batch
+        HeadSpec(5, lr=0.01),
+        HeadSpec(7, lr=0.02, reg_weight=0.5, rows=np.arange(0, 200, 2)),
+        HeadSpec(5, reg_weight=2.0, rows=np.arange(130)),
+        HeadSpec(7, lr=0.01, rows=np.arange(40)),  # fewer than a batch
     ]
     chosen = protocol("nmtune", epochs=4)
     together = fit(features, labels, chosen, mixed)
@@ -69,7 +69,7 @@ def test_heads_that_share_batches_in_groups_are_those_trained_alone(method, vari
     features, labels = blobs(100)
     views = torch.stack([features, features + 0.1]) if variant == "reference-code" else features
     chosen = protocol(method, variant, epochs=2)
-    grid = [Head(seed, lr=lr) for lr in (0.01, 0.02) for seed in (5, 7)]
+    grid = [HeadSpec(seed, lr=lr) for lr in (0.01, 0.02) for seed in (5, 7)]
     together = fit(views, labels, chosen, grid)
     for i, head in enumerate(grid):
         for one, other in zip(together.parameters(), fit(views, labels, chosen, [head]).parameters(), strict=True):
@@ -81,13 +81,13 @@ def test_a_grid_draws_the_batches_of_a_seed_once(monkeypatch):
     drawn = []
     draw = _batches
     monkeypatch.setattr("fastpt.tuning.fit._batches", lambda *args: drawn.append(args[3].seed) or draw(*args))
-    choose(features, labels, protocol("lp", epochs=1), [3, 5], [0.1, 0.2, 0.3], [0.0])
+    select(features, labels, protocol("lp", epochs=1), [3, 5], [0.1, 0.2, 0.3], [0.0])
     assert drawn == [3, 5]
 
 
 def test_passes_bounded_in_size_change_no_head(monkeypatch):
     features, labels = blobs(100)
-    chosen, heads = protocol("mlp", epochs=2), [Head(0, lr=0.01), Head(1), Head(2, lr=0.02)]
+    chosen, heads = protocol("mlp", epochs=2), [HeadSpec(0, lr=0.01), HeadSpec(1), HeadSpec(2, lr=0.02)]
     together = fit(features, labels, chosen, heads)
     monkeypatch.setattr("fastpt.tuning.fit.PASS_PARAMETERS", 1)
     for one, other in zip(together.parameters(), fit(features, labels, chosen, heads).parameters(), strict=True):
@@ -125,14 +125,14 @@ def assert_same_linear(ours, linear):
 def test_training_is_that_of_a_plain_loop():
     """One NMTune head against torch's own layers, optimiser and schedule, one batch at a time."""
     features, labels = blobs(100)
-    chosen = protocol("nmtune", epochs=3, batch_size=32, penalty=0.5)
+    chosen = protocol("nmtune", epochs=3, batch_size=32, reg_weight=0.5)
     initial, found = untrained(features, labels, chosen, 3), fit(features, labels, chosen, [3])
     first, second, classifier = map(plain_linear, (initial.first, initial.second, initial.classifier))
 
     def loss(ids):
         z = second(torch.relu(first(features[ids])))
-        penalty = nmtune_regularizer(features[ids], z)
-        return torch.nn.functional.cross_entropy(classifier(z), labels[ids]) + 0.5 * penalty
+        reg_weight = nmtune_regularizer(features[ids], z)
+        return torch.nn.functional.cross_entropy(classifier(z), labels[ids]) + 0.5 * reg_weight
 
     parameters = [value for layer in (first, second, classifier) for value in layer.parameters()]
     plain_training(parameters, loss, chosen, 100, seed=3, batch=32)
@@ -146,7 +146,7 @@ def test_training_is_that_of_a_plain_loop():
 def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
     features, labels = blobs(100)
     chosen, rates = protocol("lp", epochs=3, batch_size=32), [0.1, 0.02, 0.05, 0.1][: len(seeds)]
-    found = fit(features, labels, chosen, [Head(seed, lr=lr) for seed, lr in zip(seeds, rates, strict=True)])
+    found = fit(features, labels, chosen, [HeadSpec(seed, lr=lr) for seed, lr in zip(seeds, rates, strict=True)])
     for i, (seed, lr) in enumerate(zip(seeds, rates, strict=True)):
         linear = plain_linear(untrained(features, labels, chosen, seed).classifier)
 
@@ -211,19 +211,21 @@ def test_each_view_of_a_sample_is_drawn():
 
 def test_a_term_left_out_is_not_in_the_loss():
     features, labels = blobs(100)
-    base = protocol("nmtune", epochs=2, penalty=1.0)
-    without = {term: protocol("nmtune", terms=[t for t in Weights._fields if t != term], epochs=2, penalty=1.0)
-               for term in Weights._fields}  # fmt: skip
+    base = protocol("nmtune", epochs=2, reg_weight=1.0)
+    without = {
+        term: protocol("nmtune", terms=[t for t in Weights._fields if t != term], epochs=2, reg_weight=1.0)
+        for term in Weights._fields
+    }
     whole = fit(features, labels, base, [0]).first.weight
     assert all(not torch.equal(fit(features, labels, one, [0]).first.weight, whole) for one in without.values())
-    none = fit(features, labels, protocol("nmtune", terms=[], epochs=2, penalty=1.0), [0])
+    none = fit(features, labels, protocol("nmtune", terms=[], epochs=2, reg_weight=1.0), [0])
     torch.testing.assert_close(none.first.weight, fit(features, labels, protocol("mlp", epochs=2), [0]).first.weight)
 
 
 def test_the_choice_is_the_setting_that_does_best_on_held_out_samples():
     features, labels = blobs(300, spread=0.8)
     lp = protocol("lp", epochs=3)
-    chosen = choose(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], penalties=[0.0])
+    chosen = select(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], reg_weights=[0.0])
     assert [(head.seed, head.lr) for head in chosen] == [(0, 0.1), (1, 0.1)]
     assert all(head.rows is None for head in chosen)
 
@@ -234,7 +236,7 @@ def test_the_choice_is_never_made_on_what_was_trained_on(monkeypatch):
     seen = []
     monkeypatch.setattr("fastpt.tuning.fit.holdout", lambda *args: seen.append(holdout(*args)) or seen[-1])
     rows = np.arange(0, 200, 2)
-    choose(features, labels, protocol("lp", epochs=1), [Head(3, rows=rows)], [0.1, 0.2], [0.0])
+    select(features, labels, protocol("lp", epochs=1), [HeadSpec(3, rows=rows)], [0.1, 0.2], [0.0])
     ((kept, held),) = seen
     assert sorted([*kept, *held]) == list(range(100))
 
@@ -242,7 +244,7 @@ def test_the_choice_is_never_made_on_what_was_trained_on(monkeypatch):
 def test_rates_that_all_diverge_are_told():
     features, labels = blobs(100)
     with pytest.raises(FastptError, match="every learning rate"):
-        choose(features * 1e30, labels, protocol("nmtune", epochs=1), [0], [0.1, 0.2], [0.01])
+        select(features * 1e30, labels, protocol("nmtune", epochs=1), [0], [0.1, 0.2], [0.01])
 
 
 def test_the_regulariser_changes_what_is_learned():
@@ -286,7 +288,7 @@ def test_unknown_methods_and_impossible_protocols_are_refused():
 
 
 @pytest.mark.parametrize(
-    "change", [{"lr": float("nan")}, {"lr": float("inf")}, {"penalty": float("nan")}, {"weight_decay": -1.0}]
+    "change", [{"lr": float("nan")}, {"lr": float("inf")}, {"reg_weight": float("nan")}, {"weight_decay": -1.0}]
 )
 def test_settings_that_are_no_numbers_are_refused(change):
     with pytest.raises(FastptError, match="finite"):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import torch
 
-from fastpt.tuning.config import Plan
+from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.run import _Arrays, _measure, _Split
 from tests.tuning.test_fit import blobs
 
@@ -13,7 +13,9 @@ def test_test_labels_and_features_influence_neither_choice_nor_heads(monkeypatch
     """The same training data beside right and wrong tests: what is chosen and answered for the same pictures agrees."""
     features, labels = blobs(260, spread=0.9)
     task = SimpleNamespace(setting="id", name="blobs", metric="accuracy", classes=4)
-    plan = Plan(["nmtune"], seeds=[0, 1], fractions=[0.5, 1.0], lrs=[1e-5, 0.003, 0.1], penalties=[0.01, 1.0], epochs=3)
+    plan = TuningConfig(
+        ["nmtune"], seeds=[0, 1], fractions=[0.5, 1.0], lrs=[1e-5, 0.003, 0.1], reg_weights=[0.01, 1.0], epochs=3
+    )
     train, known = _Split(features[:160], labels[:160].numpy()), _Split(features[160:], labels[160:].numpy())
     wrong = _Split(known.features.flip(0) * 3, (3 - labels[160:]).numpy())
     for method in ("nmtune", "probe"):

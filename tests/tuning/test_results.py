@@ -2,21 +2,32 @@ from fastpt.tuning.results import csv_table, text_table
 
 
 def row(setting, name, test, method, seed, value):
-    return {"setting": setting, "set": name, "test": test, "method": method, "metric": "accuracy", "seed": seed,
-            "value": value, "samples": 10}  # fmt: skip
+    return {
+        "setting": setting,
+        "set": name,
+        "test": test,
+        "method": method,
+        "metric": "accuracy",
+        "seed": seed,
+        "value": value,
+        "samples": 10,
+    }
 
 
 RESULTS = {
     "suite": "demo",
     "encoder": {"name": "run", "noise": {"kind": "symmetric", "realised_rate": 0.0501}},
     "rows": [
-        row("id", "a", "test", "lp", 0, 0.5), row("id", "a", "test", "lp", 1, 0.7),
-        row("id", "b", "test", "lp", 0, 0.1), row("id", "b", "test", "lp", 1, 0.3),
-        row("ood", "c", "sketch", "lp", 0, 0.25), row("ood", "c", "sketch", "lp", 1, 0.25),
+        row("id", "a", "test", "lp", 0, 0.5),
+        row("id", "a", "test", "lp", 1, 0.7),
+        row("id", "b", "test", "lp", 0, 0.1),
+        row("id", "b", "test", "lp", 1, 0.3),
+        row("ood", "c", "sketch", "lp", 0, 0.25),
+        row("ood", "c", "sketch", "lp", 1, 0.25),
     ],
     "spectra": [{"setting": "id", "set": "a", "test": "test", "stage": "encoder", "sve": 5.12345, "lsvr": 2.0}],
     "missing": [{"set": "d", "reason": "not prepared"}],
-}  # fmt: skip
+}
 
 
 def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
@@ -30,7 +41,7 @@ def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
 
 def test_csv_has_a_line_for_each_row():
     lines = csv_table(RESULTS).splitlines()
-    assert lines[0] == "setting,set,test,method,metric,seed,fraction,lr,penalty,l2,value,samples"
+    assert lines[0] == "setting,set,test,method,metric,seed,fraction,lr,reg_weight,l2,value,samples"
     assert lines[1] == "id,a,test,lp,accuracy,0,,,,,0.5,10"
     assert len(lines) == 7
 

@@ -27,7 +27,7 @@ def workplace(tmp_path, monkeypatch):
     """A folder with a run, two prepared splits and a suite that the run's recipe names."""
     monkeypatch.chdir(tmp_path)
     prepared(tmp_path / "data" / "pets", made_up(40))
-    prepared(tmp_path / "data" / "pets", made_up(24, name="test", trains=False))
+    prepared(tmp_path / "data" / "pets", made_up(24, name="test", is_train=False))
     suite = {
         "name": "small",
         "id": [
@@ -169,7 +169,7 @@ def test_a_head_answers_among_the_classes_of_the_test(workplace):
 
 def test_samples_without_a_training_class_are_left_out(workplace, capsys):
     names = ["class 2", "unheard of", "class 0"]
-    listing = dataclasses.replace(made_up(9, 3, name="test", trains=False), classes=names, class_names=names)
+    listing = dataclasses.replace(made_up(9, 3, name="test", is_train=False), classes=names, class_names=names)
     prepared(workplace / "data" / "odd", listing)
     (workplace / "map.json").write_text(json.dumps({"class 2": "class 2", "class 0": ["class 0", "class 1"]}))
     entry = {"name": "a", "train": "data/pets/train", "tests": {"t": {"split": "data/odd/test", "classes": "map.json"}}}

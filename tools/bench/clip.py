@@ -29,7 +29,7 @@ from PIL import Image
 from fastpt import Dataset, Loader
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
-from fastpt.training.launch import EndRequest
+from fastpt.training.launch import Preemption
 from fastpt.training.optim import build_optimizer
 from fastpt.training.tasks.clip import MEAN, STD, Clip, build_model, model_config
 
@@ -104,10 +104,22 @@ def of_open_clip(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[st
         )
     timed = Steps(batches, steps, recipe.batch_size)
     arguments = SimpleNamespace(
-        device="cpu", precision="fp32", distill=False, accum_freq=1, skip_scheduler=True, horovod=False,
-        grad_clip_norm=None, log_every_n_steps=10**9, rank=0, local_rank=0, world_size=1,
-        batch_size=recipe.batch_size, wandb=False, tensorboard=False, log_local=False,
-    )  # fmt: skip
+        device="cpu",
+        precision="fp32",
+        distill=False,
+        accum_freq=1,
+        skip_scheduler=True,
+        horovod=False,
+        grad_clip_norm=None,
+        log_every_n_steps=10**9,
+        rank=0,
+        local_rank=0,
+        world_size=1,
+        batch_size=recipe.batch_size,
+        wandb=False,
+        tensorboard=False,
+        log_local=False,
+    )
     data = {"train": SimpleNamespace(dataloader=timed, set_epoch=lambda epoch: None)}
     train_one_epoch(model, data, ClipLoss(), 0, build_optimizer(model, recipe.optim), None, None, None, arguments)
     return timed.measured()
@@ -121,12 +133,19 @@ def of_fastpt(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[str, 
     data = recipe.data
     with (
         tempfile.TemporaryDirectory() as folder,
-        EndRequest(process) as end_request,
+        Preemption(process) as end_request,
         Loader(
-            task.train_set, recipe.batch_size, data.size, scale=data.scale, filter=data.filter, flip=data.flip,
-            decoder=data.decoder, seed=0, threads=threads,
+            task.train_set,
+            recipe.batch_size,
+            data.size,
+            scale=data.scale,
+            interpolation=data.interpolation,
+            flip=data.flip,
+            decoder=data.decoder,
+            seed=0,
+            threads=threads,
         ) as loader,
-    ):  # fmt: skip
+    ):
         training = loop._Training(recipe, process, task, loader, Path(folder), end_request)
         timed = Steps(Repeated(next(iter(loader)), steps) if fed else loader, steps, recipe.batch_size)
         batches = iter(timed)
@@ -152,8 +171,8 @@ def main() -> None:
     loops = {"fastpt": of_fastpt, "open_clip": of_open_clip}
     found = {name: [] for name in loops}
     for _ in range(arguments.rounds):
-        for name, loop in loops.items():
-            found[name].append(loop(recipe, arguments.steps + WARM_UP, arguments.fed, arguments.threads))
+        for name, run in loops.items():
+            found[name].append(run(recipe, arguments.steps + WARM_UP, arguments.fed, arguments.threads))
     medians = {
         name: {key: statistics.median(each[key] for each in rounds) for key in rounds[0]}
         for name, rounds in found.items()

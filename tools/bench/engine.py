@@ -26,10 +26,10 @@ import yaml
 from datasets_prep.convert import Options, prepare
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Loader
-from fastpt.augment.transforms import to_floats
+from fastpt.augment.transforms import normalize
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
-from fastpt.training.launch import EndRequest, Process
+from fastpt.training.launch import DistInfo, Preemption
 from fastpt.training.optim import build_optimizer
 from fastpt.training.tasks.supervised import MEAN, STD, Supervised
 
@@ -39,10 +39,14 @@ Step = Callable[[int], None]  # takes the number of the step, from 0
 
 def recipe_of(folder: Path, split: Path, model: str, decoder: str, batch: int, size: int) -> Recipe:
     values = {
-        "task": "supervised", "data": {"train": str(split), "decoder": decoder, "size": size}, "model": {"name": model},
-        "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05}, "schedule": {"steps": 1000},
-        "batch_size": batch, "log_every": STEPS,
-    }  # fmt: skip
+        "task": "supervised",
+        "data": {"train": str(split), "decoder": decoder, "size": size},
+        "model": {"name": model},
+        "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
+        "schedule": {"steps": 1000},
+        "batch_size": batch,
+        "log_every": STEPS,
+    }
     path = folder / "recipe.yaml"
     path.write_text(yaml.safe_dump(values))
     return load_recipe(path)
@@ -52,10 +56,10 @@ def is_logged(step: int) -> bool:
     return (step + 1) % STEPS == 0
 
 
-def engine_step(recipe: Recipe, process: Process, task: Supervised, loader: Loader, run: Path) -> Step:
+def engine_step(recipe: Recipe, process: DistInfo, task: Supervised, loader: Loader, run: Path) -> Step:
     """The step of fastpt's own loop. `train` offers no single steps, hence the private names."""
     run.mkdir()
-    training = loop._Training(recipe, process, task, loader, run, EndRequest(process))
+    training = loop._Training(recipe, process, task, loader, run, Preemption(process))
     batches, since = endless(loader), loop._Since.now()
 
     def step(number: int) -> None:
@@ -67,7 +71,7 @@ def engine_step(recipe: Recipe, process: Process, task: Supervised, loader: Load
     return step
 
 
-def plain_step(recipe: Recipe, process: Process, task: Supervised, loader: Loader) -> Step:
+def plain_step(recipe: Recipe, process: DistInfo, task: Supervised, loader: Loader) -> Step:
     """The step of the loop that everybody writes."""
     model = timm.create_model(recipe.model.name, num_classes=len(task.train_set.classes)).to(process.device)
     model = model.to(memory_format=torch.channels_last)
@@ -77,7 +81,7 @@ def plain_step(recipe: Recipe, process: Process, task: Supervised, loader: Loade
 
     def step(number: int) -> None:
         batch = next(batches)
-        images = to_floats(batch.images, MEAN, STD)
+        images = normalize(batch.images, MEAN, STD)
         with torch.autocast(process.device.type, torch.bfloat16, enabled=cast):
             loss = F.cross_entropy(model(images), task.labels[batch.sample_ids.cpu()].to(process.device))
         loss.backward()

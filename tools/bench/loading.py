@@ -36,16 +36,16 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
     import numpy as np
 
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.images.policy import Policy
-    from datasets_prep.listing import SourceSplit
+    from datasets_prep.images.policy import ImagePolicy
+    from datasets_prep.listing import SplitListing
     from fastpt.storage.files import open_files
 
     files = open_files(photos)
     names = files.images()
     keys = [f"{i:06d}" for i in range(count)]
     labels = np.zeros(count, np.int64)
-    split = SourceSplit("train", keys, labels, None, ["photo"], ["photo"], lambda i: files.read(names[i % len(names)]))
-    options = Options(policy=Policy(max_side, quality), format=format, shard_samples=count)
+    split = SplitListing("train", keys, labels, None, ["photo"], ["photo"], lambda i: files.read(names[i % len(names)]))
+    options = Options(policy=ImagePolicy(max_side, quality), format=format, shard_samples=count)
     ((dataset, _),) = prepare([split], out, "bench", options, [], 1, 0.0, lambda *_: None)
     return dataset
 
@@ -75,9 +75,14 @@ def ffcv(folder: Path, size: int, threads: int):
     (shard,) = (folder / "ffcv/train/images").glob("*.beton")
     decode = [RandomResizedCropRGBImageDecoder((size, size)), RandomHorizontalFlip(), ToTensor()]
     loader = Loader(
-        str(shard), BATCH, num_workers=threads, os_cache=True, order=OrderOption.RANDOM, drop_last=False,
+        str(shard),
+        BATCH,
+        num_workers=threads,
+        os_cache=True,
+        order=OrderOption.RANDOM,
+        drop_last=False,
         pipelines={"image": decode, "clean_label": None},
-    )  # fmt: skip
+    )
     return lambda: sum(len(images) for (images,) in loader)
 
 
@@ -125,9 +130,12 @@ def torchvision(folder: Path, size: int, threads: int):
     from torchvision.datasets import ImageFolder
 
     loader = DataLoader(
-        ImageFolder(folder / "files", transform(size)), BATCH, shuffle=True, num_workers=threads,
+        ImageFolder(folder / "files", transform(size)),
+        BATCH,
+        shuffle=True,
+        num_workers=threads,
         persistent_workers=True,
-    )  # fmt: skip
+    )
     return lambda: sum(len(images) for images, _ in loader)
 
 
@@ -221,9 +229,14 @@ def store_for_peers(dataset, folder: Path, threads: list[int]) -> None:
         import litdata
 
         litdata.optimize(
-            lambda path: Path(path).read_bytes(), sorted(map(str, files.iterdir())), str(folder / "litdata"),
-            chunk_bytes="64MB", num_workers=1, start_method="fork", verbose=False,
-        )  # fmt: skip
+            lambda path: Path(path).read_bytes(),
+            sorted(map(str, files.iterdir())),
+            str(folder / "litdata"),
+            chunk_bytes="64MB",
+            num_workers=1,
+            start_method="fork",
+            verbose=False,
+        )
     except ImportError:
         pass
 

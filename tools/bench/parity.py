@@ -25,9 +25,18 @@ def features(encoder: Encoder, dataset: Dataset, decoder: str) -> torch.Tensor:
     """float32 [N, D], by sample id."""
     crop = encoder.preprocessing
     with Loader(
-        dataset, 64, crop.size, crop="center", crop_fraction=crop.crop_fraction, filter=crop.filter, flip=False,
-        decoder=decoder, order="sequential", seed=0, drop_last=False,
-    ) as loader:  # fmt: skip
+        dataset,
+        64,
+        crop.size,
+        crop="center",
+        crop_fraction=crop.crop_fraction,
+        interpolation=crop.interpolation,
+        flip=False,
+        decoder=decoder,
+        order="sequential",
+        seed=0,
+        drop_last=False,
+    ) as loader:
         return torch.cat([encoder(batch.images) for batch in loader])
 
 

@@ -69,12 +69,12 @@ def fastpt(photos: Photos, out: Path, encode: bool, workers: int, write) -> dict
 
 def ready_fastpt(photos: Photos, encode: bool):
     from datasets_prep.convert import Options
-    from datasets_prep.images.policy import Policy
-    from datasets_prep.listing import SourceSplit
+    from datasets_prep.images.policy import ImagePolicy
+    from datasets_prep.listing import SplitListing
 
     keys = [f"{i:06d}" for i in range(photos.count)]
-    split = SourceSplit("train", keys, np.zeros(photos.count, np.int64), None, ["photo"], ["photo"], photos)
-    return [split], Options(policy=Policy(MAX_SIDE if encode else None, QUALITY), shard_samples=SHARD)
+    split = SplitListing("train", keys, np.zeros(photos.count, np.int64), None, ["photo"], ["photo"], photos)
+    return [split], Options(policy=ImagePolicy(MAX_SIDE if encode else None, QUALITY), shard_samples=SHARD)
 
 
 class Decoded:
@@ -189,12 +189,12 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
 
     import xxhash
 
-    from datasets_prep.images.policy import Policy, to_stored
+    from datasets_prep.images.policy import ImagePolicy, encode
     from datasets_prep.writers.beton import BetonWriter
 
     count = min(photos.count, 1000)
     spent = dict.fromkeys(("read", "check" if not encode else "decode, resize, encode", "xxh3", "write", "sha256"), 0.0)
-    policy = Policy(MAX_SIDE if encode else None, QUALITY)
+    policy = ImagePolicy(MAX_SIDE if encode else None, QUALITY)
 
     def timed(stage: str, work):
         start = time.perf_counter()
@@ -206,7 +206,7 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
     writer.__enter__()
     for i in range(count):
         source = timed("read", lambda i=i: photos(i))
-        stored = timed(list(spent)[1], lambda source=source: to_stored(source, policy))
+        stored = timed(list(spent)[1], lambda source=source: encode(source, policy))
         timed("xxh3", lambda stored=stored: xxhash.xxh3_64_intdigest(stored.jpeg))
         timed("write", lambda stored=stored: writer.add(stored.jpeg, stored.width, stored.height, None))
     timed("write", lambda: writer.__exit__(None, None, None))

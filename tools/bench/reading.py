@@ -94,8 +94,10 @@ def simulate(samples: int, mean: int, cache_gb: float, seek_ms: float, disk_mbs:
     sizes = np.random.default_rng(0).gamma(4, mean / 4, samples).astype(np.int64)
     block = int(np.clip(PAGE_SIZE // mean, 16, 256))  # as preparation chooses it
     total = int(sizes.sum())
-    print(f"{samples:,} samples, {total / 1e9:.1f} GB, blocks of {block}; {OPEN_BLOCKS} open blocks hold "
-          f"{OPEN_BLOCKS * block * mean / 1e6:.0f} MB; page cache {cache_gb:g} GB")  # fmt: skip
+    print(
+        f"{samples:,} samples, {total / 1e9:.1f} GB, blocks of {block}; {OPEN_BLOCKS} open blocks hold "
+        f"{OPEN_BLOCKS * block * mean / 1e6:.0f} MB; page cache {cache_gb:g} GB"
+    )
     print(f"{'order':35} {'read':>7} {'seeks':>10} {'MB a seek':>10} {'img/s of the model':>19}")
     for name, order, ahead, cache in (
         ("sequential", "sequential", False, cache_gb),
@@ -106,8 +108,10 @@ def simulate(samples: int, mean: int, cache_gb: float, seek_ms: float, disk_mbs:
     ):
         disk = epoch(order, sizes, block, cache * 1e9, ahead)
         seconds = disk.seeks * seek_ms / 1e3 + disk.bytes / (disk_mbs * 1e6)
-        print(f"{name:35} {disk.bytes / total:6.2f}x {disk.seeks:>10,} {disk.bytes / (disk.seeks + 1) / 1e6:>10.2f} "
-              f"{samples / seconds:>19,.0f}")  # fmt: skip
+        print(
+            f"{name:35} {disk.bytes / total:6.2f}x {disk.seeks:>10,} {disk.bytes / (disk.seeks + 1) / 1e6:>10.2f} "
+            f"{samples / seconds:>19,.0f}"
+        )
 
 
 # --- measure ----------------------------------------------------------------------------------------------------
@@ -164,9 +168,11 @@ def measure(split: Path, batch_size: int, size: int) -> None:
     print(f"{len(dataset):,} samples of {stored / len(dataset) / 1e3:.0f} kB, blocks of {dataset.block}, on {device}")
     print(f"{'order':32} {'read':>7} {'requests':>9} {'kB each':>8} {'first batch':>12} {'epoch':>8} {'resident':>9}")
     for name, order, ahead in (
-        ("sequential", "sequential", False), ("random", "random", False),
-        ("quasi_random, no reading ahead", "quasi_random", False), ("quasi_random", "quasi_random", True),
-    ):  # fmt: skip
+        ("sequential", "sequential", False),
+        ("random", "random", False),
+        ("quasi_random, no reading ahead", "quasi_random", False),
+        ("quasi_random", "quasi_random", True),
+    ):
         with Loader(dataset, batch_size, size, seed=0, order=order) as loader, _reading_ahead(ahead):
             drop(files)
             cold, before, start = resident(files), disk_reads(device), time.perf_counter()
@@ -177,8 +183,10 @@ def measure(split: Path, batch_size: int, size: int) -> None:
                 pass
             seconds = time.perf_counter() - start
             count, read = (after - then for after, then in zip(disk_reads(device), before, strict=True))
-        print(f"{name:32} {read / stored:6.2f}x {count:>9,} {read / max(count, 1) / 1e3:>8.0f} {first:>10.2f} s "
-              f"{seconds:>6.1f} s {cold:>3.0%} -> {resident(files):.0%}")  # fmt: skip
+        print(
+            f"{name:32} {read / stored:6.2f}x {count:>9,} {read / max(count, 1) / 1e3:>8.0f} {first:>10.2f} s "
+            f"{seconds:>6.1f} s {cold:>3.0%} -> {resident(files):.0%}"
+        )
 
 
 class _reading_ahead:

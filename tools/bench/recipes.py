@@ -29,14 +29,14 @@ ROWS = {
     "resnet50_in1k_a3": ["batch_size=256"],
     "resnet50_in1k_16epochs": ["batch_size=512"],
     "clip_yfcc": ["batch_size=1024"],
-    "clip_vitb16_yfcc_cc12m": ["batch_size=1024", "engine.accumulate=4"],
+    "clip_vitb16_yfcc_cc12m": ["batch_size=1024", "engine.gradient_accumulation_steps=4"],
 }
 DECODERS = ("synthetic", "dali", "ffcv")
 
 
 def prepared(photos: Path, out: Path, count: int) -> Path:
     from datasets_prep.convert import Options, prepare
-    from datasets_prep.listing import SourceSplit
+    from datasets_prep.listing import SplitListing
     from fastpt.loading.loader import default_threads
     from fastpt.storage.files import open_files
 
@@ -45,9 +45,7 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
     classes = [f"class {i}" for i in range(1000)]
     keys, captions = [f"{i:06d}" for i in range(count)], [f"photo number {i}" for i in range(count)]
     labels = np.arange(count) % len(classes)
-    split = SourceSplit(
-        "train", keys, labels, captions, classes, classes, lambda i: files.read(names[i % len(names)])
-    )  # fmt: skip
+    split = SplitListing("train", keys, labels, captions, classes, classes, lambda i: files.read(names[i % len(names)]))
     next(prepare([split], out, "bench", Options(), [], default_threads(), 0.0, lambda *_: None))
     return out / "train"
 
@@ -58,9 +56,15 @@ def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str]
     from fastpt.training.loop import train
 
     overrides = [
-        f"data.train={split}", "data.val=null", "data.noise=0", f"data.decoder={decoder}",
-        f"schedule={{steps: {steps}}}", f"log_every={LOGGED}", *ROWS[name], *changes,
-    ]  # fmt: skip
+        f"data.train={split}",
+        "data.val=null",
+        "data.noise=0",
+        f"data.decoder={decoder}",
+        f"schedule={{steps: {steps}}}",
+        f"log_every={LOGGED}",
+        *ROWS[name],
+        *changes,
+    ]
     if name.startswith("clip"):
         overrides.append("zero_shot=null")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -96,8 +100,9 @@ def main(photos: Path, count: int, steps: int, cudnn_benchmark: bool, only: tupl
             )
             print(
                 f"{recipe:24} {decoder:10} {statistics.median(rate):8,.0f} pictures/s ({min(rate):,.0f} to "
-                f"{max(rate):,.0f}), waiting {statistics.median(waited):4.0%}, {max(memory):5.1f} GiB", flush=True
-            )  # fmt: skip
+                f"{max(rate):,.0f}), waiting {statistics.median(waited):4.0%}, {max(memory):5.1f} GiB",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

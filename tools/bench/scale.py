@@ -91,10 +91,18 @@ def make_up(folder: Path, count: int) -> None:
     pq.write_table(table, folder / "samples.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
     classes = [f"n{label:08d}" for label in range(CLASSES)]
     manifest = {
-        "format": FORMAT, "name": "made-up", "split": "train", "samples_id": samples_id(table), "classes": classes,
-        "class_names": classes, "block": 128, "has_labels": True, "has_captions": True,
-        "counts": {"samples": count}, "shards": [],
-    }  # fmt: skip
+        "format": FORMAT,
+        "name": "made-up",
+        "split": "train",
+        "samples_id": samples_id(table),
+        "classes": classes,
+        "class_names": classes,
+        "block": 128,
+        "has_labels": True,
+        "has_captions": True,
+        "counts": {"samples": count},
+        "shards": [],
+    }
     write_sealed_json(folder / "dataset.json", manifest)
 
 

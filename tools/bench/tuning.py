@@ -144,8 +144,8 @@ def plain_fit(x: Tensor, y: Tensor, chosen: Protocol, classes: int) -> PlainHead
         for features, labels in loader:
             logits, z = model(features)
             loss = torch.nn.functional.cross_entropy(logits, labels)
-            if chosen.penalty:
-                loss = loss + chosen.penalty * plain_regularizer(features, z)
+            if chosen.reg_weight:
+                loss = loss + chosen.reg_weight * plain_regularizer(features, z)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

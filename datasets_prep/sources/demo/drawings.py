@@ -223,10 +223,19 @@ def guitar(rng: Rng) -> list[Shape]:
 
 
 OBJECTS: dict[str, Callable[[Rng], list[Shape]]] = {
-    "sailing boat": sailing_boat, "cactus": cactus, "mushroom": mushroom, "teapot": teapot, "umbrella": umbrella,
-    "fish": fish, "house": house, "key": key, "snail": snail, "butterfly": butterfly, "rocket": rocket,
+    "sailing boat": sailing_boat,
+    "cactus": cactus,
+    "mushroom": mushroom,
+    "teapot": teapot,
+    "umbrella": umbrella,
+    "fish": fish,
+    "house": house,
+    "key": key,
+    "snail": snail,
+    "butterfly": butterfly,
+    "rocket": rocket,
     "guitar": guitar,
-}  # fmt: skip
+}
 
 
 # --- Leaves, the downstream set: a blade is a half width along the midrib, mirrored. ---

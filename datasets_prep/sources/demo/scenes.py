@@ -14,15 +14,24 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from datasets_prep.listing import SourceSplit
+from datasets_prep.listing import SplitListing
 from datasets_prep.sources.demo.drawings import LEAVES, OBJECTS, PATTERNS, TAU, Rng, Shape, arc, noise, smooth
 from fastpt.errors import FastptError
 
 COLOURS = {
-    "red": (205, 50, 45), "orange": (235, 135, 40), "yellow": (235, 205, 70), "green": (70, 150, 70),
-    "turquoise": (60, 175, 170), "blue": (60, 95, 190), "purple": (130, 75, 165), "pink": (230, 140, 175),
-    "brown": (130, 85, 55), "grey": (140, 140, 145), "white": (238, 236, 228), "black": (48, 46, 52),
-}  # fmt: skip
+    "red": (205, 50, 45),
+    "orange": (235, 135, 40),
+    "yellow": (235, 205, 70),
+    "green": (70, 150, 70),
+    "turquoise": (60, 175, 170),
+    "blue": (60, 95, 190),
+    "purple": (130, 75, 165),
+    "pink": (230, 140, 175),
+    "brown": (130, 85, 55),
+    "grey": (140, 140, 145),
+    "white": (238, 236, 228),
+    "black": (48, 46, 52),
+}
 
 DARK, LIGHT = (52, 44, 42), (240, 232, 215)
 
@@ -44,10 +53,12 @@ GROUNDS: dict[str, tuple[str | tuple[int, int], tuple | None]] = {
     "in the fog": ((2, 3), ((140, 145, 150), (205, 208, 210))),
 }
 PAPERS = {
-    "on white paper": ((248, 247, 243), (60, 60, 65)), "on brown paper": ((200, 170, 130), (60, 40, 30)),
-    "on lined paper": ((245, 245, 238), (40, 55, 130)), "on squared paper": ((242, 245, 248), (50, 50, 60)),
+    "on white paper": ((248, 247, 243), (60, 60, 65)),
+    "on brown paper": ((200, 170, 130), (60, 40, 30)),
+    "on lined paper": ((245, 245, 238), (40, 55, 130)),
+    "on squared paper": ((242, 245, 248), (50, 50, 60)),
     "on a blackboard": ((45, 58, 52), (230, 232, 225)),
-}  # fmt: skip
+}
 TITLES = {
     "photo": ("a photo of {}", "a picture of {}", "an image of {}", "a snapshot of {}", "{}", "there is {}"),
     "clipart": ("a clip art of {}", "a flat icon of {}", "a sticker of {}", "a cartoon of {}", "a graphic of {}"),
@@ -262,7 +273,7 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-class Recipe(NamedTuple):
+class DemoSplit(NamedTuple):
     """What a split holds. The class of picture i is i modulo the classes, so that they are balanced."""
 
     name: str
@@ -272,14 +283,14 @@ class Recipe(NamedTuple):
 
 
 RECIPES = [
-    Recipe("train", 4080, list(OBJECTS), "photo"),
-    Recipe("val", 600, list(OBJECTS), "photo"),
-    Recipe("clipart", 408, list(OBJECTS), "clipart"),
-    Recipe("sketch", 408, list(OBJECTS), "sketch"),
-    Recipe("leaves-train", 360, list(LEAVES), "photo"),
-    Recipe("leaves-test", 300, list(LEAVES), "photo"),
-    Recipe("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
-    Recipe("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
+    DemoSplit("train", 4080, list(OBJECTS), "photo"),
+    DemoSplit("val", 600, list(OBJECTS), "photo"),
+    DemoSplit("clipart", 408, list(OBJECTS), "clipart"),
+    DemoSplit("sketch", 408, list(OBJECTS), "sketch"),
+    DemoSplit("leaves-train", 360, list(LEAVES), "photo"),
+    DemoSplit("leaves-test", 300, list(LEAVES), "photo"),
+    DemoSplit("textures-train", 480, [f"{name} texture" for name in PATTERNS], "texture"),
+    DemoSplit("textures-test", 320, [f"{name} texture" for name in PATTERNS], "texture"),
 ]
 
 
@@ -297,7 +308,7 @@ def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
     return f"a photo of {article(one)} and {two} {name}", pixels
 
 
-def sample(recipe: Recipe, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
+def sample(recipe: DemoSplit, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
     """Caption of sample i of the split, and its pixels when called."""
     rng = np.random.default_rng([seed, number, i])
     name = recipe.classes[i % len(recipe.classes)]
@@ -312,12 +323,12 @@ def read(number: int, seed: int, i: int) -> bytes:
     return jpeg(sample(RECIPES[number], number, seed, i)[1]())
 
 
-def demo_splits(seed: int = 0) -> list[SourceSplit]:
+def demo_splits(seed: int = 0) -> list[SplitListing]:
     """The splits of the demo world of this seed; another seed is another world of the same classes."""
     if seed < 0:
         raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
     return [
-        SourceSplit(
+        SplitListing(
             name=recipe.name,
             keys=[f"{recipe.name}/{i:06d}.jpg" for i in range(recipe.count)],
             labels=np.arange(recipe.count) % len(recipe.classes),
@@ -325,7 +336,7 @@ def demo_splits(seed: int = 0) -> list[SourceSplit]:
             classes=recipe.classes,
             class_names=recipe.classes,
             read=partial(read, number, seed),
-            trains=recipe.name == "train",
+            is_train=recipe.name == "train",
         )
         for number, recipe in enumerate(RECIPES)
     ]

@@ -1,8 +1,9 @@
 """Decoding on the CPU in C from a pool of threads.
 
-Our own kernel decodes what a crop needs (kernel.py). Where it was not built, and for pictures it leaves, libffcv's decode
-the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels. All are
-called through ctypes, which releases the GIL; FFCV's Python package, which compiles with numba, is never imported.
+Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures it leaves, libffcv's
+decode the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels.
+All are called through ctypes, which releases the GIL; FFCV's Python package, which compiles with numba, is never
+imported.
 """
 
 import ctypes
@@ -22,23 +23,23 @@ from fastpt.errors import FastptError
 from fastpt.jpeg import kernel
 from fastpt.jpeg.libffcv import load_libffcv
 from fastpt.loading.batch import Batch
-from fastpt.loading.reading import Picker, Picks, Wanted
+from fastpt.loading.reading import BatchPlan, BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
 CHUNK = 16  # pictures of a work item, at most: enough to amortise numpy's overhead, few enough to share a batch out
 
 
-class FfcvDecoder:
+class CpuDecoder:
     """Turns picks into batches of `size` x `size` pixels, `threads` pictures at a time."""
 
-    def __init__(self, size: int, filter: str, threads: int, device: torch.device):
-        self.size, self.filter, self.threads, self.device = size, filter, threads, device
+    def __init__(self, size: int, interpolation: str, threads: int, device: torch.device):
+        self.size, self.interpolation, self.threads, self.device = size, interpolation, threads, device
         self._lib = libffcv()
         self._scratch = threading.local()
 
-    def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """A batch for each array of positions in `plan`, in order. Closing the iterator ends its threads."""
-        pool = ThreadPoolExecutor(self.threads, "fastpt-ffcv")
+        pool = ThreadPoolExecutor(self.threads, "fastpt-cpu")
         started: deque[tuple[torch.Tensor, list[Future]]] = deque()
         try:
             for positions in plan:
@@ -53,7 +54,7 @@ class FfcvDecoder:
     def close(self) -> None:
         """Threads end with `batches`; nothing else is held."""
 
-    def _start(self, pool: ThreadPoolExecutor, picker: Picker, positions: np.ndarray) -> tuple[torch.Tensor, list]:
+    def _start(self, pool: ThreadPoolExecutor, picker: BatchReader, positions: np.ndarray) -> tuple[torch.Tensor, list]:
         """Memory for a batch, and the work items that fill it; at least one, be it empty."""
         shape = (len(positions), self.size, self.size, 3)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
@@ -63,11 +64,13 @@ class FfcvDecoder:
         wanted = picker.wanted(positions)
         return images, [
             pool.submit(
-                self._fill, picker, Wanted(*(column[at : at + chunk] for column in wanted)),
+                self._fill,
+                picker,
+                BatchPlan(*(column[at : at + chunk] for column in wanted)),
                 images.numpy()[at : at + chunk],
             )
             for at in starts
-        ]  # fmt: skip
+        ]
 
     def _finish(self, images: torch.Tensor, work: list[Future]) -> Batch:
         masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
@@ -75,20 +78,20 @@ class FfcvDecoder:
             images = images[torch.from_numpy(masks)]
         return Batch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
 
-    def _fill(self, picker: Picker, wanted: Wanted, images: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _fill(self, picker: BatchReader, wanted: BatchPlan, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""
         picks, samples = picker.read(wanted), picker.dataset.samples
         shapes = np.stack([samples.height[picks.sample_ids], samples.width[picks.sample_ids]], axis=1)
         done = np.zeros(len(picks.rows), bool)
         if kernel.kernel():
-            done = kernel.decode(picks.jpegs, shapes, picks.boxes, picks.flips, self.filter, images, picks.rows)
+            done = kernel.decode(picks.jpegs, shapes, picks.boxes, picks.flips, self.interpolation, images, picks.rows)
         for at in np.flatnonzero(~done):
             self._decode_whole(picks, at, shapes[at].tolist(), images[picks.rows[at]])
         filled = np.zeros(len(images), bool)
         filled[picks.rows] = True
         return filled, picks.sample_ids, picks.views
 
-    def _decode_whole(self, picks: Picks, at: int, shape: list[int], out: np.ndarray) -> None:
+    def _decode_whole(self, picks: ReadBatch, at: int, shape: list[int], out: np.ndarray) -> None:
         """Decode one picture of `shape` with libffcv, resize its box into `out`, uint8 [H, W, 3], and flip it."""
         height, width = shape
         stored = picks.jpegs[at]
@@ -97,7 +100,7 @@ class FfcvDecoder:
             stored.ctypes.data, stored.size, height, width, picture.ctypes.data, height, width, 0, 0, 1, 1, False, False
         ):
             picture = _decode_tolerantly(stored, (height, width, 3), int(picks.sample_ids[at]))
-        resize(picture, picks.boxes[at].tolist(), out, self.filter)
+        resize(picture, picks.boxes[at].tolist(), out, self.interpolation)
         if picks.flips[at]:
             cv2.flip(out, 1, dst=out)
 
@@ -109,17 +112,24 @@ class FfcvDecoder:
         return memory[:size]
 
 
-def resize(picture: np.ndarray, box: list[int], out: np.ndarray, filter: str) -> None:
+def resize(picture: np.ndarray, box: list[int], out: np.ndarray, interpolation: str) -> None:
     """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
     top, left, height, width = box
-    if filter == "area":
+    if interpolation == "area":
         libffcv().resize(
-            0, picture.ctypes.data, *picture.shape[:2], top, top + height, left, left + width,
-            out.ctypes.data, *out.shape[:2],
-        )  # fmt: skip
+            0,
+            picture.ctypes.data,
+            *picture.shape[:2],
+            top,
+            top + height,
+            left,
+            left + width,
+            out.ctypes.data,
+            *out.shape[:2],
+        )
         return
     cut = torch.from_numpy(picture[top : top + height, left : left + width]).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(cut, out.shape[:2], mode=filter, antialias=True)
+    resized = torch.nn.functional.interpolate(cut, out.shape[:2], mode=interpolation, antialias=True)
     out[...] = resized[0].permute(1, 2, 0).numpy()
 
 
@@ -146,7 +156,14 @@ def libffcv() -> ctypes.CDLL:
     library = load_libffcv()
     number, pointer = ctypes.c_uint32, ctypes.c_void_p
     library.imdecode.argtypes = [
-        pointer, ctypes.c_uint64, number, number, pointer, *6 * [number], ctypes.c_bool, ctypes.c_bool,
-    ]  # fmt: skip
+        pointer,
+        ctypes.c_uint64,
+        number,
+        number,
+        pointer,
+        *6 * [number],
+        ctypes.c_bool,
+        ctypes.c_bool,
+    ]
     library.resize.argtypes = 11 * [ctypes.c_int64]
     return library

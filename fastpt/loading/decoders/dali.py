@@ -18,7 +18,7 @@ from nvidia.dali.tensors import TensorCPU, TensorGPU
 
 from fastpt.errors import FastptError
 from fastpt.loading.batch import Batch
-from fastpt.loading.reading import Picker, Picks
+from fastpt.loading.reading import BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
 INTERPOLATIONS = {
@@ -32,11 +32,17 @@ class DaliDecoder:
     """Turns picks into batches of `size` x `size` pixels through one DALI pipeline with `threads` threads."""
 
     def __init__(
-        self, size: int, filter: str, threads: int, device: torch.device, batch_size: int, hw_decoder_load: float
+        self, size: int, interpolation: str, threads: int, device: torch.device, batch_size: int, hw_decoder_load: float
     ):
         if device.type == "cuda" and device.index is None:
             device = torch.device("cuda", torch.cuda.current_device())
-        self.size, self.filter, self.threads, self.device, self.batch_size = size, filter, threads, device, batch_size
+        self.size, self.interpolation, self.threads, self.device, self.batch_size = (
+            size,
+            interpolation,
+            threads,
+            device,
+            batch_size,
+        )
         self.hw_decoder_load = hw_decoder_load
         # Torch hands memory out again in the order of the stream that it was taken on. Pictures are written here while
         # the stream that reads them may be steps behind, so their memory is taken on a stream of this decoder's own.
@@ -44,7 +50,7 @@ class DaliDecoder:
         self._source = _Source()
         self._pipeline: Pipeline | None = None
 
-    def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """A batch for each array of positions in `plan`, in order. Closing the iterator ends its thread."""
         with closing(_in_background(self._batches(picker, plan), AHEAD)) as batches:
             for batch in batches:
@@ -56,7 +62,7 @@ class DaliDecoder:
         """Free the pipeline with its threads and its memory on the GPU."""
         self._pipeline = None
 
-    def _batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def _batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         if self._pipeline is None:
             self._pipeline = self._build()
         pipeline, inside = self._pipeline, deque()
@@ -78,7 +84,7 @@ class DaliDecoder:
             self._pipeline = None  # it failed, or holds batches that nobody wants
             raise
 
-    def _outputs(self, pipeline: Pipeline, inside: deque[Picks]) -> TensorCPU | TensorGPU | None:
+    def _outputs(self, pipeline: Pipeline, inside: deque[ReadBatch]) -> TensorCPU | TensorGPU | None:
         """The pictures of the oldest batch that is not empty, or None at the end of the plan."""
         try:
             (outputs,) = pipeline.share_outputs()
@@ -92,7 +98,7 @@ class DaliDecoder:
             ) from error
         return outputs.as_tensor()
 
-    def _empties(self, inside: deque[Picks]) -> Iterator[Batch]:
+    def _empties(self, inside: deque[ReadBatch]) -> Iterator[Batch]:
         """The empty batches that come next."""
         while inside and not inside[0].jpegs:
             shape = (0, self.size, self.size, 3)
@@ -101,10 +107,16 @@ class DaliDecoder:
     def _build(self) -> Pipeline:
         on_gpu = self.device.type == "cuda"
         pipeline = _graph(
-            self._source, self.size, INTERPOLATIONS[self.filter], on_gpu, self.hw_decoder_load,
-            batch_size=self.batch_size, num_threads=self.threads, device_id=self.device.index if on_gpu else None,
+            self._source,
+            self.size,
+            INTERPOLATIONS[self.interpolation],
+            on_gpu,
+            self.hw_decoder_load,
+            batch_size=self.batch_size,
+            num_threads=self.threads,
+            device_id=self.device.index if on_gpu else None,
             prefetch_queue_depth=AHEAD,
-        )  # fmt: skip
+        )
         pipeline.build()
         return pipeline
 
@@ -118,7 +130,7 @@ class _Source:
         return next(self.feeds)
 
 
-def _feeds(picker: Picker, plan: Iterable[np.ndarray], inside: deque[Picks]) -> Iterator[tuple]:
+def _feeds(picker: BatchReader, plan: Iterable[np.ndarray], inside: deque[ReadBatch]) -> Iterator[tuple]:
     """The graph's inputs for each batch; picks are noted in `inside`. DALI takes no empty batch: none is fed."""
     for positions in plan:
         picks = picker.pick(positions)
@@ -146,7 +158,7 @@ def _graph(source: _Source, size: int, interpolation: types.DALIInterpType, on_g
     return fn.flip(images, horizontal=flips)
 
 
-def _batch(picks: Picks, images: torch.Tensor) -> Batch:
+def _batch(picks: ReadBatch, images: torch.Tensor) -> Batch:
     return Batch(images, torch.from_numpy(picks.sample_ids), torch.from_numpy(picks.views))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fastpt.loading.batch import Batch
-from fastpt.loading.reading import Picker
+from fastpt.loading.reading import BatchReader
 
 
 class SyntheticDecoder:
@@ -15,7 +15,7 @@ class SyntheticDecoder:
     def __init__(self, size: int, device: torch.device):
         self.size, self.device = size, device
 
-    def batches(self, picker: Picker, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
         """A batch for each array of positions in `plan`. No stored picture is read, so none is found damaged."""
         for positions in plan:
             ids = torch.from_numpy(picker.sample_ids[positions].astype(np.int64))

@@ -16,14 +16,14 @@ from open_clip.modified_resnet import ModifiedResNet
 import fastpt.models  # noqa: F401  (a vision tower may be one of the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
-from fastpt.augment.transforms import to_floats
-from fastpt.data.concat import Union
+from fastpt.augment.transforms import normalize
+from fastpt.data.concat import ConcatDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError
 from fastpt.recipe import Model, Recipe, TrainSplit
 from fastpt.training.evaluation import batches_of, gather_rows, split_name
 from fastpt.training.gradcache import whole_batch_losses
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -68,10 +68,10 @@ def build_model(config: dict, **extra) -> torch.nn.Module:
         raise FastptError(f"open_clip cannot make the model: {error}") from None
 
 
-def _open(train: str | list[TrainSplit]) -> Dataset | Union:
+def _open(train: str | list[TrainSplit]) -> Dataset | ConcatDataset:
     if isinstance(train, str):
         return Dataset(train)
-    return Union([split.path for split in train], [split.weight for split in train])
+    return ConcatDataset([split.path for split in train], [split.weight for split in train])
 
 
 def _checkpoint_activations(model: torch.nn.Module, name: str) -> None:
@@ -83,11 +83,11 @@ def _checkpoint_activations(model: torch.nn.Module, name: str) -> None:
     except (AssertionError, AttributeError, TypeError):
         raise FastptError(
             f"engine.activation_checkpointing: the picture tower of {name} cannot do it. Leave it out, raise "
-            "engine.accumulate, or choose a vision transformer."
+            "engine.gradient_accumulation_steps, or choose a vision transformer."
         ) from None
 
 
-def contrastive_loss(process: Process) -> ClipLoss:
+def contrastive_loss(process: DistInfo) -> ClipLoss:
     """open_clip's loss of this process's rows against all rows: its logits are [local batch, global batch]."""
     return ClipLoss(local_loss=True, gather_with_grad=True, rank=process.rank, world_size=process.world_size)
 
@@ -95,7 +95,7 @@ def contrastive_loss(process: Process) -> ClipLoss:
 class Clip:
     """The CLIP task: what a step's loss is, and what is measured."""
 
-    def __init__(self, recipe: Recipe, process: Process):
+    def __init__(self, recipe: Recipe, process: DistInfo):
         self.recipe, self.process = recipe, process
         self.train_set = _open(recipe.data.train)
         self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
@@ -146,15 +146,15 @@ class Clip:
 
         scale = self.model.logit_scale
         with torch.no_grad():
-            if self.recipe.engine.zero == 0:
+            if self.recipe.engine.zero_stage == 0:
                 scale.clamp_(0, MAX_LOGIT_SCALE)
                 return
             # ZeRO's optimiser has weights of its own, which the next step would copy over the model's.
             with deepspeed.zero.GatheredParameters([scale], modifier_rank=0):
                 scale.clamp_(0, MAX_LOGIT_SCALE)
-                if self.recipe.engine.zero < 3:
+                if self.recipe.engine.zero_stage < 3:
                     safe_set_full_fp32_param(scale, scale.data)
-            if self.recipe.engine.zero == 3:
+            if self.recipe.engine.zero_stage == 3:
                 part = safe_get_local_fp32_param(scale)
                 safe_set_local_fp32_param(scale, part.clamp(0, MAX_LOGIT_SCALE))
 
@@ -177,8 +177,8 @@ class Clip:
     def _training_pairs(self, forward: Callable, most: int) -> dict[str, float]:
         """What was memorised: which caption is nearest to a training picture, of those that the measured ones have.
 
-        Up to `most` clean and as many noised pairs are measured. `clean_pairs_top1` and `noised_pairs_top1` are the
-        shares of pictures nearest to the caption that they are shown, `noised_pairs_own_top1` of noised pairs nearest
+        Up to `most` clean and as many noised pairs are measured. `clean_fit` and `mislabeled_memorized` are the
+        shares of pictures nearest to the caption that they are shown, `mislabeled_corrected` of noised pairs nearest
         to their own caption instead. Captions of equal text count as one.
         """
         own_rows = self.train_set.targets(None, of="captions")
@@ -196,15 +196,15 @@ class Clip:
         shown, own = torch.from_numpy(number.reshape(2, -1))
         nearest = (images @ self._text_features(forward, captions).T).argmax(1)
         wrong = torch.from_numpy(noised[ids])
-        measures = {"clean_pairs_top1": (nearest == shown)[~wrong]}
+        measures = {"clean_fit": (nearest == shown)[~wrong]}
         if wrong.any():
             measures |= {
-                "noised_pairs_top1": (nearest == shown)[wrong],
-                "noised_pairs_own_top1": (nearest == own)[wrong],
+                "mislabeled_memorized": (nearest == shown)[wrong],
+                "mislabeled_corrected": (nearest == own)[wrong],
             }
         return {name: _share(right) for name, right in measures.items()}
 
-    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def memorization(self, forward: Callable) -> dict[str, dict[str, float]]:
         """`evaluate` measures it each time."""
         return {}
 
@@ -230,7 +230,7 @@ class Clip:
         """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
         ids, features = [], []
         for batch in batches_of(dataset, self.recipe, self.process):
-            images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+            images = normalize(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
             features.append(forward(image=images)["image_features"].float().cpu())
             ids.append(batch.sample_ids.cpu())
         return gather_rows(torch.cat(ids), self.process), gather_rows(torch.cat(features), self.process)

@@ -15,11 +15,11 @@ from torch import nn
 import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
-from fastpt.augment.transforms import to_floats
+from fastpt.augment.transforms import normalize
 from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
-from fastpt.training.launch import Process
+from fastpt.training.launch import DistInfo
 
 MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -51,7 +51,7 @@ def _checkpoint_activations(model: nn.Module, name: str) -> None:
 class Supervised:
     """The supervised task: what a step's loss is, and what is measured."""
 
-    def __init__(self, recipe: Recipe, process: Process):
+    def __init__(self, recipe: Recipe, process: DistInfo):
         self.recipe, self.process = recipe, process
         self.train_set = Dataset(recipe.data.train)
         self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
@@ -69,11 +69,11 @@ class Supervised:
         augment = recipe.augment
         mixing = augment.mixup > 0 or augment.cutmix > 0
         self._mixup = (
-            Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.smoothing, num_classes=classes)
+            Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.label_smoothing, num_classes=classes)
             if mixing
             else None
         )
-        self._bce = BinaryCrossEntropy(smoothing=augment.smoothing, target_threshold=recipe.bce_threshold)
+        self._bce = BinaryCrossEntropy(smoothing=augment.label_smoothing, target_threshold=recipe.bce_threshold)
 
     def losses(
         self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
@@ -94,7 +94,9 @@ class Supervised:
         if self.recipe.loss == "bce":
             return self._bce(logits, labels)
         # Labels mixed by Mixup are shares of classes and smoothed already.
-        return F.cross_entropy(logits, labels, label_smoothing=0.0 if self._mixup else self.recipe.augment.smoothing)
+        return F.cross_entropy(
+            logits, labels, label_smoothing=0.0 if self._mixup else self.recipe.augment.label_smoothing
+        )
 
     def after_step(self) -> None:
         """A classifier has nothing to keep within bounds."""
@@ -114,7 +116,7 @@ class Supervised:
         return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}
 
     @torch.no_grad()
-    def memorised(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def memorization(self, forward: Callable) -> dict[str, dict[str, float]]:
         """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
 
         Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
@@ -139,15 +141,15 @@ class Supervised:
         wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.process).tolist()
         return {
             split_name(self.train_set, self.train_set): {
-                "wrong_labels_as_clean": as_clean / max(1, wrong),
-                "wrong_labels_as_noisy": as_noisy / max(1, wrong),
-                "right_labels": as_labelled / max(1, right),
+                "mislabeled_corrected": as_clean / max(1, wrong),
+                "mislabeled_memorized": as_noisy / max(1, wrong),
+                "clean_fit": as_labelled / max(1, right),
             }
         }
 
     def _logits(self, forward: Callable, batch: Batch) -> torch.Tensor:
         """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""
-        images = to_floats(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+        images = normalize(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
         logits = forward(images).float()
         if self.recipe.evaluate.flip:
             logits = (logits + forward(images.flip(3)).float()) / 2

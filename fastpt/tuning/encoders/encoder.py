@@ -40,7 +40,7 @@ class Preprocessing:
     """Side of the input, pixels."""
     crop_fraction: float
     """Share of the picture's short side that the centre crop keeps."""
-    filter: str
+    interpolation: str
     """Resampling filter: area, bilinear or bicubic."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -67,7 +67,7 @@ class EncoderFile(BaseModel):
     """Side of the input, pixels."""
     crop_fraction: float | None = Field(None, gt=0, le=1)
     """Share of the picture's short side that the centre crop keeps."""
-    filter: Literal["area", "bilinear", "bicubic"] | None = None
+    interpolation: Literal["area", "bilinear", "bicubic"] | None = None
     """Resampling filter."""
     mean: Channels | None = None
     """Subtracted from x / 255, for red, green and blue."""
@@ -157,7 +157,11 @@ def open_run(run: Path, device: str = "cpu", precision: Precision = "fp32") -> E
     if recipe.is_file():
         data = load_recipe(recipe).data
         preprocessing = Preprocessing(
-            data.eval_size or data.size, data.crop_fraction, data.eval_filter, preprocessing.mean, preprocessing.std
+            data.eval_size or data.size,
+            data.crop_fraction,
+            data.eval_interpolation,
+            preprocessing.mean,
+            preprocessing.std,
         )
     return _freeze(run.resolve().name, model, preprocessing, device, precision, run)
 
@@ -209,9 +213,12 @@ def _timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
             ) from None
     config = timm.data.resolve_model_data_config(model)
     return model, Preprocessing(
-        config["input_size"][-1], config["crop_pct"], _filter(config["interpolation"]),
-        tuple(config["mean"]), tuple(config["std"]),
-    )  # fmt: skip
+        config["input_size"][-1],
+        config["crop_pct"],
+        _filter(config["interpolation"]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
 
 
 def _open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
@@ -236,9 +243,12 @@ def _open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
     return model, Preprocessing(
-        size if isinstance(size, int) else size[0], 1.0, _filter(config["interpolation"]),
-        tuple(config["mean"]), tuple(config["std"]),
-    )  # fmt: skip
+        size if isinstance(size, int) else size[0],
+        1.0,
+        _filter(config["interpolation"]),
+        tuple(config["mean"]),
+        tuple(config["std"]),
+    )
 
 
 def _onnx(path: Path, said: dict[str, Any], name: str | None, device: str, precision: Precision) -> Encoder:

@@ -123,15 +123,24 @@ def finetune(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     targets = torch.from_numpy(labels).to(device)
     loader = Loader(
-        dataset, batch, crop.size, scale=view.scale, filter=crop.filter, flip=view.flip, decoder=decoder,
-        device=device.type, seed=seed, threads=threads, drop_last=False,
-    )  # fmt: skip
+        dataset,
+        batch,
+        crop.size,
+        scale=view.scale,
+        interpolation=crop.interpolation,
+        flip=view.flip,
+        decoder=decoder,
+        device=device.type,
+        seed=seed,
+        threads=threads,
+        drop_last=False,
+    )
     with loader, Progress(f"{kind} on {dataset.name}", "steps") as progress:
         for step, (images, ids) in enumerate(itertools.islice(_batches(loader, sample_ids, batch), steps), 1):
             logits, z = heads(tuned.features(images))
             loss = cross_entropy(logits[0], targets[ids.to(device)])
-            if protocol.penalty:
-                loss = loss + protocol.penalty * nmtune_regularizer(encoder(images), z, protocol.weights).sum()
+            if protocol.reg_weight:
+                loss = loss + protocol.reg_weight * nmtune_regularizer(encoder(images), z, protocol.weights).sum()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
-from fastpt.tuning.arrays import checked
-from fastpt.tuning.fit import Head, as_head
+from fastpt.tuning.arrays import validate
+from fastpt.tuning.fit import HeadSpec, as_head
 from fastpt.tuning.heads import Heads
 from fastpt.tuning.subsets import holdout
 
@@ -19,7 +19,7 @@ L2 = tuple(10.0**power for power in range(-6, 3))
 def fit_probe(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
-    heads: Sequence[Head | int],
+    heads: Sequence[HeadSpec | int],
     classes: int | None = None,
     device: torch.device | str = "cpu",
     share: float = 0.2,
@@ -31,7 +31,7 @@ def fit_probe(
     and errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
     spare, l is 1.
     """
-    features, labels, classes = checked(features, labels, classes)
+    features, labels, classes = validate(features, labels, classes)
     features = (features[0] if features.ndim == 3 else features).to(device)
     labels = labels.to(device)
     parts, chosen = [], []

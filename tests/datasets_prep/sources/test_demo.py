@@ -22,7 +22,7 @@ def pixels(jpeg: bytes) -> np.ndarray:
 
 def test_the_splits_and_the_one_that_trains(splits):
     assert list(splits) == NAMES
-    assert [name for name, split in splits.items() if split.trains] == ["train"]
+    assert [name for name, split in splits.items() if split.is_train] == ["train"]
     assert len(splits["train"]) >= 4000
     assert len(splits["val"]) >= 600
 

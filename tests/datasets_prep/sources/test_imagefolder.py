@@ -31,7 +31,7 @@ def as_tar(folder, path):
 def test_class_folders_are_one_split_called_train(tmp_path, packed):
     source = lay(tmp_path / "pets", ["cat/b.jpg", "dog/a.jpg", "cat/a.jpg", "dog/.hidden.jpg", "readme.txt"])
     (split,) = imagefolder_splits(open_files(as_tar(source, tmp_path / "pets.tar") if packed else source))
-    assert (split.name, split.trains) == ("train", True)
+    assert (split.name, split.is_train) == ("train", True)
     assert split.keys == ["cat/a.jpg", "cat/b.jpg", "dog/a.jpg"]
     assert split.labels.tolist() == [0, 0, 1]
     assert split.class_names == ["cat", "dog"]
@@ -44,7 +44,7 @@ def test_top_folders_named_after_splits_are_splits_with_one_list_of_classes(tmp_
     assert set(splits) == {"train", "test"}
     assert splits["test"].classes == ["cat", "dog"]
     assert splits["test"].labels.tolist() == [1]
-    assert not splits["test"].trains
+    assert not splits["test"].is_train
 
 
 def test_any_top_folders_are_splits_when_asked(tmp_path):

@@ -55,11 +55,14 @@ def official(root, train=TRAIN, val=VAL):
         "ILSVRC2012_devkit_t12/data/meta.mat": meta.getvalue(),
         "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt": truth.encode(),
     }
-    write(root, {
-        "ILSVRC2012_img_train.tar": tar_bytes(inner),
-        "ILSVRC2012_img_val.tar": tar_bytes({name: content for name, (content, _) in val.items()}),
-        "ILSVRC2012_devkit_t12.tar.gz": tar_bytes(devkit, "w:gz"),
-    })  # fmt: skip
+    write(
+        root,
+        {
+            "ILSVRC2012_img_train.tar": tar_bytes(inner),
+            "ILSVRC2012_img_val.tar": tar_bytes({name: content for name, (content, _) in val.items()}),
+            "ILSVRC2012_devkit_t12.tar.gz": tar_bytes(devkit, "w:gz"),
+        },
+    )
 
 
 def kaggle(root, train=TRAIN, val=VAL):
@@ -109,14 +112,14 @@ def test_every_layout_gives_the_same_samples(layout, tmp_path):
     assert [train.classes[label] for label in train.labels] == [key.split("/")[0] for key in train.keys]
     found = {key: (val.read(i), val.classes[val.labels[i]]) for i, key in enumerate(val.keys)}
     assert found == {f"{wnid}/{name}": (content, wnid) for name, (content, wnid) in VAL.items()}
-    assert (train.trains, val.trains) == (True, False)
+    assert (train.is_train, val.is_train) == (True, False)
 
 
 def test_a_count_that_is_not_imagenets_is_stated(tmp_path):
     tree(tmp_path)
-    assert imagenet_splits(tmp_path)[0].remark == (
+    assert imagenet_splits(tmp_path)[0].note == (
         "9 pictures of 3 classes were found; ImageNet-1K has 1,281,167 of 1,000"
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep.convert import Options, _order
-from datasets_prep.records import Reading
+from datasets_prep.records import RecordFormat
 from datasets_prep.sources.parquet import parquet_splits
 from fastpt.errors import FastptError
 from tests.conftest import picture, prepared
@@ -26,7 +26,7 @@ def test_splits_and_class_names_are_found(tmp_path):
     write(tmp_path / "data/train-00000-of-00002.parquet", range(5), ["cat", "dog"], label=[0, 1, 0, 1, 1])
     write(tmp_path / "data/train-00001-of-00002.parquet", range(5, 9), ["cat", "dog"], label=[0, 0, 1, 1])
     write(tmp_path / "validation/0000.parquet", range(9, 11), ["cat", "dog"], label=[1, 0])
-    train, val = parquet_splits([tmp_path], Reading())
+    train, val = parquet_splits([tmp_path], RecordFormat())
     assert (train.name, val.name) == ("train", "val")
     assert train.classes == val.classes == ["cat", "dog"]
     assert train.labels.tolist() == [0, 1, 0, 1, 1, 0, 0, 1, 1]
@@ -40,23 +40,23 @@ def test_captions_plain_bytes_and_rows_that_lack_something(tmp_path):
     pictures = pa.array([picture(i) for i in range(4)])
     table = pa.table({"jpg": pictures, "caption": ["one", None, " ", "four"]})
     pq.write_table(table, tmp_path / "00000.parquet")
-    (split,) = parquet_splits([tmp_path / "00000.parquet"], Reading())
+    (split,) = parquet_splits([tmp_path / "00000.parquet"], RecordFormat())
     assert (split.name, split.keys) == ("train", ["00000/0", "00000/3"])
     assert split.captions == ["one", "four"]
-    assert dict(split.left_out) == {"00000/1": "no caption", "00000/2": "no caption"}
+    assert dict(split.rejected) == {"00000/1": "no caption", "00000/2": "no caption"}
     assert split.read(1) == picture(3)
 
 
 def test_labels_that_are_text_or_unknown(tmp_path):
     write(tmp_path / "train.parquet", range(3), kind=["dog", None, "cat"])
-    (split,) = parquet_splits([tmp_path], Reading(), "kind")
+    (split,) = parquet_splits([tmp_path], RecordFormat(), "kind")
     assert (split.classes, split.labels.tolist()) == (["cat", "dog"], [1, 0])
-    assert dict(split.left_out) == {"1.jpg": "no label"}
+    assert dict(split.rejected) == {"1.jpg": "no label"}
 
 
 def test_random_order_reads_each_row_group_at_once(tmp_path):
     write(tmp_path / "train.parquet", range(20), label=[0] * 20, group=4)
-    (split,) = parquet_splits([tmp_path], Reading())
+    (split,) = parquet_splits([tmp_path], RecordFormat())
     order = _order(split, Options())
     assert sorted(order) == list(range(20))
     groups = split.groups[order]
@@ -74,15 +74,15 @@ def test_random_order_reads_each_row_group_at_once(tmp_path):
 def test_other_columns_are_one_clear_error(tmp_path, columns, said):
     write(tmp_path / "train.parquet", range(2), ["cat", "dog"], **columns)
     with pytest.raises(FastptError, match=said):
-        parquet_splits([tmp_path], Reading())
+        parquet_splits([tmp_path], RecordFormat())
 
 
 def test_what_is_no_parquet_is_told(tmp_path):
     with pytest.raises(FastptError, match=r"holds no \.parquet"):
-        parquet_splits([tmp_path], Reading())
+        parquet_splits([tmp_path], RecordFormat())
     (tmp_path / "a.parquet").write_bytes(b"rubbish")
     with pytest.raises(FastptError, match=r"a\.parquet cannot be read"):
-        parquet_splits([tmp_path], Reading())
+        parquet_splits([tmp_path], RecordFormat())
     pq.write_table(pa.table({"label": [1]}), tmp_path / "a.parquet")
     with pytest.raises(FastptError, match="no column of pictures"):
-        parquet_splits([tmp_path], Reading())
+        parquet_splits([tmp_path], RecordFormat())

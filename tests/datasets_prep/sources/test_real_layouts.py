@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep.convert import Options, prepare
-from datasets_prep.images.policy import Policy
-from datasets_prep.records import Reading
+from datasets_prep.images.policy import ImagePolicy
+from datasets_prep.records import RecordFormat
 from datasets_prep.sources.captions import caption_splits
 from datasets_prep.sources.imagenet import imagenet_splits
 from datasets_prep.sources.webdataset import webdataset_splits
@@ -126,10 +126,10 @@ def write_list_and_zip(root: Path, photos) -> None:
 
 def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos, tmp_path):
     listed = {
-        write_img2dataset: lambda root: webdataset_splits([root], Reading()),
-        write_webdataset: lambda root: webdataset_splits([root], Reading()),
+        write_img2dataset: lambda root: webdataset_splits([root], RecordFormat()),
+        write_webdataset: lambda root: webdataset_splits([root], RecordFormat()),
         write_list_and_zip: lambda root: caption_splits(
-            open_files(root / "photos.zip"), str(root / "yfcc.tsv"), "photos/{photoid}.jpg", Reading(("title",))
+            open_files(root / "photos.zip"), str(root / "yfcc.tsv"), "photos/{photoid}.jpg", RecordFormat(("title",))
         ),
     }
     wanted = {id: text for id, _, text in photos}
@@ -153,10 +153,10 @@ def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos,
 
 def test_noise_of_captions_is_the_same_at_another_size_format_and_order(photos, tmp_path):
     write_webdataset(tmp_path, photos)
-    splits = webdataset_splits([tmp_path], Reading())
+    splits = webdataset_splits([tmp_path], RecordFormat())
     large = prepared_splits(splits, tmp_path / "large", [0.1, 0.2])["train"]
     small = prepared_splits(
-        splits, tmp_path / "small", [0.1, 0.2], policy=Policy(32), format="wds", order="source", shard_samples=70
+        splits, tmp_path / "small", [0.1, 0.2], policy=ImagePolicy(32), format="wds", order="source", shard_samples=70
     )["train"]
     assert large.keys != small.keys
     assert small.samples.width.max() <= 32 < large.samples.height.max()

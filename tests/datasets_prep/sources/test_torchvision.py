@@ -19,7 +19,7 @@ def test_sets_of_arrays_are_read_without_loss(tmp_path):
         (raw / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + pixels.tobytes())
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + bytes(i % 10 for i in range(20)))
     train, test = torchvision_splits(tmp_path, "fashion_mnist")
-    assert (train.name, train.trains, test.name, test.trains) == ("train", True, "test", False)
+    assert (train.name, train.is_train, test.name, test.is_train) == ("train", True, "test", False)
     assert train.labels.tolist() == [i % 10 for i in range(20)]
     assert train.classes[0] == "T-shirt/top"
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(train.read(7)))), pixels[7])

@@ -4,7 +4,7 @@ import tarfile
 
 import pytest
 
-from datasets_prep.records import Reading, Subset
+from datasets_prep.records import IdList, RecordFormat
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt.errors import FastptError
 from tests.conftest import picture
@@ -26,7 +26,7 @@ def test_img2dataset_output_is_read_in_place(tmp_path):
             members[f"{i:09d}.txt"] = f"caption {number} {i}".encode()
         shard(tmp_path / f"{number:05d}.tar", members)
         (tmp_path / f"{number:05d}_stats.json").write_text("{}")
-    (split,) = webdataset_splits([tmp_path], Reading())
+    (split,) = webdataset_splits([tmp_path], RecordFormat())
     assert split.keys[:2] == ["00000/000000000", "00000/000000001"]
     assert split.captions[3:] == ["caption 1 0", "caption 1 1", "caption 1 2"]
     assert [split.read(i) for i in range(6)] == [picture(i) for i in (0, 1, 2, 10, 11, 12)]
@@ -35,7 +35,7 @@ def test_img2dataset_output_is_read_in_place(tmp_path):
 
 def test_labels_come_from_cls(tmp_path):
     shard(tmp_path / "a.tar", {"x.jpg": picture(0), "x.cls": b"2", "y.jpg": picture(1), "y.cls": b"0\n"})
-    (split,) = webdataset_splits([tmp_path / "a.tar"], Reading())
+    (split,) = webdataset_splits([tmp_path / "a.tar"], RecordFormat())
     assert split.labels.tolist() == [2, 0]
     assert split.classes == ["0", "1", "2"]
     assert split.captions is None
@@ -45,30 +45,39 @@ def test_samples_that_lack_something_are_named(tmp_path):
     shard(
         tmp_path / "a.tar",
         {
-            "good.jpg": picture(0), "good.txt": b"good", "text.txt": b"alone", "picture.jpg": picture(1),
-            "empty.jpg": picture(2), "empty.txt": b" ", "odd.jpg": picture(3), "odd.json": b"{",
+            "good.jpg": picture(0),
+            "good.txt": b"good",
+            "text.txt": b"alone",
+            "picture.jpg": picture(1),
+            "empty.jpg": picture(2),
+            "empty.txt": b" ",
+            "odd.jpg": picture(3),
+            "odd.json": b"{",
         },
-    )  # fmt: skip
-    (split,) = webdataset_splits([tmp_path], Reading())
+    )
+    (split,) = webdataset_splits([tmp_path], RecordFormat())
     assert split.keys == ["a/good"]
-    assert dict(split.left_out) == {
-        "a/text": "no picture", "a/picture": "no caption", "a/empty": "no caption", "a/odd": "its .json does not parse",
-    }  # fmt: skip
+    assert dict(split.rejected) == {
+        "a/text": "no picture",
+        "a/picture": "no caption",
+        "a/empty": "no caption",
+        "a/odd": "its .json does not parse",
+    }
 
 
 @pytest.mark.parametrize("members", [{}, {"a.jpg": b"x"}])
 def test_tars_without_targets_are_one_clear_error(tmp_path, members):
     shard(tmp_path / "a.tar", members)
     with pytest.raises(FastptError, match="no sample has"):
-        webdataset_splits([tmp_path], Reading())
+        webdataset_splits([tmp_path], RecordFormat())
 
 
 def test_no_tars_and_a_damaged_tar_are_told(tmp_path):
     with pytest.raises(FastptError, match=r"holds no \.tar"):
-        webdataset_splits([tmp_path], Reading())
+        webdataset_splits([tmp_path], RecordFormat())
     (tmp_path / "a.tar").write_bytes(b"rubbish" * 1000)
     with pytest.raises(FastptError, match=r"a\.tar cannot be read"):
-        webdataset_splits([tmp_path], Reading())
+        webdataset_splits([tmp_path], RecordFormat())
 
 
 def yfcc(path, count=6):
@@ -84,23 +93,23 @@ def yfcc(path, count=6):
 
 def test_captions_from_columns_of_the_json_cleaned(tmp_path):
     yfcc(tmp_path)
-    (split,) = webdataset_splits([tmp_path], Reading(("title", "description"), clean=True))
+    (split,) = webdataset_splits([tmp_path], RecordFormat(("title", "description"), clean=True))
     assert split.captions[1] == "a view of 1 Bread & butter"
-    assert split.settings == {"caption_columns": ["title", "description"], "captions_cleaned": True}
+    assert split.settings == {"caption_columns": ["title", "description"], "markup_stripped": True}
 
 
 def test_a_subset_is_kept_and_its_coverage_told(tmp_path):
     yfcc(tmp_path)
-    subset = Subset("openai", frozenset({"101", "104", "999"}), "checksum")
-    (split,) = webdataset_splits([tmp_path], Reading(subset=subset, id_column="photoid"))
+    subset = IdList("openai", frozenset({"101", "104", "999"}), "checksum")
+    (split,) = webdataset_splits([tmp_path], RecordFormat(subset=subset, id_column="photoid"))
     assert split.keys == ["00000/000000001", "00001/000000004"]
     assert split.settings["subset"] == {"name": "openai", "sha256": "checksum", "ids": 3, "found": 2}
-    assert "2 of its 3 ids (66.67%)" in split.remark
+    assert "2 of its 3 ids (66.67%)" in split.note
 
 
 def test_the_listing_does_not_depend_on_the_number_of_workers(tmp_path):
     yfcc(tmp_path)
-    one, two = (webdataset_splits([tmp_path], Reading(), workers)[0] for workers in (1, 2))
+    one, two = (webdataset_splits([tmp_path], RecordFormat(), workers)[0] for workers in (1, 2))
     assert one == two
     assert len(two) == 6
 
@@ -110,17 +119,17 @@ def test_tars_of_one_name_are_refused_and_both_are_named(tmp_path):
         (tmp_path / folder).mkdir()
         shard(tmp_path / folder / "a.tar", {"1.jpg": picture(0), "1.txt": b"one"})
     with pytest.raises(FastptError, match=r"y/a\.tar and .*x/a\.tar have one name"):
-        webdataset_splits([tmp_path / "x", tmp_path / "y"], Reading())
+        webdataset_splits([tmp_path / "x", tmp_path / "y"], RecordFormat())
 
 
 @pytest.mark.parametrize("text", [b"caf\xe9", b"\x1b[31mred", b"<script>alert(1)</script>"])
 def test_hostile_captions_are_data(tmp_path, text):
     shard(tmp_path / "a.tar", {"1.jpg": picture(0), "1.txt": text})
-    (split,) = webdataset_splits([tmp_path], Reading())
+    (split,) = webdataset_splits([tmp_path], RecordFormat())
     assert split.captions == [text.decode("utf-8", errors="replace")]
 
 
 def test_halves_of_characters_are_replaced(tmp_path):
     shard(tmp_path / "a.tar", {"1.jpg": picture(0), "1.json": b'{"caption": "half \\ud83d"}'})
-    (split,) = webdataset_splits([tmp_path], Reading())
+    (split,) = webdataset_splits([tmp_path], RecordFormat())
     assert split.captions == ["half \N{REPLACEMENT CHARACTER}"]

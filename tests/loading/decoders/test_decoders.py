@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from datasets_prep.images.policy import Policy
+from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Loader
 from fastpt.errors import FastptError
@@ -32,7 +32,7 @@ def images_of(dataset, decoder, size=64, **settings) -> np.ndarray:
         return torch.cat([batch.images for batch in loader]).numpy()
 
 
-def with_pillow(dataset, filter, size, crop_fraction, count) -> np.ndarray:
+def with_pillow(dataset, interpolation, size, crop_fraction, count) -> np.ndarray:
     """Central crops of the first pictures, decoded and resized by Pillow; by OpenCV for area, which Pillow lacks."""
     images = []
     for i in range(count):
@@ -40,10 +40,10 @@ def with_pillow(dataset, filter, size, crop_fraction, count) -> np.ndarray:
             side = round(min(image.size) * crop_fraction)
             left, top = (image.width - side) // 2, (image.height - side) // 2
             cut = image.convert("RGB").crop((left, top, left + side, top + side))
-        if filter == "area":
+        if interpolation == "area":
             images.append(cv2.resize(np.array(cut), (size, size), interpolation=cv2.INTER_AREA))
         else:
-            images.append(np.array(cut.resize((size, size), Image.Resampling[filter.upper()])))
+            images.append(np.array(cut.resize((size, size), Image.Resampling[interpolation.upper()])))
     return np.stack(images)
 
 
@@ -54,21 +54,21 @@ def photos(real_data, tmp_path_factory):
         members = [member for member in tar if member.name.lower().endswith((".jpg", ".jpeg"))]
         jpegs = [tar.extractfile(member).read() for member in members]
     split = made_up(len(jpegs), special=dict(enumerate(jpegs)))
-    return prepared(tmp_path_factory.mktemp("photos"), split, policy=Policy(max_side=500))
+    return prepared(tmp_path_factory.mktemp("photos"), split, policy=ImagePolicy(max_side=500))
 
 
-@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])
-def test_decoders_agree_on_natural_photos(photos, filter):
-    ratios = psnr(*(images_of(photos, decoder, 224, filter=filter) for decoder in DECODERS))
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+def test_decoders_agree_on_natural_photos(photos, interpolation):
+    ratios = psnr(*(images_of(photos, decoder, 224, interpolation=interpolation) for decoder in DECODERS))
     assert np.median(ratios) >= 38
     assert ratios.min() >= 25
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])
-def test_decoders_agree_with_pillow_on_natural_photos(photos, decoder, filter):
-    ours = images_of(photos, decoder, 224, filter=filter, crop="center", crop_fraction=0.95)
-    ratios = psnr(ours[:100], with_pillow(photos, filter, 224, crop_fraction=0.95, count=100))
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+def test_decoders_agree_with_pillow_on_natural_photos(photos, decoder, interpolation):
+    ours = images_of(photos, decoder, 224, interpolation=interpolation, crop="center", crop_fraction=0.95)
+    ratios = psnr(ours[:100], with_pillow(photos, interpolation, 224, crop_fraction=0.95, count=100))
     assert np.median(ratios) >= 38
     assert ratios.min() >= 25
 
@@ -81,19 +81,19 @@ def demo(tmp_path_factory):
     return prepared(tmp_path_factory.mktemp("demo"), split)
 
 
-@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])
-def test_decoders_agree_with_each_other_and_with_pillow_on_the_demo_set(demo, filter):
-    settings = {"filter": filter, "crop": "center", "crop_fraction": 0.95}
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+def test_decoders_agree_with_each_other_and_with_pillow_on_the_demo_set(demo, interpolation):
+    settings = {"interpolation": interpolation, "crop": "center", "crop_fraction": 0.95}
     ffcv, dali = (images_of(demo, decoder, 64, **settings) for decoder in DECODERS)
-    pillow = with_pillow(demo, filter, 64, crop_fraction=0.95, count=40)
+    pillow = with_pillow(demo, interpolation, 64, crop_fraction=0.95, count=40)
     for ratios in (psnr(ffcv, dali), psnr(ffcv, pillow), psnr(dali, pillow)):
         assert np.median(ratios) >= 38
         assert ratios.min() >= 25
 
 
-@pytest.mark.parametrize("filter", ["area", "bilinear", "bicubic"])
-def test_decoders_agree_on_small_and_grey_pictures(split, filter):
-    assert psnr(*(images_of(split, decoder, filter=filter) for decoder in DECODERS)).min() > 35
+@pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
+def test_decoders_agree_on_small_and_grey_pictures(split, interpolation):
+    assert psnr(*(images_of(split, decoder, interpolation=interpolation) for decoder in DECODERS)).min() > 35
 
 
 @pytest.mark.parametrize("decoder", DECODERS)

@@ -52,7 +52,7 @@ def test_the_hash_is_that_of_the_tensors_in_use(small_resnet):
 def test_a_run_is_seen_as_its_recipe_evaluates_it(tmp_path):
     encoder = open_run(finished_run(tmp_path))
     crop = encoder.preprocessing
-    assert (crop.size, crop.crop_fraction, crop.filter) == (40, 0.9, "bilinear")
+    assert (crop.size, crop.crop_fraction, crop.interpolation) == (40, 0.9, "bilinear")
     assert encoder.name == "tiny-clean-s0"
     assert encoder(images(2, 40)).shape == (2, 512)
     (tmp_path / "tiny-clean-s0" / "recipe.yaml").unlink()
@@ -112,7 +112,7 @@ def affine_onnx(path, metadata=None, batch="batch", size=32):
     onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=0)
 
 
-WANTS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "crop_fraction": 1.0, "filter": "bicubic"}
+WANTS = {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.2], "crop_fraction": 1.0, "interpolation": "bicubic"}
 
 
 def test_an_onnx_file_says_what_it_wants(tmp_path):
@@ -129,7 +129,9 @@ def test_an_onnx_file_says_what_it_wants(tmp_path):
 def test_a_yaml_file_says_what_an_onnx_file_does_not(tmp_path):
     affine_onnx(tmp_path / "m.onnx")
     spec = f"onnx:{tmp_path / 'm.onnx'}"
-    with pytest.raises(FastptError, match=r"does not say its crop_fraction, filter, mean, std\. Write a YAML file"):
+    with pytest.raises(
+        FastptError, match=r"does not say its crop_fraction, interpolation, mean, std\. Write a YAML file"
+    ):
         open_encoder(spec)
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"model": spec, **WANTS}))
     encoder = open_encoder(str(tmp_path / "mine.yaml"))
@@ -159,7 +161,7 @@ def test_a_yaml_file_goes_before_the_library(small_resnet, tmp_path):
     (tmp_path / "e.yaml").write_text(yaml.safe_dump(file))
     crop = open_encoder(str(tmp_path / "e.yaml")).preprocessing
     assert (crop.size, crop.mean) == (48, (0.1, 0.2, 0.3))
-    assert (crop.std, crop.filter) == (plain.preprocessing.std, plain.preprocessing.filter)
+    assert (crop.std, crop.interpolation) == (plain.preprocessing.std, plain.preprocessing.interpolation)
     (tmp_path / "e.yaml").write_text(yaml.safe_dump({**file, "stdev": 1}))
     with pytest.raises(FastptError, match="unknown key stdev"):
         open_encoder(str(tmp_path / "e.yaml"))

@@ -12,7 +12,7 @@ import yaml
 
 from fastpt import Loader
 from fastpt.errors import FastptError
-from fastpt.tuning.config import Plan
+from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, open_run, weights_sha256
 from fastpt.tuning.fit import Protocol
 from fastpt.tuning.methods.finetune import _batches, check_trainable, finetune, trainable
@@ -20,8 +20,8 @@ from fastpt.tuning.run import tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 
-SHORT = Protocol(lr=0.01, weight_decay=1e-4, mlp="paper", penalty=0.01, epochs=1, batch_size=8)
-CROP = Preprocessing(size=32, crop_fraction=1.0, filter="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+SHORT = Protocol(lr=0.01, weight_decay=1e-4, mlp="paper", reg_weight=0.01, epochs=1, batch_size=8)
+CROP = Preprocessing(size=32, crop_fraction=1.0, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,10 @@ def test_every_adapter_moves_the_features(encoder, make):
 def test_lora_trains_adapters_alone(encoder, labelled):
     result, _ = tuned(encoder, labelled)
     before = encoder.model.state_dict()
-    after = {name.replace("parametrizations.weight.original", "weight"): value
-             for name, value in result.model.state_dict().items()}  # fmt: skip
+    after = {
+        name.replace("parametrizations.weight.original", "weight"): value
+        for name, value in result.model.state_dict().items()
+    }
     assert all(torch.equal(after[name], value) for name, value in before.items())
     adapters = [after[name] for name in after.keys() - before.keys()]
     assert sum(value.numel() for value in adapters) < 0.5 * sum(value.numel() for value in before.values())
@@ -124,8 +126,10 @@ def test_the_same_seed_gives_the_same_result(encoder, labelled):
 def test_the_consistency_term_holds_on_to_the_pre_trained_features(encoder, labelled):
     images = pictures()
     away = []
-    for penalty in (0.0, 100.0):
-        protocol = dataclasses.replace(SHORT, mlp=None, penalty=penalty, weights=SHORT.weights._replace(dominance=0.0))
+    for reg_weight in (0.0, 100.0):
+        protocol = dataclasses.replace(
+            SHORT, mlp=None, reg_weight=reg_weight, weights=SHORT.weights._replace(dominance=0.0)
+        )
         result, _ = tuned(encoder, labelled, "full", protocol=protocol)
         away.append(1 - torch.cosine_similarity(result(images), encoder(images)).mean())
     assert away[1] < 0.5 * away[0]
@@ -143,8 +147,18 @@ def test_batches_are_full_and_of_the_wanted_samples_once_an_epoch(labelled):
 
 
 def _loaded(dataset, order="sequential"):
-    return Loader(dataset, 40, 40, crop="center", crop_fraction=0.9, filter="bilinear", order=order, seed=0, threads=2,
-                  drop_last=False)  # fmt: skip
+    return Loader(
+        dataset,
+        40,
+        40,
+        crop="center",
+        crop_fraction=0.9,
+        interpolation="bilinear",
+        order=order,
+        seed=0,
+        threads=2,
+        drop_last=False,
+    )
 
 
 def test_the_table_has_a_column_for_fine_tuning(tmp_path, monkeypatch):
@@ -173,10 +187,10 @@ def test_what_cannot_be_fine_tuned_is_refused(encoder):
         trainable(dataclasses.replace(encoder, model=narrow.requires_grad_(False)), "lora", 0)
 
 
-@pytest.mark.parametrize("settings", [{"variant": "reference-code"}, {"lrs": [0.1, 0.2]}, {"penalties": [0.1, 0.2]}])
+@pytest.mark.parametrize("settings", [{"variant": "reference-code"}, {"lrs": [0.1, 0.2]}, {"reg_weights": [0.1, 0.2]}])
 def test_choices_that_fine_tuning_does_not_make_are_refused(settings):
     with pytest.raises(FastptError, match="variant of the paper only, and chooses nothing"):
-        Plan(["nmtune+lora"], **settings)
+        TuningConfig(["nmtune+lora"], **settings)
 
 
 def test_a_rate_that_diverges_is_an_error(encoder, labelled):

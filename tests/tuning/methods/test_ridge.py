@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import Head
+from fastpt.tuning.fit import HeadSpec
 from fastpt.tuning.methods.ridge import L2, _solve, fit_probe
 from tests.tuning.test_fit import blobs
 
@@ -31,7 +31,7 @@ def test_it_learns():
 def test_heads_keep_to_their_rows():
     features, labels = blobs(200)
     rows = np.arange(0, 200, 2)
-    together, chosen = fit_probe(features, labels, [Head(0), Head(1, rows=rows)])
+    together, chosen = fit_probe(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
     alone, (l2,) = fit_probe(features[rows], labels[rows], [1])
     assert chosen[1] == l2 in L2
     torch.testing.assert_close(together.classifier.weight[1:], alone.classifier.weight)

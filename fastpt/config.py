@@ -1,21 +1,30 @@
 """YAML into a strict pydantic model: overrides from the command line, one clear line for each thing that is wrong."""
 
-import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, RecipeError, suggestion
+
+
+class Section(BaseModel):
+    """A mapping of known keys: each field has its meaning as a docstring, and an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
 
 def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ()) -> Schema:
-    """Read `path`, apply `a.b=value` overrides (values are YAML), check. Raises FastptError naming each wrong key."""
+    """Read `path`, apply `a.b=value` overrides (values are YAML), check.
+
+    Raises RecipeError naming each wrong key, FastptError if there is no such file.
+    """
     if not path.is_file():
         if path.is_dir():
             raise FastptError(f"{path} is a folder; name a YAML file.")
@@ -24,15 +33,15 @@ def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ())
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise FastptError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+        raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise FastptError(f"{path} should hold keys and values; it holds {type(values).__name__}.")
+        raise RecipeError(f"{path} should hold keys and values; it holds {type(values).__name__}.")
     for override in overrides:
         _override(values, override)
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise FastptError("\n".join(f"{path}: {_explain(schema, one)}" for one in error.errors())) from None
+        raise RecipeError("\n".join(f"{path}: {_explain(schema, one)}" for one in error.errors())) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -51,18 +60,18 @@ def parse_yaml(text: str) -> Any:
 def _override(values: dict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise FastptError(f"--set {override!r} is not key=value; write for example --set data.noise=0.05")
+        raise RecipeError(f"--set {override!r} is not key=value; write for example --set data.noise=0.05")
     *sections, last = key.split(".")
     for depth, name in enumerate(sections):
         if values.get(name) is None:  # absent, or set to null to be absent
             values[name] = {}
         values = values[name]
         if not isinstance(values, dict):
-            raise FastptError(f"--set {key}: {'.'.join(sections[: depth + 1])} is a value, not a section.")
+            raise RecipeError(f"--set {key}: {'.'.join(sections[: depth + 1])} is a value, not a section.")
     try:
         values[last] = parse_yaml(text)
     except yaml.YAMLError:
-        raise FastptError(f"--set {override!r}: the value is not valid YAML. Put it in quotes.") from None
+        raise RecipeError(f"--set {override!r}: the value is not valid YAML. Put it in quotes.") from None
 
 
 def _explain(schema: type[BaseModel], error: dict) -> str:
@@ -70,10 +79,8 @@ def _explain(schema: type[BaseModel], error: dict) -> str:
     path = [str(part) for part in error["loc"]]
     key = ".".join(path)
     if error["type"] == "extra_forbidden":
-        fields = _fields(schema, path[:-1])
-        near = difflib.get_close_matches(path[-1], fields, n=1, cutoff=0.4)
-        known = f"did you mean {'.'.join([*path[:-1], near[0]])}?" if near else f"known here: {', '.join(fields)}."
-        return f"unknown key {key}; {known}"
+        prefix = "".join(f"{section}." for section in path[:-1])
+        return f"unknown key {key}; {suggestion(path[-1], _fields(schema, path[:-1]), prefix=prefix)}"
     if error["type"] == "missing":
         return f"{key} is missing."
     if error["type"] == "model_type":

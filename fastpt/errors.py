@@ -1,4 +1,13 @@
-"""The one kind of failure that is told to the user in a line instead of a traceback."""
+"""What the user can mend, told in a line instead of a traceback. A script tells the kinds apart by class or exit code.
+
+1  FastptError    anything else that the user can mend
+2  RecipeError    what was written is wrong: a recipe, a suite, a study (and, by click, the command line)
+3  DamagedData    a file is not what was written into it
+75 Preempted      asked to end by SIGTERM, and saved: run the same command again
+"""
+
+import difflib
+from collections.abc import Iterable
 
 
 class FastptError(Exception):
@@ -7,7 +16,26 @@ class FastptError(Exception):
     exit_code = 1  # of the command line
 
 
+class RecipeError(FastptError):
+    """A recipe, suite or study that cannot be followed. The message names each key that is wrong."""
+
+    exit_code = 2
+
+
+class DamagedData(FastptError):
+    """A file that is not what was written into it: changed, cut short, or another one in its place."""
+
+    exit_code = 3
+
+
 class Preempted(FastptError):
     """The work was asked to end by SIGTERM, and what was done of it has been saved."""
 
     exit_code = 75  # sysexits' EX_TEMPFAIL: try again later
+
+
+def suggestion(name: str, known: Iterable[str], most: int = 1, prefix: str = "") -> str:
+    """What to say behind an unknown `name`: the nearest of the `known` ones behind `prefix`, or else all of them."""
+    known = list(known)
+    near = [prefix + one for one in difflib.get_close_matches(name, known, n=most, cutoff=0.4)]
+    return f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known) or 'none'}."

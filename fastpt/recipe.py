@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import Field, Strict
 
-from fastpt.config import load_strict
+from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 
@@ -36,11 +36,7 @@ MEASURES = {
 }
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class TrainSplit(_Section):
+class TrainSplit(Section):
     """One of several prepared splits that are trained on as one."""
 
     path: str
@@ -49,7 +45,7 @@ class TrainSplit(_Section):
     """How many times an epoch each of its samples comes, with other crops."""
 
 
-class Data(_Section):
+class Data(Section):
     """What is trained on, and how a picture is cut."""
 
     train: str | Annotated[list[TrainSplit], Field(min_length=2)]
@@ -58,7 +54,7 @@ class Data(_Section):
     """Folder of the prepared split to evaluate on: top-1 and top-5 (supervised), retrieval (clip)."""
     noise: float | str | None = None
     """Noise plan of the training split, or of each: a rate from 0 to below 1, or a plan's name. None or 0 is clean."""
-    decoder: Literal["ffcv", "dali", "synthetic"] = "ffcv"
+    decoder: Literal["cpu", "dali", "synthetic"] = "cpu"
     """Which decoder reads the pictures; `synthetic` gives random pixels, to time training without reading."""
     size: int = Field(224, ge=8)
     """Side of the training crops, pixels."""
@@ -87,7 +83,7 @@ class Data(_Section):
         return [side for start, side in self.sizes if start <= epoch][-1] if self.sizes else self.size
 
 
-class Model(_Section):
+class Model(Section):
     """Which network is trained."""
 
     name: str
@@ -100,7 +96,7 @@ class Model(_Section):
     """An open_clip model configuration written out: embed_dim, vision_cfg, text_cfg (clip)."""
 
 
-class Optim(_Section):
+class Optim(Section):
     """The optimiser. Biases, norm parameters and other vectors are never decayed."""
 
     name: Literal["lamb", "adamw", "sgd"]
@@ -119,7 +115,7 @@ class Optim(_Section):
     """Whether the momentum is Nesterov's (sgd), as it is by default."""
 
 
-class Schedule(_Section):
+class Schedule(Section):
     """How long (give one of epochs, steps, samples), and the learning rate on the way: linear warm-up from 0, then down
     to `min_lr`, step by step."""
 
@@ -139,7 +135,7 @@ class Schedule(_Section):
     """Learning rate at the end."""
 
 
-class Augment(_Section):
+class Augment(Section):
     """What is done to a training batch beyond crop and flip. Mixup, cutmix, smoothing and repeats: supervised only."""
 
     randaugment: str | None = None
@@ -164,7 +160,7 @@ class Augment(_Section):
     """Repeated augmentation: each chosen sample comes this many times, with other crops; epochs keep their length."""
 
 
-class Engine(_Section):
+class Engine(Section):
     """How DeepSpeed runs it."""
 
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
@@ -184,7 +180,7 @@ class Engine(_Section):
     """torch.compile the model (supervised, ZeRO 0): minutes at the start, then faster steps on a GPU."""
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """When and how the model is measured; always at the end."""
 
     every_epochs: int = Field(1, ge=1)
@@ -200,7 +196,7 @@ class Evaluate(_Section):
     """How many clean and how many noised training pairs show what was memorised (clip); 0 is none."""
 
 
-class ZeroShot(_Section):
+class ZeroShot(Section):
     """Zero-shot classification of a labelled split by its class names (clip)."""
 
     data: str
@@ -209,7 +205,7 @@ class ZeroShot(_Section):
     """open_clip's 80 ImageNet templates, its 7 simple ones, or your own: texts with {} where the class name goes."""
 
 
-class Checkpoint(_Section):
+class Checkpoint(Section):
     """When training is saved; always at the end."""
 
     every_epochs: int | None = Field(None, ge=1)
@@ -222,14 +218,14 @@ class Checkpoint(_Section):
     """A measure of the evaluation, such as top1: what reaches a new best is saved, and kept beside the newest ones."""
 
 
-class Tune(_Section):
+class Tune(Section):
     """What `fastpt tune` measures this run on by default."""
 
     suite: str
     """Name of a suite (recipes/suites) or the path of its file."""
 
 
-class Recipe(_Section):
+class Recipe(Section):
     """A pre-training run."""
 
     task: Literal["supervised", "clip"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.errors import FastptError
-from fastpt.report.text import clean, number
+from fastpt.printable import finite, one_line
 
 TUNE_FORMATS = (1, 2)
 _MARKS = ("recipe.yaml", "provenance.json")  # either makes a folder a run
@@ -28,19 +28,19 @@ class Run:
 
     @property
     def name(self) -> str:
-        return clean(self.path.name)
+        return one_line(self.path.name)
 
     @property
     def recipe_name(self) -> str:
-        return clean(self.provenance.get("recipe") or "unnamed recipe")
+        return one_line(self.provenance.get("recipe") or "unnamed recipe")
 
     @property
     def task(self) -> str:
-        return clean(self.recipe.get("task") or "unknown task")
+        return one_line(self.recipe.get("task") or "unknown task")
 
     @property
     def model(self) -> str:
-        return clean(_dict(self.recipe.get("model")).get("name") or "unknown model")
+        return one_line(_dict(self.recipe.get("model")).get("name") or "unknown model")
 
     @property
     def seed(self) -> Any:
@@ -59,12 +59,12 @@ class Run:
     @property
     def kind(self) -> str | None:
         """The kind of noise, or None for clean."""
-        return clean(self.noise.get("kind", "noise")) if self.noise else None
+        return one_line(self.noise.get("kind", "noise")) if self.noise else None
 
     @property
     def rate(self) -> float | None:
         """The noise rate that was asked for: 0 for clean, None if unknown."""
-        return number(self.noise.get("rate")) if self.noise else 0.0
+        return finite(self.noise.get("rate")) if self.noise else 0.0
 
     @property
     def data(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Run:
     def seconds(self) -> float | None:
         """Training time; of an unfinished run, up to its last logged step."""
         last = self.end or (self.train[-1] if self.train else {})
-        return number(last.get("seconds"))
+        return finite(last.get("seconds"))
 
     @property
     def bytes(self) -> int:
@@ -89,7 +89,7 @@ class Run:
 
     def mean(self, key: str) -> float | None:
         """The mean of a logged quantity over the training log."""
-        values = [value for record in self.train if (value := number(record.get(key))) is not None]
+        values = [value for record in self.train if (value := finite(record.get(key))) is not None]
         return sum(values) / len(values) if values else None
 
     @property
@@ -120,7 +120,7 @@ def read_run(path: Path) -> Run:
     train, evals, end = _replay(_read_lines(path / "metrics.jsonl", problems))
     if train and end is None:
         problems.append(f"training has not ended: the log stops at step {int(train[-1]['step']):,}")
-    bad = sum(number(record.get("loss")) is None for record in train if "loss" in record)
+    bad = sum(finite(record.get("loss")) is None for record in train if "loss" in record)
     if bad:
         problems.append(f"the training loss is not a finite number at {bad:,} of {len(train):,} logged steps")
     tunes = _read_tunes(path / "tune", problems)
@@ -159,7 +159,7 @@ def _read(path: Path, parse: Any, problems: list[str]) -> dict[str, Any]:
         problems.append(f"{path.name} is missing")
         return {}
     except (OSError, ValueError) as error:
-        problems.append(clean(f"{path.name} cannot be read ({error})"))
+        problems.append(one_line(f"{path.name} cannot be read ({error})"))
         return {}
     if not isinstance(value, dict):
         problems.append(f"{path.name} cannot be read (it holds no mapping)")
@@ -179,7 +179,7 @@ def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             record = None
-        usable = isinstance(record, dict) and number(record.get("step")) is not None
+        usable = isinstance(record, dict) and finite(record.get("step")) is not None
         records.append(record) if usable else bad.append(index)
     if bad == [len(lines) - 1]:
         problems.append(f"the last line of {path.name} is cut short and left out")
@@ -214,10 +214,10 @@ def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
         tune = _read(path, json.loads, problems)
         if tune and tune.get("format") not in TUNE_FORMATS:
             problems.append(
-                clean(f"tune/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
+                one_line(f"tune/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
             )
         elif tune:
             tunes.append({"suite": path.stem, **tune})
     if not tunes:
-        problems.append(clean(f"no tuning results: `fastpt tune --run {folder.parent}` adds them"))
+        problems.append(one_line(f"no tuning results: `fastpt tune --run {folder.parent}` adds them"))
     return tunes

@@ -2,6 +2,7 @@
 
 import click
 
+from fastpt import __version__
 from fastpt.cli.data import bench, info, materialize, noise, preview, verify
 from fastpt.cli.prep import prep
 from fastpt.cli.results import report, tune
@@ -13,7 +14,7 @@ HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
 
 @click.group(cls=Commands, context_settings=HELP)
-@click.version_option(package_name="fastpt")
+@click.version_option(__version__)
 def main() -> None:
     """Pre-train on noisy labels and tune what was learned: prep, train, tune, report."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan, printable
+from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan
+from fastpt.printable import printable
 
 
 @click.command()

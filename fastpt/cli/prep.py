@@ -6,8 +6,9 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import FOLDER, SEED, Rate, Share, describe, describe_plan, printable
+from fastpt.cli.shared import FOLDER, SEED, Rate, Share, describe, describe_plan
 from fastpt.errors import FastptError
+from fastpt.printable import printable
 from fastpt.processes import cores
 
 LISTS, RECORDS = ("captions", "yfcc15m"), ("captions", "yfcc15m", "webdataset", "parquet")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, printable
+from fastpt.cli.shared import FOLDER, JSON
+from fastpt.printable import printable
 
 
 class _Numbers(click.ParamType):
@@ -79,7 +80,7 @@ NUMBERS = _Numbers()
     help="A term to leave out of NMTune's regulariser (ablation); may be given again.",
 )
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of tuning (default: the paper's 30).")
-@click.option("--decoder", type=click.Choice(["ffcv", "dali"]), default="ffcv", show_default=True)
+@click.option("--decoder", type=click.Choice(["cpu", "dali"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
 @JSON

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from fastpt.errors import FastptError
+from fastpt.printable import printable
 
 FOLDER = click.Path(path_type=Path)
 SEED = click.IntRange(min=0)
@@ -29,11 +30,6 @@ class Commands(click.Group):
                 raise
             said = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
             raise click.ClickException(printable(said)) from None
-
-
-def printable(text: str) -> str:
-    """Text that may quote file names or captions, without control characters that would act on the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 class Share(click.ParamType):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, printable
+from fastpt.cli.shared import FOLDER, JSON
+from fastpt.printable import printable
 
 FILE = click.argument("file", type=FOLDER)
 OUT = click.option("--out", type=FOLDER, help="Folder of the study (default: studies/NAME).")

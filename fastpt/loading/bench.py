@@ -19,7 +19,7 @@ from fastpt.loading.decoders import cpu
 from fastpt.loading.loader import Loader, default_threads
 from fastpt.processes import cores
 
-DECODERS = {"ffcv": ("ffcv", "cpu"), "dali": ("dali", "cpu"), "synthetic": ("synthetic", "cpu")}
+DECODERS = {"cpu": ("cpu", "cpu"), "dali": ("dali", "cpu"), "synthetic": ("synthetic", "cpu")}
 ON_GPU = {"dali on GPU": ("dali", "cuda")}
 SIDES = (448, 400, 352, 320, 288, 256)  # what the stored pictures might be reduced to, pixels
 PROBED = 200  # pictures that stand for all where the loader is not asked
@@ -86,11 +86,11 @@ def judge(report: dict, model_rate: float) -> list[str]:
             free = rate >= MARGIN * model_rate
             verdict = "the model is the limit" if free else "DATA-BOUND" if rate < model_rate else "barely enough"
             lines.append(f"{name}: {rate / model_rate:.2f}x of what the model takes: {verdict}")
-    best = rates["ffcv"]
+    best = rates["cpu"]
     needed = math.ceil(report["threads"] * MARGIN * model_rate / best)
     if best >= MARGIN * model_rate:
         if needed < report["threads"]:
-            lines.append(f"{needed} of {report['threads']} threads would do for decoder ffcv")
+            lines.append(f"{needed} of {report['threads']} threads would do for decoder cpu")
         return lines
     if needed <= report["cores"]:
         lines.append(f"use {needed} threads")

@@ -20,7 +20,7 @@ from fastpt.loading.reading import BadSamples, BatchReader
 from fastpt.processes import cores
 
 STATE_FORMAT = 1
-Decoder = Literal["ffcv", "dali", "synthetic"]
+Decoder = Literal["cpu", "dali", "synthetic"]
 Crop = Literal["random", "center"]
 Interpolation = Literal["area", "bilinear", "bicubic"]
 
@@ -48,7 +48,7 @@ class Loader:
         crop_fraction: float = 0.875,
         interpolation: Interpolation = "area",
         flip: bool | None = None,
-        decoder: Decoder = "ffcv",
+        decoder: Decoder = "cpu",
         device: torch.device | str = "cpu",
         order: Order = "random",
         rank: int = 0,
@@ -69,7 +69,7 @@ class Loader:
             filter: how the box is resized: by area, or antialiased bilinear or bicubic. DALI stands in for area with
                 its antialiased triangular filter.
             flip: mirror half of the pictures; by default those of random crops.
-            decoder: "ffcv" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
+            decoder: "cpu" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
             device: where the pictures of a batch lie; ids and views are on the CPU. With DALI it also decodes there.
             order: see `fastpt.loading.order.epoch_order`.
             threads: threads that decode; by default this process's share of the cores, see `default_threads`.
@@ -254,7 +254,7 @@ def _decoder(
         from fastpt.loading.decoders.synthetic import SyntheticDecoder
 
         return SyntheticDecoder(size, device)
-    if name == "ffcv":
+    if name == "cpu":
         from fastpt.loading.decoders.cpu import CpuDecoder
 
         return CpuDecoder(size, interpolation, threads, device)

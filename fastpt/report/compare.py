@@ -13,7 +13,8 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval, interval
-from fastpt.report.text import clean, number, plural, rate
+from fastpt.printable import finite, one_line
+from fastpt.report.text import plural, rate
 from fastpt.runs import Run
 
 METHODS = {"lp": "LP", "probe": "Probe", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
@@ -104,12 +105,12 @@ def _or_inf(value: float | None) -> float:
 
 
 def suites(runs: Iterable[Run]) -> list[str]:
-    return sorted({clean(tune["suite"]) for run in runs for tune in run.tunes})
+    return sorted({one_line(tune["suite"]) for run in runs for tune in run.tunes})
 
 
 def records(run: Run, suite: str, what: str) -> list[dict[str, Any]]:
     """The `rows`, `spectra` or `missing` of a run under a suite; entries that are no mapping are left out."""
-    found = (tune.get(what) for tune in run.tunes if clean(tune["suite"]) == suite)
+    found = (tune.get(what) for tune in run.tunes if one_line(tune["suite"]) == suite)
     return [record for value in found if isinstance(value, list) for record in value if isinstance(record, dict)]
 
 
@@ -121,7 +122,7 @@ def fractions(conditions: Sequence[Condition], suite: str) -> list[float]:
 
 def _fraction(row: dict[str, Any]) -> float | None:
     """Format 1 had no fractions: all of the data."""
-    return number(row.get("fraction", 1.0))
+    return finite(row.get("fraction", 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,10 +202,10 @@ def _heads(run: Run, suite: str, setting: str, fraction: float) -> dict[str, lis
     """Per method, the values of each seed of the head."""
     heads: dict[str, dict[str, dict[Key, float]]] = {}
     for row in records(run, suite, "rows"):
-        value = number(row.get("value"))
+        value = finite(row.get("value"))
         if row.get("setting") == setting and value is not None and _fraction(row) == fraction:
-            key = (clean(row.get("set")), clean(row.get("test", row.get("set"))), clean(row.get("metric")))
-            heads.setdefault(clean(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
+            key = (one_line(row.get("set")), one_line(row.get("test", row.get("set"))), one_line(row.get("metric")))
+            heads.setdefault(one_line(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
     return {method: list(seeds.values()) for method, seeds in heads.items()}
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fastpt.intervals import Interval, paired
+from fastpt.printable import one_line
 from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label, run_average
-from fastpt.report.text import NBSP, clean, listing, rate
+from fastpt.report.text import NBSP, listing, rate
 
 TUNED, OTHERS = "nmtune", ("lp", "mlp")
 Verdict = Literal["Supported", "Not supported", "Undecided"]
@@ -64,7 +65,7 @@ def _effects(table: Accuracies, suite: str) -> list[Effect]:
 
 def _by_seed(condition: Condition, suite: str, table: Accuracies, method: str) -> dict[str, float]:
     """The average accuracy of each pre-training seed."""
-    values = {clean(run.seed): run_average(run, suite, table, method) for run in condition.runs}
+    values = {one_line(run.seed): run_average(run, suite, table, method) for run in condition.runs}
     return {seed: value for seed, value in values.items() if value is not None}
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fastpt.printable import finite, one_line
 from fastpt.report.compare import (
     SETTINGS,
     Accuracies,
@@ -19,7 +20,7 @@ from fastpt.report.compare import (
 )
 from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
 from fastpt.report.tables import MEMORISED
-from fastpt.report.text import clean, is_share, number, plural
+from fastpt.report.text import is_share, plural
 from fastpt.runs import Run
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
@@ -182,7 +183,7 @@ def _measures(run: Run, suite: str, setting: str, measure: str) -> list[float]:
     """SVE or LSVR of the encoder's features on each test set of a setting."""
     spectra = [one for one in records(run, suite, "spectra") if one.get("setting") == setting]
     return [
-        value for one in spectra if one.get("stage") == "encoder" and (value := number(one.get(measure))) is not None
+        value for one in spectra if one.get("stage") == "encoder" and (value := finite(one.get(measure))) is not None
     ]
 
 
@@ -229,11 +230,11 @@ def _style(condition: Condition) -> dict:
 def _spectra(run: Run, suite: str) -> Iterable[dict[str, Any]]:
     for spectrum in records(run, suite, "spectra"):
         raw = spectrum.get("singular_values")
-        values = [value for each in (raw if isinstance(raw, list) else []) if (value := number(each)) is not None]
+        values = [value for each in (raw if isinstance(raw, list) else []) if (value := finite(each)) is not None]
         if values and values[0] > 0:
-            set_ = clean(spectrum.get("set"))
-            test_key = (clean(spectrum.get("setting")), set_, clean(spectrum.get("test", set_)))
-            yield {"test_key": test_key, "stage": clean(spectrum.get("stage")), "values": values}
+            set_ = one_line(spectrum.get("set"))
+            test_key = (one_line(spectrum.get("setting")), set_, one_line(spectrum.get("test", set_)))
+            yield {"test_key": test_key, "stage": one_line(spectrum.get("stage")), "values": values}
 
 
 def _spectrum_line(label: str, values: list[float], **style) -> Series:
@@ -273,7 +274,7 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
 def _main_metric(evals: Sequence[dict]) -> str | None:
     """The metric to draw: top-1 if there is one, else another accuracy, else the loss."""
     names = sorted(
-        {key for record in evals for key, value in record.items() if number(value) is not None} - {*MEMORISED}
+        {key for record in evals for key, value in record.items() if finite(value) is not None} - {*MEMORISED}
     )
     ranked = [name for name in names if "top1" in name] + [name for name in names if is_share(name)]
     ranked += [name for name in names if name == "loss"]
@@ -284,7 +285,7 @@ def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool)
     """A logged quantity of a condition at each step: the mean of the runs that have it."""
     at_step: dict[float, list[float]] = {}
     for record in (record for run in condition.runs for record in getattr(run, log)):
-        if (value := number(record.get(key))) is not None:
+        if (value := finite(record.get(key))) is not None:
             at_step.setdefault(record["step"], []).append(scale * value)
     points = [(step, _mean(values)) for step, values in sorted(at_step.items())]
     width = math.ceil(len(points) / MOST_POINTS) or 1

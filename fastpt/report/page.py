@@ -9,12 +9,13 @@ from typing import Any
 
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
+from fastpt.printable import block, finite, one_line
 from fastpt.report import figures, summary, tables
 from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Claim, Effect, claims, effects
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
-from fastpt.report.text import clean, clean_block, duration, number, percent, rate
+from fastpt.report.text import duration, percent, rate
 from fastpt.runs import Run, read_runs
 
 _HERE = Path(__file__).parent
@@ -92,7 +93,7 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
         [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family.label}", table) for _, family, table in numbers],
         [table for family in groups if (table := tables.spectra_table(family, suite))],
         tables.missing_sets(runs, suite),
-        [run.name for run in runs if all(clean(tune["suite"]) != suite for tune in run.tunes)],
+        [run.name for run in runs if all(one_line(tune["suite"]) != suite for tune in run.tunes)],
     )
 
 
@@ -136,7 +137,7 @@ def _provenance(run: Run) -> dict[str, Any]:
     import yaml
 
     noise = run.noise or {}
-    realised = number(noise.get("realised_rate"))
+    realised = finite(noise.get("realised_rate"))
     facts = [
         ("Recipe", run.recipe_name),
         ("Seed", run.seed),
@@ -152,7 +153,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         encoder = tune.get("encoder") if isinstance(tune.get("encoder"), dict) else {}
         facts.append((f"Tuned on {tune['suite']}: weights sha256", encoder.get("weights_sha256")))
         seconds = tune.get("seconds") if isinstance(tune.get("seconds"), dict) else {}
-        spent = [f"{part} {duration(number(value))}" for part, value in seconds.items()]
+        spent = [f"{part} {duration(finite(value))}" for part, value in seconds.items()]
         facts.append((f"Tuned on {tune['suite']}: time", ", ".join(spent) or None))
     command = run.provenance.get("command")
     if isinstance(command, list):
@@ -160,9 +161,9 @@ def _provenance(run: Run) -> dict[str, Any]:
     recipe = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True) if run.recipe else ""
     return {
         "name": run.name,
-        "facts": [(clean(name), clean(value)) for name, value in facts if value is not None],
-        "command": clean_block(command) if command else None,
-        "recipe": clean_block(recipe),
+        "facts": [(one_line(name), one_line(value)) for name, value in facts if value is not None],
+        "command": block(command) if command else None,
+        "recipe": block(recipe),
     }
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastpt.errors import FastptError
-from fastpt.report.text import clean, plural
+from fastpt.printable import one_line
+from fastpt.report.text import plural
 from fastpt.runs import Run
 
 PICTURES = 12
@@ -43,12 +44,12 @@ def grids(runs: Sequence[Run]) -> list[Grid]:
 
 def _grid(run: Run) -> Grid:
     plan = str(run.noise.get("plan"))
-    title = clean(f"{plan} on {run.data.get('train')}")
+    title = one_line(f"{plan} on {run.data.get('train')}")
     try:
         return _read(run, plan, title)
     except Exception as error:  # the data is not part of the run: whatever ails it must not cost the report
         reason = str(error) if isinstance(error, FastptError) else f"{type(error).__name__}: {error}"
-        return Grid(title, f"No pictures: {clean(reason)}", [])
+        return Grid(title, f"No pictures: {one_line(reason)}", [])
 
 
 def _read(run: Run, plan: str, title: str) -> Grid:
@@ -66,7 +67,7 @@ def _read(run: Run, plan: str, title: str) -> Grid:
     name = dataset.captions if of == "captions" else lambda labels: [dataset.class_names[label] for label in labels]
     texts = zip(name(before[chosen]), name(after[chosen]), strict=True)
     pictures = [
-        Picture(_thumbnail(bytes(dataset.jpeg(int(sample_id)))), clean(was), clean(shown))
+        Picture(_thumbnail(bytes(dataset.jpeg(int(sample_id)))), one_line(was), one_line(shown))
         for sample_id, (was, shown) in zip(chosen, texts, strict=True)
     ]
     note = f"{len(pictures)} of {plural(len(changed), 'sample')} with a changed target, chosen by a fixed seed."

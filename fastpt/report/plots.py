@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastpt.report.text import clean
+from fastpt.printable import one_line
 
 INK, RULE = "#4a4e57", "#d9d6ce"
 # Okabe and Ito's colour-blind-safe blue, orange and green, the orange darkened to be seen on paper.
@@ -84,7 +84,7 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
         "axes.linewidth": 0.7,
         "grid.color": RULE,
     }
-    labels = [clean(label, 44) for label in dict.fromkeys(one.label for one in series)]
+    labels = [one_line(label, 44) for label in dict.fromkeys(one.label for one in series)]
     columns = 3 if max(map(len, labels), default=0) < 14 else 2 if max(map(len, labels)) < 26 else 1
     rows = -(-len(labels) // columns)
     with matplotlib.rc_context(settings), warnings.catch_warnings():
@@ -127,7 +127,7 @@ def _add(plot, one: Series):
 def _dress(plot, axes: Axes) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    plot.set_title(clean(axes.title, 60), fontsize=9, fontweight="bold", loc="left")
+    plot.set_title(one_line(axes.title, 60), fontsize=9, fontweight="bold", loc="left")
     plot.set_xlabel(axes.x)
     plot.set_ylabel(axes.y)
     plot.grid(axis="y", linewidth=0.6)

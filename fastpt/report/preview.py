@@ -10,7 +10,8 @@ from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.noise.store import NoisePlan
-from fastpt.report.text import clean, plural, rate
+from fastpt.printable import one_line
+from fastpt.report.text import plural, rate
 
 _HERE = Path(__file__).parent
 _PAGE_CSS = _HERE / "page.css"
@@ -37,7 +38,7 @@ def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) 
     )
     page = environment.get_template("preview.html").render(
         css=_PAGE_CSS.read_text(encoding="utf-8"),
-        title=clean(f"{dataset.name}/{dataset.split}"),
+        title=one_line(f"{dataset.name}/{dataset.split}"),
         facts=_facts(dataset),
         histograms=_histograms(dataset),
         clean_pictures=[_picture(dataset, int(row), None) for row in some],
@@ -67,7 +68,7 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("samples_id", dataset.samples_id),
     ]
     remark = dataset.manifest["note"]
-    return facts + ([("Note", clean(remark))] if remark else [])
+    return facts + ([("Note", one_line(remark))] if remark else [])
 
 
 def _histograms(dataset: Dataset) -> list[dict]:
@@ -77,7 +78,7 @@ def _histograms(dataset: Dataset) -> list[dict]:
     if dataset.has_labels:
         counts = np.bincount(dataset.clean_labels, minlength=len(dataset.classes))
         if len(counts) <= MOST_BARS:
-            bars = list(zip(map(clean, dataset.class_names), counts.tolist(), strict=True))
+            bars = list(zip(map(one_line, dataset.class_names), counts.tolist(), strict=True))
             made.append(("Samples of each class", bars))
         else:
             made.append(("Classes by number of samples", _bins(counts, "")))
@@ -107,7 +108,7 @@ def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Gener
     chosen = np.sort(rng.permutation(changed)[:pictures])
     seed = "" if plan.seed is None else f", seed {plan.seed}"
     return {
-        "name": clean(plan.name),
+        "name": one_line(plan.name),
         "note": f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
         f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples).",
         "wide": plan.of == "captions",
@@ -127,7 +128,7 @@ def _matrix(dataset: Dataset, plan: NoisePlan) -> dict:
     first = [int(np.flatnonzero(group == index)[0]) for index in range(groups)]
     last = [*(one - 1 for one in first[1:]), classes - 1]
     names = [
-        clean(dataset.class_names[a] if a == b else f"classes {a}–{b}", 40) for a, b in zip(first, last, strict=True)
+        one_line(dataset.class_names[a] if a == b else f"classes {a}–{b}", 40) for a, b in zip(first, last, strict=True)
     ]
     most = max(int(counts.max()), 1)
     rows = [
@@ -156,7 +157,7 @@ def _words(dataset: Dataset, row: int, of: str) -> str:
 
 def _target(dataset: Dataset, value: int, of: str) -> str:
     """A label's class name, or the caption of a row."""
-    return clean(dataset.class_names[value] if of == "labels" else dataset.captions([value])[0], 240)
+    return one_line(dataset.class_names[value] if of == "labels" else dataset.captions([value])[0], 240)
 
 
 def _thumbnail(dataset: Dataset, row: int) -> str | None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from fastpt.printable import one_line
 from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label
-from fastpt.report.text import NBSP, clean, listing, percent, plural, rate
+from fastpt.report.text import NBSP, listing, percent, plural, rate
 from fastpt.runs import Run
 
 
@@ -20,8 +21,8 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
     if len(runs) == 1:
         run, condition = runs[0], groups[0].conditions[0]
         return (
-            f"One run of {run.recipe_name} ({run.model}, {condition.label}, seed {clean(run.seed)}). With nothing to "
-            "compare it to, this page shows what the run reached, not what the noise did."
+            f"One run of {run.recipe_name} ({run.model}, {condition.label}, seed {one_line(run.seed)}). With nothing "
+            "to compare it to, this page shows what the run reached, not what the noise did."
         )
     parts = [f"{family.label} ({', '.join(one.label for one in family.conditions)})" for family in groups]
     sizes = sorted({len(condition.runs) for family in groups for condition in family.conditions})

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
+from fastpt.printable import finite, one_line
 from fastpt.report.compare import (
     SETTINGS,
     STAGES,
@@ -20,18 +21,7 @@ from fastpt.report.compare import (
     set_label,
 )
 from fastpt.report.effects import Effect, points
-from fastpt.report.text import (
-    NBSP,
-    clean,
-    count,
-    duration,
-    is_share,
-    metric_value,
-    number,
-    percent,
-    plural,
-    rate,
-)
+from fastpt.report.text import NBSP, count, duration, is_share, metric_value, percent, plural, rate
 from fastpt.runs import Run
 
 _MEASURES = ("sve", "lsvr")
@@ -78,12 +68,12 @@ def run_cells(run: Run) -> list[tuple[str, str]]:
     """One run's row of the table of runs: (column, text)."""
     noise = run.noise or {}
     epochs = _dict_number(run.recipe.get("schedule"), "epochs")
-    done = [number(record.get("epoch")) for record in (*run.train, *run.evals)]
+    done = [finite(record.get("epoch")) for record in (*run.train, *run.evals)]
     return [
         ("Run", run.name),
         ("Task", run.task),
         ("Model", run.model),
-        ("Noise plan", clean(noise.get("plan", "–")) if run.noise else "clean"),
+        ("Noise plan", one_line(noise.get("plan", "–")) if run.noise else "clean"),
         ("Rate asked", rate(run.rate)),
         ("Rate realised", _realised(run)),
         ("Epochs", f"{epochs:g}" if epochs is not None else f"{max(filter(None, done), default=0):g}"),
@@ -98,22 +88,22 @@ def run_cells(run: Run) -> list[tuple[str, str]]:
 def _realised(run: Run) -> str:
     if run.noise is None:
         return rate(0)
-    realised = number(run.noise.get("realised_rate"))
+    realised = finite(run.noise.get("realised_rate"))
     return "–" if realised is None else f"{percent(realised, 2)} %"
 
 
 def _dict_number(value: object, key: str) -> float | None:
-    return number(value.get(key)) if isinstance(value, dict) else None
+    return finite(value.get(key)) if isinstance(value, dict) else None
 
 
 def _final(run: Run) -> str:
     """The numbers of the last evaluation of each split, accuracies first."""
     parts = []
     for record in run.last_evals:
-        split = clean(record.get("split", ""))
-        names = [key for key in record if key not in _BOOKKEEPING and number(record[key]) is not None]
+        split = one_line(record.get("split", ""))
+        names = [key for key in record if key not in _BOOKKEEPING and finite(record[key]) is not None]
         names.sort(key=lambda name: not is_share(name))
-        words = [f"{clean(name).replace('_', ' ')} {metric_value(name, record[name])}" for name in names[:4]]
+        words = [f"{one_line(name).replace('_', ' ')} {metric_value(name, record[name])}" for name in names[:4]]
         if words:  # of the training split there may be what was memorised only, which has its own table
             parts.append(f"{split}: {', '.join(words)}" if split else ", ".join(words))
     return "; ".join(parts) or "none logged"
@@ -246,7 +236,7 @@ def memorization_table(family: Family) -> Table | None:
         Group(
             one.label,
             [
-                Row(f"seed {clean(run.seed)}", [Cell(percent(found[run].get(name))) for name in names])
+                Row(f"seed {one_line(run.seed)}", [Cell(percent(found[run].get(name))) for name in names])
                 for run in one.runs
             ],
         )
@@ -262,18 +252,18 @@ def _memorised(run: Run) -> dict[str, float]:
         name: value
         for record in run.last_evals
         for name in MEMORISED
-        if (value := number(record.get(name))) is not None
+        if (value := finite(record.get(name))) is not None
     }
 
 
 def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
     """Time and disk of every step of a study, with totals by kind; steps that are not done say so."""
     groups = []
-    for kind in dict.fromkeys(clean(one["kind"]) for one in costs):
-        mine = [one for one in costs if clean(one["kind"]) == kind]
+    for kind in dict.fromkeys(one_line(one["kind"]) for one in costs):
+        mine = [one for one in costs if one_line(one["kind"]) == kind]
         done = [one for one in mine if one.get("state", "done") == "done"]
-        rows = [Row(clean(one["step"]), _cost_cells(one)) for one in mine]
-        total = {what: sum(number(one[what]) or 0 for one in done) for what in ("seconds", "bytes")}
+        rows = [Row(one_line(one["step"]), _cost_cells(one)) for one in mine]
+        total = {what: sum(finite(one[what]) or 0 for one in done) for what in ("seconds", "bytes")}
         rows.append(Row(f"{plural(len(done), 'step')} done", _cost_cells(total), average=True))
         groups.append(Group(kind, rows))
     return Table("Cost of every step", ["Time", "Disk"], groups, "As recorded when the step was done.", "Step")
@@ -281,9 +271,9 @@ def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
 
 def _cost_cells(one: Mapping[str, Any]) -> list[Cell]:
     if one.get("state", "done") != "done":
-        return [Cell(clean(one["state"])), Cell("–")]
-    size = number(one["bytes"])
-    return [Cell(duration(number(one["seconds"]))), Cell("–" if size is None else f"{size / 1e6:,.1f} MB")]
+        return [Cell(one_line(one["state"])), Cell("–")]
+    size = finite(one["bytes"])
+    return [Cell(duration(finite(one["seconds"]))), Cell("–" if size is None else f"{size / 1e6:,.1f} MB")]
 
 
 def run_costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -298,11 +288,11 @@ def spectra_table(family: Family, suite: str) -> Table | None:
     for condition in family.conditions:
         found: dict[tuple[str, str, str], list[float]] = {}
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
-            set_ = clean(record.get("set"))
-            label = set_label(clean(record.get("setting")), set_, clean(record.get("test", set_)))
+            set_ = one_line(record.get("set"))
+            label = set_label(one_line(record.get("setting")), set_, one_line(record.get("test", set_)))
             for name in _MEASURES:
-                if (value := number(record.get(name))) is not None:
-                    found.setdefault((label, clean(record.get("stage")), name), []).append(value)
+                if (value := finite(record.get(name))) is not None:
+                    found.setdefault((label, one_line(record.get("stage")), name), []).append(value)
         stages = list(dict.fromkeys([*stages, *(stage for _, stage, _ in found)]))
         groups.append((condition.label, found))
     if not stages:
@@ -401,5 +391,5 @@ def missing_sets(runs: Sequence[Run], suite: str) -> list[str]:
     found: dict[str, list[str]] = {}
     for run in runs:
         for record in records(run, suite, "missing"):
-            found.setdefault(f"{clean(record.get('set'))}: {clean(record.get('reason'))}", []).append(run.name)
+            found.setdefault(f"{one_line(record.get('set'))}: {one_line(record.get('reason'))}", []).append(run.name)
     return [text if len(names) == len(runs) else f"{text} ({', '.join(names)})" for text, names in found.items()]

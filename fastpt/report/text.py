@@ -1,40 +1,6 @@
-"""Words and numbers as the page shows them. Text from data is cleaned here and escaped by the template."""
-
-import math
-import re
-import unicodedata
-from typing import Any
+"""Numbers and lists of words as the page shows them."""
 
 NBSP = "\u00a0"  # between a number and its unit
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
-_BIDI = dict.fromkeys([0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF])
-
-
-def clean(value: Any, longest: int = 400) -> str:
-    """One line of printable text: no ANSI codes, control characters, direction marks or lone surrogates.
-
-    Markup stays as it is: escaping it is the template's part (and matplotlib's in figures).
-    """
-    text = _ANSI.sub("", str(value)).translate(_BIDI)
-    text = " ".join("".join(" " if _is_control(char) else char for char in text).split())
-    return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
-
-
-def clean_block(value: Any) -> str:
-    """Like `clean`, for text of several lines whose line ends and indents mean something."""
-    text = _ANSI.sub("", str(value)).translate(_BIDI).replace("\r\n", "\n").replace("\t", "    ")
-    return "".join(char for char in text if char == "\n" or not _is_control(char))
-
-
-def _is_control(char: str) -> bool:
-    return unicodedata.category(char) in ("Cc", "Cs", "Cn", "Zl", "Zp")
-
-
-def number(value: Any) -> float | None:
-    """A finite number, or None: logs may hold null, NaN or words where a number should be."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def percent(share: float | None, digits: int = 1) -> str:

@@ -3,20 +3,16 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from fastpt.config import load_strict
+from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.noise.ranking import check_rate
 from fastpt.recipe import load_recipe
 from fastpt.tuning.suites import load_suite
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Prepare(_Section):
+class Prepare(Section):
     """A command that makes prepared splits, run where one of them is missing."""
 
     run: str
@@ -25,7 +21,7 @@ class Prepare(_Section):
     """Folders of the splits that it makes."""
 
 
-class Pretrain(_Section):
+class Pretrain(Section):
     """One recipe at several noise rates and seeds."""
 
     recipe: str
@@ -44,7 +40,7 @@ class Pretrain(_Section):
     """What each run is tuned on: names of suites, or their files."""
 
 
-class Tuning(_Section):
+class Tuning(Section):
     """How heads are trained, the same for all runs."""
 
     methods: list[Literal["lp", "mlp", "nmtune"]] = ["lp", "mlp", "nmtune"]
@@ -55,7 +51,7 @@ class Tuning(_Section):
     """Further words for `fastpt tune`."""
 
 
-class Study(_Section):
+class Study(Section):
     """A grid of pre-trainings and what is done with each."""
 
     name: str

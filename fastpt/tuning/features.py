@@ -64,7 +64,7 @@ def training_view(encoder: Encoder, number: int) -> View:
 def features_of(
     encoder: Encoder,
     dataset: Dataset,
-    decoder: str = "ffcv",
+    decoder: str = "cpu",
     threads: int | None = None,
     cache: Path = CACHE,
     view: View | None = None,

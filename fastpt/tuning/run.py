@@ -46,7 +46,7 @@ def tune_command(
     out: Path | None = None,
     epochs: int | None = None,
     threads: int | None = None,
-    decoder: str = "ffcv",
+    decoder: str = "cpu",
     precision: Precision = "fp32",
     **settings: Any,
 ) -> dict:
@@ -89,7 +89,7 @@ def tune(
     suite: Suite,
     plan: TuningConfig,
     threads: int | None = None,
-    decoder: str = "ffcv",
+    decoder: str = "cpu",
     cache: Path = CACHE,
 ) -> dict:
     """Train and test heads, and fine-tuned encoders, as the plan says on every set of the suite that is there.

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from fastpt import Dataset
-from fastpt.config import load_strict
+from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.tuning.feature_files import FeatureSet, read_features
 
@@ -34,11 +34,7 @@ FOLDER = Path(__file__).parents[2] / "recipes" / "suites"
 Metric = Literal["accuracy", "mean_per_class"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class SplitSpec(_Section):
+class SplitSpec(Section):
     """Where a labelled split comes from: the path of a prepared split, or one of these."""
 
     split: str | None = Field(None, min_length=1)
@@ -59,7 +55,7 @@ class SplitSpec(_Section):
         return {"split": value} if isinstance(value, str) else value
 
 
-class InDomain(_Section):
+class InDomain(Section):
     """Train on a training split, test on the test split of the same set."""
 
     name: str
@@ -73,7 +69,7 @@ class InDomain(_Section):
     """The command that makes the set, told where it is missing."""
 
 
-class OutOfDomain(_Section):
+class OutOfDomain(Section):
     """Train on one domain, test on others."""
 
     name: str
@@ -87,7 +83,7 @@ class OutOfDomain(_Section):
     """The command that makes the set, told where it is missing."""
 
 
-class Suite(_Section):
+class Suite(Section):
     """Sets to measure on."""
 
     name: str

@@ -10,20 +10,20 @@ from fastpt.loading.bench import judge
 
 
 def report(ffcv: float, threads: int = 4, cores: int = 8, smaller: dict | None = None) -> dict:
-    decoders = {"ffcv": {"rate": ffcv}, "dali": {"missing": "no DALI"}, "synthetic": {"rate": 9000.0}}
+    decoders = {"cpu": {"rate": ffcv}, "dali": {"missing": "no DALI"}, "synthetic": {"rate": 9000.0}}
     return {"threads": threads, "cores": cores, "decoders": decoders, "smaller": smaller or {}}
 
 
 def test_a_model_that_is_slower_than_the_loader_is_the_limit_and_spare_threads_are_told():
     assert judge(report(4000.0), 1000.0) == [
-        "ffcv: 4.00x of what the model takes: the model is the limit",
-        "2 of 4 threads would do for decoder ffcv",
+        "cpu: 4.00x of what the model takes: the model is the limit",
+        "2 of 4 threads would do for decoder cpu",
     ]
 
 
 def test_a_model_that_is_faster_is_data_bound_and_more_threads_are_advised():
     lines = judge(report(1000.0), 1500.0)
-    assert lines[0] == "ffcv: 0.67x of what the model takes: DATA-BOUND"
+    assert lines[0] == "cpu: 0.67x of what the model takes: DATA-BOUND"
     assert "use 8 threads" in lines
 
 
@@ -48,7 +48,7 @@ def test_bench_measures_every_decoder_against_full_decoding(split):
     assert result.exit_code == 0, result.output
     document = json.loads(result.output)
     assert document["samples"] == len(split)
-    assert set(document["decoders"]) == {"ffcv", "dali", "synthetic", *["dali on GPU"] * torch.cuda.is_available()}
+    assert set(document["decoders"]) == {"cpu", "dali", "synthetic", *["dali on GPU"] * torch.cuda.is_available()}
     for found in document["decoders"].values():
         assert found["of_full_decode"] == pytest.approx(found["rate"] / document["full_decode"])
     assert "the model is the limit" in document["advice"][0]

@@ -14,7 +14,7 @@ from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
 from tests.loading.conftest import SAMPLES, damage, own_threads
 
-DECODERS = ("ffcv", "dali")
+DECODERS = ("cpu", "dali")
 
 
 def epoch_of(dataset, decoder, **settings):

@@ -51,7 +51,7 @@ def hints_of(split, monkeypatch, **settings) -> dict[tuple[int, int], int]:
     return hints
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_only_quasi_random_order_reads_ahead(split, monkeypatch, decoder):
     assert not hints_of(split, monkeypatch, order="random", decoder=decoder)
     hints = hints_of(split, monkeypatch, order="quasi_random", decoder=decoder)
@@ -79,7 +79,7 @@ DATASETS = {
 
 
 @pytest.mark.parametrize("kind", DATASETS)
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 @pytest.mark.parametrize("order", ["sequential", "random", "quasi_random"])
 def test_every_kind_of_dataset_gives_its_pictures_in_every_order(split, labelled, kind, decoder, order):
     dataset = DATASETS[kind](split, labelled)

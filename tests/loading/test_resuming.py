@@ -12,7 +12,7 @@ from tests.loading.conftest import damage
 GLOBAL_BATCH = 12
 
 
-def maker(dataset, decoder="ffcv", **settings):
+def maker(dataset, decoder="cpu", **settings):
     """Makes loaders of one global batch for any world size, in a new process too."""
     return functools.partial(_make_loader, dataset.path, {"decoder": decoder, **settings})
 
@@ -23,7 +23,7 @@ def _make_loader(path, settings, rank, world_size):
     )
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 @pytest.mark.parametrize("order", ["random", "quasi_random", "sequential"])
 @pytest.mark.parametrize("drop_last", [True, False])
 def test_resumes_at_every_step_at_any_number_of_ranks(split, decoder, order, drop_last):
@@ -31,17 +31,17 @@ def test_resumes_at_every_step_at_any_number_of_ranks(split, decoder, order, dro
     assert_resumes_everywhere(make_loader, epochs=3, world_sizes=(1, 2, 4, 3))
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_resumes_at_every_step_in_a_new_process(split, decoder):
     assert_resumes_everywhere(maker(split, decoder), world_sizes=(4, 3), new_process=True)
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_resumes_with_repeats(split, decoder):
     assert_resumes_everywhere(maker(split, decoder, repeats=3), world_sizes=(2, 1))
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_resumes_over_damaged_pictures(copied, decoder):
     for sample_id in (0, 1, 20):
         damage(copied, sample_id)
@@ -68,7 +68,7 @@ def test_a_loader_whose_samples_depend_on_the_ranks_is_found_out(split):
         assert_resumes_everywhere(make_loader, world_sizes=(1, 2))
 
 
-@pytest.mark.parametrize("decoder", ["ffcv", "dali"])
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
 @pytest.mark.parametrize("order", ["random", "quasi_random", "sequential"])
 @pytest.mark.parametrize("world_size", [1, 2, 4, 3])
 def test_training_shows_every_sample_once_but_the_last_that_fill_no_batch(split, decoder, order, world_size):

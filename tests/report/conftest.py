@@ -102,7 +102,7 @@ def write_run(
     path.mkdir(parents=True)
     resolved = {
         "task": task,
-        "data": {"train": train, "val": "data/demo/val", "noise": rate or None, "size": 64, "decoder": "ffcv"},
+        "data": {"train": train, "val": "data/demo/val", "noise": rate or None, "size": 64, "decoder": "cpu"},
         "model": {"name": "resnet18" if task == "supervised" else "clip-tiny"},
         "optim": {"name": "lamb", "lr": 0.01},
         "schedule": {"epochs": 4},

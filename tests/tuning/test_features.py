@@ -116,20 +116,20 @@ def test_encoders_of_captions_see_lighter_views(encoder):
 
 def test_the_cache_key_changes_with_all_that_features_depend_on(labelled, captioned, encoder, tmp_path):
     same_samples = prepared(tmp_path, made_up(40), shard_samples=16, seed=1)
-    key = cache_key(encoder, labelled, "ffcv")
+    key = cache_key(encoder, labelled, "cpu")
     others = [
-        cache_key(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, "ffcv"),
-        cache_key(dataclasses.replace(encoder, architecture="Centres()"), labelled, "ffcv"),
-        cache_key(dataclasses.replace(encoder, preprocessing=dataclasses.replace(CROP, size=31)), labelled, "ffcv"),
-        cache_key(dataclasses.replace(encoder, precision="bf16"), labelled, "ffcv"),
-        cache_key(encoder, captioned, "ffcv"),
-        cache_key(encoder, same_samples, "ffcv"),
+        cache_key(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, "cpu"),
+        cache_key(dataclasses.replace(encoder, architecture="Centres()"), labelled, "cpu"),
+        cache_key(dataclasses.replace(encoder, preprocessing=dataclasses.replace(CROP, size=31)), labelled, "cpu"),
+        cache_key(dataclasses.replace(encoder, precision="bf16"), labelled, "cpu"),
+        cache_key(encoder, captioned, "cpu"),
+        cache_key(encoder, same_samples, "cpu"),
         cache_key(encoder, labelled, "dali"),
-        *(cache_key(encoder, labelled, "ffcv", View(i, (low, 1.0), False)) for i in (0, 1) for low in (0.8, 0.9)),
+        *(cache_key(encoder, labelled, "cpu", View(i, (low, 1.0), False)) for i in (0, 1) for low in (0.8, 0.9)),
     ]
     texts = {json.dumps(one) for one in (key, *others)}
     assert len(texts) == len(others) + 1
-    assert cache_key(dataclasses.replace(encoder, name="renamed"), labelled, "ffcv") == key
+    assert cache_key(dataclasses.replace(encoder, name="renamed"), labelled, "cpu") == key
 
 
 def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, monkeypatch, capsys):

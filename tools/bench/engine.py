@@ -138,7 +138,7 @@ def main() -> None:
         folder = Path(name)
         splits = [split for split in demo_splits(0) if split.name == "train"]
         next(prepare(splits, folder, "demo", Options(), [], 2, 0.0, lambda *_: None))
-        for model, decoder in itertools.product(chosen.models.split(","), ("synthetic", "ffcv")):
+        for model, decoder in itertools.product(chosen.models.split(","), ("synthetic", "cpu")):
             recipe = recipe_of(folder, folder / "train", model, decoder, chosen.batch_size, chosen.size)
             times = compare(recipe, folder / f"{model}-{decoder}", chosen.rounds)
             ratios = sorted(one / other for one, other in times)

@@ -53,11 +53,11 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
 # --- The peers: each makes a function that goes through an epoch and returns how many pictures came. ---
 
 
-def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder: str = "ffcv", region: bool = True):
+def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder: str = "cpu", region: bool = True):
     from fastpt import Dataset, Loader
     from fastpt.jpeg import kernel
 
-    if region and decoder == "ffcv" and kernel.kernel() is None:
+    if region and decoder == "cpu" and kernel.kernel() is None:
         raise click.ClickException("fastpt's kernel was not built; run tools/setup")
     if not region:
         kernel.kernel = lambda: None

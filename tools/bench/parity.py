@@ -18,7 +18,7 @@ import torch
 from fastpt import Dataset, Loader
 from fastpt.tuning.encoders.encoder import Encoder, open_encoder
 
-DECODERS = ("ffcv", "dali")
+DECODERS = ("cpu", "dali")
 
 
 def features(encoder: Encoder, dataset: Dataset, decoder: str) -> torch.Tensor:
@@ -66,7 +66,7 @@ def main(train: Path, test: Path, spec: str, decay: float) -> None:
     encoder, sets = open_encoder(spec), {"train": Dataset(train), "test": Dataset(test)}
     labels = {name: torch.from_numpy(dataset.clean_labels) for name, dataset in sets.items()}
     x = {(name, d): features(encoder, sets[name], d).double() for name in sets for d in DECODERS}
-    cosine = torch.nn.functional.cosine_similarity(x["test", "ffcv"], x["test", "dali"])
+    cosine = torch.nn.functional.cosine_similarity(x["test", "cpu"], x["test", "dali"])
     print(f"cosine of the two features of a test picture: median {cosine.median():.5f}, least {cosine.min():.5f}")
     predicted = {}
     for trained in DECODERS:
@@ -79,7 +79,7 @@ def main(train: Path, test: Path, spec: str, decay: float) -> None:
         share = np.mean(found == truth)
         error = np.sqrt(share * (1 - share) / len(truth))
         print(f"trained on {trained}, tested on {tested}: {share:.2%} of {len(truth)} (standard error {error:.2%})")
-    differ = int((predicted["ffcv", "ffcv"] != predicted["dali", "dali"]).sum())
+    differ = int((predicted["cpu", "cpu"] != predicted["dali", "dali"]).sum())
     print(f"predictions of the two that differ: {differ}")
 
 

@@ -94,7 +94,7 @@ class DaliDecoder:
             ids = next(picks for picks in inside if picks.jpegs).sample_ids.tolist()
             raise FastptError(
                 f"DALI cannot decode one of the samples {ids}, though their bytes are those that were stored: "
-                f"{_gist(error)}. Use decoder ffcv, or prepare the split without it."
+                f"{_gist(error)}. Use decoder cpu, or prepare the split without it."
             ) from error
         return outputs.as_tensor()
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import Field, Strict, ValidationError
 from torch import Tensor
 
-from fastpt.config import load_strict
+from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.recipe import load_recipe
@@ -49,7 +49,7 @@ class Preprocessing:
         return asdict(self)
 
 
-class EncoderFile(BaseModel):
+class EncoderFile(Section):
     """An encoder and what it wants to see, where that is not what its library or its metadata says.
 
         model: timm:tf_efficientnet_lite0:weights/efficientnet_lite0.pth
@@ -58,8 +58,6 @@ class EncoderFile(BaseModel):
 
     An ONNX file may carry the same keys but `model` as metadata, its values written as JSON.
     """
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
     model: str
     """timm:NAME[:WEIGHTS], open_clip:NAME:WEIGHTS or onnx:FILE; paths are relative to the current folder."""

@@ -99,7 +99,7 @@ def finetune(
     protocol: Protocol,
     seed: int,
     classes: int,
-    decoder: str = "ffcv",
+    decoder: str = "cpu",
     threads: int | None = None,
 ) -> tuple[Encoder, Heads]:
     """The fine-tuned encoder and its one head; `encoder` itself is left as it is.

@@ -17,7 +17,7 @@ from fastpt import Loader
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
 
-DECODERS = ("ffcv", "dali")
+DECODERS = ("cpu", "dali")
 
 
 def psnr(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

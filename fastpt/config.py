@@ -1,12 +1,18 @@
 """YAML into a strict pydantic model: overrides from the command line, one clear line for each thing that is wrong."""
 
+import inspect
+import json
 import re
-from collections.abc import Iterable
+import types
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fastpt.errors import FastptError, RecipeError, suggestion
 
@@ -16,8 +22,18 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
 
+    def problems(self) -> Iterable[str]:
+        """What the keys allow one by one but not together: one line each, which names keys in full."""
+        return ()
 
-Schema = TypeVar("Schema", bound=BaseModel)
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := "\n".join(self.problems()):
+            raise PydanticCustomError("contradiction", "{problems}", {"problems": problems})
+        return self
+
+
+Schema = TypeVar("Schema", bound=Section)
 
 
 def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ()) -> Schema:
@@ -25,6 +41,11 @@ def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ())
 
     Raises RecipeError naming each wrong key, FastptError if there is no such file.
     """
+    return validate(schema, read_mapping(path, overrides), path)
+
+
+def read_mapping(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
+    """What the YAML file `path` holds, with `a.b=value` overrides. Raises RecipeError, FastptError as `load_strict`."""
     if not path.is_file():
         if path.is_dir():
             raise FastptError(f"{path} is a folder; name a YAML file.")
@@ -38,10 +59,16 @@ def load_strict(schema: type[Schema], path: Path, overrides: Iterable[str] = ())
         raise RecipeError(f"{path} should hold keys and values; it holds {type(values).__name__}.")
     for override in overrides:
         _override(values, override)
+    return values
+
+
+def validate(schema: type[Schema], values: dict[str, Any], path: Path) -> Schema:
+    """`values`, which were read from `path`, as `schema`. Raises RecipeError naming each wrong key."""
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        raise RecipeError("\n".join(f"{path}: {_explain(schema, one)}" for one in error.errors())) from None
+        lines = [line for one in error.errors() for line in _explain(schema, one).splitlines()]
+        raise RecipeError("\n".join(f"{path}: {line}" for line in lines)) from None
 
 
 class _Loader(yaml.SafeLoader):
@@ -74,10 +101,12 @@ def _override(values: dict, override: str) -> None:
         raise RecipeError(f"--set {override!r}: the value is not valid YAML. Put it in quotes.") from None
 
 
-def _explain(schema: type[BaseModel], error: dict) -> str:
+def _explain(schema: type[Section], error: ErrorDetails) -> str:
     """One line for one of pydantic's complaints, with the full dotted key."""
     path = [str(part) for part in error["loc"]]
     key = ".".join(path)
+    if error["type"] == "contradiction":
+        return error["msg"]
     if error["type"] == "extra_forbidden":
         prefix = "".join(f"{section}." for section in path[:-1])
         return f"unknown key {key}; {suggestion(path[-1], _fields(schema, path[:-1]), prefix=prefix)}"
@@ -88,12 +117,79 @@ def _explain(schema: type[BaseModel], error: dict) -> str:
     return f"{key} is {error['input']!r}; it {error['msg'].removeprefix('Input ')}."
 
 
-def _fields(schema: type[BaseModel], path: list[str]) -> list[str]:
+def _fields(schema: type[Section], path: list[str]) -> list[str]:
     """The keys that a section knows; `path` leads to the section."""
-    section: Any = schema
+    section = schema
     for name in path:
-        if name not in section.model_fields:  # an entry of a list or a dict, whose annotation has led to its section
-            continue
-        annotation = section.model_fields[name].annotation
-        section = next(kind for kind in (annotation, *get_args(annotation)) if hasattr(kind, "model_fields"))
+        if name in section.model_fields:  # else an entry of a list or a dict, whose annotation has led to its section
+            section = next(_sections(section.model_fields[name].annotation))
     return list(section.model_fields)
+
+
+@dataclass(frozen=True)
+class Key:
+    """What may stand under one key of a file."""
+
+    name: str
+    """Dotted, from the file's top; `[]` stands for each entry of a list."""
+    type: str
+    """For people, such as `int >= 1` or `cosine | linear`; `section` for a mapping of known keys, which follow."""
+    default: str | None
+    """As YAML; None if the key must be there. Of a section: empty, as its keys have their own."""
+    meaning: str
+    """One line."""
+
+
+def describe_keys(section: type[Section], prefix: str = "") -> list[Key]:
+    """Every key of a section and of those within it, in their order, with `prefix` before each name.
+
+    `fastpt keys` and the tables in the documentation are printed from this.
+    """
+    found: list[Key] = []
+    for name, field in section.model_fields.items():
+        inner = next(_sections(field.annotation), None)
+        meaning = field.description or (inspect.getdoc(inner) if inner else None) or ""
+        many = inner is not None and inner is not field.annotation and type(None) not in get_args(field.annotation)
+        default = None if field.is_required() else _yaml(field.get_default(call_default_factory=True))
+        type_ = _type(field.annotation, field.metadata)
+        found.append(Key(f"{prefix}{name}", type_, default, " ".join(meaning.split())))
+        if inner:
+            found += describe_keys(inner, f"{prefix}{name}{'[]' if many else ''}.")
+    return found
+
+
+def _sections(annotation: Any) -> Iterator[type[Section]]:
+    """The sections in an annotation: `Engine | None`, `list[TrainSplit]`."""
+    if inspect.isclass(annotation) and issubclass(annotation, Section):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _sections(inner)
+
+
+def _yaml(value: Any) -> str:
+    return "" if isinstance(value, Section) else json.dumps(value, ensure_ascii=False)
+
+
+_BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+
+
+def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """An annotation in words; `metadata` are its bounds."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0], [*metadata, *arguments[1:]])
+    if origin in (Union, types.UnionType):
+        return " | ".join(_type(one, metadata) for one in arguments if one is not type(None))
+    if origin is Literal:
+        return " | ".join(str(one) for one in arguments)
+    if origin is list:
+        return f"list of {_type(arguments[0])}"
+    if origin is tuple:
+        return f"[{', '.join(_type(one) for one in arguments)}]"
+    if origin is dict or annotation is dict:
+        return "mapping"
+    if inspect.isclass(annotation) and issubclass(annotation, Section):
+        return "section"
+    bounds = [inner for one in metadata for inner in (one.metadata if isinstance(one, FieldInfo) else [one])]
+    words = [f"{sign} {getattr(one, name):g}" for one in bounds for name, sign in _BOUNDS.items() if hasattr(one, name)]
+    return " ".join([annotation.__name__, ", ".join(words)]).strip()

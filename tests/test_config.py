@@ -1,20 +1,36 @@
+from collections.abc import Iterable
+from typing import Literal
+
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from fastpt.config import load_strict
-from fastpt.errors import FastptError
+from fastpt.config import Key, Section, describe_keys, load_strict
+from fastpt.errors import FastptError, RecipeError
 
 
-class Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Entry(Section):
+    """One of many."""
+
     metric: str = "accuracy"
+    """What is measured."""
+    fewest: int = Field(default=0, ge=0)
+    """Lower end."""
+    most: int | None = Field(default=None, ge=0, lt=10)
+    """Upper end."""
+
+    def problems(self) -> Iterable[str]:
+        if self.most is not None and self.most < self.fewest:
+            yield f"most {self.most} is below fewest {self.fewest}."
 
 
-class Document(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class Document(Section):
     entries: list[Entry] = []
     section: Entry = Entry()
     rate: float = 0.0
+    """A rate, which is told
+    on two lines."""
+    kind: Literal["one", "other"] = "one"
+    """Either."""
 
 
 def load(tmp_path, text, *overrides):
@@ -53,3 +69,37 @@ def test_what_is_wrong_is_said_with_its_full_key(tmp_path, text, said):
 def test_a_wrong_override_is_told(tmp_path, override, said):
     with pytest.raises(FastptError, match=said):
         load(tmp_path, "rate: 1.0", override)
+
+
+def test_a_sections_own_checks_are_told_beside_other_mistakes(tmp_path):
+    with pytest.raises(RecipeError) as failure:
+        load(tmp_path, "{rate: fast, section: {fewest: 3, most: 2}, entries: [{fewest: 1, most: 0}]}")
+    told = str(failure.value).splitlines()
+    assert [line.partition("x.yaml: ")[2] for line in told] == [
+        "most 0 is below fewest 1.",
+        "most 2 is below fewest 3.",
+        "rate is 'fast'; it should be a valid number.",
+    ]
+
+
+def test_every_key_is_described_those_of_inner_sections_behind_their_own():
+    assert describe_keys(Document) == [
+        Key("entries", "list of section", "[]", "One of many."),
+        Key("entries[].metric", "str", '"accuracy"', "What is measured."),
+        Key("entries[].fewest", "int >= 0", "0", "Lower end."),
+        Key("entries[].most", "int >= 0, < 10", "null", "Upper end."),
+        Key("section", "section", "", "One of many."),
+        Key("section.metric", "str", '"accuracy"', "What is measured."),
+        Key("section.fewest", "int >= 0", "0", "Lower end."),
+        Key("section.most", "int >= 0, < 10", "null", "Upper end."),
+        Key("rate", "float", "0.0", "A rate, which is told on two lines."),
+        Key("kind", "one | other", '"one"', "Either."),
+    ]
+
+
+def test_a_key_that_must_be_there_has_no_default():
+    class Named(Section):
+        name: str
+        """A name."""
+
+    assert describe_keys(Named, "set.") == [Key("set.name", "str", None, "A name.")]

@@ -25,6 +25,15 @@ def uniform(*key: int | np.ndarray) -> np.ndarray:
     return (bits(*key) >> np.uint64(11)) * 2.0**-53
 
 
+def seed_sequence(*key: int | str) -> np.random.SeedSequence:
+    """What seeds a generator of numpy or torch for a `key`, such as a seed and a purpose: no two keys share a stream.
+
+    For numpy `np.random.default_rng(seed_sequence(seed, "holdout"))`; torch takes a number of `generate_state`.
+    """
+    numbers = [number for part in key for number in (part.encode() if isinstance(part, str) else [part])]
+    return np.random.SeedSequence(numbers)
+
+
 def _finalise(x: np.ndarray) -> np.ndarray:
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -20,7 +20,7 @@ class _Step(NamedTuple):
     images: np.ndarray  # uint8 [G, H, W, 3]
     sample_ids: np.ndarray  # int64 [G]
     views: np.ndarray  # int64 [G]
-    keys: np.ndarray  # int64 [G]
+    rng_keys: np.ndarray  # int64 [G]
 
 
 def assert_resumes_everywhere(
@@ -92,7 +92,7 @@ def _run(
 def _assert_equal(found: _Step, expected: _Step, in_order: bool, where: str) -> None:
     if not in_order:
         found, expected = _sorted(found), _sorted(expected)
-    for name in ("sample_ids", "views", "keys"):
+    for name in ("sample_ids", "views", "rng_keys"):
         ours, theirs = getattr(found, name), getattr(expected, name)
         assert np.array_equal(ours, theirs), f"{where}: {name} are {ours.tolist()}, not {theirs.tolist()}"
     differ = [

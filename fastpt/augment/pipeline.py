@@ -9,16 +9,16 @@ from fastpt.recipe import Augment, parse_randaugment
 
 
 def augmented(
-    images: torch.Tensor, keys: torch.Tensor, augment: Augment, mean: Sequence[float], std: Sequence[float]
+    images: torch.Tensor, rng_keys: torch.Tensor, augment: Augment, mean: Sequence[float], std: Sequence[float]
 ) -> torch.Tensor:
-    """uint8 [B, H, W, 3] and `Batch.keys` -> normalised float32 [B, 3, H, W], on the device of `images`."""
+    """uint8 [B, H, W, 3] and `Batch.rng_keys` -> normalised float32 [B, 3, H, W], on the device of `images`."""
     if augment.randaugment:
-        images = randaugment(images, *parse_randaugment(augment.randaugment), keys)
+        images = randaugment(images, *parse_randaugment(augment.randaugment), rng_keys)
     if augment.color_jitter:
-        images = color_jitter(images, *augment.color_jitter, keys, augment.color_jitter_probability)
+        images = color_jitter(images, *augment.color_jitter, rng_keys, augment.color_jitter_probability)
     if augment.grayscale:
-        images = grayscale(images, augment.grayscale, keys)
+        images = grayscale(images, augment.grayscale, rng_keys)
     if augment.blur:
-        images = gaussian_blur(images, augment.blur, keys)
+        images = gaussian_blur(images, augment.blur, rng_keys)
     pixels = normalize(images, mean, std)
-    return random_erasing(pixels, augment.random_erasing, keys) if augment.random_erasing else pixels
+    return random_erasing(pixels, augment.random_erasing, rng_keys) if augment.random_erasing else pixels

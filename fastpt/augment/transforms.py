@@ -22,7 +22,7 @@ from fastpt import rng
 FILL = 128  # timm's fill value where a picture is moved away
 TRIES = 10  # to fit a rectangle, as in timm's RandomErasing
 Images = torch.Tensor  # uint8 [B, H, W, 3]
-Keys = torch.Tensor  # int64 [B], on the CPU: `Batch.keys`
+RngKeys = torch.Tensor  # int64 [B], on the CPU: `Batch.rng_keys`
 Pixels = torch.Tensor  # float32 [B, 3, H, W], 0 to 255
 Levels = torch.Tensor  # float32 [B], -1 to 1: the magnitude over 10, with a sign for operations that have a direction
 
@@ -37,11 +37,11 @@ def normalize(images: Images, mean: Sequence[float], std: Sequence[float]) -> to
     return images.to(torch.float32).div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
-def randaugment(images: Images, magnitude: float, spread: float, keys: Keys, operations: int = 2) -> Images:
+def randaugment(images: Images, magnitude: float, spread: float, rng_keys: RngKeys, operations: int = 2) -> Images:
     """RandAugment; returns a new tensor. `magnitude` and `spread` of 0 to 10."""
     pixels = _pixels(images)
     for turn in range(operations):
-        choice, applied, sign, radius, angle = _uniform(keys, 5, RANDAUGMENT, turn).T
+        choice, applied, sign, radius, angle = _uniform(rng_keys, 5, RANDAUGMENT, turn).T
         normal = torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)  # Box and Muller
         levels = (magnitude + spread * normal).clamp(0, 10) / 10 * torch.where(sign < 0.5, -1, 1)
         _change(pixels, OPERATIONS, torch.where(applied < 0.5, (choice * len(OPERATIONS)).long(), -1), levels)
@@ -54,7 +54,7 @@ def color_jitter(
     contrast: float,
     saturation: float,
     hue: float,
-    keys: Keys,
+    rng_keys: RngKeys,
     probability: float = 1.0,
 ) -> Images:
     """Brightness, contrast and saturation times 1 -+ the given share, hue turned by -+ `hue` of a circle (at most 0.5).
@@ -62,7 +62,7 @@ def color_jitter(
     Each picture takes them in an order of its own. Returns a new tensor.
     """
     pixels = _pixels(images)
-    draws = _uniform(keys, 9, JITTER)
+    draws = _uniform(rng_keys, 9, JITTER)
     applied, order, shares = draws[:, :1] < probability, draws[:, 1:5].argsort(dim=1), draws[:, 5:] * 2 - 1
     widths = torch.tensor([brightness, contrast, saturation, hue], dtype=shares.dtype)
     factors = torch.cat([(1 + shares * widths)[:, :3].clamp(min=0), shares[:, 3:] * hue], dim=1)
@@ -71,19 +71,23 @@ def color_jitter(
     return _images(pixels)
 
 
-def grayscale(images: Images, probability: float, keys: Keys) -> Images:
+def grayscale(images: Images, probability: float, rng_keys: RngKeys) -> Images:
     """Pictures made grey with a probability. Returns a new tensor."""
     pixels = _pixels(images)
     _change(
-        pixels, [lambda pixels: _gray(pixels).repeat(1, 3, 1, 1)], _first_where(_uniform(keys, 1, GREY), probability)
+        pixels,
+        [lambda pixels: _gray(pixels).repeat(1, 3, 1, 1)],
+        _first_where(_uniform(rng_keys, 1, GREY), probability),
     )
     return _images(pixels)
 
 
-def gaussian_blur(images: Images, probability: float, keys: Keys, sigma: tuple[float, float] = (0.1, 2.0)) -> Images:
+def gaussian_blur(
+    images: Images, probability: float, rng_keys: RngKeys, sigma: tuple[float, float] = (0.1, 2.0)
+) -> Images:
     """Pictures blurred with a probability, by a Gaussian whose width is uniform in `sigma`, pixels. A new tensor."""
     pixels = _pixels(images)
-    draws = _uniform(keys, 2, BLUR)
+    draws = _uniform(rng_keys, 2, BLUR)
     widths = sigma[0] + (sigma[1] - sigma[0]) * draws[:, 1]
     reach = int(np.ceil(3 * sigma[1]))
     _change(pixels, [lambda pixels, widths: _blur(pixels, widths, reach)], _first_where(draws, probability), widths)
@@ -93,7 +97,7 @@ def gaussian_blur(images: Images, probability: float, keys: Keys, sigma: tuple[f
 def random_erasing(
     pixels: torch.Tensor,
     probability: float,
-    keys: Keys,
+    rng_keys: RngKeys,
     area: tuple[float, float] = (0.02, 1 / 3),
     min_aspect: float = 0.3,
 ) -> torch.Tensor:
@@ -103,14 +107,14 @@ def random_erasing(
     inverse; the first of ten that fits is taken. Its noise is drawn on the device, so GPUs draw another than CPUs.
     """
     height, width = pixels.shape[2:]
-    draws = _uniform(keys, 4 * TRIES + 1, ERASING)
+    draws = _uniform(rng_keys, 4 * TRIES + 1, ERASING)
     share, aspect, down, across = draws[:, 1:].unflatten(1, (4, TRIES)).unbind(1)
     share = (area[0] + (area[1] - area[0]) * share) * height * width
     aspect = torch.exp((2 * aspect - 1) * np.log(1 / min_aspect))
     h, w = torch.round(torch.sqrt(share * aspect)), torch.round(torch.sqrt(share / aspect))
     fits = (h < height) & (w < width)
     boxes = torch.stack([(down * (height - h + 1)).floor(), (across * (width - w + 1)).floor(), h, w], dim=-1).long()
-    seeds = rng.bits(_bits(keys), NOISE)
+    seeds = rng.bits(_bits(rng_keys), NOISE)
     generator = torch.Generator(pixels.device)
     for row in torch.nonzero((draws[:, 0] < probability) & fits.any(1)).flatten().tolist():
         top, left, h, w = boxes[row, fits[row].long().argmax()].tolist()
@@ -120,13 +124,13 @@ def random_erasing(
     return pixels
 
 
-def _bits(keys: Keys) -> np.ndarray:
-    return keys.numpy().view(np.uint64)
+def _bits(rng_keys: RngKeys) -> np.ndarray:
+    return rng_keys.numpy().view(np.uint64)
 
 
-def _uniform(keys: Keys, count: int, *purpose: int) -> torch.Tensor:
+def _uniform(rng_keys: RngKeys, count: int, *purpose: int) -> torch.Tensor:
     """float64 [B, count] in [0, 1): numbers of each picture for a purpose."""
-    return torch.from_numpy(rng.uniform(_bits(keys)[:, None], *purpose, np.arange(count)))
+    return torch.from_numpy(rng.uniform(_bits(rng_keys)[:, None], *purpose, np.arange(count)))
 
 
 def _pixels(images: Images) -> Pixels:

@@ -6,12 +6,14 @@ it leaves (progressive, CMYK, or one that libjpeg warns of), `ffcv.py` decodes t
 
 import ctypes
 from functools import cache
+from typing import get_args
 
 import numpy as np
 
 from fastpt import native
+from fastpt.jpeg import Interpolation
 
-INTERPOLATIONS = ("area", "bilinear", "bicubic")  # numbered as in _kernel.c
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)  # numbered as in _kernel.c
 
 
 @cache

@@ -12,7 +12,8 @@ import torch
 from fastpt import rng
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
-from fastpt.loading.batch import Batch
+from fastpt.jpeg import Interpolation
+from fastpt.loading.batch import Batch, DecodedBatch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
 from fastpt.loading.readahead import read_ahead
@@ -22,7 +23,6 @@ from fastpt.processes import cores
 STATE_FORMAT = 1
 Decoder = Literal["cpu", "dali", "synthetic"]
 Crop = Literal["random", "center"]
-Interpolation = Literal["area", "bilinear", "bicubic"]
 
 
 class Loader:
@@ -66,8 +66,8 @@ class Loader:
             seed: of order, boxes and flips, 0 or more.
             crop: "random" cuts as torchvision's RandomResizedCrop with `scale` and `ratio`; "center" cuts the central
                 square of `crop_fraction` of the shorter side.
-            filter: how the box is resized: by area, or antialiased bilinear or bicubic. DALI stands in for area with
-                its antialiased triangular filter.
+            interpolation: how the box is resized: by area, or antialiased bilinear or bicubic. DALI stands in for area
+                with its antialiased triangular filter.
             flip: mirror half of the pictures; by default those of random crops.
             decoder: "cpu" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
             device: where the pictures of a batch lie; ids and views are on the CPU. With DALI it also decodes there.
@@ -110,7 +110,7 @@ class Loader:
             )
         self.epoch = 0
         self._position = 0  # of the next global batch in the epoch's order, in samples
-        self._batches: Generator[Batch, None, None] | None = None  # of the iteration under way
+        self._batches: Generator[DecodedBatch, None, None] | None = None  # of the iteration under way
         self._reads_ahead = order == "quasi_random" and decoder != "synthetic"
         self._bad = BadSamples(dataset)
         _ = dataset.samples  # read here, once, and not by every thread
@@ -142,7 +142,7 @@ class Loader:
         with closing(batches):
             for step, batch in enumerate(batches, first):
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
-                yield batch._replace(keys=self._keys(batch, epoch))
+                yield Batch(*batch, self._rng_keys(batch, epoch))
                 if batches is not self._batches:
                     raise FastptError(
                         "this iterator of the loader is out of use: a later iter(), set_epoch(), load_state_dict() or "
@@ -227,7 +227,7 @@ class Loader:
             self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
         )
 
-    def _keys(self, batch: Batch, epoch: int) -> torch.Tensor:
+    def _rng_keys(self, batch: DecodedBatch, epoch: int) -> torch.Tensor:
         keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
         return torch.from_numpy(keys.view(np.int64))
 

@@ -174,7 +174,7 @@ def test_keys_are_of_the_sample_its_view_the_epoch_and_the_seed(split):
     def keys_of(seed, **settings):
         with Loader(split, 6, 16, seed=seed, decoder="synthetic", drop_last=False, **settings) as loader:
             batches = list(loader) + list(loader)
-        return [key for batch in batches for key in batch.keys.tolist()]
+        return [key for batch in batches for key in batch.rng_keys.tolist()]
 
     one, other = keys_of(0), keys_of(1, repeats=2)
     assert len(set(one)) == len(one) == len(set(other)) == len(other)

@@ -22,7 +22,7 @@ from PIL import Image
 from fastpt.errors import FastptError
 from fastpt.jpeg import kernel
 from fastpt.jpeg.libffcv import load_libffcv
-from fastpt.loading.batch import Batch
+from fastpt.loading.batch import DecodedBatch
 from fastpt.loading.reading import BatchPlan, BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
@@ -37,7 +37,7 @@ class CpuDecoder:
         self._lib = libffcv()
         self._scratch = threading.local()
 
-    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[DecodedBatch]:
         """A batch for each array of positions in `plan`, in order. Closing the iterator ends its threads."""
         pool = ThreadPoolExecutor(self.threads, "fastpt-cpu")
         started: deque[tuple[torch.Tensor, list[Future]]] = deque()
@@ -72,11 +72,11 @@ class CpuDecoder:
             for at in starts
         ]
 
-    def _finish(self, images: torch.Tensor, work: list[Future]) -> Batch:
+    def _finish(self, images: torch.Tensor, work: list[Future]) -> DecodedBatch:
         masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
         if not masks.all():
             images = images[torch.from_numpy(masks)]
-        return Batch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
+        return DecodedBatch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
 
     def _fill(self, picker: BatchReader, wanted: BatchPlan, images: np.ndarray) -> tuple[np.ndarray, ...]:
         """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""

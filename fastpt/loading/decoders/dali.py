@@ -17,7 +17,7 @@ from nvidia.dali.plugin.pytorch import feed_ndarray
 from nvidia.dali.tensors import TensorCPU, TensorGPU
 
 from fastpt.errors import FastptError
-from fastpt.loading.batch import Batch
+from fastpt.loading.batch import DecodedBatch
 from fastpt.loading.reading import BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
@@ -50,7 +50,7 @@ class DaliDecoder:
         self._source = _Source()
         self._pipeline: Pipeline | None = None
 
-    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[DecodedBatch]:
         """A batch for each array of positions in `plan`, in order. Closing the iterator ends its thread."""
         with closing(_in_background(self._batches(picker, plan), AHEAD)) as batches:
             for batch in batches:
@@ -62,7 +62,7 @@ class DaliDecoder:
         """Free the pipeline with its threads and its memory on the GPU."""
         self._pipeline = None
 
-    def _batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[Batch]:
+    def _batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[DecodedBatch]:
         if self._pipeline is None:
             self._pipeline = self._build()
         pipeline, inside = self._pipeline, deque()
@@ -98,7 +98,7 @@ class DaliDecoder:
             ) from error
         return outputs.as_tensor()
 
-    def _empties(self, inside: deque[ReadBatch]) -> Iterator[Batch]:
+    def _empties(self, inside: deque[ReadBatch]) -> Iterator[DecodedBatch]:
         """The empty batches that come next."""
         while inside and not inside[0].jpegs:
             shape = (0, self.size, self.size, 3)
@@ -158,11 +158,11 @@ def _graph(source: _Source, size: int, interpolation: types.DALIInterpType, on_g
     return fn.flip(images, horizontal=flips)
 
 
-def _batch(picks: ReadBatch, images: torch.Tensor) -> Batch:
-    return Batch(images, torch.from_numpy(picks.sample_ids), torch.from_numpy(picks.views))
+def _batch(picks: ReadBatch, images: torch.Tensor) -> DecodedBatch:
+    return DecodedBatch(images, torch.from_numpy(picks.sample_ids), torch.from_numpy(picks.views))
 
 
-def _in_background(batches: Iterator[Batch], ahead: int) -> Iterator[Batch]:
+def _in_background(batches: Iterator[DecodedBatch], ahead: int) -> Iterator[DecodedBatch]:
     """The same batches, made in a thread of their own up to `ahead` before they are asked for; errors come through."""
     end = object()
     with ThreadPoolExecutor(1, "fastpt-dali") as pool:

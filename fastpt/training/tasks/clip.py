@@ -127,15 +127,15 @@ class Clip:
         rows = self._shown[batch.sample_ids.cpu().numpy()]
         return {
             "images": batch.images.to(self.process.device, non_blocking=True),
-            "keys": batch.keys,
+            "rng_keys": batch.rng_keys,
             "tokens": self._on_device(self._tokens[rows]),
         }
 
     def _forward(self, forward: Callable) -> Callable:
         """The model on pictures as the loader gives them: floats of all pieces would take four times the memory."""
 
-        def embed(images: torch.Tensor, keys: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-            return forward(image=augmented(images, keys, self.recipe.augment, MEAN, STD), text=tokens)
+        def embed(images: torch.Tensor, rng_keys: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+            return forward(image=augmented(images, rng_keys, self.recipe.augment, MEAN, STD), text=tokens)
 
         return embed
 

@@ -87,7 +87,7 @@ class Supervised:
         """The mean loss of a batch, float32 scalar."""
         images = batch.images.to(self.process.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.process.device, non_blocking=True)
-        images = augmented(images, batch.keys, self.recipe.augment, MEAN, STD)
+        images = augmented(images, batch.rng_keys, self.recipe.augment, MEAN, STD)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()

@@ -1,16 +1,134 @@
-"""Reads run folders into plain records. What is missing or damaged becomes a line in `Run.problems`, not a failure."""
+"""A run's folder: its names, its lock, how it begins, and its one reader. Mappings in, mappings out.
+
+    runs/<recipe>-<noise plan or clean>-s<seed>/
+      recipe.yaml        the resolved recipe
+      provenance.json    where the weights come from
+      metrics.jsonl      an event a line: train, eval, end
+      tensorboard/       the same numbers for TensorBoard
+      checkpoints/       what a training that was stopped goes on from
+      export/            the finished model, as timm or open_clip loads it
+      tune/              what `fastpt tune` found, a file for each suite
+
+`read_run` tolerates what is missing or damaged: each becomes a line in `Run.problems`. `read_provenance` and
+`read_metrics` do not.
+"""
 
 import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from fastpt.errors import FastptError
+import yaml
+
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import atomic_write, locked, write_json
 from fastpt.printable import finite, one_line
 
+RUNS = Path("runs")  # where runs lie unless told otherwise
+RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
+TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 TUNE_FORMATS = (1, 2)
-_MARKS = ("recipe.yaml", "provenance.json")  # either makes a folder a run
+# A resumed run may change these keys of its recipe: they do not touch the weights.
+FREE = ("data.threads", "checkpoint", "evaluate", "log_every", "tune")
+
+
+def run_name(recipe: str, noise: str | None, seed: int) -> str:
+    """What a run's folder is called: by its recipe, its noise plan (None for clean) and its seed."""
+    return f"{recipe}-{noise or 'clean'}-s{seed}"
+
+
+def alone(run: Path) -> AbstractContextManager[None]:
+    """Keep a second training out of the folder. Raises FastptError if one is at work there."""
+    return locked(run / ".lock", f"another training is writing to {run}. Wait for it, or name another --run-dir.")
+
+
+def begin(
+    run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any], resume: bool, allow_changes: bool = False
+) -> list[str]:
+    """Begin a run's folder, or check that the one there is of this run; return what has changed since it began.
+
+    Raises FastptError that says what differs, unless changes are allowed: then the recipe and the provenance are
+    written anew, and the provenance lists all changes so far.
+    """
+    if any((run / CHECKPOINTS).glob("step-*")):
+        if not resume:
+            raise FastptError(f"{run} holds a run with checkpoints. Go on with --resume, or name another --run-dir.")
+        before = read_provenance(run)
+        differing = _differences(recipe, provenance, _intact(run / RECIPE), before)
+        if differing and not allow_changes:
+            raise FastptError(
+                f"{run} cannot be resumed: {'; '.join(differing)}. "
+                "Use the settings it began with, another --run-dir, or --allow-changes."
+            )
+        if differing:
+            _write(run, recipe, {**provenance, "changes": before.get("changes", []) + differing})
+        return differing
+    (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+    _write(run, recipe, provenance)
+    (run / METRICS).unlink(missing_ok=True)
+    return []
+
+
+def _write(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    with atomic_write(run / RECIPE, "w") as file:
+        yaml.safe_dump(recipe, file, sort_keys=False)
+    write_json(run / PROVENANCE, provenance)
+
+
+def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, provenance_then: Mapping) -> list[str]:
+    now, then = _flat(recipe), _flat(recipe_then)
+    keys = [key for key in sorted(now.keys() | then.keys()) if not key.startswith(FREE)]
+    found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
+    samples, samples_then = provenance["samples_id"], provenance_then["samples_id"]
+    if samples != samples_then:
+        found.append(f"samples_id of {recipe['data']['train']} was {samples_then[:12]}, is {samples[:12]}")
+    if provenance["noise"] != provenance_then["noise"]:
+        was, now_is = (
+            noise["plan"] + " " + noise["array_sha256"][:12] if noise else "none"
+            for noise in (provenance_then["noise"], provenance["noise"])
+        )
+        found.append(f"the noise plan was {was}, is {now_is}")
+    return found
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def read_provenance(run: Path) -> dict[str, Any]:
+    """A run's provenance. Raises FastptError if `run` is no run, DamagedData if the file is damaged."""
+    return _intact(run / PROVENANCE)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The events of metrics.jsonl; a last line that a kill cut short is left out. Raises DamagedData."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = _lines(path)
+    if lines.bad and not lines.cut_short:
+        raise DamagedData(f"{path} is damaged: line {lines.bad[0]} does not parse. Mend or delete the line.")
+    return lines.events
+
+
+def is_finished(run: Path) -> bool:
+    """Whether training came to its end and was exported. Raises DamagedData."""
+    events = read_metrics(run)
+    return bool(events) and events[-1]["event"] == "end"
+
+
+def newest_finished(runs: Path = RUNS) -> Path:
+    """The run whose export was written last. Raises FastptError if none has ended."""
+    exported = list(runs.glob(f"*/{EXPORT}/*"))
+    if not exported:
+        raise FastptError(f"no finished run in {runs}/. Train one with `fastpt train`, or give --run or --encoder.")
+    return max(exported, key=lambda path: path.stat().st_mtime).parents[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +197,7 @@ class Run:
     @property
     def bytes(self) -> int:
         """Disk of what training and tuning left; a report may lie in the run's folder too."""
-        parts = ("checkpoints", "export", "tensorboard", "tune")
+        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, TUNE)
         return sum(file.stat().st_size for part in parts for file in (self.path / part).rglob("*") if file.is_file())
 
     @property
@@ -112,18 +230,18 @@ def read_runs(paths: list[Path]) -> list[Run]:
 
 def read_run(path: Path) -> Run:
     """Read one run folder. Raises FastptError if it is none."""
-    if not any((path / mark).is_file() for mark in _MARKS):
+    if not any((path / mark).is_file() for mark in (RECIPE, PROVENANCE)):
         raise FastptError(_why_no_run(path))
     problems: list[str] = []
-    recipe = _read(path / "recipe.yaml", _parse_yaml, problems)
-    provenance = _read(path / "provenance.json", json.loads, problems)
-    train, evals, end = _replay(_read_lines(path / "metrics.jsonl", problems))
+    recipe = _tolerated(path / RECIPE, problems)
+    provenance = _tolerated(path / PROVENANCE, problems)
+    train, evals, end = _replay(_tolerated_lines(path / METRICS, problems))
     if train and end is None:
         problems.append(f"training has not ended: the log stops at step {int(train[-1]['step']):,}")
     bad = sum(finite(record.get("loss")) is None for record in train if "loss" in record)
     if bad:
         problems.append(f"the training loss is not a finite number at {bad:,} of {len(train):,} logged steps")
-    tunes = _read_tunes(path / "tune", problems)
+    tunes = _read_tunes(path / TUNE, problems)
     return Run(path, recipe, provenance, train, evals, end, tunes, problems)
 
 
@@ -131,61 +249,88 @@ def _why_no_run(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist. Give run folders, such as runs/demo_resnet-clean-s0; `fastpt train` makes them."
     if not path.is_dir():
-        return f"{path} is a file, not a run folder. Give the folder that holds recipe.yaml and metrics.jsonl."
-    inside = sorted(child.parent for mark in _MARKS for child in path.glob(f"*/{mark}"))
+        return f"{path} is a file, not a run folder. Give the folder that holds {RECIPE} and {METRICS}."
+    inside = sorted(child.parent for mark in (RECIPE, PROVENANCE) for child in path.glob(f"*/{mark}"))
     if inside:
         return f"{path} is no run folder but holds some, such as {inside[0]}. Give those: {path}/*"
-    return f"{path} is no run folder: it has neither {' nor '.join(_MARKS)}. Give folders that `fastpt train` made."
+    return f"{path} is no run folder: it has neither {RECIPE} nor {PROVENANCE}. Give folders that `fastpt train` made."
 
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _parse_yaml(text: str) -> Any:
-    import yaml
-
+def _mapping(path: Path) -> dict[str, Any]:
+    """A file that should hold one mapping. Raises OSError, or ValueError that says why it does not."""
+    text = path.read_text(encoding="utf-8")
     try:
-        return yaml.safe_load(text)
+        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
+    if not isinstance(value, dict):
+        raise ValueError("it holds no mapping")
+    return value
 
 
-def _read(path: Path, parse: Any, problems: list[str]) -> dict[str, Any]:
-    """A file that should hold one mapping; {} and a problem if it is missing or does not."""
+def _intact(path: Path) -> dict[str, Any]:
     try:
-        value = parse(path.read_text(encoding="utf-8"))
+        return _mapping(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise FastptError(f"{path.parent} is no run: it has no {path.name}. Runs are made by `fastpt train`.") from None
+    except ValueError as error:
+        raise DamagedData(f"{path} is damaged ({one_line(error)}). Restore it, or train anew.") from None
+
+
+def _tolerated(path: Path, problems: list[str]) -> dict[str, Any]:
+    """{} and a problem if a mapping is missing or damaged."""
+    try:
+        return _mapping(path)
     except FileNotFoundError:
         problems.append(f"{path.name} is missing")
-        return {}
     except (OSError, ValueError) as error:
         problems.append(one_line(f"{path.name} cannot be read ({error})"))
-        return {}
-    if not isinstance(value, dict):
-        problems.append(f"{path.name} cannot be read (it holds no mapping)")
-    return _dict(value)
+    return {}
 
 
-def _read_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """The records of a JSON-lines file. A last line cut short by a kill is normal; others are counted as damage."""
+class _Lines(NamedTuple):
+    """What a file of JSON lines holds."""
+
+    events: list[dict[str, Any]]
+    bad: list[int]  # numbers, from 1, of the lines that are no event with a step
+    total: int
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether the last line alone is bad, as a kill leaves it."""
+        return self.bad == [self.total]
+
+
+def _lines(path: Path) -> _Lines:
+    """Raises OSError."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    events, bad = [], []
+    for number, line in enumerate(lines, 1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        usable = isinstance(event, dict) and finite(event.get("step")) is not None
+        events.append(event) if usable else bad.append(number)
+    return _Lines(events, bad, len(lines))
+
+
+def _tolerated_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """The events of metrics.jsonl. A last line cut short by a kill is normal; others are counted as damage."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = _lines(path)
     except OSError:
         problems.append(f"{path.name} is missing, so there are no loss curves")
         return []
-    records, bad = [], []
-    for index, line in enumerate(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            record = None
-        usable = isinstance(record, dict) and finite(record.get("step")) is not None
-        records.append(record) if usable else bad.append(index)
-    if bad == [len(lines) - 1]:
+    if lines.cut_short:
         problems.append(f"the last line of {path.name} is cut short and left out")
-    elif bad:
-        problems.append(f"{len(bad):,} of {len(lines):,} lines of {path.name} cannot be read and are left out")
-    return records
+    elif lines.bad:
+        problems.append(f"{len(lines.bad):,} of {lines.total:,} lines of {path.name} cannot be read and are left out")
+    return lines.events
 
 
 def _replay(records: list[dict[str, Any]]) -> tuple[list[dict], list[dict], dict | None]:
@@ -211,10 +356,10 @@ def _replay(records: list[dict[str, Any]]) -> tuple[list[dict], list[dict], dict
 def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
     tunes = []
     for path in sorted(folder.glob("*.json")):
-        tune = _read(path, json.loads, problems)
+        tune = _tolerated(path, problems)
         if tune and tune.get("format") not in TUNE_FORMATS:
             problems.append(
-                one_line(f"tune/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
+                one_line(f"{TUNE}/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
             )
         elif tune:
             tunes.append({"suite": path.stem, **tune})

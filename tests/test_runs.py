@@ -1,9 +1,19 @@
 import json
+import os
 
 import pytest
 
-from fastpt.errors import FastptError
-from fastpt.runs import read_run, read_runs
+from fastpt.errors import DamagedData, FastptError
+from fastpt.runs import (
+    alone,
+    begin,
+    is_finished,
+    newest_finished,
+    read_metrics,
+    read_provenance,
+    read_run,
+    read_runs,
+)
 from tests.report.conftest import tune_results, write_run
 
 
@@ -85,3 +95,90 @@ def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
     assert any("demo.json has format 3" in problem for problem in run.problems)
+
+
+RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}
+PROVENANCE = {"samples_id": "a1" * 32, "noise": None}
+
+
+def begun(run, checkpoints=1):
+    begin(run, RECIPE, PROVENANCE, resume=False)
+    for step in range(checkpoints):
+        (run / "checkpoints" / f"step-{step:08d}").mkdir()
+    return run
+
+
+def test_a_run_begins_anew_while_it_has_no_checkpoint(tmp_path):
+    run = begun(tmp_path / "run", checkpoints=0)
+    add_lines(run, {"event": "train", "step": 1})
+    assert begin(run, {**RECIPE, "log_every": 1}, PROVENANCE, resume=False) == []
+    assert read_run(run).recipe["log_every"] == 1
+    assert read_provenance(run) == PROVENANCE
+    assert read_metrics(run) == []
+
+
+def test_a_run_with_checkpoints_begins_only_to_resume(tmp_path):
+    run = begun(tmp_path / "run")
+    with pytest.raises(FastptError, match="Go on with --resume"):
+        begin(run, RECIPE, PROVENANCE, resume=False)
+    assert begin(run, RECIPE, PROVENANCE, resume=True) == []
+
+
+@pytest.mark.parametrize(
+    ("recipe", "provenance", "words"),
+    [
+        ({"optim": {"lr": 0.2}}, {}, "optim.lr was 0.1, is 0.2"),
+        ({"ema": 0.9}, {}, "ema was None, is 0.9"),
+        ({}, {"samples_id": "b2" * 32}, "samples_id of data/a was a1a1a1a1a1a1, is b2b2b2b2b2b2"),
+        ({}, {"noise": {"plan": "swap", "array_sha256": "c3" * 32}}, "the noise plan was none, is swap c3c3c3c3c3c3"),
+    ],
+)
+def test_what_differs_keeps_a_run_from_resuming_unless_changes_are_allowed(tmp_path, recipe, provenance, words):
+    run = begun(tmp_path / "run")
+    changed = {**RECIPE, **recipe}, {**PROVENANCE, **provenance}
+    with pytest.raises(FastptError, match=f"cannot be resumed: {words}"):
+        begin(run, *changed, resume=True)
+    assert begin(run, *changed, resume=True, allow_changes=True) == [words]
+    assert read_provenance(run)["changes"] == [words]
+    assert begin(run, *changed, resume=True) == []
+
+
+def test_what_does_not_touch_the_weights_may_change(tmp_path):
+    run = begun(tmp_path / "run")
+    free = {**RECIPE, "data": {"train": "data/a", "threads": 8}, "log_every": 1, "checkpoint": {"keep": 9}}
+    assert begin(run, free, PROVENANCE, resume=True) == []
+
+
+def test_a_damaged_recipe_keeps_a_run_from_resuming(tmp_path):
+    run = begun(tmp_path / "run")
+    (run / "recipe.yaml").write_text("a: [")
+    with pytest.raises(DamagedData, match=r"recipe\.yaml is damaged"):
+        begin(run, RECIPE, PROVENANCE, resume=True)
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    with alone(tmp_path / "run"), pytest.raises(FastptError, match="another training is writing to"):
+        alone(tmp_path / "run").__enter__()
+
+
+def test_metrics_read_strictly_allow_a_last_line_cut_short_alone(tmp_path):
+    run = write_run(tmp_path)
+    assert is_finished(run)
+    add_lines(run, '{"event": "tra')
+    assert len(read_metrics(run)) == 25
+    add_lines(run, "\n")
+    add_lines(run, {"event": "end", "step": 200})
+    with pytest.raises(DamagedData, match="line 26 does not parse"):
+        read_metrics(run)
+
+
+def test_the_newest_finished_run_is_the_one_exported_last(tmp_path):
+    for seconds, name in ((1, "b"), (2, "a")):
+        export = tmp_path / name / "export"
+        export.mkdir(parents=True)
+        (export / "config.json").touch()
+        os.utime(export / "config.json", (seconds, seconds))
+    (tmp_path / "unfinished").mkdir()
+    assert newest_finished(tmp_path) == tmp_path / "a"
+    with pytest.raises(FastptError, match="no finished run"):
+        newest_finished(tmp_path / "elsewhere")

@@ -13,6 +13,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
 from fastpt.noise.ranking import plan_name
 from fastpt.recipe import Recipe, load_recipe
+from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.declaration import Pretrain, Study
 from fastpt.tuning.suites import Suite, load_suite
 
@@ -74,11 +75,11 @@ class StudyGrid:
             [".".join(version(name).split(".")[:2]) for name in VERSIONS],
         )
         stem = Path(one.recipe).stem
-        name = f"{stem}-{noise or 'clean'}-s{seed}-{key[:8]}"
-        run = self.folder / "runs" / name
+        name = f"{run_name(stem, noise, seed)}-{key[:8]}"
+        run = self.folder / RUNS / name
         words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
         words += [word for override in overrides for word in ("--set", override)]
-        train = Step(name, "train", stem, tuple(words), key, run / "export")
+        train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
         return Cell(train, tuple(self._tuning(train, run, suite) for suite in one.suites))
 
     def _noise(self, recipe: Recipe, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
@@ -93,7 +94,7 @@ class StudyGrid:
 
     def _tuning(self, train: Step, run: Path, named: str) -> Step:
         tuning, suite = self.study.tune, load_suite(named)
-        out = run / "tune" / f"{suite.name}.json"
+        out = run / TUNE / f"{suite.name}.json"
         words = ["tune", "--run", str(run), "--suite", named, "--seeds", str(tuning.seeds), "--out", str(out)]
         words += [f"--{method}" for method in tuning.methods] + tuning.options
         key = _key(train.key, suite.model_dump(), _samples_ids(suite), tuning.model_dump())

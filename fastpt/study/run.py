@@ -16,6 +16,7 @@ from fastpt import ray_cluster
 from fastpt.errors import FastptError, Preempted
 from fastpt.files import write_json
 from fastpt.processes import die_with
+from fastpt.runs import PROVENANCE
 from fastpt.study.declaration import Study
 from fastpt.study.grid import Cell, Step, StudyGrid
 from fastpt.study.table import steps_table
@@ -90,7 +91,7 @@ def write_report(plan: StudyGrid, say: Say) -> Path:
     from fastpt.report import write_report
 
     runs = [cell.train.result.parent for cell in plan.cells]
-    begun = [run for run in runs if (run / "provenance.json").is_file()]
+    begun = [run for run in runs if (run / PROVENANCE).is_file()]
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {plan.folder / 'logs'}.")
     page = write_report(begun, plan.folder / "report.html", files=True, costs=steps_table(plan))

@@ -29,6 +29,7 @@ import torch.distributed as dist
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, sync_folder, write_json, write_sealed_json
 from fastpt.recipe import Recipe
+from fastpt.runs import CHECKPOINTS
 from fastpt.training.launch import DistInfo, on_rank_zero, silenced
 
 FORMAT = 2
@@ -48,7 +49,7 @@ def save(run: Path, engine: Any, process: DistInfo, state: dict, weights: dict[s
     and the best. Every process calls this; `engine` is a DeepSpeed engine. Raises FastptError if a weight is not
     finite, so that a checkpoint is always one to go back to.
     """
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     name = folder_name(state["step"])
     aside = f".{name}.tmp"
     on_rank_zero(process, lambda: _check_finite(run, weights, state["step"]))
@@ -101,7 +102,7 @@ def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None
 
 def newest_first(run: Path) -> list[Path]:
     """The checkpoints that `latest` and its forerunners name, newest first; all there are if `latest` is lost."""
-    folder = run / "checkpoints"
+    folder = run / CHECKPOINTS
     newest = (folder / "latest").read_text().strip() if (folder / "latest").exists() else "step-~"
     return sorted((path for path in folder.glob("step-*") if path.name <= newest), reverse=True)
 

@@ -15,8 +15,8 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import write_json
 from fastpt.recipe import Recipe, load_recipe
+from fastpt.runs import EXPORT, RECIPE, read_metrics, read_provenance
 from fastpt.training import checkpoint
-from fastpt.training.log import read_metrics, read_provenance
 from fastpt.training.tasks import clip, supervised
 
 
@@ -26,7 +26,7 @@ def export_run(run: Path, best: bool = False) -> Path:
     Raises FastptError if `run` is no run or has no such checkpoint.
     """
     origin = read_provenance(run)
-    recipe = load_recipe(run / "recipe.yaml")
+    recipe = load_recipe(run / RECIPE)
     newest, passed = checkpoint.newest_intact(run)
     if passed:  # an older one would be other weights under the results of the last
         raise FastptError(
@@ -37,7 +37,7 @@ def export_run(run: Path, best: bool = False) -> Path:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
     chosen = checkpoint.best(run) if best else newest
     weights, step = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)["step"]
-    aside, export = run / ".export.tmp", run / "export"
+    aside, export = run / ".export.tmp", run / EXPORT
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     usage = (_export_timm if recipe.task == "supervised" else _export_open_clip)(aside, recipe, origin, weights)

@@ -16,19 +16,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 
-from fastpt import Batch, Loader
+from fastpt import Batch, Loader, runs
 from fastpt.errors import FastptError, Preempted
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
 from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
-from fastpt.training.log import MetricsLogger, is_finished, open_run, provenance, run_folder
+from fastpt.training.log import MetricsLogger
 from fastpt.training.optim import build_optimizer
+from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks.clip import Clip
 from fastpt.training.tasks.supervised import Supervised
@@ -59,14 +59,14 @@ def train(
     process = launch.start()
     torch.manual_seed(recipe.seed)  # the weights' initial values
     task = TASKS[recipe.task](recipe, process)
-    run = run_dir or run_folder(recipe, recipe_name, task.noise)
+    run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
     with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
         origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, process))
         if resume and on_rank_zero(process, lambda: not checkpoint.newest_first(run)):
             _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
-        for change in on_rank_zero(process, lambda: open_run(run, recipe, origin, resume, allow_changes)):
+        for change in on_rank_zero(process, lambda: runs.begin(run, recipe.as_dict(), origin, resume, allow_changes)):
             _say(process, f"Changed since the run began: {change}")
-        if on_rank_zero(process, lambda: is_finished(run)):
+        if on_rank_zero(process, lambda: runs.is_finished(run)):
             _say(process, f"{run} is finished already.")
             return run
         with Preemption(process) as end_request:
@@ -77,22 +77,9 @@ def train(
 @contextlib.contextmanager
 def _alone(run: Path, process: DistInfo) -> Iterator[None]:
     """Keep a second training out of the folder. The lock ends with the process, however that ends."""
-    lock = filelock.FileLock(run / ".lock")
-
-    def take() -> None:
-        run.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise FastptError(
-                f"another training is writing to {run}. Wait for it, or name another --run-dir."
-            ) from None
-
-    on_rank_zero(process, take)
-    try:
+    with contextlib.ExitStack() as lock:
+        on_rank_zero(process, lambda: lock.enter_context(runs.alone(run)))
         yield
-    finally:
-        lock.release()
 
 
 def _loader(recipe: Recipe, task: Any, process: DistInfo) -> Loader:

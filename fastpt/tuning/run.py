@@ -19,7 +19,7 @@ from fastpt.files import atomic_write, write_json
 from fastpt.intervals import summary
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
-from fastpt.training.log import read_provenance
+from fastpt.runs import PROVENANCE, RECIPE, RUNS, TUNE, newest_finished, read_provenance
 from fastpt.tuning.config import Trained, TuningConfig, noisy, train
 from fastpt.tuning.encoders.encoder import Encoder, Precision, open_encoder, open_run
 from fastpt.tuning.feature_files import FeatureSet
@@ -33,7 +33,6 @@ from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import DownstreamSet, Suite, load_suite, open_suite
 
 FORMAT = 2
-RUNS = Path("runs")
 MOST_SINGULAR_VALUES = 512
 
 
@@ -64,13 +63,13 @@ def tune_command(
             raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
         opened = None
     else:
-        run = newest_run() if run is None and encoder is None else run
+        run = newest_finished() if run is None and encoder is None else run
         loaded = loaded or load_suite(_suite_of(run))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         opened = open_encoder(encoder, device, precision) if run is None else open_run(run, device, precision)
     name = opened.name if opened else "features"
     folder = run or RUNS / name.replace(":", "-")
-    out = out or folder / "tune" / f"{loaded.name}.json"
+    out = out or folder / TUNE / f"{loaded.name}.json"
     if out.is_dir():
         raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
@@ -129,14 +128,6 @@ def tune(
             "fit": round(time.perf_counter() - features_done, 2),
         },
     }
-
-
-def newest_run(runs: Path = RUNS) -> Path:
-    """The run whose export was written last. Raises FastptError if none has ended."""
-    exports = [path for name in ("config.json", "open_clip_config.json") for path in runs.glob(f"*/export/{name}")]
-    if not exports:
-        raise FastptError(f"no finished run in {runs}/. Train one with `fastpt train`, or give --run or --encoder.")
-    return max(exports, key=lambda path: path.stat().st_mtime).parents[1]
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -346,9 +337,9 @@ def _suite_of(run: Path | None) -> str:
         raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME or --suite FILE.")
     if not run.is_dir():
         raise FastptError(f"run {run} does not exist. Check --run.")
-    recipe = run / "recipe.yaml"
+    recipe = run / RECIPE
     if not recipe.is_file():
-        raise FastptError(f"{run} has no recipe.yaml, so it names no suite. Check --run, or give --suite.")
+        raise FastptError(f"{run} has no {RECIPE}, so it names no suite. Check --run, or give --suite.")
     tune_section = load_recipe(recipe).tune
     if tune_section is None:
         raise FastptError(f"the recipe of {run} names no suite (tune: {{suite: ...}}). Give --suite NAME or FILE.")
@@ -357,7 +348,7 @@ def _suite_of(run: Path | None) -> str:
 
 def _origin(encoder: Encoder | None) -> dict:
     """What the encoder's run recorded of its training; {} if it has none."""
-    if encoder is None or encoder.run is None or not (encoder.run / "provenance.json").is_file():
+    if encoder is None or encoder.run is None or not (encoder.run / PROVENANCE).is_file():
         return {}
     return read_provenance(encoder.run)
 

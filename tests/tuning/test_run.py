@@ -2,14 +2,13 @@
 
 import dataclasses
 import json
-import os
 
 import numpy as np
 import pytest
 import yaml
 
 from fastpt.errors import FastptError
-from fastpt.tuning.run import accuracy, mean_per_class, newest_run, tune_command
+from fastpt.tuning.run import accuracy, mean_per_class, tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 
@@ -107,15 +106,6 @@ def test_another_encoder_and_suite(workplace):
     assert results["encoder"]["noise"] is None
     assert {row["method"] for row in results["rows"]} == {"lp"}
     assert (workplace / "o" / "x.json").is_file()
-
-
-def test_the_newest_finished_run_is_taken(tmp_path):
-    older, newer = (finished_run(tmp_path, name) for name in ("b", "a"))
-    os.utime(older / "export" / "config.json", (1, 1))
-    (tmp_path / "unfinished").mkdir()
-    assert newest_run(tmp_path) == newer
-    with pytest.raises(FastptError, match="no finished run"):
-        newest_run(tmp_path / "elsewhere")
 
 
 def test_a_suite_must_be_named_somewhere(workplace):

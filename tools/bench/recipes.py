@@ -12,7 +12,6 @@ waiting for pictures, and the most memory of the GPU.
 
 import contextlib
 import io
-import json
 import statistics
 import tempfile
 from pathlib import Path
@@ -53,6 +52,7 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
 def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str], folder: Path) -> list[dict]:
     """The logged lines of a training of `steps` steps."""
     from fastpt.recipe import load_recipe
+    from fastpt.runs import read_run
     from fastpt.training.loop import train
 
     overrides = [
@@ -69,8 +69,7 @@ def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str]
         overrides.append("zero_shot=null")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run = train(load_recipe(RECIPES / f"{name}.yaml", overrides), name, folder / f"{name}-{decoder}")
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
-    return [line for line in lines if line["event"] == "train"]
+    return read_run(run).train
 
 
 @click.command(help=__doc__)

@@ -27,6 +27,7 @@ from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.recipe import load_recipe
+from fastpt.runs import EXPORT, RECIPE
 
 Precision = Literal["fp32", "bf16"]
 Channels = Annotated[tuple[float, float, float], Strict(False)]  # YAML and JSON have lists only
@@ -143,7 +144,7 @@ def _open(spec: str, said: dict[str, Any], name: str | None, device: str, precis
 
 def open_run(run: Path, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
     """The encoder that a finished run exported, with the evaluation crop of its recipe. Raises FastptError."""
-    export = run / "export"
+    export = run / EXPORT
     if (export / "open_clip_config.json").is_file():
         model, preprocessing = _open_clip(f"local-dir:{export}", "")
     elif (export / "config.json").is_file():
@@ -151,7 +152,7 @@ def open_run(run: Path, device: str = "cpu", precision: Precision = "fp32") -> E
     else:
         state = "has no export yet: its training has not ended" if run.is_dir() else "does not exist"
         raise FastptError(f"run {run} {state}. Train it with `fastpt train`, or write its export with `fastpt export`.")
-    recipe = run / "recipe.yaml"
+    recipe = run / RECIPE
     if recipe.is_file():
         data = load_recipe(recipe).data
         preprocessing = Preprocessing(

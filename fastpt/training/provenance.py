@@ -1,0 +1,55 @@
+"""Where a run's weights come from: recipe, data, noise, versions, code, machine."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fastpt.data.dataset import Dataset, NoisePlan
+from fastpt.recipe import Recipe
+
+PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "numpy")
+
+
+def provenance(
+    recipe: Recipe, recipe_name: str, dataset: Dataset, noise: NoisePlan | None, command: str, machine: dict
+) -> dict:
+    """Where a run's weights come from; `machine` is what `launch.machine` tells."""
+    return {
+        "recipe": recipe_name,
+        "task": recipe.task,
+        "versions": {"python": platform.python_version(), **_versions()},
+        "git": _git_commit(),
+        "samples_id": dataset.samples_id,
+        "dataset": {
+            "name": dataset.name,
+            "split": dataset.split,
+            "samples": len(dataset),
+            "class_names": dataset.class_names,
+        },
+        "noise": noise.provenance() if noise else None,
+        "seed": recipe.seed,
+        "command": command,
+        **machine,
+    }
+
+
+def _versions() -> dict[str, str]:
+    names = (*PACKAGES, "nvidia-dali-cuda130", "nvidia-dali-cuda120")
+    found = {}
+    for name in names:
+        try:
+            found["open_clip" if name == "open_clip_torch" else name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_commit() -> str | None:
+    """The commit of the code in use, `-dirty` behind it if files differ; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        name = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        return subprocess.run(name, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

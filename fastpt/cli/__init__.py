@@ -4,6 +4,7 @@ import click
 
 from fastpt import __version__
 from fastpt.cli.data import bench, info, materialize, noise, preview, verify
+from fastpt.cli.keys import keys
 from fastpt.cli.prep import prep
 from fastpt.cli.results import report, tune
 from fastpt.cli.runs import export, train
@@ -20,5 +21,5 @@ def main() -> None:
 
 
 # In the order of the work.
-for command in (prep, noise, info, verify, preview, materialize, bench, train, export, tune, report, study):
+for command in (prep, noise, info, verify, preview, materialize, bench, train, export, tune, report, study, keys):
     main.add_command(command)

@@ -9,6 +9,7 @@ from fastpt.printable import printable
 
 FOLDER = click.Path(path_type=Path)
 SEED = click.IntRange(min=0)
+INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -30,6 +31,9 @@ class Commands(click.Group):
                 raise
             said = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
             raise click.ClickException(printable(said)) from None
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
 
 
 class Share(click.ParamType):

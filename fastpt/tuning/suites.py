@@ -59,6 +59,7 @@ class InDomain(Section):
     """Train on a training split, test on the test split of the same set."""
 
     name: str
+    """Name of the set."""
     train: SplitSpec
     """The split that heads train on."""
     test: SplitSpec
@@ -73,6 +74,7 @@ class OutOfDomain(Section):
     """Train on one domain, test on others."""
 
     name: str
+    """Name of the set."""
     train: SplitSpec
     """The split that heads train on."""
     tests: dict[str, SplitSpec] = Field(min_length=1)
@@ -87,6 +89,7 @@ class Suite(Section):
     """Sets to measure on."""
 
     name: str
+    """Name of the suite, and of the file of its results."""
     id: list[InDomain] = []
     """In-domain sets."""
     ood: list[OutOfDomain] = []

@@ -44,7 +44,7 @@ def test_help_answers_within_half_a_second():
 
 
 def test_the_commands_are_those_that_are_documented():
-    documented = "prep noise info verify preview materialize bench train export tune report study"
+    documented = "prep noise info verify preview materialize bench train export tune report study keys"
     assert list(main.commands) == documented.split()
 
 
@@ -177,3 +177,12 @@ def test_the_report_tells_on_the_terminal_too_what_a_run_lacks(run, tmp_path):
     assert "report: bad: recipe.yaml cannot be read" in output
     assert "report: bad: metrics.jsonl is missing" in output
     assert output.endswith("report: report.html\n")
+
+
+def test_ctrl_c_is_told_in_a_word_and_by_its_exit_code(run, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastpt.runs.read_runs", interrupted)
+    monkeypatch.setattr("fastpt.report.write_report", lambda *_: "page")
+    assert run("report", "x") == (130, "interrupted\n")

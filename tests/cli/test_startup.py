@@ -1,0 +1,30 @@
+"""Help and tables of keys answer at once: nothing heavy is imported for them."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+NEVER = {"torch", "timm", "open_clip", "deepspeed", "nvidia.dali", "onnx", "PIL", "cv2", "matplotlib", "scipy", "ray"}
+HELP = ("--help", "prep --help", "noise --help", "train --help", "tune --help", "report --help", "study --help")
+KEYS = ("keys recipe", "keys suite", "keys study")
+
+
+@pytest.mark.parametrize(
+    ("command", "heavy"),
+    [*((one, {*NEVER, "pyarrow", "numpy", "pydantic"}) for one in HELP), *((one, NEVER) for one in KEYS)],
+)
+def test_nothing_heavy_is_imported(command, heavy):
+    code = "import sys; from fastpt.cli import main; main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *command.split()], capture_output=True, text=True, check=True)
+    assert heavy & set(done.stdout.splitlines()[-1].split()) == set()
+
+
+def test_help_is_quick():
+    took = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "fastpt", "--help"], capture_output=True, check=True)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.5

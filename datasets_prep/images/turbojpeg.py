@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from datasets_prep.images import area
-from fastpt.jpeg.libffcv import load_libffcv
+from fastpt.jpeg import libffcv
 
 YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
 SUBSAMPLED_420, ONE_PLANE = 2, 3  # and of subsamplings
@@ -111,7 +111,7 @@ def _pointers(planes: list[np.ndarray]) -> ctypes.Array:
 @cache
 def _turbojpeg() -> tuple[ctypes.CDLL, int, int]:
     """TurboJPEG, as libffcv is linked with it, so that it is there wherever FFCV is; a decoder; an encoder."""
-    library = load_libffcv()
+    library = libffcv.load()
     number, size, pointer = ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p
     library.tjInitDecompress.restype = library.tjInitCompress.restype = pointer
     library.tjBufSize.restype = size

@@ -170,11 +170,11 @@ def bench(
     The rate of your model is in the log of a training whose recipe has data.decoder: synthetic.
     """
     from fastpt.data.dataset import Dataset
-    from fastpt.loading.bench import describe, judge, measure
+    from fastpt.loading.bench import benchmark, describe, judge
 
-    report = measure(Dataset(folder), size, batch_size, threads, seconds)
+    report = benchmark(Dataset(folder), size, batch_size, threads, seconds)
     advice = judge(report, model_rate) if model_rate else []
     if as_json:
-        click.echo(json.dumps({**report, "model_rate": model_rate, "advice": advice}, indent=2))
+        click.echo(json.dumps({**report.as_dict(), "model_rate": model_rate, "advice": advice}, indent=2))
     else:
         click.echo(printable("\n".join(describe(report) + advice)))

@@ -1,7 +1,7 @@
 """The kernel of _kernel.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
 
 It is built with the package where a C compiler and libjpeg-turbo's headers are found. Without it, or for a picture that
-it leaves (progressive, CMYK, or one that libjpeg warns of), `ffcv.py` decodes the whole picture.
+it leaves (progressive, CMYK, or one that libjpeg warns of), the cpu decoder decodes the whole picture.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ def decode(
     shapes: np.ndarray,
     boxes: np.ndarray,
     flips: np.ndarray,
-    interpolation: str,
+    interpolation: Interpolation,
     images: np.ndarray,
     rows: np.ndarray,
 ) -> np.ndarray:
@@ -41,13 +41,17 @@ def decode(
     `shapes`, int32 [K, 2], are the pictures' heights and widths; `boxes`, int32 [K, 4], lie within them (top, left,
     height, width); `flips` is bool [K]. Bilinear and bicubic are antialiased as in torch and Pillow; area is as in
     OpenCV, where it is linear if the box grows. Returns which came out, bool [K]; the rows of others hold nothing.
+    Without the kernel none comes out.
     """
+    library = kernel()
+    if library is None:
+        return np.zeros(len(jpegs), bool)
     addresses = np.array([jpeg.__array_interface__["data"][0] for jpeg in jpegs], np.uint64)
     lengths = np.array([jpeg.size for jpeg in jpegs], np.uint64)
     outs = np.uint64(images.ctypes.data) + rows.astype(np.uint64) * np.uint64(images.strides[0])
     left_out = np.empty(len(jpegs), np.uint8)
     arrays = (addresses, lengths, shapes.astype(np.int32, "C"), boxes.astype(np.int32, "C"), flips.astype(np.uint8))
-    kernel().fastpt_decode(
+    library.fastpt_decode(
         len(jpegs),
         *(array.ctypes.data for array in arrays),
         INTERPOLATIONS.index(interpolation),

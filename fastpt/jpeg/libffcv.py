@@ -1,17 +1,48 @@
-"""libffcv, found without importing FFCV's Python package, which compiles with numba."""
+"""libffcv, FFCV's C library: whole pictures by libjpeg-turbo, and OpenCV's resize by area.
+
+It is found without importing FFCV's Python package, which compiles with numba.
+"""
 
 import ctypes
 import importlib.util
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from fastpt.errors import FastptError
 
 
-def load_libffcv() -> ctypes.CDLL:
-    """FFCV's C library; it is linked with libjpeg-turbo, whose functions it offers too. Raises FastptError."""
+@cache
+def load() -> ctypes.CDLL:
+    """The library; it is linked with libjpeg-turbo, whose functions it offers too. Raises FastptError without it."""
     spec = importlib.util.find_spec("ffcv")
-    folders = spec.submodule_search_locations if spec else []
+    folders = (spec and spec.submodule_search_locations) or []
     found = [path for folder in folders for path in Path(folder).glob("_libffcv*.so")]
     if not found:
         raise FastptError(f"libffcv was not found (looked in: {folders or 'no ffcv package'}). Run tools/setup.")
-    return ctypes.CDLL(str(found[0]))
+    library = ctypes.CDLL(str(found[0]))
+    number, pointer = ctypes.c_uint32, ctypes.c_void_p
+    library.imdecode.argtypes = [pointer, ctypes.c_uint64, number, number, pointer, *6 * [number], *2 * [ctypes.c_bool]]
+    library.resize.argtypes = 11 * [ctypes.c_int64]
+    return library
+
+
+def decode(jpeg: np.ndarray, picture: np.ndarray) -> bool:
+    """Decode a JPEG, uint8 [bytes], into `picture`, uint8 [h, w, 3], which has its size.
+
+    Returns whether it could, by libffcv's standards: the least warning of libjpeg's counts as a failure.
+    """
+    size, start, scale = picture.shape[:2], (0, 0), (1, 1)
+    failed = load().imdecode(
+        jpeg.ctypes.data, jpeg.size, *size, picture.ctypes.data, *size, *start, *scale, False, False
+    )
+    return not failed
+
+
+def resize_by_area(picture: np.ndarray, box: Sequence[int], out: np.ndarray) -> None:
+    """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
+    top, left, height, width = box
+    rows, columns = (top, top + height), (left, left + width)
+    load().resize(0, picture.ctypes.data, *picture.shape[:2], *rows, *columns, out.ctypes.data, *out.shape[:2])

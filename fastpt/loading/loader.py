@@ -1,27 +1,27 @@
 """The loader: one order and one set of crops for any decoder, any number of threads or ranks, and any restart."""
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 
 from fastpt import rng
 from fastpt.data.dataset import Dataset
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, suggestion
 from fastpt.jpeg import Interpolation
 from fastpt.loading.batch import Batch, DecodedBatch
 from fastpt.loading.crops import center_crops, random_resized_crops
+from fastpt.loading.decoders import DECODERS
 from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
 from fastpt.loading.readahead import read_ahead
 from fastpt.loading.reading import BadSamples, BatchReader
 from fastpt.processes import cores
 
-STATE_FORMAT = 1
-Decoder = Literal["cpu", "dali", "synthetic"]
+STATE_FORMAT = "2.0"
 Crop = Literal["random", "center"]
 
 
@@ -48,7 +48,8 @@ class Loader:
         crop_fraction: float = 0.875,
         interpolation: Interpolation = "area",
         flip: bool | None = None,
-        decoder: Decoder = "cpu",
+        decoder: str = "cpu",
+        decoder_options: Mapping[str, Any] | None = None,
         device: torch.device | str = "cpu",
         order: Order = "random",
         rank: int = 0,
@@ -56,7 +57,6 @@ class Loader:
         threads: int | None = None,
         drop_last: bool = True,
         repeats: int = 1,
-        hw_decoder_load: float = 0.0,
     ):
         """
         Args:
@@ -69,7 +69,9 @@ class Loader:
             interpolation: how the box is resized: by area, or antialiased bilinear or bicubic. DALI stands in for area
                 with its antialiased triangular filter.
             flip: mirror half of the pictures; by default those of random crops.
-            decoder: "cpu" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic" (grey pictures, at no cost).
+            decoder: one of `fastpt.loading.decoders`: "cpu" (CPU), "dali" (CPU, or GPU by `device`) or "synthetic"
+                (grey pictures, at no cost).
+            decoder_options: further ones of this decoder, such as DALI's `hw_decoder_load`.
             device: where the pictures of a batch lie; ids and views are on the CPU. With DALI it also decodes there.
             order: see `fastpt.loading.order.epoch_order`.
             threads: threads that decode; by default this process's share of the cores, see `default_threads`.
@@ -77,15 +79,13 @@ class Loader:
                 the next good one of the order, so every batch is full. Otherwise, for evaluation: every good sample
                 comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
             repeats: of a sample in a row, each with its own view (repeated augmentation).
-            hw_decoder_load: share of the pictures that a GPU's own JPEG decoder takes (A100, H100; with DALI on a GPU),
-                from 0 to 1; CUDA cores decode the rest. Above 0 a picture's last bits depend on the batch it is in.
 
-        Raises FastptError for settings out of range, and if `drop_last` leaves no batch.
+        Raises FastptError for settings out of range, if `drop_last` leaves no batch, and if the decoder cannot be had.
         """
-        _check_choice("crop", crop, Crop)
-        _check_choice("interpolation", interpolation, Interpolation)
-        _check_choice("order", order, Order)
-        _check_choice("decoder", decoder, Decoder)
+        _check_choice("crop", crop, get_args(Crop))
+        _check_choice("interpolation", interpolation, get_args(Interpolation))
+        _check_choice("order", order, get_args(Order))
+        _check_choice("decoder", decoder, DECODERS.names())
         _check("batch_size", batch_size, batch_size >= 1, "1 or more")
         _check_size(size)
         _check("seed", seed, 0 <= seed < 2**64, "a number from 0 to 2**64 - 1")
@@ -96,11 +96,11 @@ class Loader:
         threads = default_threads() if threads is None else threads
         _check("threads", threads, threads >= 1, "1 or more")
         _check("repeats", repeats, repeats == 1 or (repeats > 1 and order != "sequential"), "1, or more when shuffled")
-        _check("hw_decoder_load", hw_decoder_load, 0 <= hw_decoder_load <= 1, "from 0 to 1")
         self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
         self.crop, self.scale, self.ratio, self.crop_fraction = crop, scale, ratio, crop_fraction
         self.flip = crop == "random" if flip is None else flip
-        self.order, self.rank, self.world_size = order, rank, world_size
+        self.rank, self.world_size = rank, world_size
+        self.order: Order = order
         self.drop_last, self.repeats = drop_last, repeats
         self.global_batch = batch_size * world_size
         if drop_last and len(self) == 0:
@@ -111,11 +111,20 @@ class Loader:
         self.epoch = 0
         self._position = 0  # of the next global batch in the epoch's order, in samples
         self._batches: Generator[DecodedBatch, None, None] | None = None  # of the iteration under way
-        self._reads_ahead = order == "quasi_random" and decoder != "synthetic"
         self._bad = BadSamples(dataset)
         _ = dataset.samples  # read here, once, and not by every thread
+        kind, options = DECODERS.get(decoder), decoder_options or {}
+        for name in options:
+            if name not in kind.options:
+                raise FastptError(f"decoder {decoder} has no option {name!r}; {suggestion(name, kind.options)}")
+        self._reads_ahead = order == "quasi_random" and kind.reads
         self._decoder_of = partial(
-            _decoder, decoder, interpolation, threads, torch.device(device), batch_size, hw_decoder_load
+            kind,
+            interpolation=interpolation,
+            threads=threads,
+            device=torch.device(device),
+            batch_size=batch_size,
+            **options,
         )
         self._decoder = self._decoder_of(size)
 
@@ -131,14 +140,14 @@ class Loader:
     def __iter__(self) -> Iterator[Batch]:
         self._retire()
         epoch, first = self.epoch, -(-self._position // self.global_batch)
-        plan = (
+        positions: Iterable[np.ndarray] = (
             step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
             for step in range(first, len(self))
         )
-        picker = self._picker()
+        reader = self._reader()
         if self._reads_ahead:
-            plan = read_ahead(self.dataset, picker.sample_ids, plan, first * self.global_batch)
-        batches = self._batches = self._decoder.batches(picker, plan)
+            positions = read_ahead(self.dataset, reader.sample_ids, positions, first * self.global_batch)
+        batches = self._batches = self._decoder.batches(reader, positions)
         with closing(batches):
             for step, batch in enumerate(batches, first):
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
@@ -176,6 +185,11 @@ class Loader:
 
     def load_state_dict(self, state: dict) -> None:
         """Go on where `state` was taken. Raises FastptError if it was taken under another order of samples."""
+        if state.get("format") != STATE_FORMAT:
+            raise FastptError(
+                f"the loader's state has format {state.get('format')!r}, and this fastpt reads {STATE_FORMAT!r}. Go on "
+                "with the fastpt that wrote it, or start a new run."
+            )
         for name, here in self._identity().items():
             if state.get(name) != here:
                 raise FastptError(
@@ -219,48 +233,25 @@ class Loader:
             "drop_last": self.drop_last,
         }
 
-    def _picker(self) -> BatchReader:
+    def _reader(self) -> BatchReader:
         epoch = self.epoch
         ids, views = epoch_order(len(self.dataset), self.seed, epoch, self.order, self.dataset.block, self.repeats)
         ids = ids.astype(np.uint32)  # kept for the epoch: half the memory
         return BatchReader(
-            self.dataset, ids, views, lambda ids, views: self._cut(ids, views, epoch), self.drop_last, self._bad
+            self.dataset, ids, views, lambda ids, views: self._crop(ids, views, epoch), self.drop_last, self._bad
         )
 
     def _rng_keys(self, batch: DecodedBatch, epoch: int) -> torch.Tensor:
         keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
         return torch.from_numpy(keys.view(np.int64))
 
-    def _cut(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _crop(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes int32 [B, 4] and flips bool [B] of samples in an epoch."""
         widths, heights = self.dataset.samples.width[ids], self.dataset.samples.height[ids]
         boxes, flips = random_resized_crops(widths, heights, ids, views, self.seed, epoch, self.scale, self.ratio)
         if self.crop == "center":
             boxes = center_crops(widths, heights, self.crop_fraction)
         return boxes, flips & self.flip
-
-
-def _decoder(
-    name: Decoder,
-    interpolation: Interpolation,
-    threads: int,
-    device: torch.device,
-    batch_size: int,
-    hw_decoder_load: float,
-    size: int,
-):
-    """The decoder called `name`; only its own libraries are imported."""
-    if name == "synthetic":
-        from fastpt.loading.decoders.synthetic import SyntheticDecoder
-
-        return SyntheticDecoder(size, device)
-    if name == "cpu":
-        from fastpt.loading.decoders.cpu import CpuDecoder
-
-        return CpuDecoder(size, interpolation, threads, device)
-    from fastpt.loading.decoders.dali import DaliDecoder
-
-    return DaliDecoder(size, interpolation, threads, device, batch_size, hw_decoder_load)
 
 
 def default_threads() -> int:
@@ -273,9 +264,8 @@ def default_threads() -> int:
     return max(1, min(cores(), of_job))
 
 
-def _check_choice(name: str, value: str, choices: object) -> None:
-    allowed = choices.__args__
-    _check(name, value, value in allowed, "one of " + ", ".join(allowed))
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    _check(name, value, value in choices, "one of " + ", ".join(choices))
 
 
 def _check_size(size: int) -> None:

@@ -40,18 +40,18 @@ def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.nda
 
 
 def read_ahead(
-    dataset: Dataset | ConcatDataset | Subset, sample_ids: np.ndarray, plan: Iterable[np.ndarray], start: int
+    dataset: Dataset | ConcatDataset | Subset, sample_ids: np.ndarray, positions: Iterable[np.ndarray], start: int
 ) -> Iterator[np.ndarray]:
-    """The steps of `plan`, int64 arrays of positions from `start` on; blocks are asked for as the steps are taken."""
-    blocks, positions_of_blocks = openings(sample_ids, dataset.block, start)
+    """The same `positions`, int64 arrays from `start` on, one a step; blocks are asked for as the steps are taken."""
+    blocks, opened_at = openings(sample_ids, dataset.block, start)
     asked = 0
-    for positions in plan:
-        last = positions.max(initial=start)
-        until = int(np.searchsorted(positions_of_blocks, last + LEAD * dataset.block, side="right"))
+    for places in positions:
+        last = places.max(initial=start)
+        until = int(np.searchsorted(opened_at, last + LEAD * dataset.block, side="right"))
         for block in blocks[asked:until]:
             ask_for(dataset, int(block))
         asked = max(asked, until)
-        yield positions
+        yield places
 
 
 def ask_for(dataset: Dataset | ConcatDataset | Subset, block: int) -> None:

@@ -1,6 +1,6 @@
 """From positions in an epoch's order to checked JPEG bytes, boxes and flips: what every decoder starts from.
 
-Here, before any decoder, a damaged picture is found and replaced; so the verdict does not depend on the decoder.
+A damaged picture is found and replaced before any decoder, so the verdict does not depend on the decoder.
 """
 
 import logging
@@ -14,7 +14,7 @@ import numpy as np
 import xxhash
 
 from fastpt.data.dataset import Dataset
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData
 
 log = logging.getLogger("fastpt.loading")
 
@@ -23,13 +23,17 @@ MAX_DAMAGED_RUN = 100
 
 
 class BatchPlan(NamedTuple):
-    """B pictures to read: their places in the order, who they are and how to cut them. Columns can be sliced."""
+    """B pictures to read: their places in the order, who they are and how to cut them."""
 
     positions: np.ndarray  # int64 [B]
     sample_ids: np.ndarray  # int64 [B]
     views: np.ndarray  # int64 [B]
     boxes: np.ndarray  # int32 [B, 4]: top, left, height, width
     flips: np.ndarray  # bool [B]
+
+    def part(self, rows: slice | np.ndarray) -> "BatchPlan":
+        """Some of the pictures."""
+        return BatchPlan(*(column[rows] for column in self))
 
 
 class ReadBatch(NamedTuple):
@@ -73,58 +77,54 @@ class BadSamples:
 
 @dataclass(frozen=True)
 class BatchReader:
-    """Picks the pictures of one epoch. Safe to use from many threads."""
+    """Reads and checks the pictures of one epoch. Safe to use from many threads."""
 
     dataset: Dataset
     sample_ids: np.ndarray  # uint32 [N], the epoch's global order
-    views: np.ndarray  # int [N]
-    cut: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, views) -> boxes [K, 4], flips [K]
+    views: np.ndarray  # int8 [N]
+    crop: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, views) -> boxes [K, 4], flips [K]
     replace: bool  # damaged pictures: replaced by the next of the order (training), or left out (evaluation)
     bad: BadSamples = field(repr=False)
 
-    def pick(self, positions: np.ndarray) -> ReadBatch:
-        """`read` what `wanted` says of these positions."""
-        return self.read(self.wanted(positions))
-
-    def wanted(self, positions: np.ndarray) -> BatchPlan:
+    def plan(self, positions: np.ndarray) -> BatchPlan:
         """What these positions of the order, int64 [B], stand for. Cheap for many at once, dear one by one."""
         ids, views = self.sample_ids[positions].astype(np.int64), self.views[positions].astype(np.int64)
-        return BatchPlan(positions, ids, views, *self.cut(ids, views))
+        return BatchPlan(positions, ids, views, *self.crop(ids, views))
 
-    def read(self, wanted: BatchPlan) -> ReadBatch:
+    def read(self, plan: BatchPlan) -> ReadBatch:
         """Read and check the pictures; K = B unless some are left out.
 
         Raises FastptError if a shard is missing or cut short, or if `MAX_DAMAGED_RUN` pictures in a row are damaged.
         """
-        jpegs = self.dataset.jpegs(wanted.sample_ids)
-        damaged = [row for row, jpeg in enumerate(jpegs) if not self._is_whole(int(wanted.sample_ids[row]), jpeg)]
-        if not damaged:
-            return ReadBatch(np.arange(len(jpegs)), jpegs, *wanted[1:])
-        positions = wanted.positions.copy()
-        for row in damaged:
-            positions[row], jpegs[row] = self._following(int(positions[row]))
-        wanted = self.wanted(positions)
-        rows = np.arange(len(jpegs)) if self.replace else np.delete(np.arange(len(jpegs)), damaged)
-        return ReadBatch(rows, [jpegs[row] for row in rows], *(column[rows] for column in wanted[1:]))
+        jpegs = self.dataset.jpegs(plan.sample_ids)
+        damaged = [row for row, jpeg in enumerate(jpegs) if not self._is_intact(int(plan.sample_ids[row]), jpeg)]
+        rows = np.arange(len(jpegs))
+        if damaged:
+            positions = plan.positions.copy()
+            for row in damaged:
+                positions[row], jpegs[row] = self._next_intact(int(positions[row]))
+            rows = rows if self.replace else np.delete(rows, damaged)
+            plan = self.plan(positions).part(rows)
+        return ReadBatch(rows, [jpegs[row] for row in rows.tolist()], *plan[1:])
 
-    def _following(self, position: int) -> tuple[int, np.ndarray]:
+    def _next_intact(self, position: int) -> tuple[int, np.ndarray]:
         """What takes the place of the damaged picture at `position`: the next good position, and its JPEG."""
         bad_id = int(self.sample_ids[position])
         for step in range(1, MAX_DAMAGED_RUN):
             following = (position + step) % len(self.sample_ids)  # the order is a circle
             sample_id = int(self.sample_ids[following])
             jpeg = self.dataset.jpeg(sample_id)
-            if self._is_whole(sample_id, jpeg):
+            if self._is_intact(sample_id, jpeg):
                 self.bad.add(
                     bad_id, "the next sample of the order takes its place" if self.replace else "it is left out"
                 )
                 return following, jpeg
-        raise FastptError(
+        raise DamagedData(
             f"{self.dataset.path}: {MAX_DAMAGED_RUN} pictures in a row are damaged, the first of them sample {bad_id}. "
             f"Shards may have been exchanged: run `fastpt verify {self.dataset.path}`, then restore or prepare anew."
         )
 
-    def _is_whole(self, sample_id: int, jpeg: np.ndarray) -> bool:
+    def _is_intact(self, sample_id: int, jpeg: np.ndarray) -> bool:
         """Whether these are the bytes that were stored."""
         stored = self.dataset.samples.xxh3[sample_id]
-        return stored in (0, xxhash.xxh3_64_intdigest(jpeg))
+        return stored in (0, xxhash.xxh3_64_intdigest(jpeg.data))

@@ -1,17 +1,22 @@
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.loading.bench import judge
+from fastpt.loading.bench import DecoderRate, Report, judge
 
 
-def report(ffcv: float, threads: int = 4, cores: int = 8, smaller: dict | None = None) -> dict:
-    decoders = {"cpu": {"rate": ffcv}, "dali": {"missing": "no DALI"}, "synthetic": {"rate": 9000.0}}
-    return {"threads": threads, "cores": cores, "decoders": decoders, "smaller": smaller or {}}
+def report(cpu: float, threads: int = 4, cores: int = 8, smaller: dict[int, float] | None = None) -> Report:
+    decoders = [
+        DecoderRate("cpu", "cpu", cpu),
+        DecoderRate("dali", "cpu", missing="no DALI"),
+        DecoderRate("synthetic", "cpu", 9000.0),
+    ]
+    return Report("split", 100, 224, 64, threads, cores, "kernel", 3000.0, decoders, smaller or {})
 
 
 def test_a_model_that_is_slower_than_the_loader_is_the_limit_and_spare_threads_are_told():
@@ -35,6 +40,14 @@ def test_without_the_cores_smaller_pictures_are_advised_if_they_help_enough():
     assert not any("max-side" in line for line in judge(report(1000.0, threads=8, smaller=smaller), 9000.0))
 
 
+def test_a_decoder_on_a_gpu_is_advised_where_none_was_measured():
+    slow = report(1000.0)
+    assert judge(slow, 9000.0)[-1] == "or decode on a GPU: decoder dali with device cuda"
+    on_gpu = replace(slow, decoders=[*slow.decoders, DecoderRate("dali", "cuda", 2000.0)])
+    assert "dali on GPU: 0.22x of what the model takes: DATA-BOUND" in judge(on_gpu, 9000.0)
+    assert not any(line.startswith("or decode on a GPU") for line in judge(on_gpu, 9000.0))
+
+
 def test_a_loader_that_just_keeps_up_is_told_as_such():
     assert "barely enough" in judge(report(1000.0), 900.0)[0]
 
@@ -55,10 +68,11 @@ def test_bench_measures_every_decoder_against_full_decoding(split):
 
 
 def test_bench_goes_on_where_dali_is_missing(split, monkeypatch):
-    monkeypatch.setitem(sys.modules, "fastpt.loading.decoders.dali", None)
+    monkeypatch.setitem(sys.modules, "nvidia.dali", None)
+    monkeypatch.delitem(sys.modules, "nvidia.dali.plugin.pytorch", raising=False)
     result = bench(split)
     assert result.exit_code == 0, result.output
-    assert "dali         cannot be had" in result.output
+    assert "dali         cannot be had: decoder dali needs NVIDIA DALI" in result.output
     assert "synthetic" in result.output
 
 

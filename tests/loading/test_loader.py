@@ -277,7 +277,15 @@ def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypat
         ({"ratio": (0, 1)}, "ratio is"),
         ({"crop_fraction": 1.5}, "crop_fraction is 1.5"),
         ({"threads": 0}, "threads is 0"),
-        ({"hw_decoder_load": 2}, "hw_decoder_load is 2. It must be from 0 to 1"),
+        (
+            {"decoder": "dali", "decoder_options": {"hw_decoder_load": 2}},
+            "hw_decoder_load is 2. It must be from 0 to 1",
+        ),
+        (
+            {"decoder": "dali", "decoder_options": {"hw_load": 1}},
+            "decoder dali has no option 'hw_load'; did you mean hw_decoder_load?",
+        ),
+        ({"decoder_options": {"hw_decoder_load": 1}}, "decoder cpu has no option 'hw_decoder_load'"),
         ({"repeats": 2, "order": "sequential"}, "repeats is 2"),
         ({"batch_size": 39}, "38 samples, less than one global batch of 39"),
     ],

@@ -123,3 +123,11 @@ def test_a_state_of_another_dataset_is_refused(split, labelled):
     state = maker(split)(0, 1).state_dict()
     with maker(labelled)(0, 1) as other, pytest.raises(FastptError, match="its samples_id is"):
         other.load_state_dict(state)
+
+
+@pytest.mark.parametrize("format", [1, "2.1", None])
+def test_a_state_of_another_format_is_refused_with_what_to_do(split, format):
+    with maker(split)(0, 1) as loader:
+        state = {**loader.state_dict(), "format": format}
+        with pytest.raises(FastptError, match=r"state has format .* start a new run"):
+            loader.load_state_dict(state)

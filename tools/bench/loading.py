@@ -68,9 +68,9 @@ def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder:
 
 
 def ffcv(folder: Path, size: int, threads: int):
-    from cpu.fields.rgb_image import RandomResizedCropRGBImageDecoder
-    from cpu.loader import Loader, OrderOption
-    from cpu.transforms import RandomHorizontalFlip, ToTensor
+    from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
+    from ffcv.loader import Loader, OrderOption
+    from ffcv.transforms import RandomHorizontalFlip, ToTensor
 
     (shard,) = (folder / "ffcv/train/images").glob("*.beton")
     decode = [RandomResizedCropRGBImageDecoder((size, size)), RandomHorizontalFlip(), ToTensor()]
@@ -180,11 +180,13 @@ def streaming(folder: Path, size: int, threads: int):
 
 
 def full_decode(folder: Path, size: int, threads: int):
+    import numpy as np
+
     from fastpt import Dataset
     from fastpt.loading.bench import full_decodes
 
     dataset = Dataset(folder / "ffcv/train")
-    return lambda: full_decodes(dataset, range(len(dataset)), threads)
+    return lambda: full_decodes(dataset, np.arange(len(dataset)), threads)
 
 
 PEERS: dict[str, tuple[Callable, dict, str]] = {

@@ -1,25 +1,40 @@
 """No decoding at all: the ceiling that tells a run bound by data from one bound by computing."""
 
-from collections.abc import Iterable, Iterator
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from fastpt.loading.batch import DecodedBatch
-from fastpt.loading.reading import BatchReader
+from fastpt.jpeg import Interpolation
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastpt.loading.batch import DecodedBatch
+    from fastpt.loading.reading import BatchReader
 
 
 class SyntheticDecoder:
     """Batches of the right ids and shapes whose pictures are each of one grey, that of the id's low byte."""
 
-    def __init__(self, size: int, device: torch.device):
+    devices = ("cpu",)
+    reads = False
+    options = {}
+
+    def __init__(self, size: int, interpolation: Interpolation, threads: int, device: torch.device, batch_size: int):
         self.size, self.device = size, device
 
-    def batches(self, picker: BatchReader, plan: Iterable[np.ndarray]) -> Iterator[DecodedBatch]:
-        """A batch for each array of positions in `plan`. No stored picture is read, so none is found damaged."""
-        for positions in plan:
-            ids = torch.from_numpy(picker.sample_ids[positions].astype(np.int64))
-            views = torch.from_numpy(picker.views[positions].astype(np.int64))
+    def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
+        """No stored picture is read, so none is found damaged."""
+        import torch
+
+        from fastpt.loading.batch import DecodedBatch
+
+        for places in positions:
+            ids = torch.from_numpy(reader.sample_ids[places].astype(np.int64))
+            views = torch.from_numpy(reader.views[places].astype(np.int64))
             greys = ids.to(self.device, torch.uint8)[:, None, None, None]
             yield DecodedBatch(greys.expand(-1, self.size, self.size, 3).contiguous(), ids, views)
 

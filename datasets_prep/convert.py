@@ -27,11 +27,13 @@ from datasets_prep.listing import SplitListing
 from datasets_prep.workers import run_locally, run_on_ray
 from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
-from fastpt.data import beton
-from fastpt.data.dataset import FORMAT, Dataset, NoisePlan, samples_id
+from fastpt.data import manifest
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, file_sha256, write_json, write_sealed_json
+from fastpt.files import atomic_write, write_json
+from fastpt.noise import add_noise
 
 # pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
 with contextlib.suppress(ImportError):
@@ -113,13 +115,13 @@ def prepare(
             if split.name in jobs:
                 _finish(split, jobs[split.name], out / split.name, name, options, max_rejects)
             dataset = Dataset(out / split.name)
-            plans = [dataset.add_noise(rate, options.seed, of) for of in _targets(split) for rate in rates]
+            plans = [add_noise(dataset, rate, options.seed, of) for of in _targets(split) for rate in rates]
             yield dataset, plans
 
 
-def _targets(split: SplitListing) -> list[str]:
+def _targets(split: SplitListing) -> list[Targets]:
     """The targets that get a noise plan: those the split has, if models are trained on it."""
-    has = [("labels", split.labels), ("captions", split.captions)]
+    has: list[tuple[Targets, object]] = [("labels", split.labels), ("captions", split.captions)]
     return [of for of, there in has if there is not None and split.is_train]
 
 
@@ -262,10 +264,10 @@ def _make_shard(job: ShardJob, tick: Callable[[], None]) -> None:
     table["shard"] = pa.array(np.full(len(rows), job.shard, np.uint16))
     table |= {name: pa.array(np.array(column, types[name])) for name, column in columns.items()}
 
-    files = [_file_entry(job.path)]
+    entry = manifest.file_entry(job.path)
     if job.options.format == "wds":
-        files.append(_file_entry(job.path.with_suffix(".idx")))
-    note = json.dumps({"files": files, "rejected": rejected}, ensure_ascii=False)
+        entry["index"] = manifest.file_entry(job.path.with_suffix(".idx"))
+    note = json.dumps({"shard": entry, "rejected": rejected}, ensure_ascii=False)
     with atomic_write(job.part) as file:
         pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
 
@@ -283,10 +285,6 @@ def _read(split: SplitListing, i: int) -> bytes:
         raise RejectedImage("missing from the source") from None
     except OSError as error:
         raise RejectedImage(f"cannot be read: {error.strerror or error}") from None
-
-
-def _file_entry(path: Path) -> dict:
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": file_sha256(path)}
 
 
 def _sweep(folder: Path) -> None:
@@ -327,40 +325,19 @@ def _finish(
             f"split {split.name}: none of {total} samples can be used, the first for this reason: "
             f"{rejected[0]['reason']}. Check the source."
         )
-    with atomic_write(folder / "samples.parquet") as file:
-        pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
-    with atomic_write(folder / "rejected.jsonl", "w") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in rejected)  # in ASCII: nothing acts on a terminal
-
-    labels = table.column("clean_label").to_numpy().astype(np.int64) if split.labels is not None else None
-    shards, first_id = [], 0
-    for part, note in zip(parts, notes, strict=True):
-        shard, *index = note["files"]
-        shards.append({**shard, "first_id": first_id} | ({"index": index[0]} if index else {}))
-        first_id += len(part)
-    stored = int(table.column("size").to_numpy().sum(dtype=np.int64))
-    counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
-    if labels is not None:
-        counts["per_class"] = np.bincount(labels, minlength=len(split.classes)).tolist()
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "split": split.name,
-        "note": split.note,
-        "settings": {**options.settings(), **split.settings},
-        "listing_sha256": _listing_sha256(split),
-        "has_labels": labels is not None,
-        "has_captions": split.captions is not None,
-        "counts": counts,
-        # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
-        "block": int(np.clip(beton.PAGE_SIZE * len(table) // stored, 16, 256)),
-        "samples_id": samples_id(table),
-        "shards": shards,
-        "files": [_file_entry(folder / "samples.parquet"), _file_entry(folder / "rejected.jsonl")],
-        "classes": split.classes,
-        "class_names": split.class_names,
-    }
-    write_sealed_json(folder / "dataset.json", manifest)
+    manifest.write(
+        folder,
+        table,
+        rejected,
+        [note["shard"] for note in notes],
+        name=name,
+        split=split.name,
+        note=split.note,
+        settings={**options.settings(), **split.settings},
+        classes=split.classes,
+        class_names=split.class_names,
+        listing_sha256=_listing_sha256(split),
+    )
     _sweep(folder)
 
 

@@ -19,9 +19,9 @@ from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
 from fastpt.data import beton
 from fastpt.data.dataset import Dataset
+from fastpt.data.plan import Targets
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256, sync_folder, write_json, write_sealed_json
-from fastpt.noise.store import Targets
 
 FORMAT = 1
 BATCH = 1024  # samples whose captions are looked up at once

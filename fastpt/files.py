@@ -113,7 +113,7 @@ def write_sealed_json(path: Path | str, value: dict) -> None:
     write_json(path, {**value, "self_sha256": _seal(value)})
 
 
-def read_sealed_json(path: Path | str, version: int) -> dict:
+def read_sealed_json(path: Path | str, version: int | str) -> dict:
     """Read what `write_sealed_json` wrote. Raises DamagedData if it changed, FastptError if its `format` is not
     `version`."""
     try:

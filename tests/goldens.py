@@ -34,9 +34,8 @@ from fastpt.cli import main as fastpt
 from fastpt.data.columns import xxh3_64
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import epoch_order
-from fastpt.noise import ranking
+from fastpt.noise import add_noise, ranking
 from fastpt.noise.formats import read_matrix
-from fastpt.noise.store import NoiseFiles
 from fastpt.training.loop import train
 from fastpt.tuning.fit import fit, protocol
 from fastpt.tuning.losses import Weights, nmtune_regularizer
@@ -134,7 +133,7 @@ def noise_arrays(folder: Path) -> dict:
 def external(folder: Path) -> str:
     dataset = prepared(folder / "external", made_up(12))
     (folder / "labels.csv").write_text("key,label\npictures/0003.jpg,class 1\npictures/0005.jpg,0\n")
-    return sha256(dataset.add_noise(None, 0, "labels", "external", NoiseFiles(file=folder / "labels.csv")).array)
+    return sha256(add_noise(dataset, None, 0, "labels", "external", {"file": folder / "labels.csv"}).array)
 
 
 def orders(_: Path) -> dict:

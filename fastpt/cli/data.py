@@ -36,15 +36,16 @@ def noise(folder, kind, rate, of, seed, matrix, hierarchy, file, csv) -> None:
     fastpt noise data/imagenet/train --kind external --file annotators.csv
     """
     from fastpt.data.dataset import Dataset
+    from fastpt.noise import add_noise
     from fastpt.noise.formats import write_csv
-    from fastpt.noise.store import NoiseFiles
 
     if rate == 0:
         raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
     if (rate is None) != (kind == "external"):
         raise click.UsageError("every kind of noise needs a --rate, but external, which has the rate of its file")
     dataset = Dataset(folder)
-    plan = dataset.add_noise(rate, seed, of, kind, NoiseFiles(matrix, hierarchy, file))
+    given = {"matrix": matrix, "hierarchy": hierarchy, "file": file}
+    plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in given.items() if path})
     click.echo(describe_plan(plan, len(dataset)).strip())
     if csv:
         write_csv(csv, plan.of, dataset.stored_keys.load(), plan.array, dataset.classes)
@@ -57,12 +58,11 @@ def info(folder: Path, as_json: bool) -> None:
     """Say what the prepared splits at FOLDER hold."""
     from fastpt.data.dataset import Dataset
     from fastpt.data.verify import split_folders
-    from fastpt.noise.store import load_plan
 
     found = []
     for path in split_folders(folder):
         dataset = Dataset(path)
-        plans = [load_plan(path / "noise" / f"{name}.json", dataset.samples_id) for name in dataset.noise_plans()]
+        plans = [dataset.noise_plan(name) for name in dataset.noise_plans()]
         found.append((dataset, plans))
     if as_json:
         documents = [{**dataset.manifest, "noise": [plan.provenance() for plan in plans]} for dataset, plans in found]

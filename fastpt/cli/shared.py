@@ -53,7 +53,7 @@ class Rate(click.ParamType):
     name = "rate"
 
     def convert(self, value, param, ctx):
-        from fastpt.noise.ranking import check_rate
+        from fastpt.data.plan import check_rate
 
         try:
             return check_rate(float(value))

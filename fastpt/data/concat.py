@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fastpt.data.dataset import Dataset, Samples
+from fastpt.data.plan import NoisePlan, Targets
 from fastpt.errors import FastptError
-from fastpt.noise.store import NoisePlan, Targets
 
 
 class ConcatDataset:
@@ -50,7 +50,7 @@ class ConcatDataset:
         return int(self._starts[-1])
 
     def __repr__(self) -> str:
-        return f"Union({self.name}, {len(self)} samples)"
+        return f"ConcatDataset({self.name}, {len(self)} samples)"
 
     @cached_property
     def samples(self) -> Samples:

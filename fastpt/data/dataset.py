@@ -10,7 +10,6 @@ data/imagenet/train/
 
 import ctypes
 import errno
-import hashlib
 import os
 import resource
 import weakref
@@ -18,19 +17,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastpt import native
-from fastpt.data.columns import TextColumn, arrow_errors, take, update_sha256, xxh3_64
+from fastpt.data import manifest
+from fastpt.data.columns import TextColumn, arrow_errors, take, xxh3_64
+from fastpt.data.plan import NoisePlan, Targets, load_plan, plan_names, plans_of_rate
 from fastpt.errors import FastptError
-from fastpt.files import read_sealed_json
-from fastpt.noise import ranking as noise_models
-from fastpt.noise.store import NoiseFiles, NoisePlan, Targets, add_plan, load_plan
-
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -55,16 +52,13 @@ class Dataset:
 
     def __init__(self, path: Path | str):
         self.path = Path(path)
-        try:
-            self.manifest = read_sealed_json(self.path / "dataset.json", FORMAT)
-        except (FileNotFoundError, NotADirectoryError):
-            raise FastptError(_what_is_missing(self.path)) from None
+        self.manifest = manifest.read(self.path)
         self.name: str = self.manifest["name"]
         self.split: str = self.manifest["split"]
         self.samples_id: str = self.manifest["samples_id"]
         self.classes: list[str] = self.manifest["classes"]
         self.class_names: list[str] = self.manifest["class_names"]
-        self.block: int = self.manifest["block"]
+        self.block: int = self.manifest["read_block"]
         self.has_labels: bool = self.manifest["has_labels"]
         self.has_captions: bool = self.manifest["has_captions"]
         self._shards: dict[int, int] = {}  # file descriptors
@@ -220,7 +214,7 @@ class Dataset:
         `noise` is None or 0 (clean), a rate (the only plan of that rate) or a plan name. `of` says which targets are
         meant where the split has both; by default labels, if there are any.
         """
-        of = of or ("labels" if self.has_labels else "captions")
+        of = of or self._first_targets
         plan = self.noise_plan(noise, of)
         if plan is not None:
             return plan.array.astype(np.int64)
@@ -231,20 +225,27 @@ class Dataset:
 
     def noise_plans(self) -> list[str]:
         """The names of the plans beside this split."""
-        return sorted(path.stem for path in (self.path / "noise").glob("*.json"))
+        return plan_names(self.path / "noise")
+
+    @overload
+    def noise_plan(self, noise: str, of: Targets | None = None) -> NoisePlan: ...
+
+    @overload
+    def noise_plan(self, noise: float | str | None, of: Targets | None = None) -> NoisePlan | None: ...
 
     def noise_plan(self, noise: float | str | None, of: Targets | None = None) -> NoisePlan | None:
-        """The plan that `noise` names (see `targets`); None for clean. Raises FastptError if none or several match."""
+        """The plan that `noise` names (see `targets`); None for clean. Raises FastptError if none or several match.
+
+        Without `of` a name stands for the plan of that name, whatever it changes.
+        """
         if noise is None or noise == 0:
             return None
-        of = of or ("labels" if self.has_labels else "captions")
+        folder = self.path / "noise"
         if isinstance(noise, str):
             names = [name for name in self.noise_plans() if name == noise]
         else:
-            noise_models.check_rate(noise)
-            kinds = noise_models.LABEL_KINDS if of == "labels" else noise_models.CAPTION_KINDS
-            prefixes = tuple(noise_models.plan_name(kind, noise, seed="") for kind in kinds)
-            names = [name for name in self.noise_plans() if name.startswith(prefixes)]
+            of = of or self._first_targets
+            names = plans_of_rate(folder, of, noise)
             if len(names) > 1:
                 raise FastptError(
                     f"{self.path} has several noise plans of rate {noise:g} for {of}: {', '.join(names)}. "
@@ -254,32 +255,20 @@ class Dataset:
             there = ", ".join(self.noise_plans()) or "none"
             rate = "RATE" if isinstance(noise, str) else f"{noise:g}"
             raise FastptError(
-                f"{self.path} has no noise plan {noise!r} for {of} (found: {there}). "
+                f"{self.path} has no noise plan {noise!r}{f' for {of}' if of else ''} (found: {there}). "
                 f"`fastpt noise {self.path} --rate {rate}` makes one."
             )
-        plan = load_plan(self.path / "noise" / f"{names[0]}.json", self.samples_id)
-        if plan.of != of:
+        plan = load_plan(folder, names[0], self.samples_id)
+        if of not in (None, plan.of):
             raise FastptError(
                 f"noise plan {plan.name} changes {plan.of}, but {of} are trained on. Choose another plan."
             )
         return plan
 
-    def add_noise(
-        self,
-        rate: float | None,
-        seed: int,
-        of: Targets | None = None,
-        kind: str | None = None,
-        files: NoiseFiles = NoiseFiles(),  # noqa: B008, frozen
-    ) -> NoisePlan:
-        """Write the plan of this noise beside the split, or return the one that is there. Touches no picture.
-
-        `kind` is by default symmetric for labels and swap for captions. `external` noise takes no rate: it has the one
-        of its file. Raises FastptError if the rate cannot be reached, or if `files` is not what the kind needs.
-        """
-        if of is None:
-            of = _targets_of(kind) or ("labels" if self.has_labels else "captions")
-        return add_plan(self, kind or ("symmetric" if of == "labels" else "swap"), rate, seed, of, files)
+    @property
+    def _first_targets(self) -> Targets:
+        """What is meant where nobody says which targets."""
+        return "labels" if self.has_labels else "captions"
 
     def _read(self, columns: list[str]) -> pa.Table:
         return read_samples(self.path / "samples.parquet", columns)
@@ -308,21 +297,6 @@ def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
         return pq.read_table(path, columns=columns, memory_map=True)
 
 
-def samples_id(table: pa.Table) -> str:
-    """SHA-256 over the canonical columns (key, clean_label, caption), so it does not depend on how they are stored."""
-    digest = hashlib.sha256()
-    for name in ("key", "clean_label", "caption"):
-        if name not in table.column_names:
-            continue
-        column = table.column(name)
-        digest.update(f"{name}:{len(column)}\n".encode())
-        if name == "clean_label":
-            digest.update(column.to_numpy().astype("<i8").tobytes())
-        else:
-            update_sha256(digest, column)
-    return digest.hexdigest()
-
-
 @cache
 def _reader() -> Callable[..., int] | None:
     """`fastpt_read` of _read.c, or None where it was not built."""
@@ -331,23 +305,3 @@ def _reader() -> Callable[..., int] | None:
         return None
     library.fastpt_read.argtypes = [ctypes.c_int, *4 * [ctypes.c_void_p]]
     return library.fastpt_read
-
-
-def _targets_of(kind: str | None) -> Targets | None:
-    """The targets that a kind of noise is for, if only one."""
-    if kind in noise_models.LABEL_KINDS:
-        return "labels"
-    return "captions" if kind in noise_models.CAPTION_KINDS else None
-
-
-def _what_is_missing(path: Path) -> str:
-    if not path.exists():
-        source = path.parent.name if path.parent.name in ("demo", "imagenet", "yfcc15m") else "imagefolder"
-        where = "" if source == "demo" else " --source PATH"
-        return f"{path} does not exist. Prepare it first, for example: fastpt prep {source}{where} --out {path.parent}"
-    splits = sorted(child.parent.name for child in path.glob("*/dataset.json"))
-    if splits:
-        return f"{path} is a folder of splits ({', '.join(splits)}); name one of them, such as {path / splits[0]}."
-    return (
-        f"{path} is no prepared split: it has no dataset.json. If its preparation was stopped, run `fastpt prep` again."
-    )

@@ -19,18 +19,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import xxhash
 from PIL import Image
 
-from fastpt.data import beton
-from fastpt.data.dataset import FORMAT, samples_id
+from fastpt.data import beton, manifest
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, file_sha256, write_sealed_json
+from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES
 from fastpt.storage.tar import keyed_files, open_tar
@@ -99,65 +96,43 @@ def _index(files: list[Path], settings: dict, cache: Path | str | None, read: Ca
         except OSError as error:
             raise FastptError(f"{file} cannot be read ({error.strerror}). Give the path of a file.") from None
         shards.append({"name": str(file.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns})
-    key = hashlib.sha256(json.dumps([FORMAT, shards, settings]).encode()).hexdigest()
-    folder = Path(cache or _cache_folder()) / f"{files[0].stem}-{key[:16]}"
+    key = hashlib.sha256(json.dumps([manifest.FORMAT, shards, settings]).encode()).hexdigest()
+    folder = Path(cache or cache_dir("indexes")) / f"{files[0].stem}-{key[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):  # of many processes one makes it
+    with locked(folder.with_name(f"{folder.name}.lock")):  # of many processes one makes it
         if not (folder / "dataset.json").exists():
             _write(folder, files[0].stem, shards, settings, *read())
     return folder
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "fastpt" / "indexes"
-
-
 def _write(folder: Path, name: str, shards: list[dict], settings: dict, table: pa.Table, rejected: list[dict]) -> None:
-    count = len(table)
-    if count == 0:
+    if len(table) == 0:
         why = f" ({rejected[0]['key']}: {rejected[0]['reason']})" if rejected else ""
         raise FastptError(f"{shards[0]['name']} holds no picture that can be used{why}.")
-    labels = _labels(name, table["clean_label"]) if "clean_label" in table.column_names else None
-    with atomic_write(folder / "samples.parquet") as file:
-        pq.write_table(table, file, compression="zstd", write_statistics=False)
-    with atomic_write(folder / "rejected.jsonl", "w") as file:
-        file.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in rejected)
-    classes = [str(i) for i in range(labels.max() + 1)] if labels is not None else []
-    first_ids = np.searchsorted(table["shard"].to_numpy(), np.arange(len(shards))).tolist()
-    stored = int(table["size"].to_numpy().sum(dtype=np.int64))
-    counts = {"samples": count, "rejected": len(rejected), "bytes": stored}
-    if labels is not None:
-        counts["per_class"] = np.bincount(labels, minlength=len(classes)).tolist()
-    files = [folder / "samples.parquet", folder / "rejected.jsonl"]
-    manifest = {
-        "format": FORMAT,
-        "name": name,
-        "split": "foreign",
-        "note": f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
-        "settings": settings,
-        "has_labels": labels is not None,
-        "has_captions": "caption" in table.column_names,
-        "counts": counts,
-        "block": int(np.clip(beton.PAGE_SIZE * count // stored, 16, 256)),
-        "samples_id": samples_id(table),
-        # No sha256: nobody has read the whole of these files.
-        "shards": [{**shard, "sha256": None, "first_id": id} for shard, id in zip(shards, first_ids, strict=True)],
-        "files": [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files],
-        "classes": classes,
-        "class_names": classes,
-    }
-    write_sealed_json(folder / "dataset.json", manifest)
+    classes = _classes(name, table["clean_label"]) if "clean_label" in table.column_names else []
+    manifest.write(
+        folder,
+        table,
+        rejected,
+        [{**shard, "sha256": None} for shard in shards],  # nobody has read the whole of these files
+        name=name,
+        split="foreign",
+        note=f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
+        settings=settings,
+        classes=classes,
+        class_names=classes,
+    )
 
 
-def _labels(name: str, column: pa.ChunkedArray) -> np.ndarray:
+def _classes(name: str, column: pa.ChunkedArray) -> list[str]:
+    """The classes of labels that count from 0, named by their numbers."""
     labels = column.to_numpy()
     if not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
         raise FastptError(
             f"the labels of {name} go from {labels.min()} to {labels.max()}, but labels count classes from 0. "
             "Name another field, or mend them."
         )
-    return labels
+    return [str(i) for i in range(labels.max() + 1)]
 
 
 # --- FFCV files -------------------------------------------------------------------------------------------------

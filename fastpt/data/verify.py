@@ -12,11 +12,12 @@ import numpy as np
 import xxhash
 
 from fastpt.data.columns import take
-from fastpt.data.dataset import Dataset, read_samples, samples_id
+from fastpt.data.dataset import Dataset, read_samples
+from fastpt.data.manifest import samples_id
+from fastpt.data.plan import NoisePlan, plan_name
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
-from fastpt.noise import ranking
-from fastpt.noise.store import NoiseFiles, NoisePlan, load_plan, make, measure
+from fastpt.noise.store import make, realised_rates
 from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
@@ -46,7 +47,7 @@ def verify(path: Path) -> list[str]:
     for name in dataset.noise_plans():
         known |= {path / "noise" / f"{name}.json", path / "noise" / f"{name}.npy"}
         try:
-            load_plan(path / "noise" / f"{name}.json", dataset.samples_id)
+            dataset.noise_plan(name)
         except FastptError as error:
             problems.append(str(error))
     for file in sorted(path.rglob("*")):
@@ -115,7 +116,7 @@ def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int |
     dataset = Dataset(path)
     problems = _deep_counts(dataset)
     for name in dataset.noise_plans():
-        problems += _deep_plan(dataset, load_plan(path / "noise" / f"{name}.json", dataset.samples_id))
+        problems += _deep_plan(dataset, dataset.noise_plan(name))
     with ThreadPoolExecutor(threads or cores()) as pool:  # reading and decoding release the GIL
         for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
             problems += [problem] if problem else []
@@ -179,12 +180,12 @@ def _deep_plan(dataset: Dataset, plan: NoisePlan) -> list[str]:
     array = plan.array
     if array.shape != (len(dataset),) or array.min() < 0 or array.max() >= limit:
         return [f"{what} is no array of {len(dataset)} numbers from 0 to {limit - 1}."]
-    if (plan.realised_rate, plan.realised_per_class) != measure(dataset, array):
+    if (plan.realised_rate, plan.realised_per_class) != realised_rates(dataset, plan.of, array):
         return [f"{what} states other realised rates than it has."]
     if plan.source_sha256 is None:  # all that it is made from is here: make it again
-        if plan.name != ranking.plan_name(plan.kind, plan.rate, plan.seed):
-            return [f"{what} holds {ranking.plan_name(plan.kind, plan.rate, plan.seed)}."]
-        if not np.array_equal(array, make(dataset, plan.kind, plan.rate, plan.seed, plan.of, NoiseFiles())):
+        if plan.name != plan_name(plan.kind, plan.rate, plan.seed):
+            return [f"{what} holds {plan_name(plan.kind, plan.rate, plan.seed)}."]
+        if not np.array_equal(array, make(dataset, plan.kind, plan.rate, plan.seed, plan.of, {})):
             return [f"{what} is not the {plan.kind} noise of its rate and seed."]
     elif plan.kind == "asymmetric" and plan.realised_per_class is not None:
         counts = np.bincount(dataset.clean_labels, minlength=limit)

@@ -9,24 +9,8 @@ docs/noise.md defines each kind and compares it with other generators.
 import numpy as np
 
 from fastpt.data.columns import Texts, xxh3_128
+from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError
-
-LABEL_KINDS = ("symmetric", "asymmetric")
-CAPTION_KINDS = ("swap", "pairswap")
-
-
-def check_rate(rate: float) -> float:
-    """Return `rate` if it is a share in [0, 1); raise FastptError otherwise."""
-    if not 0 <= rate < 1:
-        hint = f" For {rate:g} % write {rate / 100:g}." if 1 <= rate < 100 else ""
-        raise FastptError(f"a noise rate is a share of samples, at least 0 and below 1; found {rate:g}.{hint}")
-    return float(rate)
-
-
-def plan_name(kind: str, rate: float, seed: int | str) -> str:
-    """The file name of a plan, such as `symmetric-0.05-seed0`."""
-    return f"{kind}-{rate:.12g}-seed{seed}"
-
 
 # --- labels -----------------------------------------------------------------------------------------------------
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.noise.store import NoisePlan
 from fastpt.printable import one_line
 from fastpt.report.text import plural, rate
 
@@ -26,7 +26,7 @@ def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) 
 
     if out.is_dir():
         raise FastptError(f"{out} is a folder, but the preview is one file. Name the file.")
-    shown = [dataset.noise_plan(name, of) for name in plans for of in [_targets_of(dataset, name)]]
+    shown = [dataset.noise_plan(name) for name in plans]
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(dataset))[:pictures])
     environment = jinja2.Environment(
@@ -46,14 +46,6 @@ def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) 
     )
     with atomic_write(out, "w") as file:
         file.write(page)
-
-
-def _targets_of(dataset: Dataset, name: str) -> str:
-    """Which targets a plan is for."""
-    try:
-        return dataset.noise_plan(name, "labels").of
-    except FastptError:
-        return "captions"  # of which noise_plan says what else is wrong
 
 
 def _facts(dataset: Dataset) -> list[tuple[str, str]]:

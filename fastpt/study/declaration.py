@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import Field
 
 from fastpt.config import Section, load_strict
+from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError
-from fastpt.noise.ranking import check_rate
 from fastpt.recipe import load_recipe
 from fastpt.tuning.suites import load_suite
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
-from fastpt.noise.ranking import plan_name
+from fastpt.noise import add_noise
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.declaration import Pretrain, Study
@@ -89,7 +90,7 @@ class StudyGrid:
         kind, of = ("symmetric", "labels") if recipe.task == "supervised" else ("swap", "captions")
         name, train_set = plan_name(one.kind or kind, rate, one.noise_seed), Dataset(recipe.data.train)
         if one.kind in (None, kind) and name not in train_set.noise_plans():  # other kinds need more than a rate
-            return name, None if self._look_only else train_set.add_noise(rate, one.noise_seed, of).array_sha256
+            return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of).array_sha256
         return name, train_set.noise_plan(name, of).array_sha256
 
     def _tuning(self, train: Step, run: Path, named: str) -> Step:

@@ -5,7 +5,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastpt.data.dataset import Dataset, NoisePlan
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan
 from fastpt.recipe import Recipe
 
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "numpy")

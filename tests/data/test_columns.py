@@ -1,12 +1,9 @@
-import hashlib
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
 from fastpt.data.columns import TextColumn, take, xxh3_64, xxh3_128
-from fastpt.data.dataset import samples_id
 
 TEXTS = [f"text {i} ü" if i % 3 else "" for i in range(1000)]
 
@@ -28,14 +25,3 @@ def test_take_finds_rows_in_all_chunks():
     rows = np.random.default_rng(0).integers(0, 1000, 500)
     assert take(chunks, rows) == [TEXTS[i] for i in rows]
     assert take(chunks, []) == []
-
-
-def test_samples_id_is_its_definition_whatever_the_chunks():
-    encoded = [text.encode() for text in TEXTS]
-    column = np.array([len(text) for text in encoded], "<i8").tobytes() + b"".join(encoded)
-    labels = np.arange(1000, dtype=np.int32)
-    told = b"key:1000\n" + column + b"clean_label:1000\n" + labels.astype("<i8").tobytes() + b"caption:1000\n" + column
-    for cut in (0, 400):
-        chunked = pa.chunked_array([pa.array(TEXTS).slice(0, cut), pa.array(TEXTS).slice(cut)], pa.string())
-        table = pa.table({"caption": chunked, "key": chunked, "clean_label": pa.array(labels), "size": labels})
-        assert samples_id(table) == hashlib.sha256(told).hexdigest()

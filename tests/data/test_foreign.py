@@ -14,6 +14,7 @@ from fastpt.data import foreign
 from fastpt.data.foreign import expand_braces
 from fastpt.data.verify import verify
 from fastpt.errors import FastptError
+from fastpt.noise import add_noise
 from tests.conftest import picture
 
 COUNT = 24
@@ -178,7 +179,7 @@ def test_what_is_no_tar_is_refused(tmp_path):
 def test_noise_plans_lie_in_the_index_and_not_beside_the_files(tmp_path):
     tars(tmp_path)
     dataset = Dataset.from_webdataset(f"{tmp_path}/their-{{0,1}}.tar", cache=tmp_path / "cache")
-    plan = dataset.add_noise(0.25, seed=0)
+    plan = add_noise(dataset, 0.25, seed=0)
     assert (dataset.targets(0.25, of="labels") != dataset.clean_labels).mean() == plan.realised_rate == 0.25
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "their-0.tar", "their-1.tar"]
     assert verify(dataset.path) == []

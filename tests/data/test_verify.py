@@ -11,6 +11,7 @@ from fastpt import Dataset
 from fastpt.data.dataset import read_samples
 from fastpt.data.verify import verify, verify_deep
 from fastpt.files import file_sha256, write_sealed_json
+from fastpt.noise import add_noise
 from tests.conftest import made_up, prepared
 
 
@@ -77,7 +78,7 @@ def resealed(path, **changes):
 
 
 def test_a_sound_split_passes_the_deep_check(split):
-    Dataset(split).add_noise(0.3, 1, kind="pairswap")
+    add_noise(Dataset(split), 0.3, 1, kind="pairswap")
     assert deep(split) == []
 
 

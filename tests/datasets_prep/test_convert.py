@@ -179,7 +179,7 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(convert, "_file_entry", full)
+        patch.setattr(convert.manifest, "file_entry", full)
         with pytest.raises(FastptError, match=r"No space left on device.*goes on where it stopped"):
             prepared(tmp_path, made_up(20), shard_samples=5)
     whole = prepared(tmp_path / "whole", made_up(20), shard_samples=5)

@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from fastpt import Dataset
-from fastpt.files import read_sealed_json, write_sealed_json
+from fastpt.data import manifest
+from fastpt.files import write_sealed_json
 from tests.conftest import made_up, picture, prepared
 
 SAMPLES = 38
@@ -20,13 +21,12 @@ def split(tmp_path_factory) -> Dataset:
         for i in range(SAMPLES)
     }
     dataset = prepared(tmp_path_factory.mktemp("split"), made_up(SAMPLES, special=special), shard_samples=15)
-    return with_manifest(dataset, block=4)
+    return with_manifest(dataset, read_block=4)
 
 
 def with_manifest(dataset: Dataset, **changes) -> Dataset:
     """The split with other entries in its manifest."""
-    manifest = read_sealed_json(dataset.path / "dataset.json", 1)
-    write_sealed_json(dataset.path / "dataset.json", {**manifest, **changes})
+    write_sealed_json(dataset.path / "dataset.json", {**manifest.read(dataset.path), **changes})
     return Dataset(dataset.path)
 
 

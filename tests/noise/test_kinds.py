@@ -9,9 +9,9 @@ import pytest
 
 from fastpt.data.columns import xxh3_128
 from fastpt.errors import FastptError
+from fastpt.noise import add_noise
 from fastpt.noise.formats import read_hierarchy, read_matrix, write_csv
 from fastpt.noise.ranking import asymmetric, nearest_classes, pairswap
-from fastpt.noise.store import NoiseFiles
 from tests.conftest import made_up, prepared
 
 COUNT, CLASSES = 1003, 7
@@ -148,7 +148,7 @@ def test_pairswap_is_keyed_and_seeded():
 def test_equal_texts_do_not_count_as_realised_noise(tmp_path):
     captions = ["same"] * 30 + list("abcdefghij")
     dataset = prepared(tmp_path, replace(made_up(40, captions=True), captions=captions))
-    plan = dataset.add_noise(0.5, 0, kind="pairswap")
+    plan = add_noise(dataset, 0.5, 0, kind="pairswap")
     moved = np.flatnonzero(plan.array != np.arange(40))
     texts = np.array(dataset.captions(range(40)))
     assert plan.realised_rate == (texts[plan.array] != texts).mean() < len(moved) / 40
@@ -159,14 +159,14 @@ def test_equal_texts_do_not_count_as_realised_noise(tmp_path):
 
 def write(path, column, rows):
     path.write_text(f"key,{column}\n" + "".join(f"{key},{value}\n" for key, value in rows))
-    return NoiseFiles(file=path)
+    return {"file": path}
 
 
 def test_external_labels_come_by_folder_name_readable_name_or_number(split, tmp_path, caplog):
     keys = split.keys
     wanted = (split.clean_labels + 1) % 4
     rows = [(keys[0], f"class {wanted[0]}"), (keys[1], wanted[1]), (keys[2], f"class {split.clean_labels[2]}")]
-    plan = split.add_noise(None, 0, kind="external", files=write(tmp_path / "people.csv", "label", rows))
+    plan = add_noise(split, None, 0, kind="external", files=write(tmp_path / "people.csv", "label", rows))
     assert plan.name == "external-people"
     assert plan.array[:2].tolist() == wanted[:2].tolist()
     assert np.array_equal(plan.array[2:], split.clean_labels[2:])
@@ -187,26 +187,26 @@ def test_external_labels_come_by_folder_name_readable_name_or_number(split, tmp_
 def test_an_external_file_for_other_samples_is_refused(split, tmp_path, column, rows, said):
     rows = [(key.format(split.keys[0]), value) for key, value in rows]
     with pytest.raises(FastptError, match=said):
-        split.add_noise(None, 0, kind="external", files=write(tmp_path / "bad.csv", column, rows))
+        add_noise(split, None, 0, kind="external", files=write(tmp_path / "bad.csv", column, rows))
     assert "external-bad" not in split.noise_plans()
 
 
 def test_external_arrays_follow_the_order_of_the_split(split, tmp_path):
     given = np.where(np.arange(40) < 5, (split.clean_labels + 1) % 4, -1)
     np.save(tmp_path / "array.npy", given)
-    plan = split.add_noise(None, 0, kind="external", files=NoiseFiles(file=tmp_path / "array.npy"))
+    plan = add_noise(split, None, 0, kind="external", files={"file": tmp_path / "array.npy"})
     assert plan.array.tolist() == np.where(given < 0, split.clean_labels, given).tolist()
     np.save(tmp_path / "short.npy", given[:-1])
     with pytest.raises(FastptError, match=r"integers \[40\]"):
-        split.add_noise(None, 0, kind="external", files=NoiseFiles(file=tmp_path / "short.npy"))
+        add_noise(split, None, 0, kind="external", files={"file": tmp_path / "short.npy"})
 
 
 @pytest.mark.parametrize("kind", ["symmetric", "swap"])
 def test_a_plan_written_as_csv_comes_back_as_the_same_targets(split, tmp_path, kind):
-    plan = split.add_noise(0.3, 0, kind=kind)
+    plan = add_noise(split, 0.3, 0, kind=kind)
     file = tmp_path / f"{kind}.csv"
     write_csv(file, plan.of, split.stored_keys.load(), plan.array, split.classes)
-    back = split.add_noise(None, 0, of=plan.of, kind="external", files=NoiseFiles(file=file))
+    back = add_noise(split, None, 0, of=plan.of, kind="external", files={"file": file})
     assert np.array_equal(back.array, plan.array)
     assert back.array.dtype == plan.array.dtype
     assert back.realised_rate == plan.realised_rate
@@ -217,17 +217,17 @@ def test_a_plan_written_as_csv_comes_back_as_the_same_targets(split, tmp_path, k
 
 def test_a_plan_made_from_a_file_names_it_by_sha256_and_refuses_another(split, tmp_path):
     np.save(tmp_path / "m.npy", np.ones((4, 4)))
-    plan = split.add_noise(0.2, 3, kind="asymmetric", files=NoiseFiles(matrix=tmp_path / "m.npy"))
+    plan = add_noise(split, 0.2, 3, kind="asymmetric", files={"matrix": tmp_path / "m.npy"})
     document = json.loads((split.path / "noise/asymmetric-0.2-seed3.json").read_text())
     assert document["source_sha256"] == plan.source_sha256
     np.save(tmp_path / "m.npy", np.ones((4, 4)) + np.eye(4)[0])
     with pytest.raises(FastptError, match="made from another file"):
-        split.add_noise(0.2, 3, kind="asymmetric", files=NoiseFiles(matrix=tmp_path / "m.npy"))
+        add_noise(split, 0.2, 3, kind="asymmetric", files={"matrix": tmp_path / "m.npy"})
 
 
 def test_several_kinds_of_one_rate_must_be_named(split):
-    split.add_noise(0.4, 0, kind="swap")
-    split.add_noise(0.4, 0, kind="pairswap")
+    add_noise(split, 0.4, 0, kind="swap")
+    add_noise(split, 0.4, 0, kind="pairswap")
     with pytest.raises(
         FastptError, match=r"several .* of rate 0\.4 for captions: pairswap-0\.4-seed0, swap-0\.4-seed0"
     ):
@@ -237,16 +237,16 @@ def test_several_kinds_of_one_rate_must_be_named(split):
 @pytest.mark.parametrize(
     ("kind", "rate", "files", "said"),
     [
-        ("asymmetric", 0.1, NoiseFiles(), "made from: matrix or hierarchy; given: no file"),
-        ("symmetric", 0.1, NoiseFiles(file=Path("x")), "made from: no file; given: file"),
-        ("external", 0.1, NoiseFiles(file=Path(__file__)), "leave the rate out"),
-        ("gaussian", 0.1, NoiseFiles(), "symmetric, asymmetric, swap, pairswap, external"),
-        ("swap", None, NoiseFiles(), "needs a rate"),
+        ("asymmetric", 0.1, {}, "made from: matrix or hierarchy; given: no file"),
+        ("symmetric", 0.1, {"file": Path("x")}, "made from: no file; given: file"),
+        ("external", 0.1, {"file": Path(__file__)}, "leave the rate out"),
+        ("gaussian", 0.1, {}, "symmetric, asymmetric, swap, pairswap, external"),
+        ("swap", None, {}, "needs a rate"),
     ],
 )
 def test_a_kind_without_what_it_needs_is_refused(split, kind, rate, files, said):
     with pytest.raises(FastptError, match=said):
-        split.add_noise(rate, 0, kind=kind, files=files)
+        add_noise(split, rate, 0, kind=kind, files=files)
 
 
 @pytest.mark.parametrize(
@@ -261,14 +261,14 @@ def test_a_kind_without_what_it_needs_is_refused(split, kind, rate, files, said)
 def test_an_array_file_that_is_damaged_is_named(split, tmp_path, content):
     (tmp_path / "odd.npy").write_bytes(content)
     with pytest.raises(FastptError, match=r"odd\.npy is no array of numbers"):
-        split.add_noise(None, 0, kind="external", files=NoiseFiles(file=tmp_path / "odd.npy"))
+        add_noise(split, None, 0, kind="external", files={"file": tmp_path / "odd.npy"})
 
 
 def test_noise_says_which_table_is_damaged(tmp_path):
     split = prepared(tmp_path, made_up(8))
     (split.path / "samples.parquet").write_bytes(b"PAR1 rubbish PAR1")
     with pytest.raises(FastptError, match=r"samples\.parquet cannot be read"):
-        split.add_noise(0.25, 0)
+        add_noise(split, 0.25, 0)
 
 
 def test_a_file_that_cannot_be_written_is_told_by_the_name_that_was_given(split, tmp_path):

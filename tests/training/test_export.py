@@ -6,8 +6,8 @@ import timm
 import torch
 import yaml
 
+from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
-from fastpt.noise.ranking import plan_name
 from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run

@@ -360,14 +360,13 @@ def enlarged(dataset, samples: int) -> Path:
     import pyarrow.parquet as pq
 
     from fastpt.data.dataset import Samples
-    from fastpt.files import read_sealed_json, write_sealed_json
+    from fastpt.files import write_sealed_json
 
     table = pq.read_table(dataset.path / "samples.parquet", columns=list(Samples.COLUMNS))
     table = pa.concat_tables([table] * -(-samples // len(table))).slice(0, samples)
     pq.write_table(table, dataset.path / "samples.parquet")
-    manifest = read_sealed_json(dataset.path / "dataset.json", 1)
-    manifest["counts"]["samples"] = samples
-    write_sealed_json(dataset.path / "dataset.json", manifest)
+    counts = {**dataset.manifest["counts"], "samples": samples}
+    write_sealed_json(dataset.path / "dataset.json", {**dataset.manifest, "counts": counts})
     return dataset.path
 
 

@@ -63,7 +63,7 @@ def make_up(folder: Path, count: int) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    from fastpt.data.dataset import FORMAT, samples_id
+    from fastpt.data.manifest import FORMAT, samples_id
     from fastpt.files import write_sealed_json
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def make_up(folder: Path, count: int) -> None:
         "samples_id": samples_id(table),
         "classes": classes,
         "class_names": classes,
-        "block": 128,
+        "read_block": 128,
         "has_labels": True,
         "has_captions": True,
         "counts": {"samples": count},
@@ -110,19 +110,22 @@ def measure(step: str, folder: Path) -> dict:
     """Seconds and memory of a step, in this process."""
     import numpy as np
 
-    from fastpt.data.dataset import Dataset, read_samples, samples_id
-    from fastpt.noise.store import NoiseFiles
+    from fastpt.data.dataset import Dataset, read_samples
+    from fastpt.data.manifest import samples_id
+    from fastpt.noise import add_noise
 
     name, _, rate = step.partition(" ")
     with tempfile.TemporaryDirectory() as scratch:
-        files = NoiseFiles()
+        files = {}
         if name == "asymmetric":
-            files = NoiseFiles(matrix=Path(scratch) / "matrix.npy")
-            np.save(files.matrix, np.random.default_rng(0).random((CLASSES, CLASSES)))
+            files = {"matrix": Path(scratch) / "matrix.npy"}
+            np.save(files["matrix"], np.random.default_rng(0).random((CLASSES, CLASSES)))
         if name == "external":  # made in a process of its own, so that its memory does not count
-            files = NoiseFiles(file=Path(scratch) / "labels.csv")
+            files = {"file": Path(scratch) / "labels.csv"}
             code = f"from fastpt import Dataset; from fastpt.noise.formats import *; d = Dataset({str(folder)!r}); "
-            code += f"write_csv(Path({str(files.file)!r}), 'labels', d.stored_keys.load(), d.targets(0.05), d.classes)"
+            code += (
+                f"write_csv(Path({str(files['file'])!r}), 'labels', d.stored_keys.load(), d.targets(0.05), d.classes)"
+            )
             subprocess.run([sys.executable, "-c", code], check=True)
         if name not in ("open", "join", "join-captions", "samples_id"):
             for old in (folder / "noise").glob(f"{name}{'-' + rate if rate else ''}*"):
@@ -142,7 +145,7 @@ def measure(step: str, folder: Path) -> dict:
                     if of == "captions":
                         dataset.captions(shown)
         else:
-            kept = Dataset(folder).add_noise(float(rate) if rate else None, 0, kind=name, files=files)
+            kept = add_noise(Dataset(folder), float(rate) if rate else None, 0, kind=name, files=files)
         seconds = time.perf_counter() - start
         told = {"seconds": seconds, "kept": _memory("VmRSS") - before, "peak": _memory("VmHWM") - before}
         del kept

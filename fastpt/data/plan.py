@@ -1,0 +1,114 @@
+"""The noise plan's file: what each sample of a split is shown, in place of its own target.
+
+A plan is <name>.json, which says what it is and what was measured, and <name>.npy: int32 [N], the label that each
+sample is shown, or int64 [N], the row whose caption it is shown. Plans lie in the folder noise/ of their split.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
+from fastpt.registry import Origin
+
+FORMAT = "2.0"
+Targets = Literal["labels", "captions"]
+
+
+@dataclass(frozen=True)
+class NoisePlan:
+    """What a plan's JSON says, and its array: int32 [N] labels to show, or int64 [N] rows whose caption is shown."""
+
+    name: str
+    of: Targets
+    kind: str
+    rate: float  # asked for, or what the file holds that the plan was made from
+    realised_rate: float
+    realised_per_class: list[float] | None  # of labels
+    seed: int | None  # None if nothing was drawn
+    source_sha256: str | None  # of the file it was made from
+    package: Origin | None  # the package that gave the kind
+    array_sha256: str
+    array: np.ndarray
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run records of the noise it saw."""
+        return {
+            "plan": self.name,
+            "of": self.of,
+            "kind": self.kind,
+            "rate": self.rate,
+            "realised_rate": self.realised_rate,
+            "seed": self.seed,
+            "array_sha256": self.array_sha256,
+            **({"package": self.package._asdict()} if self.package else {}),
+        }
+
+
+def check_rate(rate: float) -> float:
+    """Return `rate` if it is a share in [0, 1); raise FastptError otherwise."""
+    if not 0 <= rate < 1:
+        hint = f" For {rate:g} % write {rate / 100:g}." if 1 <= rate < 100 else ""
+        raise FastptError(f"a noise rate is a share of samples, at least 0 and below 1; found {rate:g}.{hint}")
+    return float(rate)
+
+
+def plan_name(kind: str, rate: float, seed: int) -> str:
+    """The file name of a plan, such as `symmetric-0.05-seed0`."""
+    return f"{kind}-{rate:.12g}-seed{seed}"
+
+
+def plan_names(folder: Path) -> list[str]:
+    """The names of the plans in `folder`, sorted."""
+    return sorted(path.stem for path in folder.glob("*.json"))
+
+
+def plans_of_rate(folder: Path, of: Targets, rate: float) -> list[str]:
+    """The names of the plans in `folder` that change `of` at this rate. Raises DamagedData if one cannot be read."""
+    wanted = (of, f"{check_rate(rate):.12g}")
+    found = {name: read_sealed_json(folder / f"{name}.json", FORMAT) for name in plan_names(folder)}
+    return [name for name, plan in found.items() if (plan["of"], f"{plan['rate']:.12g}") == wanted]
+
+
+def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
+    """Read a plan. Raises DamagedData if it changed, FastptError if it was made for other samples."""
+    path, array_path = folder / f"{name}.json", folder / f"{name}.npy"
+    plan = read_sealed_json(path, FORMAT)
+    if not array_path.exists() or file_sha256(array_path) != plan["array_sha256"]:
+        state = "does not match the sha256 in its plan" if array_path.exists() else "is missing"
+        raise DamagedData(f"{array_path} {state}. Delete both files and make the plan anew with `fastpt noise`.")
+    if plan["samples_id"] != samples_id:
+        raise FastptError(
+            f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here {samples_id[:12]}). "
+            "Delete it and make the plan anew with `fastpt noise`."
+        )
+    return NoisePlan(
+        name=name,
+        of=plan["of"],
+        kind=plan["kind"],
+        rate=plan["rate"],
+        realised_rate=plan["realised_rate"],
+        realised_per_class=plan.get("realised_per_class"),
+        seed=plan["seed"],
+        source_sha256=plan.get("source_sha256"),
+        package=Origin(**plan["package"]) if "package" in plan else None,
+        array_sha256=plan["array_sha256"],
+        array=np.load(array_path),
+    )
+
+
+def write_plan(folder: Path, name: str, samples_id: str, array: np.ndarray, **described: Any) -> None:
+    """Write a plan: `array`, and what else a `NoisePlan` says of it; what is None is left out, but for the seed."""
+    folder.mkdir(exist_ok=True)
+    with atomic_write(folder / f"{name}.npy") as file:
+        np.save(file, array)
+    plan = {
+        "format": FORMAT,
+        **{key: value for key, value in described.items() if value is not None or key == "seed"},
+        "samples_id": samples_id,
+        "array_sha256": file_sha256(folder / f"{name}.npy"),
+    }
+    write_sealed_json(folder / f"{name}.json", plan)

@@ -1,0 +1,64 @@
+import json
+
+import numpy as np
+import pytest
+
+from fastpt.data.plan import check_rate, load_plan, plan_names, plans_of_rate, write_plan
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import write_sealed_json
+
+
+def write(folder, name="mine", of="labels", rate=0.25, **more) -> None:
+    array = np.array([1, 0, 2], np.int32)
+    described = {"of": of, "kind": "made-up", "rate": rate, "realised_rate": 0.5, "seed": None}
+    write_plan(folder, name, "samples", array, **described | more)
+
+
+def test_a_plan_read_is_the_plan_written(tmp_path):
+    write(tmp_path, realised_per_class=[0.5, 1.0], source_sha256="c0")
+    plan = load_plan(tmp_path, "mine", "samples")
+    assert plan.array.tolist() == [1, 0, 2]
+    assert (plan.name, plan.of, plan.kind, plan.rate, plan.realised_rate) == ("mine", "labels", "made-up", 0.25, 0.5)
+    assert (plan.seed, plan.realised_per_class, plan.source_sha256, plan.package) == (None, [0.5, 1.0], "c0", None)
+
+
+def test_a_rate_stands_for_the_plans_that_say_it_whatever_they_are_called(tmp_path):
+    write(tmp_path, "one")
+    write(tmp_path, "two", rate=0.3)
+    write(tmp_path, "three", of="captions")
+    assert plan_names(tmp_path) == ["one", "three", "two"]
+    assert plans_of_rate(tmp_path, "labels", 0.25) == ["one"]
+    assert plans_of_rate(tmp_path, "labels", 0.1 + 0.2) == ["two"]
+    assert plans_of_rate(tmp_path, "labels", 0.5) == []
+
+
+@pytest.mark.parametrize("file", ["mine.json", "mine.npy"])
+def test_a_changed_plan_is_damaged_data(tmp_path, file):
+    write(tmp_path)
+    content = bytearray((tmp_path / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(DamagedData, match=file):
+        load_plan(tmp_path, "mine", "samples")
+
+
+def test_a_plan_without_its_array_is_damaged_data(tmp_path):
+    write(tmp_path)
+    (tmp_path / "mine.npy").unlink()
+    with pytest.raises(DamagedData, match=r"mine\.npy is missing"):
+        load_plan(tmp_path, "mine", "samples")
+
+
+def test_a_plan_of_another_format_is_refused_with_what_to_do(tmp_path):
+    write(tmp_path)
+    plan = json.loads((tmp_path / "mine.json").read_text())
+    del plan["self_sha256"]
+    write_sealed_json(tmp_path / "mine.json", {**plan, "format": 1})
+    with pytest.raises(FastptError, match=r"format version 1; .* make it anew"):
+        load_plan(tmp_path, "mine", "samples")
+
+
+@pytest.mark.parametrize(("rate", "hint"), [(5, "write 0.05"), (-0.1, "share"), (1, "share"), (float("nan"), "share")])
+def test_a_rate_that_is_no_share_is_refused(rate, hint):
+    with pytest.raises(FastptError, match=hint):
+        check_rate(rate)

@@ -37,32 +37,3 @@ def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) ->
     """
     common = [key for key in first if key in second]
     return interval([first[key] - second[key] for key in common]) if common else None
-
-
-def by_seed(rows: Sequence[dict], setting: str, method: str, fraction: float = 1.0) -> dict[int, float]:
-    """For each seed, the mean value over the tests of a setting."""
-    values: dict[int, list[float]] = {}
-    for row in rows:
-        if (row["setting"], row["method"], row.get("fraction", 1.0)) == (setting, method, fraction):
-            values.setdefault(row["seed"], []).append(row["value"])
-    return {seed: float(np.mean(one)) for seed, one in values.items()}
-
-
-def summary(rows: Sequence[dict]) -> list[dict]:
-    """For each setting, method and fraction, the average over tests with its interval, and the paired gain over LP."""
-    found = []
-    for setting, method, fraction in dict.fromkeys(
-        (row["setting"], row["method"], row.get("fraction", 1.0)) for row in rows
-    ):
-        mine, probe = (by_seed(rows, setting, name, fraction) for name in (method, "lp"))
-        gain = None if method == "lp" else paired(mine, probe)
-        found.append(
-            {
-                "setting": setting,
-                "method": method,
-                "fraction": fraction,
-                "average": interval(list(mine.values()))._asdict(),
-                "gain_over_lp": gain and gain._asdict(),
-            }
-        )
-    return found

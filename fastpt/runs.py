@@ -30,7 +30,7 @@ from fastpt.printable import finite, one_line
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-TUNE_FORMATS = (1, 2)
+TUNE_FORMATS = ("2.0",)
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "checkpoint", "evaluate", "log_every", "tune")
 

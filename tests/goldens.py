@@ -273,7 +273,7 @@ def keys_of_files(folder: Path) -> dict:
     """The keys, not the values, of every JSON and CSV that fastpt writes or prints."""
     supervised, clip = runs(folder)
     with contextlib.chdir(folder):  # features are kept in the current folder
-        tuning = cli("tune", "--run", supervised, "--nmtune", "--probe", "--epochs", 1, "--seeds", 2, "--json")
+        tuning = cli("tune", "--run", supervised, "--nmtune", "--ridge", "--epochs", 1, "--num-seeds", 2, "--json")
         cli("report", supervised, clip, "--out", "report.html", "--files")
         found = {"tune results": json.loads(tuning), **split_keys(folder), **study_keys()}
     for run in (supervised, clip):

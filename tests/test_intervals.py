@@ -1,10 +1,6 @@
 import pytest
 
-from fastpt.intervals import by_seed, interval, paired, summary
-
-
-def row(method, seed, value, setting="id", test="a", **more):
-    return {"setting": setting, "method": method, "seed": seed, "value": value, "set": test, "test": test, **more}
+from fastpt.intervals import interval, paired
 
 
 def test_the_interval_is_students():
@@ -23,18 +19,3 @@ def test_what_seeds_share_cancels_in_a_paired_difference():
     assert found.ci95_half == pytest.approx(0, abs=1e-12)
     assert found.n == 3
     assert paired({0: 1.0}, {1: 1.0}) is None
-
-
-def test_averages_are_over_tests_for_each_seed_and_fraction():
-    rows = [row("lp", 0, 0.2), row("lp", 0, 0.4, test="b"), row("lp", 0, 0.9, fraction=0.1), row("lp", 1, 0.5)]
-    assert by_seed(rows, "id", "lp") == pytest.approx({0: 0.3, 1: 0.5})
-    assert by_seed(rows, "id", "lp", 0.1) == {0: 0.9}
-
-
-def test_the_summary_pairs_each_method_with_lp():
-    rows = [row("lp", 0, 0.2), row("lp", 1, 0.4), row("mlp", 0, 0.3), row("mlp", 1, 0.5)]
-    probe, mlp = summary(rows)
-    assert probe["gain_over_lp"] is None
-    assert mlp["average"]["mean"] == pytest.approx(0.4)
-    assert mlp["gain_over_lp"]["mean"] == pytest.approx(0.1)
-    assert mlp["gain_over_lp"]["ci95_half"] == pytest.approx(0, abs=1e-12)

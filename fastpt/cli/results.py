@@ -26,7 +26,7 @@ NUMBERS = _Numbers()
 @click.option("--lp", is_flag=True, help="Linear probe. Always added, as the baseline.")
 @click.option("--mlp", is_flag=True, help="MLP tuning: a two-layer MLP and a linear head.")
 @click.option("--nmtune", is_flag=True, help="NMTune: MLP tuning with the paper's regularisers.")
-@click.option("--probe", is_flag=True, help="The best linear baseline: ridge classification, its strength validated.")
+@click.option("--ridge", is_flag=True, help="The best linear baseline: ridge classification, its strength validated.")
 @click.option(
     "--finetune",
     type=click.Choice(["lora", "full"]),
@@ -53,7 +53,9 @@ NUMBERS = _Numbers()
     help="Of the matrix products that train the heads.",
 )
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
+@click.option(
+    "--num-seeds", "seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method."
+)
 @click.option(
     "--fractions",
     type=NUMBERS,
@@ -74,7 +76,8 @@ NUMBERS = _Numbers()
     help="Of MLP tuning and NMTune: as in the paper or in its authors' code.",
 )
 @click.option(
-    "--without",
+    "--ablate",
+    "without",
     type=click.Choice(["consistency", "covariance", "dominance"]),
     multiple=True,
     help="A term to leave out of NMTune's regulariser (ablation); may be given again.",
@@ -88,7 +91,7 @@ def tune(
     lp,
     mlp,
     nmtune,
-    probe,
+    ridge,
     finetune,
     run,
     encoder,
@@ -119,12 +122,12 @@ def tune(
     from fastpt.tuning.results import text_table
     from fastpt.tuning.run import tune_command
 
-    chosen = [name for name, wanted in (("lp", lp), ("probe", probe), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
+    chosen = [name for name, wanted in (("lp", lp), ("ridge", ridge), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
     chosen = chosen or ["lp", "mlp", "nmtune"]
-    if finetune and chosen == ["probe"]:
-        raise click.UsageError("--finetune trains no --probe; add --lp, --mlp or --nmtune")
+    if finetune and chosen == ["ridge"]:
+        raise click.UsageError("--finetune trains no --ridge; add --lp, --mlp or --nmtune")
     if finetune:
-        chosen += [f"{head}+{finetune}" for head in chosen if head != "probe"]
+        chosen += [f"{head}+{finetune}" for head in chosen if head != "ridge"]
     result = tune_command(
         run=run,
         encoder=encoder,

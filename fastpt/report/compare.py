@@ -17,7 +17,7 @@ from fastpt.printable import finite, one_line
 from fastpt.report.text import plural, rate
 from fastpt.runs import Run
 
-METHODS = {"lp": "LP", "probe": "Probe", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
+METHODS = {"lp": "LP", "ridge": "Ridge", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
 STAGES = ["encoder", *METHODS]
 SETTINGS = {"id": "ID", "ood": "OOD"}
 Key = tuple[str, str, str]  # set, test, metric
@@ -203,7 +203,7 @@ def _heads(run: Run, suite: str, setting: str, fraction: float) -> dict[str, lis
     heads: dict[str, dict[str, dict[Key, float]]] = {}
     for row in records(run, suite, "rows"):
         value = finite(row.get("value"))
-        if row.get("setting") == setting and value is not None and _fraction(row) == fraction:
+        if row.get("domain") == setting and value is not None and _fraction(row) == fraction:
             key = (one_line(row.get("set")), one_line(row.get("test", row.get("set"))), one_line(row.get("metric")))
             heads.setdefault(one_line(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
     return {method: list(seeds.values()) for method, seeds in heads.items()}

@@ -181,7 +181,7 @@ def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
 
 def _measures(run: Run, suite: str, setting: str, measure: str) -> list[float]:
     """SVE or LSVR of the encoder's features on each test set of a setting."""
-    spectra = [one for one in records(run, suite, "spectra") if one.get("setting") == setting]
+    spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == setting]
     return [
         value for one in spectra if one.get("stage") == "encoder" and (value := finite(one.get(measure))) is not None
     ]
@@ -233,7 +233,7 @@ def _spectra(run: Run, suite: str) -> Iterable[dict[str, Any]]:
         values = [value for each in (raw if isinstance(raw, list) else []) if (value := finite(each)) is not None]
         if values and values[0] > 0:
             set_ = one_line(spectrum.get("set"))
-            test_key = (one_line(spectrum.get("setting")), set_, one_line(spectrum.get("test", set_)))
+            test_key = (one_line(spectrum.get("domain")), set_, one_line(spectrum.get("test", set_)))
             yield {"test_key": test_key, "stage": one_line(spectrum.get("stage")), "values": values}
 
 

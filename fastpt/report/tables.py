@@ -218,7 +218,7 @@ def _effect_row(family: Family, found: Sequence[Effect], method: str, other: str
 
 def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
     """The effects of every suite and family in long form; shares, unrounded."""
-    rows = [["suite", "recipe", "setting", "condition", "method", "minus", "difference", "half_95", "n"]]
+    rows = [["suite", "recipe", "domain", "condition", "method", "minus", "difference", "half_95", "n"]]
     for suite, family, mine in found:
         for one in mine:
             where = [suite, family.label, one.setting, one.condition.label]
@@ -289,7 +289,7 @@ def spectra_table(family: Family, suite: str) -> Table | None:
         found: dict[tuple[str, str, str], list[float]] = {}
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
             set_ = one_line(record.get("set"))
-            label = set_label(one_line(record.get("setting")), set_, one_line(record.get("test", set_)))
+            label = set_label(one_line(record.get("domain")), set_, one_line(record.get("test", set_)))
             for name in _MEASURES:
                 if (value := finite(record.get(name))) is not None:
                     found.setdefault((label, one_line(record.get("stage")), name), []).append(value)
@@ -329,7 +329,7 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
             "suite",
             "recipe",
             "condition",
-            "setting",
+            "domain",
             "set",
             "test",
             "metric",

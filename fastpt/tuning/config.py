@@ -12,11 +12,11 @@ from fastpt.noise.ranking import symmetric
 from fastpt.tuning.fit import PROTOCOLS, HeadSpec, Variant, fit, protocol, select
 from fastpt.tuning.heads import Heads, Precision
 from fastpt.tuning.losses import Weights
-from fastpt.tuning.methods.ridge import fit_probe
+from fastpt.tuning.methods.ridge import fit_ridge
 from fastpt.tuning.subsets import subset
 
-METHODS = ("lp", "probe", "mlp", "nmtune")
-"""LP, MLP tuning and NMTune by AdamW, as in the paper; `probe` is the linear baseline in closed form."""
+METHODS = ("lp", "ridge", "mlp", "nmtune")
+"""LP, MLP tuning and NMTune by AdamW, as in the paper; `ridge` is the linear baseline in closed form."""
 FINE_TUNED = tuple(f"{head}+{kind}" for kind in ("lora", "full") for head in PROTOCOLS)
 """The same heads, trained together with the encoder; see finetune.py."""
 
@@ -107,8 +107,8 @@ def train(
     keys = [(seed, fraction) for fraction in plan.fractions for seed in plan.seeds]
     heads = [HeadSpec(seed, rows=None if share == 1 else subset(labels, share, seed)) for seed, share in keys]
     settings = [{"seed": seed, "fraction": fraction} for seed, fraction in keys]
-    if method == "probe":
-        trained, chosen = fit_probe(features, labels, heads, classes, device)
+    if method == "ridge":
+        trained, chosen = fit_ridge(features, labels, heads, classes, device)
         return Trained(trained, [{**one, "l2": l2} for one, l2 in zip(settings, chosen, strict=True)])
     base = protocol(method, plan.variant, plan.terms, epochs=plan.epochs, precision=plan.head_precision)
     reg_weights = (plan.reg_weights or [base.reg_weight]) if method == "nmtune" else [base.reg_weight]

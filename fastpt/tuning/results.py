@@ -4,21 +4,25 @@ import csv
 import io
 from collections.abc import Sequence
 
-from fastpt.intervals import Interval, by_seed, interval, paired
+import numpy as np
 
-FROZEN = {"lp": "LP", "probe": "probe", "mlp": "MLP", "nmtune": "NMTune"}
-FINE_TUNED = {
-    f"{method}+{kind}": f"{FROZEN[method]}, {title}"
-    for kind, title in (("lora", "LoRA"), ("full", "full"))
-    for method in ("lp", "mlp", "nmtune")
+from fastpt.intervals import Interval, interval, paired
+
+METHODS = {
+    "lp": {"label": "LP", "colour": "#0072b2"},
+    "ridge": {"label": "Ridge", "colour": "#a8487f"},
+    "mlp": {"label": "MLP", "colour": "#c77f00"},
+    "nmtune": {"label": "NMTune", "colour": "#008f68"},
+    "lp+lora": {"label": "LP+LoRA", "colour": "#4c9ed9"},
+    "mlp+lora": {"label": "MLP+LoRA", "colour": "#dca64a"},
+    "nmtune+lora": {"label": "NMTune+LoRA", "colour": "#45b592"},
+    "lp+full": {"label": "LP+full", "colour": "#004b76"},
+    "mlp+full": {"label": "MLP+full", "colour": "#855500"},
+    "nmtune+full": {"label": "NMTune+full", "colour": "#005f45"},
 }
-METHODS = FROZEN | FINE_TUNED
-STAGES = {"encoder": "encoder", "mlp": "after MLP", "nmtune": "after NMTune"} | {
-    method: f"after {title}" for method, title in FINE_TUNED.items()
-}
-SETTINGS = {"id": "ID", "ood": "OOD"}
+DOMAINS = {"id": "ID", "ood": "OOD"}
 COLUMNS = (
-    "setting",
+    "domain",
     "set",
     "test",
     "method",
@@ -31,6 +35,35 @@ COLUMNS = (
     "value",
     "samples",
 )
+
+
+def by_seed(rows: Sequence[dict], domain: str, method: str, fraction: float = 1.0) -> dict[int, float]:
+    """For each seed, the mean value over the tests of a domain."""
+    values: dict[int, list[float]] = {}
+    for row in rows:
+        if (row["domain"], row["method"], row.get("fraction", 1.0)) == (domain, method, fraction):
+            values.setdefault(row["seed"], []).append(row["value"])
+    return {seed: float(np.mean(one)) for seed, one in values.items()}
+
+
+def summary(rows: Sequence[dict]) -> list[dict]:
+    """For each domain, method and fraction, the average over tests with its interval, and the paired gain over LP."""
+    found = []
+    for domain, method, fraction in dict.fromkeys(
+        (row["domain"], row["method"], row.get("fraction", 1.0)) for row in rows
+    ):
+        mine, probe = (by_seed(rows, domain, name, fraction) for name in (method, "lp"))
+        gain = None if method == "lp" else paired(mine, probe)
+        found.append(
+            {
+                "domain": domain,
+                "method": method,
+                "fraction": fraction,
+                "average": interval(list(mine.values()))._asdict(),
+                "gain_over_lp": gain and gain._asdict(),
+            }
+        )
+    return found
 
 
 def csv_table(results: dict) -> str:
@@ -50,10 +83,11 @@ def text_table(results: dict) -> str:
     encoder, rows = results["encoder"], results["rows"]
     noise = encoder["noise"]
     pretrained = f", pre-trained with {noise['realised_rate']:.2%} {noise['kind']} noise" if noise else ""
-    methods = [method for method in METHODS if any(row["method"] == method for row in rows)]
+    labels = {method: known["label"] for method, known in results["methods"].items()}
+    methods = list(labels)
     seeds = len({row["seed"] for row in rows})
     lines = [f"{encoder['name']}{pretrained}; suite {results['suite']}; accuracy in %, {seeds} seed(s)"]
-    if noise_rate := results.get("plan", {}).get("label_noise"):
+    if noise_rate := results.get("config", {}).get("label_noise"):
         lines[0] += f", {noise_rate:.0%} of the training labels flipped"
     if seeds > 1:
         lines.append("± is half of a 95 % confidence interval over seeds of the heads (Student's t)")
@@ -61,10 +95,11 @@ def text_table(results: dict) -> str:
     for fraction in fractions:
         chosen = [row for row in rows if row.get("fraction", 1.0) == fraction]
         title = "" if fractions == [1.0] else f"{fraction:.0%} of the data"
-        lines += ["", *_aligned([[title, *(METHODS[method] for method in methods)], *_accuracy_lines(chosen, methods)])]
-        lines += [""] * bool(gains := _gains(chosen, methods, fraction)) + gains
-    stages = [stage for stage in STAGES if any(one["stage"] == stage for one in results["spectra"])]
-    head = ["", *(f"{what} {STAGES[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
+        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, methods)])]
+        lines += [""] * bool(gains := _gains(chosen, labels, fraction)) + gains
+    titles = {"encoder": "encoder"} | {method: f"after {label}" for method, label in labels.items()}
+    stages = [stage for stage in titles if any(one["stage"] == stage for one in results["spectra"])]
+    head = ["", *(f"{what} {titles[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
     lines += ["", *_aligned([head, *_spectrum_lines(results["spectra"], stages)])]
     lines += [f"left out: {entry['set']} ({entry['reason']})" for entry in results["missing"]]
     return "\n".join(lines) + "\n"
@@ -72,49 +107,49 @@ def text_table(results: dict) -> str:
 
 def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
     lines = []
-    for setting, title in SETTINGS.items():
-        tests = dict.fromkeys((row["set"], row["test"], row["metric"]) for row in rows if row["setting"] == setting)
+    for domain, title in DOMAINS.items():
+        tests = dict.fromkeys((row["set"], row["test"], row["metric"]) for row in rows if row["domain"] == domain)
         for name, test, metric in tests:
             values = [
                 [
                     row["value"]
                     for row in rows
-                    if (row["setting"], row["set"], row["test"]) == (setting, name, test) and row["method"] == method
+                    if (row["domain"], row["set"], row["test"]) == (domain, name, test) and row["method"] == method
                 ]
                 for method in methods
             ]
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
         if tests:
-            lines.append([f"{title} average", *(_mean(_averages(rows, setting, method)) for method in methods)])
+            lines.append([f"{title} average", *(_mean(_averages(rows, domain, method)) for method in methods)])
     return lines
 
 
 def _spectrum_lines(spectra: list[dict], stages: list[str]) -> list[list[str]]:
-    found = {(one["setting"], one["set"], one["test"], one["stage"]): one for one in spectra}
+    found = {(one["domain"], one["set"], one["test"], one["stage"]): one for one in spectra}
     lines = []
-    for setting, name, test in dict.fromkeys(key[:3] for key in found):
-        cells = [found.get((setting, name, test, stage)) for stage in stages]
+    for domain, name, test in dict.fromkeys(key[:3] for key in found):
+        cells = [found.get((domain, name, test, stage)) for stage in stages]
         numbers = [f"{cell[what]:.3f}" if cell else "" for what in ("sve", "lsvr") for cell in cells]
-        lines.append([f"{SETTINGS[setting]} {name} -> {test}", *numbers])
+        lines.append([f"{DOMAINS[domain]} {name} -> {test}", *numbers])
     return lines
 
 
-def _averages(rows: list[dict], setting: str, method: str) -> list[float]:
+def _averages(rows: list[dict], domain: str, method: str) -> list[float]:
     fractions = {row.get("fraction", 1.0) for row in rows}
-    return [value for fraction in fractions for value in by_seed(rows, setting, method, fraction).values()]
+    return [value for fraction in fractions for value in by_seed(rows, domain, method, fraction).values()]
 
 
-def _gains(rows: list[dict], methods: list[str], fraction: float) -> list[str]:
+def _gains(rows: list[dict], labels: dict[str, str], fraction: float) -> list[str]:
     """Each later method against each earlier one, paired by seed; nothing where there is one seed."""
     lines = []
-    for setting, title in SETTINGS.items():
-        for i, method in enumerate(methods):
-            for other in methods[:i]:
-                pair = (by_seed(rows, setting, name, fraction) for name in (method, other))
+    for domain, title in DOMAINS.items():
+        for i, method in enumerate(labels):
+            for other in list(labels)[:i]:
+                pair = (by_seed(rows, domain, name, fraction) for name in (method, other))
                 gain = paired(*pair)
                 if gain and gain.ci95_half is not None:
-                    lines.append(f"{title} average, {METHODS[method]} over {METHODS[other]}: {_percent(gain, '+')}")
+                    lines.append(f"{title} average, {labels[method]} over {labels[other]}: {_percent(gain, '+')}")
     return lines
 
 

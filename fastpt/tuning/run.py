@@ -16,7 +16,6 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
-from fastpt.intervals import summary
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
 from fastpt.runs import PROVENANCE, RECIPE, RUNS, TUNE, newest_finished, read_provenance
@@ -27,12 +26,12 @@ from fastpt.tuning.features import CACHE, features_of, training_view
 from fastpt.tuning.fit import PROTOCOLS, protocol
 from fastpt.tuning.heads import Heads
 from fastpt.tuning.methods.finetune import LR, WEIGHT_DECAY, check_trainable, finetune
-from fastpt.tuning.results import csv_table, text_table
+from fastpt.tuning.results import METHODS, csv_table, summary, text_table
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
 from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import DownstreamSet, Suite, load_suite, open_suite
 
-FORMAT = 2
+FORMAT = "2.0"
 MOST_SINGULAR_VALUES = 512
 
 
@@ -93,9 +92,9 @@ def tune(
 ) -> dict:
     """Train and test heads, and fine-tuned encoders, as the plan says on every set of the suite that is there.
 
-    `encoder` is None if the suite holds features. Returns {"format", "suite", "encoder", "plan", "rows", "summary",
-    "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one set, test, method, seed and fraction, with the
-    settings that were chosen; the summary is that of `statistics.summary`; a spectrum is that of one test's features,
+    `encoder` is None if the suite holds features. Returns {"format", "suite", "encoder", "config", "methods", "rows",
+    "summary", "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one set, test, method, seed and fraction, with the
+    settings that were chosen; the summary is that of `results.summary`; a spectrum is that of one test's features,
     as the encoder gives them and after the MLP of the first seed, trained on the largest fraction. Raises FastptError.
     """
     if plan.fine_tuned:
@@ -118,7 +117,8 @@ def tune(
         "format": FORMAT,
         "suite": suite.name,
         "encoder": _describe(encoder, origin, arrays[0].train.features.shape[1]),
-        "plan": plan.describe(),
+        "config": plan.describe(),
+        "methods": {method: METHODS[method] for method in plan.methods},
         "rows": rows,
         "summary": summary(rows),
         "spectra": spectra,
@@ -224,7 +224,7 @@ def _measure_all(
     """
     jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in plan.frozen]
     longest_first = sorted(
-        range(len(jobs)), key=lambda i: (jobs[i][2] in ("lp", "probe"), -len(jobs[i][1].train.labels))
+        range(len(jobs)), key=lambda i: (jobs[i][2] in ("lp", "ridge"), -len(jobs[i][1].train.labels))
     )
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, threads // len(jobs)))
@@ -251,7 +251,7 @@ def _measure(
     """Train the heads of one method on one task; test them, and take the spectrum after the MLP."""
     start = time.perf_counter()
     # The linear methods train on centre crops; only the MLP of the reference code on augmented views.
-    features = arrays.train.features if arrays.views is None or method in ("lp", "probe") else arrays.views
+    features = arrays.train.features if arrays.views is None or method in ("lp", "ridge") else arrays.views
     try:
         trained = train(plan, method, features, arrays.train.labels, task.classes, device)
     except FastptError as error:
@@ -262,7 +262,7 @@ def _measure(
         rows += _rows(task, test, split, method, trained, device)
         if trained.heads.mlp:
             spectra.append(_spectrum(task, test, method, trained.heads.transformed(split.features.to(device), largest)))
-    _say(f"{task.setting} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
+    _say(f"{task.domain} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
     return rows, spectra
 
 
@@ -296,7 +296,7 @@ def _measure_fine_tuned(
             rows += _rows(task, name, split, method, Trained(heads, [setting]), encoder.device)
             if (fraction, seed) == (max(plan.fractions), plan.seeds[0]):
                 spectra.append(_spectrum(task, name, method, heads.transformed(split.features.to(encoder.device), 0)))
-    _say(f"{task.setting} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
+    _say(f"{task.domain} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
     return rows, spectra
 
 
@@ -306,7 +306,7 @@ def _rows(
     """The value of each head on one test."""
     return [
         {
-            "setting": task.setting,
+            "domain": task.domain,
             "set": task.name,
             "test": test,
             "method": method,
@@ -322,7 +322,7 @@ def _rows(
 def _spectrum(task: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> dict:
     sigma = singular_values(features)
     return {
-        "setting": task.setting,
+        "domain": task.domain,
         "set": task.name,
         "test": test,
         "stage": stage,

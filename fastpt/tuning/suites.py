@@ -118,7 +118,7 @@ class TestSplit:
 class DownstreamSet:
     """One training split and the splits that its heads are tested on, opened and found to agree in their classes."""
 
-    setting: Literal["id", "ood"]
+    domain: Literal["id", "ood"]
     name: str
     metric: Metric
     train: Dataset | FeatureSet

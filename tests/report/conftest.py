@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-METHODS = ("lp", "mlp", "nmtune")
+METHODS = {
+    "lp": {"label": "LP", "colour": "#0072b2"},
+    "mlp": {"label": "MLP", "colour": "#c77f00"},
+    "nmtune": {"label": "NMTune", "colour": "#008f68"},
+}
 
 
 def noise_record(rate: float, kind: str = "symmetric") -> dict | None:
@@ -43,10 +47,10 @@ def metric_lines(task: str, rate: float, steps: int = 200, seed: int = 0) -> lis
 
 
 def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spectra: bool = True) -> dict:
-    """`values`: (setting, set, test) -> method -> one value for each seed of the head."""
+    """`values`: (domain, set, test) -> method -> one value for each seed of the head."""
     rows = [
         {
-            "setting": setting,
+            "domain": domain,
             "set": set_,
             "test": test,
             "method": method,
@@ -55,13 +59,13 @@ def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spe
             "value": value,
             "samples": 300,
         }
-        for (setting, set_, test), methods in values.items()
+        for (domain, set_, test), methods in values.items()
         for method, seeds in methods.items()
         for seed, value in enumerate(seeds)
     ]
     stages = [
         {
-            "setting": setting,
+            "domain": domain,
             "set": set_,
             "test": test,
             "stage": stage,
@@ -69,14 +73,15 @@ def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spe
             "lsvr": 2.0 + i,
             "singular_values": [math.exp(-k / (30 + 20 * i)) * 40 for k in range(128)],
         }
-        for setting, set_, test in values
+        for domain, set_, test in values
         for i, stage in enumerate(("encoder", "mlp", "nmtune"))
     ]
     encoder = {"name": "resnet18", "weights_sha256": "b7" * 32, "run": "runs/x", "features": 512}
     return {
-        "format": 1,
+        "format": "2.0",
         "suite": "demo",
         "encoder": encoder,
+        "methods": METHODS,
         "rows": rows,
         "spectra": stages if spectra else [],
         "missing": [],

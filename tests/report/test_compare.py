@@ -138,7 +138,7 @@ def test_the_largest_fraction_of_the_data_is_shown_unless_another_is_asked_for(t
 
 
 @pytest.mark.parametrize(
-    ("method", "label"), [("lp", "LP"), ("probe", "Probe"), ("nmtune+lora", "NMTune+LoRA"), ("other", "other")]
+    ("method", "label"), [("lp", "LP"), ("ridge", "Ridge"), ("nmtune+lora", "NMTune+LoRA"), ("other", "other")]
 )
 def test_method_labels(method, label):
     assert method_label(method) == label

@@ -147,7 +147,7 @@ def test_nothing_tuned_and_nothing_logged_is_said(tmp_path):
     [
         {"rows": None, "spectra": None, "missing": None, "seconds": None, "encoder": None},
         {"rows": [None, 1, {}], "spectra": [{}, {"stage": "encoder", "singular_values": [0, "x", None]}]},
-        {"rows": [{"setting": "id", "set": "a", "method": "lp", "value": None}], "seconds": {"fit": "long"}},
+        {"rows": [{"domain": "id", "set": "a", "method": "lp", "value": None}], "seconds": {"fit": "long"}},
     ],
 )
 def test_odd_tuning_results_do_not_fail_the_page(tmp_path, spoil):

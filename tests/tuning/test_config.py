@@ -24,9 +24,9 @@ def test_a_penalty_to_choose_is_nmtunes_alone():
     assert train(plan, "mlp", features, labels.numpy(), 4, "cpu").settings[0]["reg_weight"] == 0
 
 
-def test_a_probe_records_its_regularisation():
+def test_ridge_records_its_regularisation():
     features, labels = blobs(100)
-    (setting,) = train(TuningConfig(["probe"]), "probe", features, labels.numpy(), 4, "cpu").settings
+    (setting,) = train(TuningConfig(["ridge"]), "ridge", features, labels.numpy(), 4, "cpu").settings
     assert set(setting) == {"seed", "fraction", "l2"}
 
 
@@ -39,15 +39,15 @@ def test_noise_flips_an_exact_share_of_each_class():
 
 def test_heads_are_trained_on_the_noisy_labels():
     features, labels = blobs(300, spread=0.1)
-    plan = TuningConfig(["probe"], label_noise=0.4)
-    predicted = train(plan, "probe", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
-    clean = train(TuningConfig(["probe"]), "probe", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
+    plan = TuningConfig(["ridge"], label_noise=0.4)
+    predicted = train(plan, "ridge", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
+    clean = train(TuningConfig(["ridge"]), "ridge", features, labels.numpy(), 4, "cpu").heads.predict(features)[0]
     assert (clean == labels).float().mean() == 1
     assert not np.array_equal(predicted.numpy(), noisy(labels.numpy(), 4, 0.4))
 
 
 def test_lp_is_always_among_the_methods_in_one_order():
-    assert TuningConfig(["nmtune", "probe"]).methods == ("lp", "probe", "nmtune")
+    assert TuningConfig(["nmtune", "ridge"]).methods == ("lp", "ridge", "nmtune")
 
 
 @pytest.mark.parametrize(

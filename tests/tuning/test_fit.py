@@ -282,7 +282,7 @@ def test_bad_arrays_are_told_in_one_clear_error(change, message):
 
 def test_unknown_methods_and_impossible_protocols_are_refused():
     with pytest.raises(FastptError, match="lp, mlp, nmtune"):
-        protocol("probe")
+        protocol("ridge")
     with pytest.raises(FastptError, match="above 0"):
         protocol("lp", epochs=0)
 

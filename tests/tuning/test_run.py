@@ -44,21 +44,21 @@ def test_everything_by_default(workplace, capsys):
     results = tune_command(methods=["nmtune", "mlp"], seeds=2, epochs=2, threads=2)
     path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
     assert json.loads(path.read_text()) == results
-    assert results["format"] == 2
+    assert results["format"] == "2.0"
     assert results["suite"] == "small"
     encoder = results["encoder"]
     assert (encoder["name"], encoder["run"], encoder["recipe"]) == ("tiny-s0", "runs/tiny-s0", "tiny")
     assert encoder["noise"] == {key: NOISE[key] for key in ("plan", "kind", "rate", "realised_rate")}
     assert encoder["features"] == 512
-    keys = [(row["setting"], row["set"], row["test"], row["method"], row["seed"]) for row in results["rows"]]
+    keys = [(row["domain"], row["set"], row["test"], row["method"], row["seed"]) for row in results["rows"]]
     assert keys == [
-        (setting, "pets", test, method, seed)
-        for setting, test in (("id", "test"), ("ood", "again"))
+        (domain, "pets", test, method, seed)
+        for domain, test in (("id", "test"), ("ood", "again"))
         for method in ("lp", "mlp", "nmtune")
         for seed in (0, 1)
     ]
     assert all(0 <= row["value"] <= 1 and row["samples"] == 24 for row in results["rows"])
-    stages = [(one["setting"], one["stage"]) for one in results["spectra"]]
+    stages = [(one["domain"], one["stage"]) for one in results["spectra"]]
     assert sorted(stages) == sorted((s, stage) for s in ("id", "ood") for stage in ("encoder", "mlp", "nmtune"))
     for one in results["spectra"]:
         sigma = one["singular_values"]

@@ -50,7 +50,7 @@ def test_missing_sets_are_reported_and_the_rest_go_on(labelled, tmp_path):
     gone = {"name": "gone", "train": str(tmp_path / "gone"), "test": str(tmp_path / "gone"), "prep": "fastpt prep gone"}
     half = {"name": "half", "train": str(labelled.path), "tests": {"a": str(labelled.path), "b": str(tmp_path / "b")}}
     tasks, missing = open_suite(Suite.model_validate({"name": "x", "id": [there, gone], "ood": [half]}))
-    assert [(task.setting, task.name, list(task.tests)) for task in tasks] == [
+    assert [(task.domain, task.name, list(task.tests)) for task in tasks] == [
         ("id", "here", ["train"]),
         ("ood", "half", ["a"]),
     ]

@@ -16,7 +16,7 @@ L2 = tuple(10.0**power for power in range(-6, 3))
 """Regularisations tried, as multiples of the mean variance of the features times the number of samples."""
 
 
-def fit_probe(
+def fit_ridge(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
     heads: Sequence[HeadSpec | int],

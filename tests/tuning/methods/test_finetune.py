@@ -173,7 +173,7 @@ def test_the_table_has_a_column_for_fine_tuning(tmp_path, monkeypatch):
     rows = [row for row in results["rows"] if row["method"] == "nmtune+lora"]
     assert [(row["fraction"], row["seed"]) for row in rows] == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
     assert [one["stage"] for one in results["spectra"]] == ["encoder", "nmtune", "nmtune+lora"]
-    assert "NMTune, LoRA" in (run / "tune" / "s.txt").read_text()
+    assert "NMTune+LoRA" in (run / "tune" / "s.txt").read_text()
     assert json.loads((run / "tune" / "s.json").read_text()) == results
 
 

@@ -4,7 +4,7 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.tuning.fit import HeadSpec
-from fastpt.tuning.methods.ridge import L2, _solve, fit_probe
+from fastpt.tuning.methods.ridge import L2, _solve, fit_ridge
 from tests.tuning.test_fit import blobs
 
 
@@ -23,7 +23,7 @@ def test_the_weights_minimise_the_ridge_objective(samples):
 
 def test_it_learns():
     features, labels = blobs(400, spread=1.0)
-    heads, (l2,) = fit_probe(features[:300], labels[:300], [0])
+    heads, (l2,) = fit_ridge(features[:300], labels[:300], [0])
     assert (heads.predict(features[300:])[0] == labels[300:]).float().mean() > 0.8
     assert l2 in L2
 
@@ -31,8 +31,8 @@ def test_it_learns():
 def test_heads_keep_to_their_rows():
     features, labels = blobs(200)
     rows = np.arange(0, 200, 2)
-    together, chosen = fit_probe(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
-    alone, (l2,) = fit_probe(features[rows], labels[rows], [1])
+    together, chosen = fit_ridge(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
+    alone, (l2,) = fit_ridge(features[rows], labels[rows], [1])
     assert chosen[1] == l2 in L2
     torch.testing.assert_close(together.classifier.weight[1:], alone.classifier.weight)
 
@@ -40,10 +40,10 @@ def test_heads_keep_to_their_rows():
 def test_a_sample_a_class_is_enough():
     features, labels = blobs(100)
     first = [int((labels == label).nonzero()[0]) for label in range(4)]
-    _, (l2,) = fit_probe(features[first], labels[first], [0])
+    _, (l2,) = fit_ridge(features[first], labels[first], [0])
     assert l2 == 1
 
 
 def test_features_that_are_all_alike_are_refused():
     with pytest.raises(FastptError, match="alike"):
-        fit_probe(torch.ones(20, 3), torch.arange(20) % 2, [0])
+        fit_ridge(torch.ones(20, 3), torch.arange(20) % 2, [0])

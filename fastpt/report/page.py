@@ -15,10 +15,9 @@ from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, fami
 from fastpt.report.effects import Claim, Effect, claims, effects
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
+from fastpt.report.template import render
 from fastpt.report.text import duration, percent, rate
 from fastpt.runs import Run, read_runs
-
-_HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -104,17 +103,8 @@ def _render(
     curves: list[figures.Figure],
     cost: tables.Table,
 ) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(
-        css=(_HERE / "page.css").read_text(encoding="utf-8"),
+    return render(
+        "page.html",
         headline=summary.headline(runs),
         opening=summary.opening(runs, groups),
         problems=[(run.name, run.problems) for run in runs if run.problems],

@@ -1,15 +1,21 @@
-"""Training samples whose target was changed: the picture, its clean target and what the model was shown."""
+"""Samples of a prepared split to be looked at: thumbnails with clean targets and with those that noise shows."""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError
 from fastpt.printable import one_line
 from fastpt.report.text import plural
 from fastpt.runs import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fastpt.data.dataset import Dataset
 
 PICTURES = 12
 SIDE = 176  # pixels of a thumbnail's longer side
@@ -17,9 +23,11 @@ SIDE = 176  # pixels of a thumbnail's longer side
 
 @dataclass(frozen=True)
 class Picture:
-    uri: str
+    """A sample: its picture as a data: URI (None if it does not decode), its clean target, and the one shown."""
+
+    uri: str | None
     clean: str
-    shown: str
+    shown: str | None = None
 
 
 @dataclass(frozen=True)
@@ -32,18 +40,26 @@ class Grid:
     wide: bool = False  # captions need more room than class names
 
 
+@dataclass(frozen=True)
+class Changed:
+    """How many targets a noise plan changed, and some of them."""
+
+    count: int
+    pictures: list[Picture]
+
+
 def grids(runs: Sequence[Run]) -> list[Grid]:
     """One grid for each data set and noise plan that the runs were trained on."""
     found: dict[tuple[str, str], Grid] = {}
     for run in runs:
         key = (str(run.data.get("train")), str((run.noise or {}).get("plan")))
         if run.noise and key not in found:
-            found[key] = _grid(run)
+            found[key] = _grid(run, run.noise)
     return list(found.values())
 
 
-def _grid(run: Run) -> Grid:
-    plan = str(run.noise.get("plan"))
+def _grid(run: Run, noise: dict[str, Any]) -> Grid:
+    plan = str(noise.get("plan"))
     title = one_line(f"{plan} on {run.data.get('train')}")
     try:
         return _read(run, plan, title)
@@ -61,17 +77,11 @@ def _read(run: Run, plan: str, title: str) -> Grid:
     if run.provenance.get("samples_id") not in (None, dataset.samples_id):
         raise FastptError(f"{dataset.path} no longer holds the samples of the run (its samples_id differs).")
     of = "captions" if run.task == "clip" else "labels"
-    before, after = dataset.targets(None, of=of), dataset.targets(plan, of=of)
-    changed = np.flatnonzero(before != after)
-    chosen = np.sort(np.random.default_rng(0).permutation(changed)[:PICTURES])
-    name = dataset.captions if of == "captions" else lambda labels: [dataset.class_names[label] for label in labels]
-    texts = zip(name(before[chosen]), name(after[chosen]), strict=True)
-    pictures = [
-        Picture(_thumbnail(bytes(dataset.jpeg(int(sample_id)))), one_line(was), one_line(shown))
-        for sample_id, (was, shown) in zip(chosen, texts, strict=True)
-    ]
-    note = f"{len(pictures)} of {plural(len(changed), 'sample')} with a changed target, chosen by a fixed seed."
-    return Grid(title, note, pictures, of == "captions")
+    changed = changed_targets(dataset, dataset.targets(plan, of=of), of, PICTURES, np.random.default_rng(0))
+    note = (
+        f"{len(changed.pictures)} of {plural(changed.count, 'sample')} with a changed target, chosen by a fixed seed."
+    )
+    return Grid(title, note, changed.pictures, of == "captions")
 
 
 def _folder(run: Run) -> Path:
@@ -81,12 +91,37 @@ def _folder(run: Run) -> Path:
     return above if above.exists() else folder
 
 
-def _thumbnail(jpeg: bytes) -> str:
+def changed_targets(dataset: "Dataset", shown: "np.ndarray", of: str, most: int, rng: "np.random.Generator") -> Changed:
+    """Up to `most` samples, drawn by `rng`, whose target in `shown` (labels or caption rows, [N]) is not the clean one.
+
+    Raises FastptError, OSError.
+    """
+    import numpy as np
+
+    clean = dataset.targets(None, of=of)
+    changed = np.flatnonzero(clean != shown)
+    chosen = np.sort(rng.permutation(changed)[:most])
+    before, after = (target_texts(dataset, targets[chosen], of) for targets in (clean, shown))
+    rows = zip(chosen.tolist(), before, after, strict=True)
+    return Changed(len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows])
+
+
+def target_texts(dataset: "Dataset", targets: "np.ndarray", of: str) -> list[str]:
+    """The class names of labels, or the captions of rows: one line each."""
+    texts = dataset.captions(targets) if of == "captions" else [dataset.class_names[label] for label in targets]
+    return [one_line(text) for text in texts]
+
+
+def thumbnail(dataset: "Dataset", row: int) -> str | None:
+    """A sample's picture as a small JPEG in a data: URI, or None if it does not decode."""
     from PIL import Image
 
-    image = Image.open(io.BytesIO(jpeg))
-    image.draft("RGB", (SIDE, SIDE))
-    image = image.convert("RGB")
+    try:
+        image = Image.open(io.BytesIO(dataset.jpeg(row).tobytes()))
+        image.draft("RGB", (SIDE, SIDE))
+        image = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        return None
     image.thumbnail((SIDE, SIDE))
     file = io.BytesIO()
     image.save(file, "JPEG", quality=82)

@@ -1,7 +1,5 @@
 """A prepared split on one HTML page: pictures with clean and noisy targets, classes, sizes, the matrix of the noise."""
 
-import base64
-import io
 from pathlib import Path
 
 import numpy as np
@@ -11,37 +9,27 @@ from fastpt.data.plan import NoisePlan
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import one_line
+from fastpt.report.pictures import Picture, changed_targets, target_texts, thumbnail
+from fastpt.report.template import render
 from fastpt.report.text import plural, rate
 
-_HERE = Path(__file__).parent
-_PAGE_CSS = _HERE / "page.css"
-THUMBNAIL = 176  # pixels of the longer side
 MOST_BARS = 24
 MOST_CELLS = 16  # classes a side of the noise matrix; more are put together
 
 
 def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) -> None:
     """Write the page `out`. `plans` are the noise plans to show, `pictures` the number of pictures a section."""
-    import jinja2
-
     if out.is_dir():
         raise FastptError(f"{out} is a folder, but the preview is one file. Name the file.")
     shown = [dataset.noise_plan(name) for name in plans]
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(dataset))[:pictures])
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("preview.html").render(
-        css=_PAGE_CSS.read_text(encoding="utf-8"),
+    page = render(
+        "preview.html",
         title=one_line(f"{dataset.name}/{dataset.split}"),
         facts=_facts(dataset),
         histograms=_histograms(dataset),
-        clean_pictures=[_picture(dataset, int(row), None) for row in some],
+        clean_pictures=_clean_pictures(dataset, some),
         plans=[_plan(dataset, plan, pictures, rng) for plan in shown],
     )
     with atomic_write(out, "w") as file:
@@ -94,18 +82,28 @@ def _bins(values: np.ndarray, unit: str) -> list[tuple[str, int]]:
     return [(f"{edge:.4g}–{edge + step:.4g}{unit}", count) for edge, count in zip(edges, counts, strict=False)]
 
 
+def _clean_pictures(dataset: Dataset, rows: np.ndarray) -> list[Picture]:
+    texts = []
+    if dataset.has_labels:
+        texts.append(target_texts(dataset, dataset.clean_labels[rows], "labels"))
+    if dataset.has_captions:
+        texts.append(target_texts(dataset, rows, "captions"))
+    return [
+        Picture(thumbnail(dataset, row), " · ".join(targets))
+        for row, *targets in zip(rows.tolist(), *texts, strict=True)
+    ]
+
+
 def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> dict:
-    before = dataset.targets(None, plan.of)
-    changed = np.flatnonzero(plan.array != before)
-    chosen = np.sort(rng.permutation(changed)[:pictures])
+    changed = changed_targets(dataset, plan.array, plan.of, pictures, rng)
     seed = "" if plan.seed is None else f", seed {plan.seed}"
     return {
         "name": one_line(plan.name),
         "note": f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
         f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples).",
         "wide": plan.of == "captions",
-        "pictures": [_picture(dataset, int(row), plan) for row in chosen],
-        "matrix": _matrix(dataset, plan) if plan.of == "labels" and len(changed) else None,
+        "pictures": changed.pictures,
+        "matrix": _matrix(dataset, plan) if plan.of == "labels" and changed.count else None,
     }
 
 
@@ -128,41 +126,3 @@ def _matrix(dataset: Dataset, plan: NoisePlan) -> dict:
         for index, row in enumerate(counts.tolist())
     ]
     return {"rows": rows}
-
-
-def _picture(dataset: Dataset, row: int, plan: NoisePlan | None) -> dict:
-    of = plan.of if plan else None
-    if of is None:
-        targets = [_words(dataset, row, kind) for kind in ("labels", "captions") if getattr(dataset, f"has_{kind}")]
-        return {"uri": _thumbnail(dataset, row), "clean": " · ".join(targets), "shown": None}
-    own = int(dataset.clean_labels[row]) if of == "labels" else row
-    return {
-        "uri": _thumbnail(dataset, row),
-        "clean": _target(dataset, own, of),
-        "shown": _target(dataset, int(plan.array[row]), of),
-    }
-
-
-def _words(dataset: Dataset, row: int, of: str) -> str:
-    return _target(dataset, int(dataset.clean_labels[row]) if of == "labels" else row, of)
-
-
-def _target(dataset: Dataset, value: int, of: str) -> str:
-    """A label's class name, or the caption of a row."""
-    return one_line(dataset.class_names[value] if of == "labels" else dataset.captions([value])[0], 240)
-
-
-def _thumbnail(dataset: Dataset, row: int) -> str | None:
-    """A picture as a data URI, or None if it does not decode."""
-    from PIL import Image
-
-    try:
-        image = Image.open(io.BytesIO(dataset.jpeg(row)))
-        image.draft("RGB", (THUMBNAIL, THUMBNAIL))
-        image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
-        return None
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=82)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()

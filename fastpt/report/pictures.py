@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastpt.data.dataset import Dataset
+    from fastpt.data.plan import Targets
 
 PICTURES = 12
 SIDE = 176  # pixels of a thumbnail's longer side
@@ -76,7 +77,7 @@ def _read(run: Run, plan: str, title: str) -> Grid:
     dataset = Dataset(_folder(run))
     if run.provenance.get("samples_id") not in (None, dataset.samples_id):
         raise FastptError(f"{dataset.path} no longer holds the samples of the run (its samples_id differs).")
-    of = "captions" if run.task == "clip" else "labels"
+    of: Targets = "captions" if run.task == "clip" else "labels"
     changed = changed_targets(dataset, dataset.targets(plan, of=of), of, PICTURES, np.random.default_rng(0))
     note = (
         f"{len(changed.pictures)} of {plural(changed.count, 'sample')} with a changed target, chosen by a fixed seed."
@@ -91,7 +92,9 @@ def _folder(run: Run) -> Path:
     return above if above.exists() else folder
 
 
-def changed_targets(dataset: "Dataset", shown: "np.ndarray", of: str, most: int, rng: "np.random.Generator") -> Changed:
+def changed_targets(
+    dataset: "Dataset", shown: "np.ndarray", of: "Targets", most: int, rng: "np.random.Generator"
+) -> Changed:
     """Up to `most` samples, drawn by `rng`, whose target in `shown` (labels or caption rows, [N]) is not the clean one.
 
     Raises FastptError, OSError.
@@ -106,7 +109,7 @@ def changed_targets(dataset: "Dataset", shown: "np.ndarray", of: str, most: int,
     return Changed(len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows])
 
 
-def target_texts(dataset: "Dataset", targets: "np.ndarray", of: str) -> list[str]:
+def target_texts(dataset: "Dataset", targets: "np.ndarray", of: "Targets") -> list[str]:
     """The class names of labels, or the captions of rows: one line each."""
     texts = dataset.captions(targets) if of == "captions" else [dataset.class_names[label] for label in targets]
     return [one_line(text) for text in texts]

@@ -1,5 +1,6 @@
 """A prepared split on one HTML page: pictures with clean and noisy targets, classes, sizes, the matrix of the noise."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,41 @@ from fastpt.report.text import plural, rate
 
 MOST_BARS = 24
 MOST_CELLS = 16  # classes a side of the noise matrix; more are put together
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`share` is that of the longest bar, in percent."""
+
+    name: str
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Histogram:
+    title: str
+    bars: list[Bar]
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """How often a group of classes is shown as each group: counts, and their shares of the largest in percent."""
+
+    number: int
+    name: str
+    cells: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PlanSection:
+    """What a noise plan did; no matrix where it is of captions."""
+
+    name: str
+    note: str
+    pictures: list[Picture]
+    wide: bool
+    matrix: list[MatrixRow]
 
 
 def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) -> None:
@@ -51,8 +87,8 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     return facts + ([("Note", one_line(remark))] if remark else [])
 
 
-def _histograms(dataset: Dataset) -> list[dict]:
-    """Bars of class sizes and of picture and file sizes: title and (name, count, share of the longest bar)."""
+def _histograms(dataset: Dataset) -> list[Histogram]:
+    """Class sizes, and sizes of pictures and files."""
     samples = dataset.samples
     made = []
     if dataset.has_labels:
@@ -65,7 +101,7 @@ def _histograms(dataset: Dataset) -> list[dict]:
     made.append(("Longer side of the pictures", _bins(np.maximum(samples.width, samples.height), " px")))
     made.append(("Size of the stored JPEGs", _bins(samples.size / 1e3, " kB")))
     return [
-        {"title": title, "bars": [(name, count, 100 * count / max(most for _, most in bars)) for name, count in bars]}
+        Histogram(title, [Bar(name, count, 100 * count / max(most for _, most in bars)) for name, count in bars])
         for title, bars in made
     ]
 
@@ -94,21 +130,19 @@ def _clean_pictures(dataset: Dataset, rows: np.ndarray) -> list[Picture]:
     ]
 
 
-def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> dict:
+def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> PlanSection:
     changed = changed_targets(dataset, plan.array, plan.of, pictures, rng)
     seed = "" if plan.seed is None else f", seed {plan.seed}"
-    return {
-        "name": one_line(plan.name),
-        "note": f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
-        f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples).",
-        "wide": plan.of == "captions",
-        "pictures": changed.pictures,
-        "matrix": _matrix(dataset, plan) if plan.of == "labels" and changed.count else None,
-    }
+    note = (
+        f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
+        f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples)."
+    )
+    matrix = _matrix(dataset, plan) if plan.of == "labels" and changed.count else []
+    return PlanSection(one_line(plan.name), note, changed.pictures, plan.of == "captions", matrix)
 
 
-def _matrix(dataset: Dataset, plan: NoisePlan) -> dict:
-    """How often each class is shown as which: a table of at most MOST_CELLS groups of neighbouring classes a side."""
+def _matrix(dataset: Dataset, plan: NoisePlan) -> list[MatrixRow]:
+    """How often each class is shown as which, for at most MOST_CELLS groups of neighbouring classes."""
     classes = len(dataset.classes)
     groups = min(classes, MOST_CELLS)
     group = np.arange(classes) * groups // classes
@@ -121,8 +155,7 @@ def _matrix(dataset: Dataset, plan: NoisePlan) -> dict:
         one_line(dataset.class_names[a] if a == b else f"classes {a}–{b}", 40) for a, b in zip(first, last, strict=True)
     ]
     most = max(int(counts.max()), 1)
-    rows = [
-        (f"{index + 1}", names[index], [(count, round(100 * count / most)) for count in row])
+    return [
+        MatrixRow(index + 1, names[index], [(count, round(100 * count / most)) for count in row])
         for index, row in enumerate(counts.tolist())
     ]
-    return {"rows": rows}

@@ -1,16 +1,25 @@
-"""Checks that a loader of one's own can be put through, as ours are in tests/loading."""
+"""Checks that a loader or a decoder of one's own can be put through, as ours are in tests/loading."""
 
 import contextlib
+import gc
+import io
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
+from fastpt.data.dataset import Dataset
+from fastpt.loading.batch import Batch
+from fastpt.loading.crops import random_resized_crops
+from fastpt.loading.decoders import DECODERS
 from fastpt.loading.loader import Loader
+from fastpt.loading.order import epoch_order
 
 
 class _Step(NamedTuple):
@@ -54,6 +63,70 @@ def assert_resumes_everywhere(
                 rest = process.submit(_run, *arguments).result() if process else _run(*arguments)
                 where = f"resumed after step {resumed_at} at {world_size} ranks (saved at {first})"
                 _assert_follows(rest, whole[resumed_at + 1 :], world_size == first, where)
+
+
+def assert_decodes(dataset: Dataset, decoder: str, min_psnr: float = 25.0) -> None:
+    """Assert that a decoder keeps the contract of `fastpt.loading.decoders.Decoder`, on a split of some 40 samples.
+
+    Batches have the ids, views, shapes and types of the order, be they full, short or empty. If the decoder reads, each
+    picture shows its box, flipped or not, as Pillow does: bilinear, with a PSNR of `min_psnr` dB or more. No thread is
+    left where an iteration is broken off. And it passes `assert_resumes_everywhere`. Raises AssertionError.
+    """
+    size, global_batch, ranks = 32, 12, len(dataset) - 1
+
+    def make_loader(rank: int, world_size: int, batch_size: int | None = None) -> Loader:
+        settings = {"seed": 0, "decoder": decoder, "rank": rank, "world_size": world_size, "drop_last": False}
+        return Loader(
+            dataset, batch_size or global_batch // world_size, size, interpolation="bilinear", threads=2, **settings
+        )
+
+    with make_loader(0, 1) as loader, make_loader(ranks - 1, ranks, 1) as last_rank:
+        batches, (one, none) = list(loader), last_rank
+    order, _ = epoch_order(len(dataset), 0, 0, "random", dataset.block)
+    for start, batch in zip(range(0, len(order), global_batch), batches, strict=True):
+        _assert_is_batch(batch, order[start : start + global_batch], size)
+        if DECODERS.get(decoder).reads:
+            _assert_shows(dataset, batch, min_psnr)
+    _assert_is_batch(one, order[ranks - 1 : ranks], size)
+    _assert_is_batch(none, order[:0], size)
+
+    threads = _threads()
+    loader = make_loader(0, 1)
+    next(iter(loader))
+    loader.close()
+    gc.collect()
+    assert _threads() <= threads, f"{_threads() - threads} threads are left of an iteration that was broken off"
+    assert_resumes_everywhere(make_loader, epochs=1, world_sizes=(1, 2))
+
+
+def _assert_is_batch(batch: Batch, sample_ids: np.ndarray, size: int) -> None:
+    images, ids, views = batch[:3]
+    assert ids.tolist() == sample_ids.tolist(), f"sample_ids are {ids.tolist()}, not {sample_ids.tolist()}"
+    assert not views.any(), f"views are {views.tolist()}, not 0"
+    assert ids.dtype == views.dtype == torch.int64, f"sample_ids and views are {ids.dtype} and {views.dtype}"
+    found = f"{images.dtype} {list(images.shape)}{'' if images.is_contiguous() else ', not contiguous'}"
+    expected = f"{torch.uint8} {[len(sample_ids), size, size, 3]}"
+    assert found == expected, f"images are {found}, not {expected}"
+
+
+def _assert_shows(dataset: Dataset, batch: Batch, min_psnr: float) -> None:
+    """Against Pillow, for the boxes of seed 0 in epoch 0."""
+    ids, views, size = batch.sample_ids.numpy(), batch.views.numpy(), batch.images.shape[1]
+    samples = dataset.samples
+    boxes, flips = random_resized_crops(samples.width[ids], samples.height[ids], ids, views, seed=0, epoch=0)
+    for image, sample_id, box, flip in zip(batch.images.cpu().numpy(), ids.tolist(), boxes, flips, strict=True):
+        top, left, height, width = box.tolist()
+        with Image.open(io.BytesIO(dataset.jpeg(sample_id).tobytes())) as picture:
+            cut = picture.convert("RGB").crop((left, top, left + width, top + height))
+        shown = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR), np.float64)
+        error = np.square(image - (shown[:, ::-1] if flip else shown)).mean()
+        psnr = 10 * np.log10(255**2 / max(error, 1e-9))
+        assert psnr >= min_psnr, f"sample {sample_id} is {psnr:.1f} dB from what Pillow shows of box {box}, flip {flip}"
+
+
+def _threads() -> int:
+    """Of this process, those of C libraries too."""
+    return len(list(Path("/proc/self/task").iterdir()))
 
 
 def _process() -> ProcessPoolExecutor:

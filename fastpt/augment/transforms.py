@@ -7,7 +7,7 @@ device; pictures that drew the same operation are computed together. Pixels are 
 - `randaugment` follows timm's `rand-m<M>-mstd<S>-inc1` (Wightman et al. 2021): two operations a picture, drawn from 15
   with replacement, each applied with probability 0.5, its magnitude drawn from N(M, S) and clipped to 0 to 10.
   Geometric operations interpolate bilinearly.
-- `color_jitter`, `grey` and `gaussian_blur` follow torchvision's ColorJitter, RandomGrayscale and GaussianBlur.
+- `color_jitter`, `grayscale` and `gaussian_blur` follow torchvision's ColorJitter, RandomGrayscale and GaussianBlur.
 - `random_erasing` follows timm's RandomErasing with mode "pixel" (Zhong et al. 2020).
 """
 
@@ -24,6 +24,7 @@ TRIES = 10  # to fit a rectangle, as in timm's RandomErasing
 Images = torch.Tensor  # uint8 [B, H, W, 3]
 RngKeys = torch.Tensor  # int64 [B], on the CPU: `Batch.rng_keys`
 Pixels = torch.Tensor  # float32 [B, 3, H, W], 0 to 255
+Entry = float | torch.Tensor  # of the matrix of a warp: one for all pictures, or float32 [B]
 Levels = torch.Tensor  # float32 [B], -1 to 1: the magnitude over 10, with a sign for operations that have a direction
 
 # What a picture's key is used for, so that no two uses share a stream.
@@ -155,12 +156,12 @@ def _change(
     """
     rows = which.argsort(stable=True)
     there = _there(rows, pixels)
-    values = [_there(value[rows].float(), pixels) for value in values]
+    sorted_values = [_there(value[rows].float(), pixels) for value in values]
     bounds = torch.searchsorted(which[rows], torch.arange(len(operations) + 1)).tolist()
     for operation, first, end in zip(operations, bounds, bounds[1:], strict=False):
         if first < end:
             part = there[first:end]
-            changed = operation(pixels[part], *(value[first:end] for value in values))
+            changed = operation(pixels[part], *(value[first:end] for value in sorted_values))
             pixels[part] = changed.clamp_(0, 255).round_()
 
 
@@ -176,7 +177,15 @@ def _column(values: torch.Tensor) -> torch.Tensor:
     return values.view(-1, 1, 1, 1)
 
 
-def _warp(pixels: Pixels, a=1.0, b=0.0, c=0.0, d=0.0, e=1.0, f=0.0) -> Pixels:
+def _warp(
+    pixels: Pixels,
+    a: Entry = 1.0,
+    b: Entry = 0.0,
+    c: Entry = 0.0,
+    d: Entry = 0.0,
+    e: Entry = 1.0,
+    f: Entry = 0.0,
+) -> Pixels:
     """The picture at (x, y) is what was at (a x + b y + c, d x + e y + f), in units of half a side from the centre."""
     theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
     for place, value in zip([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)], (a, b, c, d, e, f), strict=True):

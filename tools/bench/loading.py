@@ -8,7 +8,7 @@
 `peers`: everybody reads the same stored JPEGs (prepared once from PHOTOS, repeated to --count) and gives batches of
 uint8 pictures, cropped as RandomResizedCrop, resized and flipped, on the CPU. Each peer lives in a process of its own
 and loads an epoch before the first one that counts, so imports, compiling and start of workers are outside; they are
-told as "first epoch". Epochs of all peers are interleaved: `rounds` of each; median and range are told. "full decode"
+shown as "first epoch". Epochs of all peers are interleaved: `rounds` of each; median and range are shown. "full decode"
 is libjpeg-turbo decoding whole pictures from a pool of threads and doing nothing else.
 """
 
@@ -25,10 +25,11 @@ from pathlib import Path
 
 import click
 
+from fastpt.loading.order import Order
 from fastpt.processes import cores
 
 BATCH = 64
-LOADERS: dict[int, object] = {}  # in a peer's process: its loader for each number of threads
+LOADERS: dict[int, Callable[[], int]] = {}  # in a peer's process: its loader for each number of threads
 
 
 def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality: int, format: str):
@@ -370,10 +371,9 @@ def enlarged(dataset, samples: int) -> Path:
     return dataset.path
 
 
-def first_batch(path: Path, order: str) -> tuple[float, float, float, float]:
+def first_batch(path: Path, order: Order) -> tuple[float, float, float, float]:
     """Seconds to the first batch, MB added then and at the peak, and seconds to the next epoch's first batch."""
     from fastpt import Dataset, Loader
-    from fastpt.loading.decoders import cpu  # noqa: F401  (imports are not what is measured)
 
     before = _resident()
     Path("/proc/self/clear_refs").write_text("5")  # the peak from here on

@@ -9,7 +9,7 @@ evicts what was used longest ago: samples one by one, or for quasi_random with r
 request that does not begin where the last one ended is a seek. The last column is a model, not a measurement: a disk
 of --seek-ms a seek and --disk-mbs MB/s.
 
-`measure` reads a split with the Loader after throwing it out of this machine's page cache, and tells what the block
+`measure` reads a split with the Loader after throwing it out of this machine's page cache, and shows what the block
 device did meanwhile (/proc/diskstats, so run it alone) and how much of the files was resident after an epoch.
 """
 
@@ -18,8 +18,9 @@ import mmap
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from unittest.mock import patch
 
 import click
 import numpy as np
@@ -27,7 +28,7 @@ import numpy as np
 from fastpt import Dataset, Loader
 from fastpt.data.beton import PAGE_SIZE
 from fastpt.loading import loader as loader_module
-from fastpt.loading.order import OPEN_BLOCKS, epoch_order
+from fastpt.loading.order import OPEN_BLOCKS, Order, epoch_order
 from fastpt.loading.readahead import LEAD, openings
 
 
@@ -64,7 +65,7 @@ class Disk:
         return True
 
 
-def epoch(order: str, sizes: np.ndarray, block: int, cache: float, ahead: bool) -> Disk:
+def epoch(order: Order, sizes: np.ndarray, block: int, cache: float, ahead: bool) -> Disk:
     """One epoch over samples of `sizes` bytes that lie one after the other."""
     ids = epoch_order(len(sizes), 0, 0, order, block)[0]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
@@ -173,7 +174,11 @@ def measure(split: Path, batch_size: int, size: int) -> None:
         ("quasi_random, no reading ahead", "quasi_random", False),
         ("quasi_random", "quasi_random", True),
     ):
-        with Loader(dataset, batch_size, size, seed=0, order=order) as loader, _reading_ahead(ahead):
+        read_ahead = loader_module.read_ahead if ahead else _nothing_ahead
+        with (
+            Loader(dataset, batch_size, size, seed=0, order=order) as loader,
+            patch.object(loader_module, "read_ahead", read_ahead),
+        ):
             drop(files)
             cold, before, start = resident(files), disk_reads(device), time.perf_counter()
             batches = iter(loader)
@@ -189,22 +194,8 @@ def measure(split: Path, batch_size: int, size: int) -> None:
         )
 
 
-class _reading_ahead:
-    """With False, the loader reads nothing ahead."""
-
-    def __init__(self, ahead: bool):
-        self.ahead, self.real = ahead, loader_module.read_ahead
-
-    def __enter__(self) -> None:
-        if not self.ahead:
-            loader_module.read_ahead = _plain
-
-    def __exit__(self, *_: object) -> None:
-        loader_module.read_ahead = self.real
-
-
-def _plain(dataset: Dataset, sample_ids: np.ndarray, plan: Iterator[np.ndarray], start: int) -> Iterator[np.ndarray]:
-    return plan
+def _nothing_ahead(dataset: Dataset, sample_ids: np.ndarray, positions: Iterable[np.ndarray], start: int):
+    return positions
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ drawn fractions and validation parts), on this encoder and these test samples. I
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy.stats import t
+
+Seed = TypeVar("Seed", bound=Hashable)
 
 
 class Interval(NamedTuple):
@@ -29,7 +31,7 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)), n)
 
 
-def paired(first: Mapping[Hashable, float], second: Mapping[Hashable, float]) -> Interval | None:
+def paired(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Interval | None:
     """The mean difference first − second over the keys (seeds) that both have, and its interval; None if there is none.
 
     What both share at a seed cancels, so the interval is narrower than the two intervals suggest. Serves methods on one

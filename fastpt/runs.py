@@ -30,7 +30,7 @@ from fastpt.printable import finite, one_line
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-TUNE_FORMATS = ("2.0",)
+TUNE_FORMAT = "2.0"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "checkpoint", "evaluate", "log_every", "tune")
 
@@ -357,10 +357,9 @@ def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
     tunes = []
     for path in sorted(folder.glob("*.json")):
         tune = _tolerated(path, problems)
-        if tune and tune.get("format") not in TUNE_FORMATS:
-            problems.append(
-                one_line(f"{TUNE}/{path.name} has format {tune.get('format')!r}, not one of {TUNE_FORMATS}: left out")
-            )
+        if tune and tune.get("format") != TUNE_FORMAT:
+            told = f"{TUNE}/{path.name} has format {tune.get('format')!r}, not {TUNE_FORMAT!r}, and is left out"
+            problems.append(one_line(f"{told}: `fastpt tune --run {folder.parent}` writes it anew"))
         elif tune:
             tunes.append({"suite": path.stem, **tune})
     if not tunes:

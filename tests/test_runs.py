@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
-    assert any("demo.json has format 3" in problem for problem in run.problems)
+    assert any("demo.json has format 3, not '2.0', and is left out" in problem for problem in run.problems)
 
 
 RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}

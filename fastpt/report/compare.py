@@ -7,25 +7,19 @@ compared result has: an average over other sets would not be comparable.
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval, interval
 from fastpt.printable import finite, one_line
+from fastpt.report.methods import ENCODER, Method, methods_of
 from fastpt.report.text import plural, rate
 from fastpt.runs import Run
 
-METHODS = {"lp": "LP", "ridge": "Ridge", "mlp": "MLP", "nmtune": "NMTune", "lora": "LoRA"}
-STAGES = ["encoder", *METHODS]
-SETTINGS = {"id": "ID", "ood": "OOD"}
+DOMAINS = {"id": "ID", "ood": "OOD"}
 Key = tuple[str, str, str]  # set, test, metric
-
-
-def method_label(method: str) -> str:
-    """'nmtune+lora' -> 'NMTune+LoRA'; methods and stages that we do not know keep their names."""
-    return "+".join({"encoder": "Encoder", **METHODS}.get(part, part) for part in method.split("+"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +45,12 @@ class Family:
     label: str
     task: str
     conditions: tuple[Condition, ...]
+    methods: Mapping[str, Method]  # of all runs, so that a method looks the same in every family
+
+    @property
+    def stages(self) -> dict[str, Method]:
+        """What features are looked at behind: the encoder alone, then each method."""
+        return {ENCODER.name: ENCODER, **self.methods}
 
     @property
     def kinds(self) -> list[str]:
@@ -64,9 +64,14 @@ def families(runs: Sequence[Run]) -> list[Family]:
     for run in runs:
         groups.setdefault(_family_key(run), []).append(run)
     names = [group[0].recipe_name for group in groups.values()]
-    return [
-        Family(name if names.count(name) == 1 else f"{name} [{group[0].name}]", group[0].task, _conditions(group))
+    labels = [
+        name if names.count(name) == 1 else f"{name} [{group[0].name}]"
         for name, group in zip(names, groups.values(), strict=True)
+    ]
+    methods = methods_of(runs)
+    return [
+        Family(label, group[0].task, _conditions(group), methods)
+        for label, group in zip(labels, groups.values(), strict=True)
     ]
 
 
@@ -78,25 +83,26 @@ def _family_key(run: Run) -> str:
 
 
 def _conditions(runs: list[Run]) -> tuple[Condition, ...]:
-    groups: dict[tuple, list[Run]] = {}
+    groups: dict[tuple[str | None, float | None, int], list[Run]] = {}
     for run in runs:
-        key, repeat = (run.kind, run.rate), 0
+        repeat = 0
         # A second run of the same seed is no second seed: it stands for itself.
-        while any(run.seed == other.seed for other in groups.get((*key, repeat), [])):
+        while any(run.seed == other.seed for other in groups.get((run.kind, run.rate, repeat), [])):
             repeat += 1
-        groups.setdefault((*key, repeat), []).append(run)
-    keys = sorted(groups, key=lambda key: (_or_inf(key[1]), key[0] or "", key[2]))
+        groups.setdefault((run.kind, run.rate, repeat), []).append(run)
+    ordered = sorted(groups.items(), key=lambda entry: (_or_inf(entry[0][1]), entry[0][0] or "", entry[0][2]))
     alike = len({len(group) for group in groups.values()}) == 1
     return tuple(
         Condition(
-            *key[:2],
-            tuple(groups[key]),
-            suffix=f" [{groups[key][0].name}]" if key[2] else "",
-            seeds="" if alike else f" ({plural(len(groups[key]), 'seed')})",
+            kind,
+            rate_,
+            tuple(group),
+            suffix=f" [{group[0].name}]" if repeat else "",
+            seeds="" if alike else f" ({plural(len(group), 'seed')})",
             rank=rank,
-            ranks=len(keys),
+            ranks=len(groups),
         )
-        for rank, key in enumerate(keys)
+        for rank, ((kind, rate_, repeat), group) in enumerate(ordered)
     )
 
 
@@ -117,19 +123,14 @@ def records(run: Run, suite: str, what: str) -> list[dict[str, Any]]:
 def fractions(conditions: Sequence[Condition], suite: str) -> list[float]:
     """The parts of the downstream training data that heads were trained on, ascending."""
     rows = (row for one in conditions for run in one.runs for row in records(run, suite, "rows"))
-    return sorted({value for row in rows if (value := _fraction(row)) is not None})
-
-
-def _fraction(row: dict[str, Any]) -> float | None:
-    """Format 1 had no fractions: all of the data."""
-    return finite(row.get("fraction", 1.0))
+    return sorted({value for row in rows if (value := finite(row.get("fraction"))) is not None})
 
 
 @dataclass(frozen=True, eq=False)
 class Accuracies:
-    """Accuracy of every condition, set and method under one suite and setting (ID or OOD), for one data fraction."""
+    """Accuracy of every condition, set and method under one suite, ID or OOD, for one data fraction."""
 
-    setting: str
+    domain: str
     fraction: float
     conditions: list[Condition]
     methods: list[str]
@@ -149,14 +150,13 @@ class Accuracies:
         return self.averages.get((condition, method)) if key is None else self.cells.get((condition, key, method))
 
 
-def accuracies(
-    conditions: Sequence[Condition], suite: str, setting: str, fraction: float | None = None
-) -> Accuracies | None:
+def accuracies(family: Family, suite: str, domain: str, fraction: float | None = None) -> Accuracies | None:
     """Means over seeds of each cell, and averages over the common sets. None if there is no result.
 
     `fraction` is that of the downstream training data; by default the largest there is. Where any condition has several
     pre-training seeds, they alone are the replicates: a condition of one has no interval, not that of its heads.
     """
+    conditions = family.conditions
     there = fractions(conditions, suite)
     if not there:
         return None
@@ -164,7 +164,7 @@ def accuracies(
     over_heads = all(len(condition.runs) == 1 for condition in conditions)
     found: dict[tuple[Condition, str], list[dict[Key, float]]] = {}
     for condition in conditions:
-        for method, replicates in _replicates(condition, suite, setting, fraction, over_heads).items():
+        for method, replicates in _replicates(condition, suite, domain, fraction, over_heads).items():
             found[condition, method] = replicates
     if not found:
         return None
@@ -178,19 +178,18 @@ def accuracies(
         if common:
             means = [fmean(values[key] for key in common) for values in replicates]
             averages[condition, method] = interval(means)
-    methods = {method for _, method in found}
-    ordered = [method for method in METHODS if method in methods] + sorted(methods - METHODS.keys())
+    methods = [method for method in family.methods if any(method == other for _, other in found)]
     shown = [condition for condition in conditions if any((condition, method) in found for method in methods)]
-    return Accuracies(setting, fraction, shown, ordered, keys, common, cells, averages, over_heads)
+    return Accuracies(domain, fraction, shown, methods, keys, common, cells, averages, over_heads)
 
 
 def _replicates(
-    condition: Condition, suite: str, setting: str, fraction: float, over_heads: bool
+    condition: Condition, suite: str, domain: str, fraction: float, over_heads: bool
 ) -> dict[str, list[dict[Key, float]]]:
     """Per method, the values of each replicate: heads of the one run, or runs with the means of their heads."""
     by_method: dict[str, list[list[dict[Key, float]]]] = {}
     for run in condition.runs:
-        for method, heads in _heads(run, suite, setting, fraction).items():
+        for method, heads in _heads(run, suite, domain, fraction).items():
             by_method.setdefault(method, []).append(heads)
     return {
         method: runs[0] if over_heads else [_mean_of_heads(heads) for heads in runs]
@@ -198,20 +197,20 @@ def _replicates(
     }
 
 
-def _heads(run: Run, suite: str, setting: str, fraction: float) -> dict[str, list[dict[Key, float]]]:
+def _heads(run: Run, suite: str, domain: str, fraction: float) -> dict[str, list[dict[Key, float]]]:
     """Per method, the values of each seed of the head."""
     heads: dict[str, dict[str, dict[Key, float]]] = {}
     for row in records(run, suite, "rows"):
         value = finite(row.get("value"))
-        if row.get("domain") == setting and value is not None and _fraction(row) == fraction:
-            key = (one_line(row.get("set")), one_line(row.get("test", row.get("set"))), one_line(row.get("metric")))
+        if row.get("domain") == domain and value is not None and finite(row.get("fraction")) == fraction:
+            key = (one_line(row.get("set")), one_line(row.get("test")), one_line(row.get("metric")))
             heads.setdefault(one_line(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value
     return {method: list(seeds.values()) for method, seeds in heads.items()}
 
 
 def run_average(run: Run, suite: str, table: Accuracies, method: str) -> float | None:
     """One run's accuracy, averaged over the table's common sets and the seeds of the head; None if it lacks one."""
-    values = _mean_of_heads(_heads(run, suite, table.setting, table.fraction).get(method, []))
+    values = _mean_of_heads(_heads(run, suite, table.domain, table.fraction).get(method, []))
     if not table.common or any(key not in values for key in table.common):
         return None
     return fmean(values[key] for key in table.common)
@@ -222,12 +221,12 @@ def _mean_of_heads(heads: list[dict[Key, float]]) -> dict[Key, float]:
     return {key: fmean(values[key] for values in heads if key in values) for key in keys}
 
 
-def set_label(setting: str, name: str, test: str) -> str:
+def set_label(domain: str, name: str, test: str) -> str:
     """'textures' where the test set is the set's own; 'photo → art' where it is another domain."""
-    own = test in (name, "None") or (setting == "id" and test.startswith(name))
+    own = test in (name, "None") or (domain == "id" and test.startswith(name))
     return name if own else f"{name} → {test}"
 
 
-def row_label(setting: str, key: Key) -> str:
+def row_label(domain: str, key: Key) -> str:
     name, test, metric = key
-    return set_label(setting, name, test) + ("" if metric in ("accuracy", "None") else f" ({metric})")
+    return set_label(domain, name, test) + ("" if metric in ("accuracy", "None") else f" ({metric})")

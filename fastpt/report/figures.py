@@ -1,24 +1,25 @@
 """Which figures the page has: each is a caption and some panels."""
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from fastpt.intervals import Interval
 from fastpt.printable import finite, one_line
 from fastpt.report.compare import (
-    SETTINGS,
+    DOMAINS,
     Accuracies,
     Condition,
     Family,
     accuracies,
     fractions,
-    method_label,
     records,
     run_average,
     set_label,
 )
-from fastpt.report.plots import Axes, Series, draw, method_style, rate_style
+from fastpt.report.methods import ENCODER, Method
+from fastpt.report.paper import LP
+from fastpt.report.plots import Axes, Series, draw, rate_style
 from fastpt.report.tables import MEMORISED
 from fastpt.report.text import is_share, plural
 from fastpt.runs import Run
@@ -40,16 +41,16 @@ def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
     panels = {}
     points = 0
     for kind in family.kinds or [None]:
-        conditions = [one for one in family.conditions if one.kind in (None, kind) and one.rate is not None]
-        for setting, word in SETTINGS.items():
-            table = accuracies(conditions, suite, setting)
+        conditions = tuple(one for one in family.conditions if one.kind in (None, kind) and one.rate is not None)
+        for domain, word in DOMAINS.items():
+            table = accuracies(replace(family, conditions=conditions), suite, domain)
             if table is None or not table.averages:
                 continue
-            name = f"rate-{number_}-{kind or 'clean'}-{setting}"
+            name = f"rate-{number_}-{kind or 'clean'}-{domain}"
             title = f"{word}, average of {plural(len(table.common), 'set')}" + (
                 f" · {kind}" if len(family.kinds) > 1 else ""
             )
-            panels[name] = _rate_panel(name, title, table)
+            panels[name] = _rate_panel(name, title, table, family.methods)
             points = max(points, len({one.rate for one in table.conditions}))
     if not panels:
         return None
@@ -61,39 +62,44 @@ def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
     return Figure(f"Accuracy against noise rate: {family.label}", caption, panels)
 
 
-def _rate_panel(name: str, title: str, table: Accuracies) -> str:
-    ticks = sorted({100 * one.rate for one in table.conditions})
+def _rate_panel(name: str, title: str, table: Accuracies, methods: Mapping[str, Method]) -> str:
+    rates = {one: 100 * one.rate for one in table.conditions if one.rate is not None}
+    ticks = sorted(set(rates.values()))
     series = []
     for index, method in enumerate(table.methods):
-        cells = [(one.rate, cell) for one in table.conditions if (cell := table.cell(one, None, method))]
-        series.append(
-            Series(
-                method_label(method),
-                [100 * rate for rate, _ in cells],
-                [100 * cell.mean for _, cell in cells],
-                error=[100 * (cell.ci95_half or 0) for _, cell in cells],
-                dash=index,
-                **method_style(method, index),
-            )
-        )
+        cells = {rate: cell for one, rate in rates.items() if (cell := table.cell(one, None, method))}
+        series.append(_method_line(methods[method], index, cells))
     axes = Axes(title, "noise rate in pre-training (%)", "average accuracy (%)", ticks=ticks, least_span=10)
     return draw(name, axes, series)
 
 
-def fraction_figure(family: Family, suite: str, setting: str, number_: str) -> Figure | None:
+def _method_line(method: Method, index: int, cells: Mapping[float, Interval]) -> Series:
+    """Accuracies in percent against `cells`' keys, with their intervals."""
+    return Series(
+        method.label,
+        list(cells),
+        [100 * cell.mean for cell in cells.values()],
+        method.colour,
+        method.marker,
+        error=[100 * (cell.ci95_half or 0) for cell in cells.values()],
+        dash=index,
+    )
+
+
+def fraction_figure(family: Family, suite: str, domain: str, number_: str) -> Figure | None:
     """Average accuracy against the fraction of the downstream training data: a panel for clean and the highest rate."""
     shares = fractions(family.conditions, suite)
     if len(shares) < 2:
         return None
-    every = {share: accuracies(family.conditions, suite, setting, share) for share in shares}
+    every = {share: accuracies(family, suite, domain, share) for share in shares}
     tables = {share: table for share, table in every.items() if table and table.averages}
     panels = {}
     for condition in dict.fromkeys((family.conditions[0], family.conditions[-1])):
-        name = f"fraction-{number_}-{setting}-{condition.rank}"
-        series = _fraction_lines(condition, tables)
+        name = f"fraction-{number_}-{domain}-{condition.rank}"
+        series = _fraction_lines(condition, tables, family.methods)
         if series:
             axes = Axes(
-                f"{SETTINGS[setting]} · {condition.label}",
+                f"{DOMAINS[domain]} · {condition.label}",
                 "training data used (%)",
                 "average accuracy (%)",
                 log_x=True,
@@ -107,24 +113,17 @@ def fraction_figure(family: Family, suite: str, setting: str, number_: str) -> F
         "Accuracy averaged over the sets of the suite, of heads trained on a part of each set's training data, "
         "after pre-training at the lowest and the highest noise rate; bands are 95 % confidence intervals over seeds."
     )
-    return Figure(f"{SETTINGS[setting]} accuracy against data fraction: {family.label}", caption, panels)
+    return Figure(f"{DOMAINS[domain]} accuracy against data fraction: {family.label}", caption, panels)
 
 
-def _fraction_lines(condition: Condition, tables: dict[float, Accuracies]) -> list[Series]:
+def _fraction_lines(
+    condition: Condition, tables: dict[float, Accuracies], methods: Mapping[str, Method]
+) -> list[Series]:
     lines = []
     for index, method in enumerate(dict.fromkeys(method for table in tables.values() for method in table.methods)):
-        cells = {share: cell for share, table in tables.items() if (cell := table.cell(condition, None, method))}
+        cells = {100 * share: cell for share, table in tables.items() if (cell := table.cell(condition, None, method))}
         if cells:
-            lines.append(
-                Series(
-                    method_label(method),
-                    [100 * share for share in cells],
-                    [100 * cell.mean for cell in cells.values()],
-                    error=[100 * (cell.ci95_half or 0) for cell in cells.values()],
-                    dash=index,
-                    **method_style(method, index),
-                )
-            )
+            lines.append(_method_line(methods[method], index, cells))
     return lines
 
 
@@ -134,13 +133,13 @@ def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
     for condition in family.conditions:
         for run in condition.runs:
             for spectrum in _spectra(run, suite):
-                if spectrum["stage"] == "encoder":
-                    line = _spectrum_line(condition.label, spectrum["values"], **_style(condition))
-                    lines.setdefault(spectrum["test_key"], []).append(line)
+                if spectrum.stage == ENCODER.name:
+                    line = _spectrum_line(condition.label, spectrum.values, **_style(condition))
+                    lines.setdefault(spectrum.test, []).append(line)
     panels = {}
-    for index, ((setting, set_, test), series) in enumerate(lines.items()):
+    for index, ((domain, set_, test), series) in enumerate(lines.items()):
         name = f"spectrum-{number_}-{index}"
-        title = f"{SETTINGS.get(setting, setting)} · {set_label(setting, set_, test)}"
+        title = f"{DOMAINS.get(domain, domain)} · {set_label(domain, set_, test)}"
         panels[name] = draw(name, Axes(title, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
     if not panels:
         return None
@@ -151,24 +150,29 @@ def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
 def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
     """The paper's figure 3: the spectrum of the encoder's features against the linear probe, a point for each run."""
     panels = {}
-    for setting, measure, words in (("id", "sve", "singular value entropy (SVE)"), ("ood", "lsvr", "LSVR")):
-        table = accuracies(family.conditions, suite, setting)
-        if table is None or "lp" not in table.methods:
+    for domain, measure, words in (("id", "sve", "singular value entropy (SVE)"), ("ood", "lsvr", "LSVR")):
+        table = accuracies(family, suite, domain)
+        if table is None or LP not in table.methods:
             continue
         series = []
         for condition in table.conditions:
             points = [
                 (_mean(spectra), 100 * accuracy)
                 for run in condition.runs
-                if (spectra := _measures(run, suite, setting, measure))
-                and (accuracy := run_average(run, suite, table, "lp")) is not None
+                if (spectra := _measures(run, suite, domain, measure))
+                and (accuracy := run_average(run, suite, table, LP)) is not None
             ]
             if points:
                 x, y = zip(*points, strict=True)
                 series.append(Series(condition.label, x, y, marker="o", joined=False, **_style(condition)))
         if sum(len(one.x) for one in series) > 1:
-            name = f"relation-{number_}-{setting}"
-            axes = Axes(SETTINGS[setting], words, f"LP, average {SETTINGS[setting]} accuracy (%)", least_span=5)
+            name = f"relation-{number_}-{domain}"
+            axes = Axes(
+                DOMAINS[domain],
+                words,
+                f"{family.methods[LP].label}, average {DOMAINS[domain]} accuracy (%)",
+                least_span=5,
+            )
             panels[name] = draw(name, axes, series)
     if not panels:
         return None
@@ -179,12 +183,11 @@ def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
     return Figure(f"Spectra against accuracy: {family.label}", caption, panels)
 
 
-def _measures(run: Run, suite: str, setting: str, measure: str) -> list[float]:
-    """SVE or LSVR of the encoder's features on each test set of a setting."""
-    spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == setting]
-    return [
-        value for one in spectra if one.get("stage") == "encoder" and (value := finite(one.get(measure))) is not None
-    ]
+def _measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
+    """SVE or LSVR of the encoder's features on each test set of a domain."""
+    spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == domain]
+    spectra = [one for one in spectra if one.get("stage") == ENCODER.name]
+    return [value for one in spectra if (value := finite(one.get(measure))) is not None]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -194,27 +197,23 @@ def _mean(values: Sequence[float]) -> float:
 def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:
     """How the heads change the spectrum: a panel for each condition, on the first set that has more than one stage."""
     panels = {}
-    shown = None
+    shown: tuple[str, str, str] | None = None
     for condition in family.conditions:
-        by_test: dict[tuple[str, str, str], list[dict]] = {}
+        by_test: dict[tuple[str, str, str], list[Spectrum]] = {}
         for spectrum in _spectra(condition.runs[0], suite):
-            by_test.setdefault(spectrum["test_key"], []).append(spectrum)
+            by_test.setdefault(spectrum.test, []).append(spectrum)
         tests = [test for test, spectra in by_test.items() if len(spectra) > 1 and shown in (None, test)]
         if not tests:
             continue
         shown = tests[0]
         name = f"stages-{number_}-{condition.rank}"
+        stages = [(family.stages[spectrum.stage], spectrum.values) for spectrum in by_test[shown]]
         series = [
-            _spectrum_line(
-                method_label(spectrum["stage"]),
-                spectrum["values"],
-                dash=index,
-                colour=method_style(spectrum["stage"], index)["colour"],
-            )
-            for index, spectrum in enumerate(by_test[shown])
+            _spectrum_line(stage.label, values, dash=index, colour=stage.colour)
+            for index, (stage, values) in enumerate(stages)
         ]
         panels[name] = draw(name, Axes(condition.label, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
-    if not panels:
+    if shown is None:
         return None
     caption = (
         f"Spectra before and after the tuned layers, on {set_label(*shown)} (the first set that has both; "
@@ -227,14 +226,22 @@ def _style(condition: Condition) -> dict:
     return rate_style(condition.rank, condition.ranks)
 
 
-def _spectra(run: Run, suite: str) -> Iterable[dict[str, Any]]:
+@dataclass(frozen=True)
+class Spectrum:
+    """Singular values of the features of a stage on a test set, the largest first."""
+
+    test: tuple[str, str, str]  # domain, set, test
+    stage: str
+    values: list[float]
+
+
+def _spectra(run: Run, suite: str) -> Iterable[Spectrum]:
     for spectrum in records(run, suite, "spectra"):
         raw = spectrum.get("singular_values")
         values = [value for each in (raw if isinstance(raw, list) else []) if (value := finite(each)) is not None]
         if values and values[0] > 0:
-            set_ = one_line(spectrum.get("set"))
-            test_key = (one_line(spectrum.get("domain")), set_, one_line(spectrum.get("test", set_)))
-            yield {"test_key": test_key, "stage": one_line(spectrum.get("stage")), "values": values}
+            domain, set_, test = (one_line(spectrum.get(key)) for key in ("domain", "set", "test"))
+            yield Spectrum((domain, set_, test), one_line(spectrum.get("stage")), values)
 
 
 def _spectrum_line(label: str, values: list[float], **style) -> Series:

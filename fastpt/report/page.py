@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,14 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, one_line
 from fastpt.report import figures, summary, tables
-from fastpt.report.compare import SETTINGS, Accuracies, Family, accuracies, families, suites
-from fastpt.report.effects import Claim, Effect, claims, effects
+from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
+from fastpt.report.effects import Effect, effects
+from fastpt.report.figures import Figure
+from fastpt.report.methods import on_dark
+from fastpt.report.paper import COMPARED, Claim, claims
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
+from fastpt.report.tables import Table
 from fastpt.report.template import render
 from fastpt.report.text import duration, percent, rate
 from fastpt.runs import Run, read_runs
@@ -28,13 +33,13 @@ class SuiteResults:
     findings: list[str]
     claims: list[Claim]
     effects: list[tuple[str, Family, list[Effect]]]
-    effects_tables: list[tables.Table]
-    rate_figures: list[figures.Figure]
-    spectrum_figures: list[figures.Figure]
+    effects_tables: list[Table]
+    rate_figures: list[Figure]
+    spectrum_figures: list[Figure]
     tables: list[tuple[str, Family, Accuracies]]  # suite, family, numbers
-    averages_tables: list[tables.Table]
-    accuracy_tables: list[tables.Table]
-    spectra_tables: list[tables.Table]
+    averages_tables: list[Table]
+    accuracy_tables: list[Table]
+    spectra_tables: list[Table]
     missing: list[str]
     without: list[str]  # runs that have no results under this suite
 
@@ -61,23 +66,23 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
     numbers = [
         (suite, family, table)
         for family in groups
-        for setting in SETTINGS
-        if (table := accuracies(family.conditions, suite, setting))
+        for domain in DOMAINS
+        if (table := accuracies(family, suite, domain))
     ]
     averages = [
         tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
-    found = [(suite, family, effects(family, suite)) for family in groups]
+    found = [(suite, family, effects(family, suite, COMPARED)) for family in groups]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
-    def draw_all(draw: Callable) -> list[figures.Figure]:
+    def draw_all(draw: Callable) -> list[Figure]:
         return [figure for family, number_ in made if (figure := draw(family, suite, number_))]
 
     by_fraction = [
         figure
         for family, number_ in made
-        for setting in SETTINGS
-        if (figure := figures.fraction_figure(family, suite, setting, number_))
+        for domain in DOMAINS
+        if (figure := figures.fraction_figure(family, suite, domain, number_))
     ]
     return SuiteResults(
         suite,
@@ -89,7 +94,7 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
         draw_all(figures.relation_figure) + draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
         numbers,
         [table for table in averages if table],
-        [tables.accuracy_table(f"{SETTINGS[table.setting]}: {family.label}", table) for _, family, table in numbers],
+        [tables.accuracy_table(family, table) for _, family, table in numbers],
         [table for family in groups if (table := tables.spectra_table(family, suite))],
         tables.missing_sets(runs, suite),
         [run.name for run in runs if all(one_line(tune["suite"]) != suite for tune in run.tunes)],
@@ -100,11 +105,13 @@ def _render(
     runs: list[Run],
     groups: list[Family],
     results: list[SuiteResults],
-    curves: list[figures.Figure],
-    cost: tables.Table,
+    curves: list[Figure],
+    cost: Table,
 ) -> str:
+    variables = {method.colour: f"method-{index}" for index, method in enumerate(groups[0].methods.values())}
     return render(
         "page.html",
+        variables=[(name, colour, on_dark(colour)) for colour, name in variables.items()],
         headline=summary.headline(runs),
         opening=summary.opening(runs, groups),
         problems=[(run.name, run.problems) for run in runs if run.problems],
@@ -116,7 +123,7 @@ def _render(
         grids=grids(runs),
         any_noise=any(run.noise for run in runs),
         provenance=[_provenance(run) for run in runs],
-        themed=themed,
+        themed=partial(themed, variables=variables),
         figure_number=count(1).__next__,
         table_number=count(1).__next__,
     )
@@ -140,10 +147,8 @@ def _provenance(run: Run) -> dict[str, Any]:
         ("Versions", _versions(run.provenance.get("versions"))),
     ]
     for tune in run.tunes:
-        encoder = tune.get("encoder") if isinstance(tune.get("encoder"), dict) else {}
-        facts.append((f"Tuned on {tune['suite']}: weights sha256", encoder.get("weights_sha256")))
-        seconds = tune.get("seconds") if isinstance(tune.get("seconds"), dict) else {}
-        spent = [f"{part} {duration(finite(value))}" for part, value in seconds.items()]
+        facts.append((f"Tuned on {tune['suite']}: weights sha256", _mapping(tune.get("encoder")).get("weights_sha256")))
+        spent = [f"{part} {duration(finite(value))}" for part, value in _mapping(tune.get("seconds")).items()]
         facts.append((f"Tuned on {tune['suite']}: time", ", ".join(spent) or None))
     command = run.provenance.get("command")
     if isinstance(command, list):
@@ -157,6 +162,10 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
 def _versions(versions: Any) -> str | None:
     if isinstance(versions, dict):
         return ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -168,7 +177,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], curves: list[figures.Figure]) -> None:
+def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], curves: list[Figure]) -> None:
     """For a paper: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     folder.mkdir(exist_ok=True)
     drawn = [*curves, *(figure for result in results for figure in (*result.rate_figures, *result.spectrum_figures))]

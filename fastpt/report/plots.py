@@ -3,24 +3,19 @@
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastpt.printable import one_line
 
 INK, RULE = "#4a4e57", "#d9d6ce"
-# Okabe and Ito's colour-blind-safe blue, orange and green, the orange darkened to be seen on paper.
-METHOD_COLOURS = {"encoder": INK, "lp": "#0072b2", "mlp": "#c77f00", "nmtune": "#008f68"}
-METHOD_MARKERS = {"encoder": "D", "lp": "o", "mlp": "s", "nmtune": "^"}
 # Noise rates, low to high: matplotlib's plasma without its palest end; its lightness alone tells the steps apart.
 RATE_COLOURS = ["#2a0593", "#6a00a8", "#9c179e", "#c33d80", "#d8506a", "#e0701f"]
 # The page draws each of these with a CSS variable, so that dark mode has its own value.
 _VARIABLES = {
     INK: "ink-2",
     RULE: "rule",
-    METHOD_COLOURS["lp"]: "lp",
-    METHOD_COLOURS["mlp"]: "mlp",
-    METHOD_COLOURS["nmtune"]: "nmtune",
     **{colour: f"rate-{index}" for index, colour in enumerate(RATE_COLOURS)},
 }
 _DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5))]
@@ -52,12 +47,6 @@ class Axes:
     least_span: float = 0.0  # so that a difference of no weight does not fill the plot
 
 
-def method_style(method: str, index: int) -> dict:
-    """The same colour and marker for a method wherever it is drawn; methods we do not know get what is left."""
-    spare = RATE_COLOURS[(2 * index) % len(RATE_COLOURS)]
-    return {"colour": METHOD_COLOURS.get(method, spare), "marker": METHOD_MARKERS.get(method, "v")}
-
-
 def rate_style(rank: int, ranks: int) -> dict:
     """Colour (and dash, for print and for more conditions than colours) of the condition at `rank` of `ranks`."""
     place = rank / (ranks - 1) if ranks > 1 else 0
@@ -69,7 +58,7 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
         "font.size": 9,
@@ -170,6 +159,10 @@ def _bare(svg: str) -> str:
     return re.sub(r"\n\s*", "\n", svg).strip() + "\n"
 
 
-def themed(svg: str) -> str:
-    """The same picture with colours as CSS variables of the page (the file itself keeps the colours for paper)."""
-    return re.sub("|".join(_VARIABLES), lambda found: f"var(--{_VARIABLES[found[0]]}, {found[0]})", svg)
+def themed(svg: str, variables: Mapping[str, str]) -> str:
+    """The same picture with colours as CSS variables of the page (the file itself keeps the colours for paper).
+
+    `variables` are names by colour, beside those that every page has.
+    """
+    names = {**variables, **_VARIABLES}
+    return re.sub("|".join(names), lambda found: f"var(--{names[found[0]]}, {found[0]})", svg)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from fastpt.printable import one_line
-from fastpt.report.compare import SETTINGS, Accuracies, Condition, Family, accuracies, method_label
+from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies
+from fastpt.report.paper import LP, NMTUNE
 from fastpt.report.text import NBSP, listing, percent, plural, rate
 from fastpt.runs import Run
 
@@ -42,16 +43,18 @@ def findings(groups: Sequence[Family], suite: str) -> list[str]:
 
 
 def _finding(family: Family, suite: str) -> str | None:
-    found = [accuracies(family.conditions, suite, setting) for setting in SETTINGS]
+    found = [accuracies(family, suite, domain) for domain in DOMAINS]
     tables = [table for table in found if table and table.averages]
     if not tables:
         return None
-    methods = [method for method in ("lp", "nmtune") if all(method in table.methods for table in tables)]
+    methods = [method for method in (LP, NMTUNE) if all(method in table.methods for table in tables)]
     first, last = tables[0].conditions[0], tables[0].conditions[-1]
     if first is last:
-        words = [f"{method_label(method)} {_each(tables, method, [last])}" for method in methods]
+        words = [f"{family.methods[method].label} {_each(tables, method, [last])}" for method in methods]
         return f"{family.label}, average accuracy: {'; '.join(words)}." if words else None
-    words = [f"that of {method_label(method)} goes from {_each(tables, method, [first, last])}" for method in methods]
+    words = [
+        f"that of {family.methods[method].label} goes from {_each(tables, method, [first, last])}" for method in methods
+    ]
     where = f"{family.label}: from {first.label} to {last.label} pre-training, the average accuracy"
     return f"{where} {'; '.join(words).removeprefix('that ')}." if words else None
 
@@ -62,5 +65,5 @@ def _each(tables: Sequence[Accuracies], method: str, conditions: Sequence[Condit
     for table in tables:
         cells = [table.cell(condition, None, method) for condition in conditions]
         values = " to ".join(percent(cell.mean) if cell else "–" for cell in cells)
-        parts.append(f"{values}{NBSP}%{NBSP}{SETTINGS[table.setting]}")
+        parts.append(f"{values}{NBSP}%{NBSP}{DOMAINS[table.domain]}")
     return listing(parts)

@@ -9,17 +9,7 @@ from typing import Any
 
 from fastpt.intervals import Interval
 from fastpt.printable import finite, one_line
-from fastpt.report.compare import (
-    SETTINGS,
-    STAGES,
-    Accuracies,
-    Condition,
-    Family,
-    method_label,
-    records,
-    row_label,
-    set_label,
-)
+from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
 from fastpt.report.text import NBSP, count, duration, is_share, metric_value, percent, plural, rate
 from fastpt.runs import Run
@@ -116,12 +106,12 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
     for table in numbers:
         rows = [
             Row(
-                method_label(method),
+                family.methods[method].label,
                 [Cell(_mean_half(table.cell(condition, None, method))) for condition in family.conditions],
             )
             for method in table.methods
         ]
-        groups.append(Group(f"{SETTINGS[table.setting]}, average of {plural(len(table.common), 'set')}", rows))
+        groups.append(Group(f"{DOMAINS[table.domain]}, average of {plural(len(table.common), 'set')}", rows))
     if not groups or len(family.conditions) == 1:
         return None
     title = f"Average accuracy by noise: {family.label}"
@@ -134,21 +124,22 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
     )
 
 
-def accuracy_table(title: str, table: Accuracies) -> Table:
+def accuracy_table(family: Family, table: Accuracies) -> Table:
     """Set x method for each condition, the average last, the best of a row marked."""
     groups = []
     for condition in table.conditions:
         keys = [key for key in table.keys if any(table.cell(condition, key, method) for method in table.methods)]
-        rows = [_accuracy_row(table, condition, key, row_label(table.setting, key)) for key in keys]
+        rows = [_accuracy_row(table, condition, key, row_label(table.domain, key)) for key in keys]
         if table.averages:
             rows.append(
                 _accuracy_row(table, condition, None, f"average ({plural(len(table.common), 'set')})", average=True)
             )
         groups.append(Group(condition.label, rows))
-    return Table(title, [method_label(method) for method in table.methods], groups, _accuracy_note(table))
+    title = f"{DOMAINS[table.domain]}: {family.label}"
+    return Table(title, [family.methods[method].label for method in table.methods], groups, _accuracy_note(table))
 
 
-def _accuracy_row(table: Accuracies, condition: Condition, key, label: str, average: bool = False) -> Row:
+def _accuracy_row(table: Accuracies, condition: Condition, key: Key | None, label: str, average: bool = False) -> Row:
     best = table.best(condition, key)
     cells = [Cell(_mean_half(table.cell(condition, key, method)), method in best) for method in table.methods]
     return Row(label, cells, average)
@@ -161,7 +152,7 @@ def _mean_half(cell: Interval | None) -> str:
 
 
 def _accuracy_note(table: Accuracies) -> str:
-    left_out = [row_label(table.setting, key) for key in table.keys if key not in table.common]
+    left_out = [row_label(table.domain, key) for key in table.keys if key not in table.common]
     words = [f"In percent{part_words(table)}; the best method of a row is bold.", spread_words(table)]
     if not table.common:
         words.append("No set has a result for every run and method, so there is no average.")
@@ -191,10 +182,10 @@ def spread_words(table: Accuracies) -> str:
 
 
 def effects_table(family: Family, found: Sequence[Effect]) -> Table | None:
-    """A column for each condition; ID and OOD, each method against clean pre-training and NMTune against the others."""
+    """A column for each condition; ID and OOD, each method against clean pre-training, then against other methods."""
     groups = []
-    for setting, words in SETTINGS.items():
-        mine = [one for one in found if one.setting == setting]
+    for domain, words in DOMAINS.items():
+        mine = [one for one in found if one.domain == domain]
         for title, kind in (("minus clean pre-training", True), ("between methods", False)):
             pairs = dict.fromkeys((one.method, one.other) for one in mine if (one.other is None) == kind)
             rows = [_effect_row(family, mine, *pair) for pair in pairs]
@@ -212,16 +203,18 @@ def effects_table(family: Family, found: Sequence[Effect]) -> Table | None:
 
 def _effect_row(family: Family, found: Sequence[Effect], method: str, other: str | None) -> Row:
     mine = {one.condition: one for one in found if (one.method, one.other) == (method, other)}
-    label = method_label(method) + (f" − {method_label(other)}" if other else "")
+    label = " − ".join(family.methods[name].label for name in (method, other) if name)
     return Row(label, [Cell(points(mine[one].difference) if one in mine else "–") for one in family.conditions])
 
 
 def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
     """The effects of every suite and family in long form; shares, unrounded."""
-    rows = [["suite", "recipe", "domain", "condition", "method", "minus", "difference", "half_95", "n"]]
+    rows: list[list[Any]] = [
+        ["suite", "recipe", "domain", "condition", "method", "minus", "difference", "ci95_half", "n"]
+    ]
     for suite, family, mine in found:
         for one in mine:
-            where = [suite, family.label, one.setting, one.condition.label]
+            where = [suite, family.label, one.domain, one.condition.label]
             rows.append([*where, one.method, one.other or "clean pre-training", *one.difference])
     return _csv(rows)
 
@@ -288,8 +281,7 @@ def spectra_table(family: Family, suite: str) -> Table | None:
     for condition in family.conditions:
         found: dict[tuple[str, str, str], list[float]] = {}
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
-            set_ = one_line(record.get("set"))
-            label = set_label(one_line(record.get("domain")), set_, one_line(record.get("test", set_)))
+            label = set_label(*(one_line(record.get(key)) for key in ("domain", "set", "test")))
             for name in _MEASURES:
                 if (value := finite(record.get(name))) is not None:
                     found.setdefault((label, one_line(record.get("stage")), name), []).append(value)
@@ -297,10 +289,10 @@ def spectra_table(family: Family, suite: str) -> Table | None:
         groups.append((condition.label, found))
     if not stages:
         return None
-    stages.sort(key=lambda stage: STAGES.index(stage) if stage in STAGES else len(STAGES))
+    stages = [stage for stage in family.stages if stage in stages]
     return Table(
         f"SVE / LSVR: {family.label}",
-        [method_label(stage) for stage in stages],
+        [family.stages[stage].label for stage in stages],
         [Group(label, _spectra_rows(found, stages)) for label, found in groups if found],
         "SVE: entropy of the normalised singular values, higher when more directions are used. LSVR: −log of the "
         "share of the largest singular value, higher when it dominates less. Means over seeds.",
@@ -324,7 +316,7 @@ def _two_digits(values: list[float] | None) -> str:
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
-    long = [
+    long: list[list[Any]] = [
         [
             "suite",
             "recipe",
@@ -336,13 +328,13 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
             "fraction",
             "method",
             "mean",
-            "half_95",
+            "ci95_half",
             "n",
         ]
     ]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
-            long.append([suite, family.label, condition.label, table.setting, *key, table.fraction, method, *cell])
+            long.append([suite, family.label, condition.label, table.domain, *key, table.fraction, method, *cell])
     return {
         "runs.csv": _csv([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": _csv(long),

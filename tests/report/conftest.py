@@ -56,6 +56,7 @@ def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spe
             "method": method,
             "metric": "accuracy",
             "seed": seed,
+            "fraction": 1.0,
             "value": value,
             "samples": 300,
         }

@@ -1,6 +1,6 @@
 import pytest
 
-from fastpt.report.compare import accuracies, families, method_label, run_average, set_label
+from fastpt.report.compare import accuracies, families, run_average, set_label
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 
@@ -11,9 +11,9 @@ def read(*paths):
     return [read_run(path) for path in paths]
 
 
-def table_of(runs, setting="id"):
+def table_of(runs, domain="id"):
     (family,) = families(runs)
-    return family.conditions, accuracies(family.conditions, "demo", setting)
+    return family.conditions, accuracies(family, "demo", domain)
 
 
 def test_averages_over_sets_and_seeds_of_the_head(tmp_path):
@@ -80,7 +80,7 @@ def test_ties_as_shown_are_all_best_and_one_method_is_never_best(tmp_path):
     assert table.best(condition, None) == set()
 
 
-def test_settings_are_kept_apart(tmp_path):
+def test_domains_are_kept_apart(tmp_path):
     runs = read(write_run(tmp_path, tune=tune_results({A: {"lp": [0.5]}, C: {"lp": [0.2]}})))
     (condition,), table = table_of(runs, "ood")
     assert table.cell(condition, None, "lp").mean == pytest.approx(0.2)
@@ -131,14 +131,8 @@ def test_the_largest_fraction_of_the_data_is_shown_unless_another_is_asked_for(t
     for row, fraction in zip(tune["rows"], (0.1, 0.5), strict=True):
         row["fraction"] = fraction
     runs = read(write_run(tmp_path, tune=tune))
-    (condition,), table = table_of(runs)
+    (family,) = families(runs)
+    (condition,), table = family.conditions, accuracies(family, "demo", "id")
     assert (table.fraction, table.cell(condition, None, "lp").mean) == (0.5, 0.7)
-    assert accuracies([condition], "demo", "id", 0.1).cell(condition, None, "lp").mean == 0.5
-    assert accuracies([condition], "demo", "id", 1.0) is None
-
-
-@pytest.mark.parametrize(
-    ("method", "label"), [("lp", "LP"), ("ridge", "Ridge"), ("nmtune+lora", "NMTune+LoRA"), ("other", "other")]
-)
-def test_method_labels(method, label):
-    assert method_label(method) == label
+    assert accuracies(family, "demo", "id", 0.1).cell(condition, None, "lp").mean == 0.5
+    assert accuracies(family, "demo", "id", 1.0) is None

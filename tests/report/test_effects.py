@@ -1,7 +1,8 @@
 import pytest
 
 from fastpt.report.compare import families
-from fastpt.report.effects import claims, effects
+from fastpt.report.effects import effects
+from fastpt.report.paper import COMPARED
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 
@@ -36,59 +37,31 @@ def shifted(shifts, seeds=(0, 1, 2)):
 
 def test_effects_are_paired_by_pretraining_seed(tmp_path):
     family = family_of(tmp_path, shifted({0: (0, 0), 0.05: (0.02, -0.03)}))
-    in_domain, out = effects(family, "demo")
+    in_domain, out = effects(family, "demo", COMPARED)
     # differences of 0.019, 0.020 and 0.021: standard deviation 0.001, t of 2 degrees of freedom 4.302653
     assert in_domain.difference.mean == pytest.approx(0.02)
     assert in_domain.difference.ci95_half == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)
-    assert (out.setting, out.difference.mean) == ("ood", pytest.approx(-0.03))
+    assert (out.domain, out.difference.mean) == ("ood", pytest.approx(-0.03))
 
 
 def test_only_seeds_that_both_have_are_compared(tmp_path):
     values = shifted({0: (0, 0), 0.05: (0.02, -0.03)})
     del values[0, 2], values[0.05, 0]
-    assert effects(family_of(tmp_path, values), "demo")[0].difference == (pytest.approx(0.02), None, 1)
+    assert effects(family_of(tmp_path, values), "demo", COMPARED)[0].difference == (pytest.approx(0.02), None, 1)
 
 
 def test_nmtune_is_compared_with_lp_and_mlp_at_each_rate(tmp_path):
     methods = {"lp": (0.5, 0.4), "mlp": (0.6, 0.3), "nmtune": (0.65, 0.5)}
-    found = effects(family_of(tmp_path, {(0, 0): methods, (0.3, 0): methods}), "demo")
-    between = [
-        (one.setting, one.condition.rate, one.other, round(one.difference.mean, 9)) for one in found if one.other
-    ]
+    found = effects(family_of(tmp_path, {(0, 0): methods, (0.3, 0): methods}), "demo", COMPARED)
+    between = [(one.domain, one.condition.rate, one.other, round(one.difference.mean, 9)) for one in found if one.other]
     assert between == [
-        (setting, rate, other, gain)
-        for setting, gains in (("id", (0.15, 0.05)), ("ood", (0.1, 0.2)))
+        (domain, rate, other, gain)
+        for domain, gains in (("id", (0.15, 0.05)), ("ood", (0.1, 0.2)))
         for other, gain in zip(("lp", "mlp"), gains, strict=True)
         for rate in (0, 0.3)
     ]
 
 
-@pytest.mark.parametrize(
-    ("slight", "high", "verdicts"),
-    [
-        ((0.02, -0.03), (-0.1, -0.2), ["Supported", "Supported"]),
-        ((-0.02, 0.03), (-0.1, -0.2), ["Not supported", "Not supported"]),
-        ((0.002, -0.002), (0.1, -0.2), ["Undecided", "Undecided"]),  # half-width 0.0025
-    ],
-)
-def test_a_claim_is_judged_by_whether_the_intervals_exclude_zero(tmp_path, slight, high, verdicts):
-    family = family_of(tmp_path, shifted({0: (0, 0), 0.05: slight, 0.3: high}))
-    assert [claim.verdict for claim in claims(family, effects(family, "demo"))] == verdicts
-
-
-def test_one_seed_decides_nothing_and_is_said(tmp_path):
-    family = family_of(tmp_path, shifted({0: (0, 0), 0.1: (0.1, -0.2)}, seeds=(0,)))
-    found = claims(family, effects(family, "demo"))
-    assert [claim.verdict for claim in found] == ["Undecided", "Undecided"]
-    assert found[0].text.endswith("raises the ID accuracy of LP (+9.9 at 10\u00a0%; points; one seed).")
-
-
-def test_much_noise_is_not_called_slight(tmp_path):
-    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, -0.2)}))
-    assert not any("slight" in claim.text for claim in claims(family, effects(family, "demo")))
-
-
 def test_without_clean_pretraining_no_effect_of_noise_is_claimed(tmp_path):
     family = family_of(tmp_path, shifted({0.05: (0, 0), 0.3: (0.1, -0.2)}))
-    assert effects(family, "demo") == []
-    assert claims(family, []) == []
+    assert effects(family, "demo", COMPARED) == []

@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from fastpt.data.verify import missing_files
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.noise import add_noise
+from fastpt.registry import Origin
 
 # pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
 with contextlib.suppress(ImportError):
@@ -95,11 +96,13 @@ def prepare(
     max_rejects: float,
     progress: Callable[[int, int], None],
     ray: str | None = None,
+    packages: Sequence[Origin] = (),
 ) -> Iterator[tuple[Dataset, list[NoisePlan]]]:
     """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
 
     `progress(done, total)` is told the pictures done. `ray` is the address of a Ray cluster that does the work (see
-    `run_on_ray`), else `workers` processes do. After a FastptError, the same call goes on from there.
+    `run_on_ray`), else `workers` processes do. `packages` are those that gave the source. After a FastptError, the same
+    call goes on from there.
     """
     with _disk_errors(out), _only_writer(out):
         jobs = {}
@@ -113,7 +116,7 @@ def prepare(
         _run([job for per_split in jobs.values() for job in per_split], workers, progress, ray)
         for split in splits:
             if split.name in jobs:
-                _finish(split, jobs[split.name], out / split.name, name, options, max_rejects)
+                _finish(split, jobs[split.name], out / split.name, name, options, max_rejects, packages)
             dataset = Dataset(out / split.name)
             plans = [add_noise(dataset, rate, options.seed, of) for of in _targets(split) for rate in rates]
             yield dataset, plans
@@ -304,6 +307,7 @@ def _finish(
     name: str,
     options: Options,
     max_rejects: float,
+    packages: Sequence[Origin],
 ) -> None:
     """Put the parts together: samples table, rejects, and at last the manifest."""
     parts = [pq.read_table(job.part) for job in jobs]
@@ -337,6 +341,7 @@ def _finish(
         classes=split.classes,
         class_names=split.class_names,
         listing_sha256=_listing_sha256(split),
+        packages=packages,
     )
     _sweep(folder)
 

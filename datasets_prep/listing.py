@@ -1,15 +1,14 @@
-"""Sources: what people have on their disks, listed without unpacking.
+"""The listing of a split: what a source finds, without unpacking it.
 
-A source module offers a function that returns a list of `SplitListing`, one for each split it finds. Listing reads
-names and labels only; picture bytes are read one at a time, later, by the conversion's worker processes.
+Listing reads names and targets only; picture bytes are read one at a time, later, by the conversion's workers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from fastpt.errors import FastptError
+from fastpt.storage.kind import Storage
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,11 @@ class SplitListing:
     `keys` are unique, stable names of the samples (for files, the path inside the source). `labels` is int64 [N] into
     `classes`, or None; `captions` is N strings, or None; at least one of the two is there. `class_names` are the
     readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
-    as it lies in the source; it must be safe after a fork and independent of other calls. `trains` says whether models
-    are trained on this split, so that noise plans are wanted for it. `left_out` names what the listing itself had to
-    drop: (key, reason); `remark` is what the user should know of the listing; `settings` is how it was made, as far as
-    the user chose. `groups`, int64 [N], numbers the pieces of the source that are read at once, such as the row groups
-    of parquet files; None if any row can be read by itself.
+    as it lies in the source; it must be safe after a fork and independent of other calls. `is_train` says whether
+    models are trained on this split, so that noise plans are wanted for it. `rejected` names what the listing itself
+    had to drop: (key, reason); `note` is what the user should know of the listing; `settings` is how it was made, as
+    far as the user chose. `groups`, int64 [N], numbers the pieces of the source that are read at once, such as the row
+    groups of parquet files; None if any row can be read by itself.
     """
 
     name: str
@@ -67,39 +66,16 @@ class _Taken:
         return self.read(int(self.rows[i]))
 
 
-def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
-    """The splits of sources that were listed apart, with one list of classes; labels are renumbered where needed."""
-    if len({tuple(split.classes) for split in splits}) < 2:
-        return splits
-    longest = max((split.classes for split in splits), key=len)
-    known = set(longest)
-    if all(known.issuperset(split.classes) for split in splits):
-        classes = longest
-    else:
-        classes = sorted({name for split in splits for name in split.classes})
-    readable = {name: said for split in splits for name, said in zip(split.classes, split.class_names, strict=True)}
-    number = {name: i for i, name in enumerate(classes)}
-    return [
-        replace(
-            split,
-            classes=classes,
-            class_names=[readable[name] for name in classes],
-            labels=np.array([number[name] for name in split.classes], np.int64)[split.labels],
-        )
-        if split.labels is not None
-        else split
-        for split in splits
-    ]
+@dataclass(frozen=True)
+class Reader:
+    """`read` of a `SplitListing` whose pictures are files: row i is the file `names[i]`."""
 
+    files: Storage
+    names: list[str]
 
-def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:
-    """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
-    if not 0 < share < 1:
-        raise FastptError(f"--holdout must be a share between 0 and 1, found {share}")
-    rows = np.random.default_rng(seed).permutation(len(split))
-    cut = round(share * len(split))
-    if cut == 0 or cut == len(split):
-        raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
-    train = split.take(np.sort(rows[cut:]), name="train", is_train=True)
-    val = split.take(np.sort(rows[:cut]), name="val", is_train=False)
-    return [replace(train, rejected=split.rejected), val]
+    def __call__(self, i: int) -> bytes:
+        return self.files.read(self.names[i])
+
+    def take(self, rows: Iterable[int]) -> "Reader":
+        names = [self.names[i] for i in rows]
+        return Reader(self.files.only(names), names)

@@ -1,80 +1,91 @@
-"""From what the user named to splits: which source module lists it, and how several places become one dataset."""
+"""From the places that the user named to splits: several places become one dataset. Knows no source by its name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from datasets_prep.listing import SplitListing, with_same_classes
-from datasets_prep.records import RecordFormat
+import click
+import numpy as np
+
+from datasets_prep.listing import SplitListing
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
-from fastpt.storage.files import Merged, Storage, open_files
 
 Place = tuple[str | None, Path]  # the name of a split, if it was given, and a folder or archive
 
 
-def list_splits(
-    source: str,
-    places: Sequence[Place],
-    out: Path,
-    seed: int = 0,
-    workers: int = 1,
-    split_level: int = 0,
-    list_file: str | None = None,
-    image_pattern: str | None = None,
-    reading: RecordFormat | None = None,
-    label_column: str | None = None,
-) -> list[SplitListing]:
-    """List the splits of `source`, one of the words that `fastpt prep` takes, at `places`.
-
-    Places with the same split name, or without one, are taken together. What cannot be read in place is unpacked into
-    a nameless file in `out`. Raises FastptError if a place is not what was said.
-    """
-    if source == "demo":
-        from datasets_prep.sources.demo.scenes import demo_splits
-
-        return demo_splits(seed)
+def check_places(name: str, source: Source, places: Sequence[Place], out: Path) -> None:
+    """Raise click.UsageError if the source called `name` does not take these places, FastptError if one holds `out`."""
+    if (source.places == "none") == bool(places):
+        raise click.UsageError(f"{name} takes no --source" if places else f"{name} needs --source PATH")
+    named = {split is not None for split, _ in places}
+    if source.places == "one" and (len(places) > 1 or True in named):
+        raise click.UsageError(f"{name} is one --source, without SPLIT=. Give the folder that holds all splits.")
+    if len(named) > 1:
+        raise click.UsageError("either all --source name their split (train=PATH), or none does.")
     for _, path in places:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             raise FastptError(f"--out {out} lies inside --source {path}, which is only read. Choose another --out.")
-    if source == "imagenet":
-        from datasets_prep.sources.imagenet import imagenet_splits
 
-        if len(places) > 1 or places[0][0]:
-            raise FastptError("imagenet is one --source, which has train and val. Give the folder that holds both.")
-        return imagenet_splits(places[0][1], out)
-    named = {name is not None for name, _ in places}
-    if len(named) > 1:
-        raise FastptError("either all --source name their split (train=PATH), or none does.")
-    if source == "imagefolder":
-        from datasets_prep.sources.imagefolder import imagefolder_splits
 
-        return imagefolder_splits(_open(places, out), 1 if True in named else split_level)
+def list_splits(
+    source: Source, places: Sequence[Place], options: Mapping[str, Any], unpack_dir: Path, seed: int, workers: int
+) -> list[SplitListing]:
+    """The splits of `source` at `places`, those of one split name, or of none, taken together.
 
-    groups: dict[str | None, list[Path]] = {}
-    for name, path in places:
-        groups.setdefault(name, []).append(path)
+    `options` are the source's own; see `Request` for the others. Raises what the source raises.
+    """
+    groups: dict[str | None, list[Path]] = {} if places else {None: []}
+    for split, path in places:
+        groups.setdefault(split, []).append(path)
     found = []
-    for name, paths in groups.items():
-        if list_file:
-            from datasets_prep.sources.captions import caption_splits
-
-            files = _open([(None, path) for path in paths], out)
-            splits = caption_splits(files, list_file, image_pattern, reading, label_column)
-        elif source == "parquet":
-            from datasets_prep.sources.parquet import parquet_splits
-
-            splits = parquet_splits(paths, reading, label_column)
-        else:
-            from datasets_prep.sources.webdataset import webdataset_splits
-
-            splits = webdataset_splits(paths, reading, workers)
-        if name and len(splits) > 1:
-            there = ", ".join(split.name for split in splits)
-            raise FastptError(f"--source {name}={paths[0]} holds several splits ({there}). Give it without a name.")
-        found += [replace(split, name=name, is_train=name == "train") for split in splits] if name else splits
-    return with_same_classes(found)
+    for split, paths in groups.items():
+        splits = source.list_splits(Request(tuple(paths), split, unpack_dir, seed, workers), **options)
+        if split is not None:
+            if len(splits) > 1:
+                there = ", ".join(one.name for one in splits)
+                raise FastptError(
+                    f"--source {split}={paths[0]} holds several splits ({there}). Give it without a name."
+                )
+            splits = [replace(one, name=split, is_train=split == "train") for one in splits]
+        found += splits
+    return with_same_classes(found) if len(groups) > 1 else found
 
 
-def _open(places: Sequence[Place], out: Path) -> Storage:
-    parts = [(name or "", open_files(path, out)) for name, path in places]
-    return parts[0][1] if len(parts) == 1 and not parts[0][0] else Merged(parts)
+def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
+    """The splits of sources that were listed apart, with one list of classes; labels are renumbered where needed."""
+    if len({tuple(split.classes) for split in splits}) < 2:
+        return splits
+    longest = max((split.classes for split in splits), key=len)
+    known = set(longest)
+    if all(known.issuperset(split.classes) for split in splits):
+        classes = longest
+    else:
+        classes = sorted({name for split in splits for name in split.classes})
+    readable = {name: text for split in splits for name, text in zip(split.classes, split.class_names, strict=True)}
+    number = {name: i for i, name in enumerate(classes)}
+    return [
+        replace(
+            split,
+            classes=classes,
+            class_names=[readable[name] for name in classes],
+            labels=np.array([number[name] for name in split.classes], np.int64)[split.labels],
+        )
+        if split.labels is not None
+        else split
+        for split in splits
+    ]
+
+
+def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:
+    """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
+    if not 0 < share < 1:
+        raise FastptError(f"--holdout must be a share between 0 and 1, found {share}")
+    rows = np.random.default_rng(seed).permutation(len(split))
+    cut = round(share * len(split))
+    if cut == 0 or cut == len(split):
+        raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
+    train = split.take(np.sort(rows[cut:]), name="train", is_train=True)
+    val = split.take(np.sort(rows[:cut]), name="val", is_train=False)
+    return [replace(train, rejected=split.rejected), val]

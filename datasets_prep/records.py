@@ -2,7 +2,6 @@
 
 import bz2
 import gzip
-import hashlib
 import html
 import json
 import re
@@ -11,12 +10,34 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
 
+import click
+
 from datasets_prep.listing import SplitListing
 from fastpt.errors import FastptError
+from fastpt.files import file_sha256
 from fastpt.storage.names import well_formed
 
 TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
+
+
+def caption_options(strip_markup: bool) -> tuple[click.Option, ...]:
+    """--caption-column and --strip-markup (and its default), of sources whose records have captions."""
+    return (
+        click.Option(
+            ["--caption-column", "caption_columns"],
+            multiple=True,
+            default=["caption"],
+            show_default=True,
+            help="Column with the text; repeatable, several are joined by a space.",
+        ),
+        click.Option(
+            ["--strip-markup/--raw-captions"],
+            default=strip_markup,
+            show_default=True,
+            help="Captions without URL encoding, HTML and extra spaces, or as they are.",
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -30,14 +51,14 @@ class IdList:
 
 @dataclass(frozen=True)
 class RecordFormat:
-    """How records are read. Captions are the `caption_columns`, joined by a space; `clean` cleans them (see there).
+    """How records are read. Captions are the `caption_columns`, joined by a space, `without_markup` if asked for.
 
     With a `subset`, only records whose id it holds belong: the id is the `id_column`, or else the name of the picture
     without folder and extension.
     """
 
     caption_columns: tuple[str, ...] = ("caption",)
-    clean: bool = False
+    strip_markup: bool = False
     subset: IdList | None = None
     id_column: str | None = None
 
@@ -46,7 +67,7 @@ class RecordFormat:
         texts = [text for text in map(record.get, self.caption_columns) if isinstance(text, str)]
         if not texts:
             return None
-        texts = [clean(text) if self.clean else text.strip() for text in map(well_formed, texts)]
+        texts = [without_markup(text) if self.strip_markup else text.strip() for text in map(well_formed, texts)]
         return " ".join(text for text in texts if text)
 
     def in_subset(self, record: Mapping[str, object], picture: str) -> bool:
@@ -60,8 +81,8 @@ class RecordFormat:
         """The split with these settings recorded, and its coverage of the subset shown. Raises FastptError if none."""
         settings = {}
         if split.captions is not None:
-            settings |= {"caption_columns": list(self.caption_columns), "markup_stripped": self.clean}
-        remarks = [split.note] if split.note else []
+            settings |= {"caption_columns": list(self.caption_columns), "markup_stripped": self.strip_markup}
+        notes = [split.note] if split.note else []
         if self.subset is not None:
             found, all_ids = len(split) + len(split.rejected), len(self.subset.ids)
             if not found:
@@ -76,10 +97,10 @@ class RecordFormat:
                 "ids": all_ids,
                 "found": found,
             }
-            remarks.append(
+            notes.append(
                 f"subset {self.subset.name}: {found:,} of its {all_ids:,} ids ({found / all_ids:.2%}) are in the source"
             )
-        return replace(split, settings={**split.settings, **settings}, note="; ".join(remarks))
+        return replace(split, settings={**split.settings, **settings}, note="; ".join(notes))
 
 
 def parse_record(text: str | bytes) -> dict[str, object]:
@@ -93,7 +114,7 @@ def parse_record(text: str | bytes) -> dict[str, object]:
     return record
 
 
-def clean(text: str) -> str:
+def without_markup(text: str) -> str:
     """A caption without URL encoding (if it has no space but `+` or `%20`), HTML entities, tags, and extra spaces."""
     if not any(map(str.isspace, text.strip())) and URL_ENCODED.search(text):
         text = unquote_plus(text)
@@ -108,8 +129,7 @@ def read_subset(name: str, path: Path) -> IdList:
     """
     unpack = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
     try:
-        with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = file_sha256(path)
         with unpack(path, "rt", encoding="utf-8", errors="replace") as file:
             ids = frozenset(_id(line.strip()) for line in file if line.strip())
     except (OSError, EOFError, ValueError, KeyError) as error:

@@ -6,19 +6,61 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import click
 import numpy as np
 
-from datasets_prep.listing import SplitListing
-from datasets_prep.records import RecordFormat, parse_record
+from datasets_prep.listing import Reader, SplitListing
+from datasets_prep.records import RecordFormat, caption_options, parse_record
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
-from fastpt.storage.files import Reader, Storage
+from fastpt.storage.files import open_all
+from fastpt.storage.kind import Storage
 from fastpt.storage.names import well_formed
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".jsonl": None}
 
 
+def list_options(required: bool) -> tuple[click.Option, ...]:
+    """--list and --image-pattern, of sources that read a list of pictures."""
+    return (
+        click.Option(
+            ["--list", "list_file"],
+            metavar="FILE",
+            required=required,
+            help=".csv, .tsv or .jsonl, on disk or inside the source.",
+        ),
+        click.Option(
+            ["--image-pattern"], required=required, help="The picture of a row of the list: 'images/{id}.jpg'."
+        ),
+    )
+
+
+class Captions(Source):
+    summary = "pictures with captions in a list: CSV, TSV or JSON lines"
+    example = "fastpt prep captions --source shop.tar --list captions.csv --image-pattern 'images/{id}.jpg'"
+    options = (
+        *list_options(required=True),
+        *caption_options(strip_markup=False),
+        click.Option(["--label-column"], help="Column with class names, for zero-shot evaluation."),
+    )
+
+    def list_splits(
+        self,
+        request: Request,
+        list_file: str,
+        image_pattern: str,
+        caption_columns: tuple[str, ...],
+        strip_markup: bool,
+        label_column: str | None,
+    ) -> list[SplitListing]:
+        files = open_all(request.places, request.unpack_dir)
+        return caption_splits(
+            files, list_file, image_pattern, RecordFormat(caption_columns, strip_markup), label_column
+        )
+
+
 def caption_splits(
-    files: Storage, list_file: str, image_pattern: str, reading: RecordFormat, label_column: str | None = None
+    files: Storage, list_file: str, image_pattern: str, record_format: RecordFormat, label_column: str | None = None
 ) -> list[SplitListing]:
     """One split, `train`, of the rows of `list_file` (looked up on disk, then in the source).
 
@@ -29,7 +71,7 @@ def caption_splits(
     first = next(rows, None)
     if first is None:
         raise FastptError(f"--list {list_file} has no rows.")
-    wanted = [*reading.caption_columns, *filter(None, (label_column, reading.id_column))]
+    wanted = [*record_format.caption_columns, *filter(None, (label_column, record_format.id_column))]
     for column in wanted:
         if column not in first:
             raise FastptError(f"--list {list_file} has no column {column!r}; it has: {', '.join(map(str, first))}.")
@@ -43,9 +85,9 @@ def caption_splits(
                 f"--image-pattern {image_pattern!r} does not fit the columns of {list_file} "
                 f"({', '.join(map(str, row))}): {error!r}."
             ) from None
-        if not reading.in_subset(row, name):
+        if not record_format.in_subset(row, name):
             continue
-        caption, label = reading.caption(row), row.get(label_column)
+        caption, label = record_format.caption(row), row.get(label_column)
         reason = None
         if None in row or None in row.values():
             reason = "its row in the list has other columns than the header"
@@ -65,7 +107,7 @@ def caption_splits(
     classes = sorted(set(labels)) if label_column else []
     number = {label: i for i, label in enumerate(classes)}
     return [
-        reading.annotate(
+        record_format.annotate(
             SplitListing(
                 name="train",
                 keys=keys,
@@ -76,7 +118,7 @@ def caption_splits(
                 read=Reader(files, keys),
                 is_train=True,
                 rejected=tuple(rejected),
-                note=_broken_text_remark(captions),
+                note=_broken_text_note(captions),
             )
         )
     ]
@@ -87,7 +129,7 @@ def _chain(first: dict, rest: Iterator[dict]) -> Iterator[dict]:
     yield from rest
 
 
-def _broken_text_remark(captions: Iterable[str]) -> str:
+def _broken_text_note(captions: Iterable[str]) -> str:
     broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
     return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
@@ -121,3 +163,6 @@ def _rows(list_file: str, text: io.TextIOBase) -> Iterator[dict]:
             raise FastptError(f"--list {list_file} cannot be read: {error}. Mend its quotes.") from None
         except ValueError as error:
             raise FastptError(f"--list {list_file} has a line that is no JSON object: {error}. Mend it.") from None
+
+
+SOURCE = Captions()

@@ -10,13 +10,36 @@ folders to readable names.
 
 import json
 
+import click
 import numpy as np
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Reader, SplitListing
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
-from fastpt.storage.files import Reader, Storage
+from fastpt.storage.files import open_all
+from fastpt.storage.kind import Storage
 
 SPLIT_NAMES = ("train", "val", "test")
+
+
+class ImageFolder(Source):
+    summary = "pictures in class folders: CLASS/x.jpg, train/CLASS/x.jpg"
+    example = """\
+fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
+fastpt prep imagefolder --source train=pets.tar --source val=more_pets.zip --name pets"""
+    options = (
+        click.Option(
+            ["--split-level"],
+            type=click.IntRange(0, 1),
+            default=0,
+            show_default=True,
+            help="1 if the top folders are splits, whatever they are called.",
+        ),
+    )
+
+    def list_splits(self, request: Request, split_level: int) -> list[SplitListing]:
+        files = open_all(request.places, request.unpack_dir, request.split or "")
+        return imagefolder_splits(files, 1 if request.split else split_level)
 
 
 def imagefolder_splits(files: Storage, split_level: int = 0) -> list[SplitListing]:
@@ -66,3 +89,6 @@ def _readable_names(files: Storage, classes: list[str]) -> list[str]:
                 f"classes.json in {files.root} is not a JSON object of names ({error}). Mend it or take it away."
             ) from None
     return [name.rpartition("/")[2].replace("_", " ").replace("-", " ") for name in classes]
+
+
+SOURCE = ImageFolder()

@@ -20,13 +20,27 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets_prep.listing import SplitListing
-from datasets_prep.sources.parquet import open_tables, parquet_files
+from datasets_prep.listing import Reader, SplitListing
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
-from fastpt.storage.files import ARCHIVE_ERRORS, Folder, Reader, Storage, TarOfTars, open_files
+from fastpt.storage.files import open_files
+from fastpt.storage.folder import Folder
+from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
+from fastpt.storage.tar import TarOfTars, opened, regular_files
 
 OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
+
+
+class ImageNet(Source):
+    summary = "ImageNet-1K: official archives, Kaggle, parquet, or a tree"
+    example = "fastpt prep --noise 0.05 imagenet --source ILSVRC2012"
+    places = "one"
+    default_name = "imagenet"
+
+    def list_splits(self, request: Request) -> list[SplitListing]:
+        (root,) = request.places
+        return imagenet_splits(root, request.unpack_dir)
 
 
 class Listing(NamedTuple):
@@ -45,7 +59,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitLis
         listings = _official(root)
     elif (root / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
         listings = _kaggle(root)
-    elif root.is_dir() and parquet_files(root):
+    elif root.is_dir() and any(root.rglob("*.parquet")):
         listings = _hugging_face(root)
     else:
         listings = _tree(root, unpack_dir)
@@ -62,7 +76,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitLis
             class_names=_readable_names(classes),
             read=listing.read,
             is_train=listing.split == "train",
-            note=_count_remark(listing.split, len(listing.names), len(classes)),
+            note=_count_note(listing.split, len(listing.names), len(classes)),
             groups=listing.groups,
         )
         for listing in listings
@@ -96,15 +110,17 @@ def _devkit_truth(devkit: Path) -> list[str]:
 
     try:
         with tarfile.open(devkit) as tar:
-            members = {member.name.rpartition("/")[2]: member for member in tar if member.isreg()}
-            synsets = loadmat(io.BytesIO(tar.extractfile(members["meta.mat"]).read()), squeeze_me=True)["synsets"]
-            lines = tar.extractfile(members["ILSVRC2012_validation_ground_truth.txt"]).read().split()
+            files = {file.name.rpartition("/")[2]: file for file in regular_files(tar)}
+            meta = io.BytesIO(opened(tar, files["meta.mat"]).read())
+            synsets = loadmat(meta, squeeze_me=True)["synsets"]
+            lines = opened(tar, files["ILSVRC2012_validation_ground_truth.txt"]).read().split()
         wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
         return [str(wnids[int(line)]) for line in lines]
     except KeyError as missing:
         raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
     except (*ARCHIVE_ERRORS, ValueError, TypeError) as error:
-        raise FastptError(f"{devkit} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew.") from None
+        message = f"{devkit} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew."
+        raise unreadable(message, error) from None
 
 
 def _kaggle(root: Path) -> list[Listing]:
@@ -131,6 +147,8 @@ def _kaggle(root: Path) -> list[Listing]:
 
 def _hugging_face(root: Path) -> list[Listing]:
     """`path` is the official name with the WordNet id after it: `n01440764_18_n01440764.JPEG`."""
+    from datasets_prep.tables import open_tables
+
     listings = []
     for table in open_tables([root], []):
         if table.split not in EXPECTED:
@@ -174,7 +192,10 @@ def _readable_names(wnids: list[str]) -> list[str]:
     return [names.get(wnid, wnid) for wnid in wnids]
 
 
-def _count_remark(split: str, pictures: int, classes: int) -> str:
+def _count_note(split: str, pictures: int, classes: int) -> str:
     if (pictures, classes) == (EXPECTED[split], 1000):
         return ""
     return f"{pictures:,} pictures of {classes:,} classes were found; ImageNet-1K has {EXPECTED[split]:,} of 1,000"
+
+
+SOURCE = ImageNet()

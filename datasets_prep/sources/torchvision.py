@@ -7,9 +7,11 @@ import io
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 from datasets_prep.listing import SplitListing
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
@@ -30,11 +32,21 @@ SETS = {
 }
 
 
-def torchvision_splits(root: Path, name: str) -> list[SplitListing]:
-    """The splits `train` and `test` of a set below `root`, downloaded there if missing. Raises FastptError."""
-    if name not in SETS:
-        raise FastptError(f"--name {name} is no set that is known of torchvision. Known: {', '.join(sorted(SETS))}.")
-    kind, splits = SETS[name]
+class Torchvision(Source):
+    summary = "sets that torchvision reads, and downloads where missing"
+    example = "fastpt prep torchvision --source torchvision --set cifar10"
+    places = "one"
+    options = (click.Option(["--set", "set_name"], type=click.Choice(list(SETS)), required=True, help="The set."),)
+    default_name = "{set_name}"
+
+    def list_splits(self, request: Request, set_name: str) -> list[SplitListing]:
+        (root,) = request.places
+        return torchvision_splits(root, set_name)
+
+
+def torchvision_splits(root: Path, set_name: str) -> list[SplitListing]:
+    """The splits `train` and `test` of one of SETS below `root`, downloaded there if missing. Raises FastptError."""
+    kind, splits = SETS[set_name]
     opened = {split: _open(kind, root, arguments) for split, arguments in splits.items()}
     labels = {split: _labels(dataset) for split, dataset in opened.items()}
     count = 1 + max(int(found.max()) for found in labels.values())
@@ -100,3 +112,6 @@ class _Reader:
         buffer = io.BytesIO()
         self.dataset[i][0].save(buffer, "PNG")
         return buffer.getvalue()
+
+
+SOURCE = Torchvision()

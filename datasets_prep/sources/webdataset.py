@@ -15,12 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from datasets_prep.listing import SplitListing
-from datasets_prep.records import RecordFormat, parse_record
+from datasets_prep.records import RecordFormat, caption_options, parse_record
+from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
 from fastpt.storage.names import IMAGE_SUFFIXES
-from fastpt.storage.tar import keyed_files, open_tar
+from fastpt.storage.tar import keyed_files, open_tar, opened
 
 LARGEST_TARGET = 1 << 20  # bytes of a .txt, .json or .cls
+
+
+class WebDataset(Source):
+    summary = "tars of .jpg with .txt, .json or .cls"
+    example = "fastpt prep webdataset --source shards"
+    options = caption_options(strip_markup=False)
+
+    def list_splits(self, request: Request, caption_columns: tuple[str, ...], strip_markup: bool) -> list[SplitListing]:
+        return webdataset_splits(request.places, RecordFormat(caption_columns, strip_markup), request.workers)
 
 
 @dataclass
@@ -47,7 +57,7 @@ class _Reader:
         return _Reader(self.tars, [self.where[i] for i in rows])
 
 
-def webdataset_splits(roots: Sequence[Path], reading: RecordFormat, workers: int = 1) -> list[SplitListing]:
+def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, workers: int = 1) -> list[SplitListing]:
     """One split, `train`, of tars and of all tars below folders, listed by `workers` processes.
 
     If any sample has a caption (a label), those without are left out by name. Raises FastptError if none has a target.
@@ -61,7 +71,7 @@ def webdataset_splits(roots: Sequence[Path], reading: RecordFormat, workers: int
         other = stems.setdefault(path.stem, path)
         if other is not path:
             raise FastptError(f"{path} and {other} have one name, so their keys would be the same. Rename one.")
-    samples = [sample for listed in _listed(tars, reading, workers) for sample in listed]
+    samples = [sample for listed in _listed(tars, record_format, workers) for sample in listed]
     has_captions = any(sample.caption is not None for sample in samples)
     has_labels = any(sample.label is not None for sample in samples)
     if not has_captions and not has_labels:
@@ -82,15 +92,17 @@ def webdataset_splits(roots: Sequence[Path], reading: RecordFormat, workers: int
         is_train=True,
         rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason),
     )
-    return [reading.annotate(split)]
+    return [record_format.annotate(split)]
 
 
-def _listed(tars: list[Path], reading: RecordFormat, workers: int) -> Iterable[list[_Sample]]:
+def _listed(tars: list[Path], record_format: RecordFormat, workers: int) -> Iterable[list[_Sample]]:
     """The samples of each tar. Reading the headers of a tar costs 0.2 ms a sample, an hour for 15 million."""
     if min(workers, len(tars)) == 1:
-        return [_samples(reading, path, number) for number, path in enumerate(tars)]
+        return [_samples(record_format, path, number) for number, path in enumerate(tars)]
     context = multiprocessing.get_context("fork")  # what is read, with a subset of millions of ids, is inherited
-    with ProcessPoolExecutor(min(workers, len(tars)), context, _start_listing, (partial(_samples, reading),)) as pool:
+    with ProcessPoolExecutor(
+        min(workers, len(tars)), context, _start_listing, (partial(_samples, record_format),)
+    ) as pool:
         return list(pool.map(_list_one, tars, range(len(tars))))
 
 
@@ -113,7 +125,7 @@ def _lack(sample: _Sample, has_captions: bool, has_labels: bool) -> str | None:
     return None
 
 
-def _samples(reading: RecordFormat, path: Path, number: int) -> list[_Sample]:
+def _samples(record_format: RecordFormat, path: Path, number: int) -> list[_Sample]:
     """The samples of one tar that belong; small members are read on the way."""
     samples: dict[str, _Sample] = {}
     records: dict[str, dict] = {}
@@ -123,10 +135,10 @@ def _samples(reading: RecordFormat, path: Path, number: int) -> list[_Sample]:
             if suffix in IMAGE_SUFFIXES:
                 sample.picture = (file.offset_data, file.size)
             elif suffix in (".txt", ".json", ".cls"):
-                _take_target(sample, suffix, tar.extractfile(file).read(LARGEST_TARGET), records)
+                _take_target(sample, suffix, opened(tar, file).read(LARGEST_TARGET), records)
     for key, record in records.items():
-        samples[key].caption = reading.caption(record)
-    return [s for s in samples.values() if s.problem or reading.in_subset(records.get(s.key, {}), s.key)]
+        samples[key].caption = record_format.caption(record)
+    return [s for s in samples.values() if s.problem or record_format.in_subset(records.get(s.key, {}), s.key)]
 
 
 def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str, dict]) -> None:
@@ -141,3 +153,6 @@ def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str
                 raise ValueError("negative")
     except ValueError:
         sample.problem = f"its {suffix} does not parse"
+
+
+SOURCE = WebDataset()

@@ -1,29 +1,18 @@
-"""`fastpt prep`: sources in, prepared splits out."""
+"""`fastpt prep`: sources in, prepared splits out. A group of commands, one for each source."""
 
+import contextlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import FOLDER, SEED, Rate, Share, describe, describe_plan
+from datasets_prep.sources import SOURCES, Source
+from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, describe, describe_plan
 from fastpt.errors import FastptError
-from fastpt.printable import printable
+from fastpt.printable import one_line, printable
 from fastpt.processes import cores
-
-LISTS, RECORDS = ("captions", "yfcc15m"), ("captions", "yfcc15m", "webdataset", "parquet")
-GOES_WITH = {  # options that not every source has
-    "split_level": ("imagefolder",),
-    "list_file": LISTS,
-    "image_pattern": LISTS,
-    "caption_columns": RECORDS,
-    "strip_markup": RECORDS,
-    "label_column": ("captions", "parquet"),
-    "subset": ("yfcc15m",),
-    "subset_ids": ("yfcc15m",),
-    "id_column": ("yfcc15m",),
-}
-SOURCES = ["demo", "imagenet", "yfcc15m", "imagefolder", "captions", "webdataset", "parquet", "torchvision"]
 
 
 class Place(click.ParamType):
@@ -38,196 +27,272 @@ class Place(click.ParamType):
         return split, Path(path)
 
 
-@click.command()
-@click.argument("source", type=click.Choice(SOURCES))
-@click.option(
-    "--source",
-    "places",
-    type=Place(),
-    multiple=True,
-    metavar="[SPLIT=]PATH",
-    help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.",
+class Share(click.ParamType):
+    """A number between 0 and 1, with `ends` or one of these."""
+
+    name = "share"
+
+    def __init__(self, ends: bool = False):
+        self.ends = ends
+
+    def convert(self, value, param, ctx):
+        try:
+            share = float(value)
+        except ValueError:
+            share = float("nan")
+        if not (0 < share < 1 or (self.ends and share in (0, 1))):
+            what = "0 to 1" if self.ends else "above 0 and below 1, such as 0.1"
+            self.fail(f"a share of {what}; found {value!r}", param, ctx)
+        return share
+
+
+class Side(click.ParamType):
+    """A number of pixels, or none: int or None."""
+
+    name = "pixels"
+
+    def convert(self, value, param, ctx):
+        text = str(value)
+        if text == "none":
+            return None
+        if not text.isdigit() or int(text) == 0:
+            self.fail(f"a number of pixels or none; found {value!r}", param, ctx)
+        return int(text)
+
+
+COMMON = (
+    click.Option(
+        ["--source", "places"],
+        type=Place(),
+        multiple=True,
+        metavar="[SPLIT=]PATH",
+        help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.",
+    ),
+    click.Option(["--name"], help="Name of the dataset (default: the source's own, or the file name of --source)."),
+    click.Option(["--out"], type=FOLDER, help="Folder for the splits (default: data/NAME)."),
+    click.Option(
+        ["--noise", "rates"], type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only."
+    ),
+    click.Option(["--seed"], type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout."),
+    click.Option(
+        ["--format", "store"],
+        type=click.Choice(["ffcv", "wds"]),
+        default="ffcv",
+        show_default=True,
+        help="FFCV files, or WebDataset tars with DALI indexes.",
+    ),
+    click.Option(
+        ["--max-side"],
+        type=Side(),
+        default="500",
+        show_default=True,
+        help="Larger pictures are reduced to this side; or none.",
+    ),
+    click.Option(
+        ["--quality"], type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
+    ),
+    click.Option(
+        ["--order"],
+        type=click.Choice(["random", "source"]),
+        default="random",
+        show_default=True,
+        help="Order of the samples in the shards.",
+    ),
+    click.Option(
+        ["--shard-samples"], type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard."
+    ),
+    click.Option(
+        ["--holdout"],
+        type=Share(),
+        metavar="SHARE",
+        help="Split off a seeded share as val, if there is one split.",
+    ),
+    click.Option(
+        ["--max-rejects"],
+        type=Share(ends=True),
+        metavar="SHARE",
+        default=0.001,
+        show_default=True,
+        help="Share of unusable pictures that is still accepted.",
+    ),
+    click.Option(["--workers"], type=click.IntRange(1), default=cores, show_default="all cores", help="Processes."),
+    click.Option(["--ray"], metavar="ADDRESS", help="Work on a Ray cluster; local starts one here."),
 )
-@click.option("--name", help="Name of the dataset (default: demo, imagenet, yfcc15m, or the source's file name).")
-@click.option("--out", type=FOLDER, help="Folder for the splits (default: data/NAME).")
-@click.option("--noise", "rates", type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only.")
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout.")
-@click.option(
-    "--format",
-    "store",
-    type=click.Choice(["ffcv", "wds"]),
-    default="ffcv",
-    show_default=True,
-    help="FFCV files, or WebDataset tars with DALI indexes.",
-)
-@click.option("--max-side", default="500", show_default=True, help="Larger pictures are reduced to this side; or none.")
-@click.option(
-    "--quality", type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
-)
-@click.option(
-    "--order",
-    type=click.Choice(["random", "source"]),
-    default="random",
-    show_default=True,
-    help="Order of the samples in the shards.",
-)
-@click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard.")
-@click.option(
-    "--holdout", type=Share(), metavar="SHARE", help="Split off a seeded share as val, if there is one split."
-)
-@click.option(
-    "--max-rejects",
-    type=click.FloatRange(0, 1),
-    default=0.001,
-    show_default=True,
-    help="Share of unusable pictures that is still accepted.",
-)
-@click.option("--workers", type=click.IntRange(1), default=cores, show_default="all cores", help="Processes.")
-@click.option("--ray", metavar="ADDRESS", help="Work on a Ray cluster; local starts one here.")
-@click.option(
-    "--split-level",
-    type=click.IntRange(0, 1),
-    default=0,
-    show_default=True,
-    help="[imagefolder] 1 if the top folders are splits.",
-)
-@click.option(
-    "--list",
-    "list_file",
-    metavar="FILE",
-    help="[captions, yfcc15m] .csv, .tsv or .jsonl, on disk or inside the source.",
-)
-@click.option("--image-pattern", help="[captions, yfcc15m] The picture of a row of the list: 'images/{id}.jpg'.")
-@click.option(
-    "--caption-column",
-    "caption_columns",
-    multiple=True,
-    default=["caption"],
-    show_default=True,
-    help="[captions, yfcc15m, webdataset, parquet] Column with the text; several are joined.",
-)
-@click.option(
-    "--strip-markup/--raw-captions",
-    default=None,
-    help="[the same] Without URL encoding, HTML and extra spaces (default: yfcc15m only).",
-)
-@click.option("--label-column", help="[captions, parquet] Column with class names, for zero-shot evaluation.")
-@click.option("--subset", metavar="NAME", help="[yfcc15m] What the list of --subset-ids is called: openai, declip, ...")
-@click.option("--subset-ids", type=FOLDER, metavar="FILE", help="[yfcc15m] Keep the ids that this file lists.")
-@click.option("--id-column", help="[yfcc15m] Column with the id (default: the picture's name).")
-@click.pass_context
-def prep(
-    ctx,
-    source,
-    places,
-    name,
-    out,
-    rates,
-    seed,
-    store,
-    max_side,
-    quality,
-    order,
-    shard_samples,
-    holdout,
-    max_rejects,
-    workers,
-    ray,
-    split_level,
-    list_file,
-    image_pattern,
-    caption_columns,
-    strip_markup,
-    label_column,
-    subset,
-    subset_ids,
-    id_column,
-) -> None:
-    """Convert SOURCE into prepared splits, with noise plans beside them.
+
+
+class Prep(click.Group):
+    """The sources as commands. Only the one that is named, or all for the help, are imported."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return SOURCES.names()
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        try:
+            return SourceCommand(cmd_name, SOURCES.get(cmd_name))
+        except FastptError as error:
+            if cmd_name in SOURCES.names():  # a package that is broken
+                raise
+            raise click.UsageError(str(error), ctx) from None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _of_a_source(error, "and stands behind that name") from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Sources"):
+            formatter.write_dl([(name, one_line(_summary(name))) for name in SOURCES.names()])
+
+
+class SourceCommand(click.Command):
+    """`fastpt prep SOURCE`: its own options, and the common ones, which may stand before its name too."""
+
+    def __init__(self, name: str, source: Source):
+        flags = {flag for option in COMMON for flag in option.opts}
+        if taken := [flag for option in source.options for flag in option.opts if flag in flags]:
+            raise FastptError(f"source {name!r} has an option {taken[0]}, which every source has. Rename it there.")
+        super().__init__(
+            name,
+            params=[*source.options, *COMMON],
+            help=f"Prepare {source.summary}.\n\n\b\n{source.example}",
+            callback=self.run,
+        )
+        self.source = source
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _of_a_source(error, f"not with {self.name}") from None
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own = [option for option in self.get_params(ctx) if option not in COMMON]
+        for title, options in ((f"Options of {self.name}", own), ("Options of all sources", COMMON)):
+            with formatter.section(title):
+                formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
+
+    def run(self, **given: Any) -> None:
+        ctx = click.get_current_context()
+        own = {str(option.name): given[str(option.name)] for option in self.source.options}
+        _prepare(str(self.name), self.source, own, **_common(ctx))
+
+
+prep = Prep(
+    "prep",
+    params=list(COMMON),
+    subcommand_metavar="SOURCE [OPTIONS]",
+    help="""Convert a SOURCE into prepared splits, with noise plans beside them.
 
     \b
     fastpt prep --noise 0.05 demo
     fastpt prep --noise 0.05 imagenet --source ILSVRC2012
-    fastpt prep --noise 0.05 yfcc15m --source yfcc15m_tars
-    fastpt prep --noise 0.05 imagefolder --source pets.tar --name pets
-    fastpt prep imagefolder --source train=pets.tar --source val=more_pets.zip --name pets
-    fastpt prep torchvision --source torchvision --name cifar10
-    fastpt prep captions --source shop.tar --list captions.csv --image-pattern 'images/{id}.jpg'
+    fastpt prep imagefolder --source pets.tar --name pets --noise 0.05
+    fastpt prep imagefolder --help
 
-    Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again.
-    """
+    Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again. These options
+    go before or behind the source's name; a source's own, which its --help shows, behind it.
+    """,
+)
+
+
+def _summary(name: str) -> str:
+    try:
+        return SOURCES.get(name).summary
+    except FastptError as error:
+        return f"({error})"
+
+
+def _of_a_source(error: click.NoSuchOption, advice: str) -> click.UsageError:
+    """The error of an option that is unknown where it stands, told by the sources that have it."""
+    owners = []
+    for name in SOURCES.names():
+        with contextlib.suppress(FastptError):  # a package that is broken
+            flags = [flag for option in SOURCES.get(name).options for flag in (*option.opts, *option.secondary_opts)]
+            owners += [name] * (error.option_name in flags)
+    if not owners:
+        return error
+    return click.UsageError(f"{error.option_name} goes with {' and '.join(owners)}, {advice}", error.ctx)
+
+
+def _common(ctx: click.Context) -> dict[str, Any]:
+    """The common options by name, given before or behind the source's name: repeatable ones add up."""
+    values = {}
+    for option in COMMON:
+        name = str(option.name)
+        found = [
+            place.params[name]
+            for place in (ctx.parent, ctx)
+            if place and place.get_parameter_source(name) is not ParameterSource.DEFAULT
+        ]
+        if option.multiple:
+            values[name] = sum(found, ())
+        elif len(found) > 1 and found[0] != found[1]:
+            raise click.UsageError(
+                f"{option.opts[0]} is given before and behind the source's name, once {found[0]}, once {found[1]}", ctx
+            )
+        else:
+            values[name] = found[0] if found else ctx.params[name]
+    return values
+
+
+def _prepare(
+    source_name: str,
+    source: Source,
+    own: dict[str, Any],
+    *,
+    places: tuple[tuple[str | None, Path], ...],
+    name: str | None,
+    out: Path | None,
+    rates: tuple[float, ...],
+    seed: int,
+    store: str,
+    max_side: int | None,
+    quality: int,
+    order: str,
+    shard_samples: int,
+    holdout: float | None,
+    max_rejects: float,
+    workers: int,
+    ray: str | None,
+) -> None:
+    """List the splits of `source` with its `own` options, convert them, and say what was made."""
     from datasets_prep.convert import Options, prepare
     from datasets_prep.images.policy import ImagePolicy
-    from datasets_prep.listing import hold_out
-    from datasets_prep.places import list_splits
-    from datasets_prep.records import RecordFormat, read_subset
-    from datasets_prep.sources.torchvision import torchvision_splits
+    from datasets_prep.places import check_places, hold_out, list_splits
     from fastpt.progress import Progress
 
-    if not 0 <= max_rejects <= 1:  # FloatRange lets NaN pass
-        raise click.BadParameter("a share of 0 to 1", param_hint="--max-rejects")
     if name and (Path(name).name != name or not name.isprintable()):
         raise click.BadParameter(
             f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
         )
-    _check_options(ctx, source)
-    limit = _max_side(max_side)
-    if name is None:
-        known = source in ("demo", "imagenet", "yfcc15m")  # the names by which recipes look for them
-        name = source if known else places[0][1].name.split(".")[0]
+    if name is None and source.default_name:
+        name = source.default_name.format(**own)
+    name = name or (places[0][1].name.split(".")[0] if places else source_name)
     out = out or Path("data") / name
-    reading = RecordFormat(
-        caption_columns,
-        source == "yfcc15m" if strip_markup is None else strip_markup,
-        read_subset(subset, subset_ids) if subset else None,
-        id_column,
-    )
+    check_places(source_name, source, places, out)
     try:
-        if source == "torchvision":
-            splits = torchvision_splits(places[0][1], name)
-        else:
-            splits = list_splits(
-                source, places, out, seed, workers, split_level, list_file, image_pattern, reading, label_column
-            )
+        splits = list_splits(source, places, own, out, seed, workers)
+        found = ", ".join(split.name for split in splits)
         if holdout is not None:
             if len(splits) > 1:
-                names = ", ".join(split.name for split in splits)
-                raise click.UsageError(f"--holdout is for sources with one split; found {names}")
+                raise click.UsageError(f"--holdout is for sources with one split; found {found}")
             splits = hold_out(splits[0], holdout, seed)
         if rates and not any(split.is_train for split in splits):
-            names = ", ".join(split.name for split in splits)
-            raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
-        options = Options(store, ImagePolicy(limit, quality), shard_samples, order, seed)
+            raise FastptError(f"--noise goes to a split named train; found {found}. Leave --noise out.")
+        options = Options(store, ImagePolicy(max_side, quality), shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
+        origin = SOURCES.origin(source_name)
         with Progress(f"prep {name}", "pictures") as progress:
-            done = list(prepare(splits, out, name, options, wanted, workers, max_rejects, progress, ray))
+            done = list(
+                prepare(
+                    splits, out, name, options, wanted, workers, max_rejects, progress, ray, [origin] if origin else []
+                )
+            )
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command goes on where it stopped.", err=True)
-        sys.exit(130)  # as a shell says of what SIGINT ended
+        sys.exit(INTERRUPTED)
     for dataset, plans in done:
         click.echo(printable(describe(dataset)))
         for plan in plans:
             click.echo(printable(describe_plan(plan, len(dataset))))
-
-
-def _max_side(text: str) -> int | None:
-    if text == "none":
-        return None
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    raise click.BadParameter(f"a number of pixels or none; found {text!r}", param_hint="--max-side")
-
-
-def _check_options(ctx: click.Context, source: str) -> None:
-    """Refuse options that do not go with the source, or do not go without each other."""
-    options = {param.name: param for param in ctx.command.params}
-    for name, sources in GOES_WITH.items():
-        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT and source not in sources:
-            raise click.UsageError(f"{options[name].opts[0]} goes with {' and '.join(sources)}, not with {source}")
-    given = {name for name in options if ctx.params.get(name)}
-    if ("places" in given) != (source != "demo"):
-        raise click.UsageError("demo takes no --source" if source == "demo" else f"{source} needs --source PATH")
-    if ("list_file" in given) != ("image_pattern" in given) or (source == "captions" and "list_file" not in given):
-        raise click.UsageError("--list and --image-pattern go together, and captions needs both")
-    if ("subset" in given) != ("subset_ids" in given) or ("id_column" in given and "subset" not in given):
-        raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")

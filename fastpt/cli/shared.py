@@ -23,30 +23,16 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FastptError as error:
-            told = click.ClickException(printable(str(error)))
-            told.exit_code = error.exit_code
-            raise told from None
+            click.echo(f"Error: {printable(str(error))}", err=True)
+            ctx.exit(error.exit_code)
         except OSError as error:
             if error.filename is None:  # not about a file that the user named: a fault of ours
                 raise
-            said = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
-            raise click.ClickException(printable(said)) from None
+            message = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
+            raise click.ClickException(printable(message)) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
-
-
-class Share(click.ParamType):
-    name = "share"
-
-    def convert(self, value, param, ctx):
-        try:
-            share = float(value)
-        except ValueError:
-            share = float("nan")
-        if not 0 < share < 1:
-            self.fail(f"a share lies above 0 and below 1, such as 0.1; found {value!r}", param, ctx)
-        return share
 
 
 class Rate(click.ParamType):
@@ -75,8 +61,8 @@ def describe(dataset) -> str:
     rejected = dataset.manifest["counts"]["rejected"]
     if rejected:
         parts.append(f"{rejected} left out (see {dataset.path / 'rejected.jsonl'})")
-    remark = dataset.manifest["note"]
-    return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {remark}" if remark else "")
+    note = dataset.manifest["note"]
+    return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {note}" if note else "")
 
 
 def describe_plan(plan, count: int) -> str:

@@ -4,6 +4,17 @@ JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
 
 
+def is_image(name: str) -> bool:
+    """Whether a file of this name is a picture. Hidden files are none."""
+    base = name.rpartition("/")[2]
+    return not base.startswith(".") and base.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether UTF-8 can hold the name of a file, whose other bytes Python stands in for by halves of characters."""
+    return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)
+
+
 def well_formed(text: str) -> str:
     """The text with U+FFFD for what UTF-8 cannot hold: halves of characters, which JSON and file names may have."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -27,7 +27,8 @@ from tests.cases import workplace
 REPOSITORY = Path(__file__).parents[2]
 FASTPT = (sys.executable, "-m", "fastpt")
 UNKNOWN = re.compile(
-    "no such option|no such command|unexpected extra argument|unknown key|is not one of", re.IGNORECASE
+    "no such option|no such command|unexpected extra argument|unknown key|is not one of|there is no source",
+    re.IGNORECASE,
 )
 
 wrong = functools.partial(pytest.mark.xfail, strict=True, raises=AssertionError)

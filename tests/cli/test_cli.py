@@ -102,10 +102,10 @@ def test_noise_can_be_added_later(run, pets):
     [
         (["prep", "--noise", "5", "demo"], 2, "For 5 % write 0.05"),
         (["prep", "--noise", "many", "demo"], 2, "found 'many'"),
-        (["prep", "cifar"], 2, "'cifar' is not one of"),
+        (["prep", "cifar"], 2, "there is no source 'cifar'"),
         (["prep", "imagefolder"], 2, "needs --source"),
         (["prep", "demo", "--source", "x"], 2, "takes no --source"),
-        (["prep", "captions", "--source", "x"], 2, "--list and --image-pattern"),
+        (["prep", "captions", "--source", "x"], 2, "Missing option '--list'"),
         (["prep", "demo", "--max-side", "huge"], 2, "number of pixels or none"),
         (["prep", "demo", "--seed", "-1"], 2, "--seed"),
         (["prep", "demo", "--holdout", "nan"], 2, "found 'nan'"),

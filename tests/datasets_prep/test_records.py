@@ -3,7 +3,7 @@ import gzip
 
 import pytest
 
-from datasets_prep.records import RecordFormat, clean, read_subset
+from datasets_prep.records import RecordFormat, read_subset, without_markup
 from fastpt.errors import FastptError
 
 
@@ -20,13 +20,13 @@ from fastpt.errors import FastptError
     ],
 )
 def test_cleaning_takes_url_encoding_html_and_extra_spaces(raw, cleaned):
-    assert clean(raw) == cleaned
+    assert without_markup(raw) == cleaned
 
 
 def test_a_caption_is_its_columns_in_order_and_raw_unless_cleaned():
     record = {"title": " A+b ", "description": "", "tags": "x"}
     assert RecordFormat(("title", "description", "tags")).caption(record) == "A+b x"
-    assert RecordFormat(("title",), clean=True).caption(record) == "A b"
+    assert RecordFormat(("title",), strip_markup=True).caption(record) == "A b"
     assert RecordFormat(("description",)).caption(record) == ""
     assert RecordFormat(("other",)).caption(record) is None
 

@@ -46,7 +46,7 @@ def test_a_picture_that_hangs_every_worker_fails_by_name(tmp_path, monkeypatch):
 def test_a_shard_that_hangs_after_its_last_picture_is_not_blamed_on_a_picture(tmp_path, monkeypatch):
     monkeypatch.setattr(workers, "STALL_SECONDS", 2)
     monkeypatch.setattr(workers, "ATTEMPTS", 1)
-    monkeypatch.setattr(convert, "_file_entry", lambda path: time.sleep(60))
+    monkeypatch.setattr(convert.manifest, "file_entry", lambda path: time.sleep(60))
     with pytest.raises(FastptError, match=r"was busy for 2 s while it wrote the shard to disk"):
         prepared(tmp_path, made_up(3))
 

@@ -10,7 +10,7 @@ import zipfile
 import pytest
 
 from fastpt.errors import FastptError
-from fastpt.storage import files as files_module
+from fastpt.storage import kind as storage_kind
 from fastpt.storage.files import Merged, open_files
 
 CONTENT = {"cat/a.jpg": b"first" * 100, "dog/b.jpg": b"second", "list.csv": b"id,caption"}
@@ -95,7 +95,7 @@ def test_a_zip_member_does_not_unpack_to_more_than_it_says(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["folder", "w", "w:gz", "deflated"])
 def test_a_file_of_gigantic_size_is_not_read(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(files_module, "LARGEST_FILE", 99)
+    monkeypatch.setattr(storage_kind, "LARGEST_FILE", 99)
     files = open_files(packed(tmp_path / "x", kind), unpack_dir=tmp_path)
     with pytest.raises(OSError, match="larger than"):
         files.read("cat/a.jpg")

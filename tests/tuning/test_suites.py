@@ -16,10 +16,10 @@ def test_suites_of_the_repository_load(name):
 
 
 def test_the_demo_suite_names_splits_that_the_demo_set_has():
-    from datasets_prep.sources.demo.scenes import RECIPES
+    from datasets_prep.sources.demo.scenes import SPLITS
 
     suite = load_suite("demo")
-    assert {source.split for _, source in suite.sources()} <= {f"data/demo/{recipe.name}" for recipe in RECIPES}
+    assert {source.split for _, source in suite.sources()} <= {f"data/demo/{recipe.name}" for recipe in SPLITS}
 
 
 def write(tmp_path, value):

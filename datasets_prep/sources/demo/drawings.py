@@ -1,6 +1,6 @@
 """What the demo set shows: objects and leaves as shapes in unit coordinates, and patterns as functions of a plane.
 
-A drawing function takes the generator that varies its proportions. demo.py paints what it returns.
+A drawing function takes the generator that varies its proportions. scenes.py paints what it returns.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """The built-in demo set: a small drawn world that needs no download.
 
-Objects are drawn once, as shapes (demo_drawings.py), and shown in three domains: photos with light, texture and
+Objects are drawn once, as shapes (drawings.py), and shown in three domains: photos with light, texture and
 clutter (`train`, `val`, and the downstream set `leaves`), flat `clipart`, and line `sketch`. The downstream set
 `textures` shows the patterns alone. Every picture is a pure function of (seed, split, index), rendered when it is read.
 Colours, settings and poses are drawn alike for all classes, so only the form gives a class away.
@@ -282,7 +282,7 @@ class DemoSplit(NamedTuple):
     domain: str  # photo, clipart, sketch or texture
 
 
-RECIPES = [
+SPLITS = [
     DemoSplit("train", 4080, list(OBJECTS), "photo"),
     DemoSplit("val", 600, list(OBJECTS), "photo"),
     DemoSplit("clipart", 408, list(OBJECTS), "clipart"),
@@ -308,19 +308,19 @@ def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
     return f"a photo of {article(one)} and {two} {name}", pixels
 
 
-def sample(recipe: DemoSplit, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
+def sample(split: DemoSplit, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
     """Caption of sample i of the split, and its pixels when called."""
     rng = np.random.default_rng([seed, number, i])
-    name = recipe.classes[i % len(recipe.classes)]
-    if recipe.domain == "texture":
+    name = split.classes[i % len(split.classes)]
+    if split.domain == "texture":
         return texture(name, rng)
-    scene = describe(rng, recipe.domain, name)
-    return scene.caption, lambda: DOMAINS[recipe.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
+    scene = describe(rng, split.domain, name)
+    return scene.caption, lambda: DOMAINS[split.domain](scene, (OBJECTS | LEAVES)[name](rng), rng)
 
 
 def read(number: int, seed: int, i: int) -> bytes:
     """The JPEG of sample i of split `number`."""
-    return jpeg(sample(RECIPES[number], number, seed, i)[1]())
+    return jpeg(sample(SPLITS[number], number, seed, i)[1]())
 
 
 def demo_splits(seed: int = 0) -> list[SplitListing]:
@@ -329,14 +329,14 @@ def demo_splits(seed: int = 0) -> list[SplitListing]:
         raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
     return [
         SplitListing(
-            name=recipe.name,
-            keys=[f"{recipe.name}/{i:06d}.jpg" for i in range(recipe.count)],
-            labels=np.arange(recipe.count) % len(recipe.classes),
-            captions=[sample(recipe, number, seed, i)[0] for i in range(recipe.count)],
-            classes=recipe.classes,
-            class_names=recipe.classes,
+            name=split.name,
+            keys=[f"{split.name}/{i:06d}.jpg" for i in range(split.count)],
+            labels=np.arange(split.count) % len(split.classes),
+            captions=[sample(split, number, seed, i)[0] for i in range(split.count)],
+            classes=split.classes,
+            class_names=split.classes,
             read=partial(read, number, seed),
-            is_train=recipe.name == "train",
+            is_train=split.name == "train",
         )
-        for number, recipe in enumerate(RECIPES)
+        for number, split in enumerate(SPLITS)
     ]

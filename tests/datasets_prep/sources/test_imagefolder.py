@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep.listing import hold_out
+from datasets_prep.places import hold_out
 from datasets_prep.sources.imagefolder import imagefolder_splits
 from fastpt.errors import FastptError
 from fastpt.storage.files import open_files

@@ -1,23 +1,33 @@
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
 from datasets_prep.sources.torchvision import SETS, torchvision_splits
+from fastpt import Dataset
+from fastpt.cli import main
 from fastpt.errors import FastptError
 from tests.conftest import picture
 
 
-def test_sets_of_arrays_are_read_without_loss(tmp_path):
-    raw = tmp_path / "FashionMNIST" / "raw"
+def fashion_mnist(root: Path) -> np.ndarray:
+    """The set's files with 20 pictures a split below `root`; their pixels, uint8 [20, 28, 28]."""
+    raw = root / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 28, 28), dtype=np.uint8)
     for part in ("train", "t10k"):
         sizes = np.array([20, 28, 28], ">i4").tobytes()
         (raw / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + sizes + pixels.tobytes())
         (raw / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + sizes[:4] + bytes(i % 10 for i in range(20)))
+    return pixels
+
+
+def test_sets_of_arrays_are_read_without_loss(tmp_path):
+    pixels = fashion_mnist(tmp_path)
     train, test = torchvision_splits(tmp_path, "fashion_mnist")
     assert (train.name, train.is_train, test.name, test.is_train) == ("train", True, "test", False)
     assert train.labels.tolist() == [i % 10 for i in range(20)]
@@ -48,8 +58,21 @@ def test_sets_that_are_not_there_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.CIFAR10", offline)
     with pytest.raises(FastptError, match=r"CIFAR10 is not in .* could not be downloaded .*no network"):
         torchvision_splits(tmp_path, "cifar10")
-    with pytest.raises(FastptError, match="Known: cifar10, "):
-        torchvision_splits(tmp_path, "cifar11")
+
+
+def test_a_set_that_is_unknown_is_told_with_those_that_are_known(tmp_path):
+    result = CliRunner().invoke(main, ["prep", "torchvision", "--source", str(tmp_path), "--set", "cifar11"])
+    assert result.exit_code == 2
+    assert "'cifar11' is not one of 'cifar10', 'cifar100'" in result.output
+
+
+def test_a_set_is_prepared_under_its_own_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fashion_mnist(tmp_path / "torchvision")
+    words = ["prep", "torchvision", "--source", "torchvision", "--set", "fashion_mnist", "--workers", "1"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert len(Dataset("data/fashion_mnist/train")) == 20
 
 
 def test_torchvision_has_the_sets():

@@ -93,7 +93,7 @@ def yfcc(path, count=6):
 
 def test_captions_from_columns_of_the_json_cleaned(tmp_path):
     yfcc(tmp_path)
-    (split,) = webdataset_splits([tmp_path], RecordFormat(("title", "description"), clean=True))
+    (split,) = webdataset_splits([tmp_path], RecordFormat(("title", "description"), strip_markup=True))
     assert split.captions[1] == "a view of 1 Bread & butter"
     assert split.settings == {"caption_columns": ["title", "description"], "markup_stripped": True}
 

@@ -1,0 +1,60 @@
+"""YFCC15M as it lies on people's disks: img2dataset's tars, or a list with a folder or archive of pictures.
+
+Two lists of ids are called YFCC15M, OpenAI's and DeCLIP's; --subset keeps those that one of them holds.
+"""
+
+from pathlib import Path
+
+import click
+
+from datasets_prep.listing import SplitListing
+from datasets_prep.records import RecordFormat, caption_options, read_subset
+from datasets_prep.sources import Request, Source
+from datasets_prep.sources.captions import caption_splits, list_options
+from datasets_prep.sources.webdataset import webdataset_splits
+from fastpt.storage.files import open_all
+
+
+class Yfcc15m(Source):
+    summary = "YFCC15M: img2dataset's tars, or a list with pictures"
+    example = """\
+fastpt prep --noise 0.05 yfcc15m --source yfcc15m_tars
+fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoid}.jpg' --caption-column title"""
+    options = (
+        *list_options(required=False),
+        *caption_options(strip_markup=True),
+        click.Option(["--subset"], metavar="NAME", help="What the list of --subset-ids is called: openai, declip, ..."),
+        click.Option(
+            ["--subset-ids"],
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Keep the ids that this file lists.",
+        ),
+        click.Option(["--id-column"], help="Column with the id (default: the picture's name)."),
+    )
+    default_name = "yfcc15m"
+
+    def list_splits(
+        self,
+        request: Request,
+        list_file: str | None,
+        image_pattern: str | None,
+        caption_columns: tuple[str, ...],
+        strip_markup: bool,
+        subset: str | None,
+        subset_ids: Path | None,
+        id_column: str | None,
+    ) -> list[SplitListing]:
+        if bool(list_file) != bool(image_pattern):
+            raise click.UsageError("--list and --image-pattern go together")
+        if bool(subset) != bool(subset_ids) or (id_column and not subset):
+            raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")
+        ids = read_subset(subset, subset_ids) if subset and subset_ids else None
+        record_format = RecordFormat(caption_columns, strip_markup, ids, id_column)
+        if list_file and image_pattern:
+            files = open_all(request.places, request.unpack_dir)
+            return caption_splits(files, list_file, image_pattern, record_format)
+        return webdataset_splits(request.places, record_format, request.workers)
+
+
+SOURCE = Yfcc15m()

@@ -1,6 +1,6 @@
 /* Decodes only the part of a JPEG that a crop needs, and resizes it while its rows are still in the cache.
 
-   Built as a plain shared library and called through ctypes (jpeg.py), which releases the GIL. Rows are decoded one by
+   Built as a plain shared library and called through ctypes (kernel.py), which releases the GIL. Rows are decoded one by
    one; each output row pulls the input rows it is a weighted mean of, and is then reduced across. Nothing here trusts
    the bytes: libjpeg reports through `fail` and every picture that is out of the ordinary is left to the caller. */
 

@@ -151,7 +151,7 @@ class Loader:
         with closing(batches):
             for step, batch in enumerate(batches, first):
                 self._position = min((step + 1) * self.global_batch, len(self.dataset))
-                yield Batch(*batch, self._rng_keys(batch, epoch))
+                yield self._with_rng_keys(batch, epoch)
                 if batches is not self._batches:
                     raise FastptError(
                         "this iterator of the loader is out of use: a later iter(), set_epoch(), load_state_dict() or "
@@ -241,9 +241,10 @@ class Loader:
             self.dataset, ids, views, lambda ids, views: self._crop(ids, views, epoch), self.drop_last, self._bad
         )
 
-    def _rng_keys(self, batch: DecodedBatch, epoch: int) -> torch.Tensor:
-        keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, batch.sample_ids.numpy(), batch.views.numpy())
-        return torch.from_numpy(keys.view(np.int64))
+    def _with_rng_keys(self, decoded: DecodedBatch, epoch: int) -> Batch:
+        images, ids, views = decoded
+        keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, ids, views).view(np.int64)
+        return Batch(images, *(torch.from_numpy(column) for column in (ids, views, keys)))
 
     def _crop(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes int32 [B, 4] and flips bool [B] of samples in an epoch."""

@@ -47,7 +47,7 @@ class ConstantDecoder:
             plan = reader.plan(places)
             shape = (len(places), self.size, self.size, 3)
             images = torch.full(shape, self.level, dtype=torch.uint8, device=self.device)
-            yield DecodedBatch(images, torch.from_numpy(plan.sample_ids), torch.from_numpy(plan.views))
+            yield DecodedBatch(images, plan.sample_ids, plan.views)
 
     def close(self) -> None:
         """Nothing is held."""

@@ -81,7 +81,7 @@ class CpuDecoder:
         masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
         if not masks.all():
             images = images[torch.from_numpy(masks)]
-        return DecodedBatch(images.to(self.device, non_blocking=True), torch.from_numpy(ids), torch.from_numpy(views))
+        return DecodedBatch(images.to(self.device, non_blocking=True), ids, views)
 
     def _fill(
         self, reader: BatchReader, plan: BatchPlan, images: np.ndarray

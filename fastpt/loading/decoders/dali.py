@@ -80,6 +80,8 @@ class DaliDecoder:
     def _batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         import torch
 
+        from fastpt.loading.batch import DecodedBatch
+
         if self._pipeline is None:
             self._pipeline = self._build()
         pipeline, inside = self._pipeline, deque()
@@ -94,7 +96,7 @@ class DaliDecoder:
                 self._dali.plugin.pytorch.feed_ndarray(outputs, images)  # returns when the copy is done
                 pipeline.release_outputs()
                 pipeline.schedule_run()
-                yield _batch(read, images)
+                yield DecodedBatch(images, read.sample_ids, read.views)
             yield from self._empties(inside)
             pipeline.reset()
         except BaseException:
@@ -119,9 +121,12 @@ class DaliDecoder:
         """The empty batches that come next."""
         import torch
 
+        from fastpt.loading.batch import DecodedBatch
+
         while inside and not inside[0].jpegs:
-            shape = (0, self.size, self.size, 3)
-            yield _batch(inside.popleft(), torch.empty(shape, dtype=torch.uint8, device=self.device))
+            read = inside.popleft()
+            images = torch.empty((0, self.size, self.size, 3), dtype=torch.uint8, device=self.device)
+            yield DecodedBatch(images, read.sample_ids, read.views)
 
     def _build(self) -> Any:
         """The same pixels on CPU and GPU. A CPU decodes only the boxes; a GPU whole pictures.
@@ -177,14 +182,6 @@ def _feeds(reader: BatchReader, positions: Iterable[np.ndarray], inside: deque[R
         if read.jpegs:
             anchors, shapes = np.ascontiguousarray(read.boxes[:, :2]), np.ascontiguousarray(read.boxes[:, 2:])
             yield read.jpegs, anchors, shapes, read.flips.astype(np.int32)
-
-
-def _batch(read: ReadBatch, images: torch.Tensor) -> DecodedBatch:
-    import torch
-
-    from fastpt.loading.batch import DecodedBatch
-
-    return DecodedBatch(images, torch.from_numpy(read.sample_ids), torch.from_numpy(read.views))
 
 
 def _in_background(batches: Generator[DecodedBatch, None, None], ahead: int) -> Generator[DecodedBatch, None, None]:

@@ -33,9 +33,8 @@ class SyntheticDecoder:
         from fastpt.loading.batch import DecodedBatch
 
         for places in positions:
-            ids = torch.from_numpy(reader.sample_ids[places].astype(np.int64))
-            views = torch.from_numpy(reader.views[places].astype(np.int64))
-            greys = ids.to(self.device, torch.uint8)[:, None, None, None]
+            ids, views = reader.sample_ids[places].astype(np.int64), reader.views[places].astype(np.int64)
+            greys = torch.from_numpy(ids).to(self.device, torch.uint8)[:, None, None, None]
             yield DecodedBatch(greys.expand(-1, self.size, self.size, 3).contiguous(), ids, views)
 
     def close(self) -> None:

@@ -1,25 +1,28 @@
-"""Checks that a loader or a decoder of one's own can be put through, as ours are in tests/loading."""
+"""Checks that a loader, a decoder or a kind of noise of one's own can be put through, as ours are in tests."""
 
 import contextlib
 import gc
 import io
 import json
 import multiprocessing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from PIL import Image
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan, Targets
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.decoders import DECODERS
 from fastpt.loading.loader import Loader
 from fastpt.loading.order import epoch_order
+from fastpt.noise.kinds import NoiseKind
+from fastpt.noise.store import NO_FILES, realised_rates
 
 
 class _Step(NamedTuple):
@@ -178,3 +181,53 @@ def _assert_equal(found: _Step, expected: _Step, in_order: bool, where: str) -> 
 def _sorted(step: _Step) -> _Step:
     order = np.lexsort((step.views, step.sample_ids))
     return _Step(step.state, *(column[order] for column in step[1:]))
+
+
+def assert_makes_noise(kind: NoiseKind, dataset: Dataset, of: Targets, files: Mapping[str, Path] = NO_FILES) -> None:
+    """Assert that a kind of noise keeps the contract of `fastpt.noise.kinds.NoiseKind` on a split with such targets.
+
+    Arrays are as stated, the same each time and in any order of the rows, other ones for another seed, and nested if
+    the kind says so; `kind.check` has nothing to say of them. Raises AssertionError.
+    """
+    count, limit = len(dataset), len(dataset.classes) if of == "labels" else len(dataset)
+    clean = dataset.targets(None, of)
+
+    def make(rate: float, seed: int = 0, made_of: Dataset = dataset) -> np.ndarray:
+        return kind.make(made_of, of, rate if kind.takes_rate else 0.0, seed, files).array
+
+    low, high = make(0.2), make(0.5)
+    for array in (low, high):
+        assert array.dtype == (np.int32 if of == "labels" else np.int64)
+        assert array.shape == (count,)
+        assert 0 <= array.min() <= array.max() < limit
+        assert (array != clean).any(), "nothing is wrong"
+    assert np.array_equal(high, make(0.5)), "it is not the same noise each time"
+    realised = realised_rates(dataset, of, low)
+    asked = 0.2 if kind.takes_rate else realised.rate
+    plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, "", low)
+    assert kind.check(plan, dataset) == []
+    if kind.nested:
+        wrong = low != clean
+        assert np.array_equal(low[wrong], high[wrong]), "what is wrong at 0.2 is not wrong in the same way at 0.5"
+    if kind.takes_rate:
+        assert not np.array_equal(high, make(0.5, seed=1)), "another seed is the same noise"
+        rows = np.random.default_rng(0).permutation(count)
+        shuffled = make(0.5, made_of=cast(Dataset, _Shuffled(dataset, rows)))
+        expected = high[rows] if of == "labels" else np.argsort(rows)[high[rows]]
+        assert np.array_equal(shuffled, expected), "it is another noise in another order of the rows"
+
+
+class _Shuffled:
+    """A split as kinds of noise see it, its rows in another order."""
+
+    def __init__(self, dataset: Dataset, rows: np.ndarray):
+        self.classes, self.class_names = dataset.classes, dataset.class_names
+        self.stored_keys = self.keys = [dataset.keys[row] for row in rows]
+        self.require_captions = dataset.require_captions
+        if dataset.has_labels:
+            self.clean_labels = dataset.clean_labels[rows]
+        if dataset.has_captions:
+            self.caption_hashes = dataset.caption_hashes[rows]
+
+    def __len__(self) -> int:
+        return len(self.keys)

@@ -31,11 +31,15 @@ from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Dataset, Loader
 from fastpt.augment import transforms
 from fastpt.cli import main as fastpt
-from fastpt.data.columns import xxh3_64
+from fastpt.data.hashes import xxh3_64
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import epoch_order
-from fastpt.noise import add_noise, ranking
+from fastpt.noise import add_noise
 from fastpt.noise.formats import read_matrix
+from fastpt.noise.kinds.asymmetric import asymmetric, nearest_classes
+from fastpt.noise.kinds.pairswap import pairswap
+from fastpt.noise.kinds.swap import swap
+from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.training.loop import train
 from fastpt.tuning.fit import fit, protocol
 from fastpt.tuning.losses import Weights, nmtune_regularizer
@@ -113,18 +117,18 @@ def noise_arrays(folder: Path) -> dict:
     labels = np.random.default_rng(0).integers(0, 12, len(keys))
     texts = xxh3_64([f"text {i % 700}" for i in range(len(keys))])
     edges = [("root", f"group {i}") for i in range(4)] + [(f"group {i % 4}", f"class {i}") for i in range(12)]
-    nearest = ranking.nearest_classes(edges, [f"class {i}" for i in range(12)])
+    nearest = nearest_classes(edges, [f"class {i}" for i in range(12)])
     np.savetxt(folder / "matrix.csv", np.random.default_rng(1).integers(0, 9, (12, 12)), fmt="%d", delimiter=",")
     matrix = read_matrix(folder / "matrix.csv", 12)
     found = {}
     for rate in (0.05, 0.3):
         for seed in (0, 7):
             arrays = {
-                "symmetric": ranking.symmetric(keys, labels, 12, rate, seed),
-                "asymmetric, matrix": ranking.asymmetric(keys, labels, matrix, rate, seed),
-                "asymmetric, hierarchy": ranking.asymmetric(keys, labels, nearest, rate, seed),
-                "swap": ranking.swap(keys, texts, rate, seed),
-                "pairswap": ranking.pairswap(keys, rate, seed),
+                "symmetric": symmetric(keys, labels, 12, rate, seed),
+                "asymmetric, matrix": asymmetric(keys, labels, matrix, rate, seed),
+                "asymmetric, hierarchy": asymmetric(keys, labels, nearest, rate, seed),
+                "swap": swap(keys, texts, rate, seed),
+                "pairswap": pairswap(keys, rate, seed),
             }
             found |= {f"{kind} {rate} seed {seed}": sha256(array) for kind, array in arrays.items()}
     return found | {"external": external(folder)}

@@ -2,31 +2,78 @@
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan
+from fastpt.errors import FastptError
 from fastpt.printable import printable
 
+if TYPE_CHECKING:
+    from fastpt.data.plan import Targets
+    from fastpt.noise.kinds import NoiseKind
 
-@click.command()
+
+class _NoiseCommand(click.Command):
+    """`fastpt noise` with what the kinds of noise bring, which are looked for when the command is used."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*_kind_options(), *super().get_params(ctx)]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Kinds"):
+            formatter.write_dl([(name, kind.summary) for name, kind in _kinds().items()])
+
+
+@cache
+def _kinds() -> "dict[str, NoiseKind]":
+    """All kinds of noise. Those of a package that cannot be loaded are left out, with a warning."""
+    from fastpt.noise.kinds import KINDS
+
+    found = {}
+    for name in KINDS.names():
+        try:
+            found[name] = KINDS.get(name)
+        except FastptError as error:
+            click.echo(printable(f"warning: {error}"), err=True)
+    return found
+
+
+@cache
+def _kind_options() -> list[click.Option]:
+    """--kind, and the options of all kinds that name files."""
+    from fastpt.noise.kinds import DEFAULTS
+
+    files: dict[str, list[str]] = {}
+    for name, kind in _kinds().items():
+        for option, text in kind.files.items():
+            files.setdefault(option, []).append(f"{name}: {text}")
+    default = ", ".join(f"{kind} for {of}" for of, kind in DEFAULTS.items())
+    kind = click.Option(["--kind"], type=click.Choice(list(_kinds())), help=f"Default: {default}.")
+    return [kind] + [
+        click.Option([f"--{option}"], type=FOLDER, metavar="FILE", help="; ".join(texts) + ".")
+        for option, texts in files.items()
+    ]
+
+
+@click.command(cls=_NoiseCommand)
 @click.argument("folder", type=FOLDER)
-@click.option(
-    "--kind",
-    type=click.Choice(["symmetric", "asymmetric", "swap", "pairswap", "external"]),
-    help="Default: symmetric for labels, swap for captions.",
-)
-@click.option("--rate", type=Rate(), help="Share of samples shown a wrong target; pairswap: swaps a sample.")
+@click.option("--rate", type=Rate(), help="Share of samples shown a wrong target.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--matrix", type=FOLDER, metavar="FILE", help="asymmetric: confusion matrix, .npy or CSV [K, K].")
-@click.option(
-    "--hierarchy", type=FOLDER, metavar="FILE", help="asymmetric, between nearest classes: `parent child` lines."
-)
-@click.option("--file", type=FOLDER, metavar="FILE", help="external: CSV `key,label` or `key,caption_of`, or .npy.")
 @click.option("--csv", type=FOLDER, metavar="FILE", help="Write what every sample is shown to this CSV too.")
-def noise(folder, kind, rate, of, seed, matrix, hierarchy, file, csv) -> None:
+def noise(
+    folder: Path,
+    kind: str | None,
+    rate: float | None,
+    of: "Targets | None",
+    seed: int,
+    csv: Path | None,
+    **files: Path | None,
+) -> None:
     """Add a noise plan to the prepared split FOLDER, or name the one that is there. Touches no picture.
 
     \b
@@ -41,12 +88,12 @@ def noise(folder, kind, rate, of, seed, matrix, hierarchy, file, csv) -> None:
 
     if rate == 0:
         raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
-    if (rate is None) != (kind == "external"):
-        raise click.UsageError("every kind of noise needs a --rate, but external, which has the rate of its file")
+    if (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
+        only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
+        raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
     dataset = Dataset(folder)
-    given = {"matrix": matrix, "hierarchy": hierarchy, "file": file}
-    plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in given.items() if path})
-    click.echo(describe_plan(plan, len(dataset)).strip())
+    plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in files.items() if path})
+    click.echo(printable(describe_plan(plan, len(dataset)).strip()))
     if csv:
         write_csv(csv, plan.of, dataset.stored_keys.load(), plan.array, dataset.classes)
 
@@ -80,8 +127,10 @@ def info(folder: Path, as_json: bool) -> None:
 @JSON
 def verify(folder: Path, deep: bool, as_json: bool) -> None:
     """Check every file of the prepared splits at FOLDER against its checksum; name each that changed."""
+    from fastpt.data.dataset import Dataset
     from fastpt.data.verify import split_folders, verify_deep
     from fastpt.data.verify import verify as verify_split
+    from fastpt.noise.verify import verify_plans
     from fastpt.progress import Progress
 
     problems = {}
@@ -89,7 +138,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
         problems[str(path)] = verify_split(path)
         if deep and not problems[str(path)]:  # what changed since it was written needs no deeper look
             with Progress(f"verify {path}", "pictures") as progress:
-                problems[str(path)] = verify_deep(path, progress)
+                problems[str(path)] = verify_deep(path, progress) + verify_plans(Dataset(path))
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:

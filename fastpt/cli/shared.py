@@ -1,11 +1,16 @@
 """What the commands share: types of options, and how errors and prepared splits are told."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpt.errors import FastptError
 from fastpt.printable import printable
+
+if TYPE_CHECKING:
+    from fastpt.data.dataset import Dataset
+    from fastpt.data.plan import NoisePlan
 
 FOLDER = click.Path(path_type=Path)
 SEED = click.IntRange(min=0)
@@ -49,7 +54,7 @@ class Rate(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-def describe(dataset) -> str:
+def describe(dataset: "Dataset") -> str:
     shards = dataset.manifest["shards"]
     size = dataset.manifest["counts"]["bytes"] / 1e6  # of the pictures: FFCV files have holes, which take no disk
     parts = [f"{len(dataset):,} samples"]
@@ -65,7 +70,10 @@ def describe(dataset) -> str:
     return f"{dataset.path}: {', '.join(parts)}" + (f"\n  note: {note}" if note else "")
 
 
-def describe_plan(plan, count: int) -> str:
+def describe_plan(plan: "NoisePlan", count: int) -> str:
     wrong = round(plan.realised_rate * count)
-    what = "labels" if plan.of == "labels" else "captions"
-    return f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} ({wrong:,} wrong {what})"
+    origin = f", by {plan.package.distribution} {plan.package.version}" if plan.package else ""
+    return (
+        f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} "
+        f"({wrong:,} wrong {plan.of}{origin})"
+    )

@@ -1,4 +1,4 @@
-"""Columns of texts, hashed a batch at a time: millions of rows never become Python objects at once."""
+"""Columns of texts in parquet files, read a batch at a time: millions of rows never become Python objects at once."""
 
 import contextlib
 import hashlib
@@ -8,25 +8,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
-from fastpt.errors import FastptError
-
-BATCH = 1 << 16  # rows
+from fastpt.data.hashes import BATCH
+from fastpt.errors import DamagedData
 
 
 @contextlib.contextmanager
 def arrow_errors(path: Path) -> Iterator[None]:
-    """Raise FastptError for what Arrow says of a table that cannot be read."""
+    """Raise DamagedData for what Arrow says of a table that cannot be read."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FastptError(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
+        raise DamagedData(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
 
 
 class TextColumn:
-    """A column of texts in a parquet file, read a batch at a time. All raise FastptError if it cannot be read."""
+    """A column of texts in a parquet file, read a batch at a time. All raise DamagedData if it cannot be read."""
 
     def __init__(self, path: Path, column: str):
         self._path, self._column = path, column
@@ -46,28 +44,6 @@ class TextColumn:
         """All texts at once."""
         with arrow_errors(self._path):
             return self._file.read(columns=[self._column]).column(0)
-
-
-Texts = TextColumn | Sequence[str]
-
-
-def xxh3_64(texts: Texts) -> np.ndarray:
-    """xxh3-64 of each text (UTF-8): uint64 [N]. Stands for the text where texts are compared."""
-    digest = xxhash.xxh3_64_intdigest
-    hashes = np.empty(len(texts), np.uint64)
-    for start, batch in _batches(texts):
-        hashes[start : start + len(batch)] = [digest(text.encode()) for text in batch]
-    return hashes
-
-
-def xxh3_128(texts: Texts, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """xxh3-128 of each text (UTF-8) under `seed`, its high and its low half: two times uint64 [N]."""
-    digest = xxhash.xxh3_128_digest
-    high, low = np.empty(len(texts), np.uint64), np.empty(len(texts), np.uint64)
-    for start, batch in _batches(texts):
-        both = np.frombuffer(b"".join([digest(text.encode(), seed) for text in batch]), ">u8").reshape(-1, 2)
-        high[start : start + len(batch)], low[start : start + len(batch)] = both.T
-    return high, low
 
 
 def update_sha256(digest: "hashlib._Hash", texts: pa.ChunkedArray) -> None:
@@ -96,16 +72,3 @@ def _offsets(chunk: pa.Array) -> np.ndarray:
     """Where each text begins in the chunk's bytes, and where the last ends: int [len + 1]."""
     width = np.int64 if pa.types.is_large_string(chunk.type) else np.int32
     return np.frombuffer(chunk.buffers()[1], width)[chunk.offset : chunk.offset + len(chunk) + 1]
-
-
-def _batches(texts: Texts) -> Iterator[tuple[int, Sequence[str]]]:
-    """Parts of `texts`, each with its first row."""
-    parts = texts.batches() if isinstance(texts, TextColumn) else _slices(texts)
-    start = 0
-    for part in parts:
-        yield start, part
-        start += len(part)
-
-
-def _slices(texts: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (texts[start : start + BATCH] for start in range(0, len(texts), BATCH))

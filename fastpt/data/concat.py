@@ -89,8 +89,8 @@ class ConcatDataset:
 
     def noise_plan(self, noise: float | str | None, of: Targets = "captions") -> NoisePlan | None:
         """The plans of all splits as one; its checksum is over theirs. Raises FastptError if one has none."""
-        plans = [part.noise_plan(noise, of) for part in self.parts]
-        if plans[0] is None:
+        plans = [plan for part in self.parts if (plan := part.noise_plan(noise, of))]
+        if not plans:
             return None
         array = self.targets(noise, of)
         realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)

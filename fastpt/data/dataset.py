@@ -25,7 +25,8 @@ import pyarrow.parquet as pq
 
 from fastpt import native
 from fastpt.data import manifest
-from fastpt.data.columns import TextColumn, arrow_errors, take, xxh3_64
+from fastpt.data.columns import TextColumn, arrow_errors, take
+from fastpt.data.hashes import xxh3_64
 from fastpt.data.plan import NoisePlan, Targets, load_plan, plan_names, plans_of_rate
 from fastpt.errors import FastptError
 
@@ -214,7 +215,7 @@ class Dataset:
         `noise` is None or 0 (clean), a rate (the only plan of that rate) or a plan name. `of` says which targets are
         meant where the split has both; by default labels, if there are any.
         """
-        of = of or self._first_targets
+        of = of or self.default_targets
         plan = self.noise_plan(noise, of)
         if plan is not None:
             return plan.array.astype(np.int64)
@@ -244,7 +245,7 @@ class Dataset:
         if isinstance(noise, str):
             names = [name for name in self.noise_plans() if name == noise]
         else:
-            of = of or self._first_targets
+            of = of or self.default_targets
             names = plans_of_rate(folder, of, noise)
             if len(names) > 1:
                 raise FastptError(
@@ -260,13 +261,11 @@ class Dataset:
             )
         plan = load_plan(folder, names[0], self.samples_id)
         if of not in (None, plan.of):
-            raise FastptError(
-                f"noise plan {plan.name} changes {plan.of}, but {of} are trained on. Choose another plan."
-            )
+            raise FastptError(f"noise plan {plan.name} changes {plan.of}, but {of} are asked for. Choose another plan.")
         return plan
 
     @property
-    def _first_targets(self) -> Targets:
+    def default_targets(self) -> Targets:
         """What is meant where nobody says which targets."""
         return "labels" if self.has_labels else "captions"
 

@@ -14,10 +14,8 @@ import xxhash
 from fastpt.data.columns import take
 from fastpt.data.dataset import Dataset, read_samples
 from fastpt.data.manifest import samples_id
-from fastpt.data.plan import NoisePlan, plan_name
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
-from fastpt.noise.store import make, realised_rates
 from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
@@ -110,13 +108,11 @@ def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int |
     """Check the contents of a split whose files are as written: a line for each thing that does not agree.
 
     Every picture has its checksum, decodes to its end and is as large as the samples table says; counts and samples_id
-    are those of the table; every plan is the noise that its name says, with the rates that it states.
+    are those of the table. Noise plans have their own deep check, `noise.verify.verify_plans`.
     `progress(done, total)` is told the pictures done.
     """
     dataset = Dataset(path)
     problems = _deep_counts(dataset)
-    for name in dataset.noise_plans():
-        problems += _deep_plan(dataset, dataset.noise_plan(name))
     with ThreadPoolExecutor(threads or cores()) as pool:  # reading and decoding release the GIL
         for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
             problems += [problem] if problem else []
@@ -172,24 +168,3 @@ def _deep_counts(dataset: Dataset) -> list[str]:
     if samples_id(table) != dataset.samples_id:
         problems.append(f"{dataset.path}: samples_id is not that of the keys, labels and captions.")
     return problems
-
-
-def _deep_plan(dataset: Dataset, plan: NoisePlan) -> list[str]:
-    what = f"{dataset.path}: noise plan {plan.name}"
-    limit = len(dataset.classes) if plan.of == "labels" else len(dataset)
-    array = plan.array
-    if array.shape != (len(dataset),) or array.min() < 0 or array.max() >= limit:
-        return [f"{what} is no array of {len(dataset)} numbers from 0 to {limit - 1}."]
-    if (plan.realised_rate, plan.realised_per_class) != realised_rates(dataset, plan.of, array):
-        return [f"{what} states other realised rates than it has."]
-    if plan.source_sha256 is None:  # all that it is made from is here: make it again
-        if plan.name != plan_name(plan.kind, plan.rate, plan.seed):
-            return [f"{what} holds {plan_name(plan.kind, plan.rate, plan.seed)}."]
-        if not np.array_equal(array, make(dataset, plan.kind, plan.rate, plan.seed, plan.of, {})):
-            return [f"{what} is not the {plan.kind} noise of its rate and seed."]
-    elif plan.kind == "asymmetric" and plan.realised_per_class is not None:
-        counts = np.bincount(dataset.clean_labels, minlength=limit)
-        wrong = np.rint(np.array(plan.realised_per_class) * counts)
-        if not ((wrong == 0) | (wrong == np.rint(plan.rate * counts))).all():
-            return [f"{what} does not flip its rate of each class."]
-    return []

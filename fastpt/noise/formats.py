@@ -12,9 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
+from fastpt.data.plan import Targets
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.noise.ranking import nearest_classes
+from fastpt.noise.kinds import Made
 
 COLUMNS = {"labels": "label", "captions": "caption_of"}
 _BATCH = 1 << 18  # rows
@@ -35,8 +36,8 @@ def read_matrix(path: Path, classes: int) -> np.ndarray:
     return matrix
 
 
-def read_hierarchy(path: Path, classes: list[str]) -> np.ndarray:
-    """The confusion matrix between nearest classes of a hierarchy: float64 [K, K]; see `nearest_classes`."""
+def read_edges(path: Path) -> list[tuple[str, str]]:
+    """The edges of a hierarchy: (parent, child) pairs."""
     edges = []
     for number, line in enumerate(_lines(path), 1):
         if line.strip():
@@ -45,11 +46,11 @@ def read_hierarchy(path: Path, classes: list[str]) -> np.ndarray:
             if len(ends) != 2 or not all(ends):
                 raise FastptError(f"{path}, line {number}: expected a parent and a child, found {line.strip()!r}.")
             edges.append((ends[0], ends[1]))
-    return nearest_classes(edges, classes)
+    return edges
 
 
-def read_labels(path: Path, keys: pa.ChunkedArray, labels: np.ndarray, classes: list[str], names: list[str]):
-    """Labels made elsewhere: int32 [N], and how many samples the file leaves out, which keep their clean label.
+def read_labels(path: Path, keys: pa.ChunkedArray, labels: np.ndarray, classes: list[str], names: list[str]) -> Made:
+    """Labels made elsewhere; samples that the file leaves out keep their clean label.
 
     A CSV has the columns `key` and `label` (a class's folder name or WordNet id, its readable name or its number); an
     .npy holds a class number a sample in the order of the split, -1 where the clean label stays.
@@ -58,15 +59,15 @@ def read_labels(path: Path, keys: pa.ChunkedArray, labels: np.ndarray, classes: 
         found = _column(path, len(labels), "class number a sample")
         if (found >= len(classes)).any():
             raise FastptError(f"{path} holds class {found.max()}, but the split has {len(classes)} classes, from 0.")
-        return np.where(found < 0, labels, found).astype(np.int32), int((found < 0).sum())
-    rows, told = _read_csv(path, keys, "label")
+        return Made(np.where(found < 0, labels, found).astype(np.int32), int((found < 0).sum()))
+    rows, texts = _read_csv(path, keys, "label")
     noisy = np.array(labels, np.int32)
-    noisy[rows] = _class_numbers(path, told, classes, names)
-    return noisy, len(labels) - len(rows)
+    noisy[rows] = _class_numbers(path, texts, classes, names)
+    return Made(noisy, len(labels) - len(rows))
 
 
-def read_captions(path: Path, keys: pa.ChunkedArray) -> tuple[np.ndarray, int]:
-    """Captions dealt out elsewhere: int64 [N] rows whose caption is shown, and how many samples the file leaves out.
+def read_captions(path: Path, keys: pa.ChunkedArray) -> Made:
+    """Captions dealt out elsewhere; samples that the file leaves out keep their own.
 
     A CSV has the columns `key` and `caption_of` (the key of the sample whose caption is shown); an .npy holds a row
     number a sample, -1 where it keeps its own.
@@ -76,13 +77,13 @@ def read_captions(path: Path, keys: pa.ChunkedArray) -> tuple[np.ndarray, int]:
         found = _column(path, len(keys), "row number a sample")
         if (found >= len(keys)).any():
             raise FastptError(f"{path} holds row {found.max()}, but the split has {len(keys)} samples, from 0.")
-        return np.where(found < 0, own, found).astype(np.int64), int((found < 0).sum())
-    rows, told = _read_csv(path, keys, "caption_of")
-    own[rows] = _rows_of(path, told, keys)
-    return own, len(keys) - len(rows)
+        return Made(np.where(found < 0, own, found).astype(np.int64), int((found < 0).sum()))
+    rows, texts = _read_csv(path, keys, "caption_of")
+    own[rows] = _rows_of(path, texts, keys)
+    return Made(own, len(keys) - len(rows))
 
 
-def write_csv(path: Path, of: str, keys: pa.ChunkedArray, array: np.ndarray, classes: list[str]) -> None:
+def write_csv(path: Path, of: Targets, keys: pa.ChunkedArray, array: np.ndarray, classes: list[str]) -> None:
     """Write what every sample is shown under a plan, in the CSV that `read_labels` and `read_captions` read."""
     column = COLUMNS[of]
     values = pa.chunked_array([pa.array(classes, pa.string())]) if of == "labels" else keys
@@ -148,25 +149,25 @@ def _read_csv(path: Path, keys: pa.ChunkedArray, column: str) -> tuple[np.ndarra
     return rows, table[column]
 
 
-def _rows_of(path: Path, told: pa.ChunkedArray, keys: pa.ChunkedArray) -> np.ndarray:
-    rows = pc.index_in(told, keys)
-    _refuse_unknown(path, told, rows, "keys that the split does not have")
+def _rows_of(path: Path, texts: pa.ChunkedArray, keys: pa.ChunkedArray) -> np.ndarray:
+    rows = pc.index_in(texts, keys)
+    _refuse_unknown(path, texts, rows, "keys that the split does not have")
     return rows.to_numpy().astype(np.int64)
 
 
-def _class_numbers(path: Path, told: pa.ChunkedArray, classes: list[str], names: list[str]) -> np.ndarray:
+def _class_numbers(path: Path, texts: pa.ChunkedArray, classes: list[str], names: list[str]) -> np.ndarray:
     """Class numbers of folder names or WordNet ids, else of readable names that only one class has, else of digits."""
     known = {str(index): index for index in range(len(classes))}
     known |= {name: index for index, name in enumerate(names) if names.count(name) == 1}
     known |= {name: index for index, name in enumerate(classes)}
-    found = pc.index_in(told, pa.array(list(known), pa.string()))
-    _refuse_unknown(path, told, found, "labels that are no class of the split")
+    found = pc.index_in(texts, pa.array(list(known), pa.string()))
+    _refuse_unknown(path, texts, found, "labels that are no class of the split")
     return np.array(list(known.values()))[found.to_numpy()]
 
 
-def _refuse_unknown(path: Path, told: pa.ChunkedArray, found: pa.ChunkedArray, what: str) -> None:
+def _refuse_unknown(path: Path, texts: pa.ChunkedArray, found: pa.ChunkedArray, what: str) -> None:
     if found.null_count:
-        unknown = told.filter(pc.is_null(found))
+        unknown = texts.filter(pc.is_null(found))
         first = ", ".join(repr(one) for one in unknown.slice(0, 3).to_pylist())
         raise FastptError(
             f"{path} has {len(unknown)} {what}, such as {first}. It must be made for these samples; "

@@ -12,21 +12,11 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets, check_rate, plan_name, write_plan
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
-from fastpt.noise import formats, ranking
+from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
 
-LABEL_KINDS = ("symmetric", "asymmetric")
-CAPTION_KINDS = ("swap", "pairswap")
-KINDS = (*LABEL_KINDS, *CAPTION_KINDS, "external")
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
-log = logging.getLogger("fastpt.data")
-
-
-class Realised(NamedTuple):
-    """The share of samples that are shown a wrong target: of all, and (labels) of each class."""
-
-    rate: float
-    per_class: list[float] | None
+log = logging.getLogger("fastpt.noise")
 
 
 def add_noise(
@@ -39,43 +29,38 @@ def add_noise(
 ) -> NoisePlan:
     """Write the plan of this noise beside a split, or return the one that is there. Touches no picture.
 
-    `kind` is by default symmetric for labels and swap for captions; `files` names what some kinds are made from, such
-    as {"matrix": path}. `external` noise takes no rate: it has the one of its file. Raises FastptError if the rate
-    cannot be reached, or if `files` is not what the kind needs.
+    `kind` is by default the one that `kinds.DEFAULTS` has for the targets; `files` names the file that some kinds are
+    made from by their option, such as {"matrix": path}. A kind that takes no rate has the one of its file.
+
+    Raises FastptError if the rate cannot be reached, or if rate or `files` are not what the kind needs.
     """
-    if of is None:
-        of = "labels" if kind in LABEL_KINDS else "captions" if kind in CAPTION_KINDS else None
-    of = of or ("labels" if dataset.has_labels else "captions")
-    kind = kind or ("symmetric" if of == "labels" else "swap")
-    if kind not in KINDS:
-        raise FastptError(f"no kind of noise is called {kind!r}; there are {', '.join(KINDS)}.")
-    source = _the_one(kind, files)
-    if kind == "external":
-        if rate is not None:
-            raise FastptError("external noise has the rate that its file holds; leave the rate out.")
-        assert source is not None
-        name = "external-" + "".join(char if char.isalnum() or char in "-_." else "_" for char in source.stem)
-    else:
-        if rate is None:
-            raise FastptError(f"{kind} noise needs a rate, a share of samples such as 0.05.")
-        name = plan_name(kind, check_rate(rate), seed)
+    kind = kind or DEFAULTS[of or dataset.default_targets]
+    member = KINDS.get(kind)
+    of = of or (next(iter(member.of)) if len(member.of) == 1 else dataset.default_targets)
+    if of not in member.of:
+        raise FastptError(f"{kind} noise changes {' or '.join(sorted(member.of))}, not {of}. Choose another kind.")
+    name = _name(kind, member, rate, seed, files)
+    source = next(iter(files.values()), None)
     if name not in dataset.noise_plans():
-        array = make(dataset, kind, rate, seed, of, files)
-        realised = realised_rates(dataset, of, array)
+        made = member.make(dataset, of, rate or 0.0, seed, files)
+        if made.left_clean:
+            log.warning("%s does not name %d of %d samples; they stay clean.", source, made.left_clean, len(dataset))
+        realised, origin = realised_rates(dataset, of, made.array), KINDS.origin(kind)
         write_plan(
             dataset.path / "noise",
             name,
             dataset.samples_id,
-            array,
+            made.array,
             of=of,
             kind=kind,
             rate=realised.rate if rate is None else rate,
             realised_rate=realised.rate,
             realised_per_class=realised.per_class,
-            seed=None if kind == "external" else seed,
+            seed=seed if member.takes_rate else None,
             source_sha256=file_sha256(source) if source else None,
+            package=origin._asdict() if origin else None,
         )
-    plan = dataset.noise_plan(name)
+    plan = dataset.noise_plan(name, of)
     if source and plan.source_sha256 != file_sha256(source):
         raise FastptError(
             f"{dataset.path / 'noise' / name}.json was made from another file than {source} (their sha256 differ). "
@@ -84,51 +69,33 @@ def add_noise(
     return plan
 
 
-def _the_one(kind: str, files: Mapping[str, Path]) -> Path | None:
-    """The path that is given. Raises FastptError if it is not what `kind` needs."""
-    needed = {"asymmetric": ("matrix", "hierarchy"), "external": ("file",)}.get(kind, ())
-    if len(files) != min(len(needed), 1) or not set(files) <= set(needed):
-        wants = " or ".join(needed) or "no file"
-        raise FastptError(f"{kind} noise is made from: {wants}; given: {', '.join(files) or 'no file'}.")
+def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Mapping[str, Path]) -> str:
+    """The name of a plan. Raises FastptError if rate or files are not what the kind needs."""
+    if len(files) != min(len(member.files), 1) or not set(files) <= set(member.files):
+        wanted = " or ".join(member.files) or "no file"
+        raise FastptError(f"{kind} noise is made from: {wanted}; given: {', '.join(files) or 'no file'}.")
     for option, path in files.items():
         if not path.is_file():
             raise FastptError(f"{path} is no file. Give the {option} that {kind} noise is made from.")
-    return next(iter(files.values()), None)
+    if member.takes_rate:
+        if rate is None:
+            raise FastptError(f"{kind} noise needs a rate, a share of samples such as 0.05.")
+        return plan_name(kind, check_rate(rate), seed)
+    if rate is not None:
+        raise FastptError(f"{kind} noise has the rate that its file holds; leave the rate out.")
+    stems = ["".join(char if char.isalnum() or char in "-_." else "_" for char in path.stem) for path in files.values()]
+    return "-".join([kind, *stems])
 
 
-def make(
-    dataset: Dataset, kind: str, rate: float | None, seed: int, of: Targets, files: Mapping[str, Path]
-) -> np.ndarray:
-    """The array of a plan: int32 [N] labels or int64 [N] rows."""
-    keys, classes = dataset.stored_keys, dataset.classes
-    if kind == "symmetric":
-        return ranking.symmetric(keys, dataset.clean_labels, len(classes), rate, seed)
-    if kind == "asymmetric":
-        labels = dataset.clean_labels
-        if "matrix" in files:
-            weights = formats.read_matrix(files["matrix"], len(classes))
-        else:
-            weights = formats.read_hierarchy(files["hierarchy"], classes)
-        return ranking.asymmetric(keys, labels, weights, rate, seed)
-    if kind == "swap":
-        return ranking.swap(keys, dataset.caption_hashes, rate, seed)
-    if kind == "pairswap":
-        dataset.require_captions()
-        return ranking.pairswap(keys, rate, seed)
-    if of == "labels":
-        array, left_out = formats.read_labels(
-            files["file"], keys.load(), dataset.clean_labels, classes, dataset.class_names
-        )
-    else:
-        dataset.require_captions()
-        array, left_out = formats.read_captions(files["file"], keys.load())
-    if left_out:
-        log.warning("%s does not name %d of %d samples; they stay clean.", files["file"], left_out, len(array))
-    return array
+class Realised(NamedTuple):
+    """The share of samples that are shown a wrong target: of all, and (labels) of each class."""
+
+    rate: float
+    per_class: list[float] | None
 
 
 def realised_rates(dataset: Dataset, of: Targets, array: np.ndarray) -> Realised:
-    """What an array of noise comes to in a split."""
+    """What an array of noise comes to in a split: int32 [N] labels, or int64 [N] rows whose caption is shown."""
     if of == "labels":
         labels, classes = dataset.clean_labels, len(dataset.classes)
         wrong = array != labels

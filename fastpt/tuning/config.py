@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
-from fastpt.noise.ranking import symmetric
+from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.tuning.fit import PROTOCOLS, HeadSpec, Variant, fit, protocol, select
 from fastpt.tuning.heads import Heads, Precision
 from fastpt.tuning.losses import Weights

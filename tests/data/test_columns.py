@@ -3,13 +3,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from fastpt.data.columns import TextColumn, take, xxh3_64, xxh3_128
+from fastpt.data.columns import TextColumn, take
+from fastpt.data.hashes import xxh3_64, xxh3_128
 
 TEXTS = [f"text {i} ü" if i % 3 else "" for i in range(1000)]
 
 
 def test_hashes_are_xxh3_of_each_text_however_the_texts_come(tmp_path, monkeypatch):
-    monkeypatch.setattr("fastpt.data.columns.BATCH", 300)
+    for module in ("columns", "hashes"):
+        monkeypatch.setattr(f"fastpt.data.{module}.BATCH", 300)
     pq.write_table(pa.table({"key": TEXTS}), tmp_path / "t.parquet", row_group_size=370)  # batches end at row groups
     stored = TextColumn(tmp_path / "t.parquet", "key")
     for texts in (TEXTS, stored):

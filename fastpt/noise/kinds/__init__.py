@@ -1,0 +1,75 @@
+"""Kinds of noise: which samples are shown a wrong target, and which. A kind is an object in a file of this room.
+
+A new one is a file here, a line in `KINDS` and a test, which starts with `fastpt.testing.assert_makes_noise`; or an
+entry point `fastpt.noise_kinds` of an installed package. Beside the object stands the pure function that it calls.
+Modules are also imported for the sake of what `fastpt noise --help` shows: they import pyarrow and the like inside
+their functions. docs/noise.md defines each kind and compares it with other generators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from fastpt.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from fastpt.data.dataset import Dataset
+    from fastpt.data.plan import NoisePlan, Targets
+
+
+class Made(NamedTuple):
+    """The noise of a split."""
+
+    array: np.ndarray
+    """What each sample is shown: int32 [N] labels, or int64 [N] rows whose caption is shown."""
+    left_clean: int = 0
+    """How many samples the file that it was made from does not name."""
+
+
+class NoiseKind(Protocol):
+    """A kind of noise. Its plans are called after it, their rate and seed, or their file."""
+
+    summary: str
+    """What it does to which targets, in a line of help."""
+    of: frozenset[Targets]
+    """The targets that it can change."""
+    takes_rate: bool
+    """Whether a rate and a seed are asked for; if not, the rate is what its file comes to."""
+    nested: bool
+    """Whether what is wrong at a low rate is wrong in the same way at a higher one, for one seed."""
+    files: Mapping[str, str]
+    """Options that name the file it is made from, each with its help; of several, one is given. Empty: no file."""
+
+    def make(self, dataset: Dataset, of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+        """The noise of a split: a function of keys, clean targets, rate, seed and the file that an option names.
+
+        `rate` is in [0, 1), and 0 where none is taken. Ranks and draws come from hashes of the keys (see `ranking`), so
+        that rows do not matter. Raises FastptError if the rate cannot be reached, or if the file is of no use.
+        """
+        ...
+
+    def check(self, plan: NoisePlan, dataset: Dataset) -> list[str]:
+        """What this kind promises of every plan and `plan` does not keep: "does not ...", one for each thing.
+
+        The file that it was made from may be gone. Where there was none, it has been made again and compared.
+        """
+        ...
+
+
+KINDS: Registry[NoiseKind] = Registry(
+    "kind of noise",
+    {
+        "symmetric": "fastpt.noise.kinds.symmetric:KIND",
+        "asymmetric": "fastpt.noise.kinds.asymmetric:KIND",
+        "swap": "fastpt.noise.kinds.swap:KIND",
+        "pairswap": "fastpt.noise.kinds.pairswap:KIND",
+        "external": "fastpt.noise.kinds.external:KIND",
+    },
+    "fastpt.noise_kinds",
+)
+DEFAULTS: Mapping[Targets, str] = {"labels": "symmetric", "captions": "swap"}
+"""The kind that is meant where only a rate is asked for."""

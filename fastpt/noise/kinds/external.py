@@ -1,0 +1,34 @@
+"""Noise made elsewhere, such as the labels of annotators: what a file says each sample is shown."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastpt.data.plan import NoisePlan, Targets
+from fastpt.noise.kinds import Made
+
+if TYPE_CHECKING:
+    from fastpt.data.dataset import Dataset
+
+
+class External:
+    summary = "labels or captions that a file holds"
+    of: frozenset[Targets] = frozenset({"labels", "captions"})
+    takes_rate = False
+    nested = False
+    files: Mapping[str, str] = {"file": "CSV `key,label` or `key,caption_of`, or .npy"}
+
+    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+        from fastpt.noise.formats import read_captions, read_labels
+
+        keys = dataset.stored_keys.load()
+        if of == "labels":
+            return read_labels(files["file"], keys, dataset.clean_labels, dataset.classes, dataset.class_names)
+        dataset.require_captions()
+        return read_captions(files["file"], keys)
+
+    def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
+        return [] if plan.rate == plan.realised_rate else ["has another rate than its file"]
+
+
+KIND = External()

@@ -1,0 +1,50 @@
+"""Symmetric noise: a label becomes any other class with equal chance. The paper's ImageNet noise."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fastpt.data.hashes import Texts, xxh3_128
+from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.errors import FastptError
+from fastpt.noise.kinds import Made
+from fastpt.noise.ranking import first_of_each_class, misses_its_rate
+
+if TYPE_CHECKING:
+    from fastpt.data.dataset import Dataset
+
+
+def symmetric(keys: Texts, labels: np.ndarray, classes: int, rate: float, seed: int) -> np.ndarray:
+    """Flip exactly round(rate * n_c) samples of each class c uniformly to one of the *other* classes.
+
+    labels: int [N], all in [0, classes). Returns int32 [N], the labels to be shown.
+    """
+    check_rate(rate)
+    if classes < 2 and rate > 0:
+        raise FastptError(f"symmetric noise flips to another class; found {classes} class. Use rate 0.")
+    ranks, draws = xxh3_128(keys, seed)
+    noisy = np.array(labels, np.int32)
+    for flipped in first_of_each_class(ranks, draws, labels, classes, rate):
+        draw = (draws[flipped] % np.uint64(classes - 1)).astype(np.int32)
+        noisy[flipped] = draw + (draw >= noisy[flipped])  # the draw skips the sample's own class
+    return noisy
+
+
+class Symmetric:
+    summary = "labels, each flipped to any other class with equal chance"
+    of: frozenset[Targets] = frozenset({"labels"})
+    takes_rate = True
+    nested = True
+    files: Mapping[str, str] = {}
+
+    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+        return Made(symmetric(dataset.stored_keys, dataset.clean_labels, len(dataset.classes), rate, seed))
+
+    def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
+        wrong = misses_its_rate(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)
+        return ["does not flip its rate of each class"] if wrong else []
+
+
+KIND = Symmetric()

@@ -1,0 +1,37 @@
+"""Is a noise plan the noise that it says it is? What no file is needed for is made again and compared."""
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan, plan_name
+from fastpt.errors import FastptError
+from fastpt.noise.kinds import KINDS
+from fastpt.noise.store import NO_FILES, realised_rates
+
+
+def verify_plans(dataset: Dataset) -> list[str]:
+    """A line for each noise plan of a split whose files are as written, and which is not what it says."""
+    plans = [dataset.noise_plan(name) for name in dataset.noise_plans()]
+    found = [(plan, problem) for plan in plans for problem in _problems(dataset, plan)]
+    return [f"{dataset.path}: noise plan {plan.name} {problem.rstrip('.')}." for plan, problem in found]
+
+
+def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
+    limit = len(dataset.classes) if plan.of == "labels" else len(dataset)
+    if plan.array.shape != (len(dataset),) or plan.array.min() < 0 or plan.array.max() >= limit:
+        return [f"is no array of {len(dataset)} numbers from 0 to {limit - 1}"]
+    if (plan.realised_rate, plan.realised_per_class) != realised_rates(dataset, plan.of, plan.array):
+        return ["states other realised rates than it has"]
+    try:
+        kind = KINDS.get(plan.kind)
+    except FastptError as error:
+        origin = f", of {plan.package.distribution} {plan.package.version}" if plan.package else ""
+        return [f"cannot be checked without its kind{origin}: {error}"]
+    if plan.source_sha256 is None:
+        seed = plan.seed or 0
+        named = plan_name(plan.kind, plan.rate, seed)
+        if plan.name != named:
+            return [f"holds {named}"]
+        if not np.array_equal(plan.array, kind.make(dataset, plan.of, plan.rate, seed, NO_FILES).array):
+            return [f"is not the {plan.kind} noise of its rate and seed"]
+    return kind.check(plan, dataset)

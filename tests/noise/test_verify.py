@@ -1,0 +1,79 @@
+import json
+
+import numpy as np
+import pytest
+
+from fastpt import Dataset
+from fastpt.files import file_sha256, write_sealed_json
+from fastpt.noise import add_noise
+from fastpt.noise.verify import verify_plans
+from tests.conftest import made_up, prepared
+
+
+@pytest.fixture
+def split(tmp_path) -> Dataset:
+    return prepared(tmp_path, made_up(12, captions=True), [0.5])
+
+
+def rewritten(split: Dataset, name: str, array: np.ndarray | None = None, **changes) -> None:
+    """Write a plan anew, checksums and all: what a faulty writer would have left."""
+    path = split.path / "noise" / f"{name}.json"
+    plan = json.loads(path.read_text())
+    del plan["self_sha256"]
+    if array is not None:
+        np.save(path.with_suffix(".npy"), array)
+        changes["array_sha256"] = file_sha256(path.with_suffix(".npy"))
+    write_sealed_json(path, {**plan, **changes})
+
+
+def flipped(split: Dataset, array: np.ndarray, **changes) -> dict:
+    """What a plan of labels states of `array`."""
+    clean = split.clean_labels
+    wrong = array != clean
+    per_class = [float(wrong[clean == c].mean()) for c in range(4)]
+    return {"array": array.astype(np.int32), "realised_rate": float(wrong.mean()), "realised_per_class": per_class}
+
+
+def test_plans_of_every_kind_pass(split, tmp_path):
+    np.save(tmp_path / "ones.npy", np.ones((4, 4)))
+    np.save(tmp_path / "zeros.npy", np.zeros(12, int))
+    add_noise(split, 0.3, 1, kind="pairswap")
+    add_noise(split, 0.3, 1, kind="asymmetric", files={"matrix": tmp_path / "ones.npy"})
+    add_noise(split, None, 0, kind="external", files={"file": tmp_path / "zeros.npy"})
+    assert len(split.noise_plans()) == 5
+    assert verify_plans(split) == []
+
+
+def test_other_realised_rates_than_stated_are_named(split):
+    rewritten(split, "symmetric-0.5-seed0", realised_rate=0.4)
+    (problem,) = verify_plans(split)
+    assert problem == f"{split.path}: noise plan symmetric-0.5-seed0 states other realised rates than it has."
+
+
+def test_an_array_that_is_not_the_noise_of_its_rate_and_seed_is_named(split):
+    array = split.noise_plan("symmetric-0.5-seed0").array
+    other = (array + (array != split.clean_labels)) % 4  # other wrong labels
+    rewritten(split, "symmetric-0.5-seed0", **flipped(split, other))
+    (problem,) = verify_plans(split)
+    assert "is not the symmetric noise of its rate and seed" in problem
+
+
+def test_a_plan_whose_file_is_gone_is_held_against_what_its_kind_promises(split, tmp_path):
+    np.save(tmp_path / "ones.npy", np.ones((4, 4)))
+    plan = add_noise(split, 0.3, 1, kind="asymmetric", files={"matrix": tmp_path / "ones.npy"})
+    rewritten(split, plan.name, **flipped(split, (split.clean_labels + 1) % 4))
+    (problem,) = verify_plans(split)
+    assert "does not flip its rate of each class" in problem
+
+
+def test_an_array_of_another_shape_is_named(split):
+    rewritten(split, "symmetric-0.5-seed0", np.zeros(11, np.int32))
+    (problem,) = verify_plans(split)
+    assert "is no array of 12 numbers from 0 to 3" in problem
+
+
+def test_a_plan_of_a_package_that_is_gone_cannot_be_checked(split):
+    package = {"name": "their-kind", "distribution": "theirs", "version": "1.5"}
+    rewritten(split, "symmetric-0.5-seed0", kind="their-kind", package=package)
+    (problem,) = verify_plans(split)
+    assert "cannot be checked without its kind, of theirs 1.5: there is no kind of noise 'their-kind'" in problem

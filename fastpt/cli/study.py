@@ -1,12 +1,17 @@
 """`fastpt study`: a grid of pre-trainings, their tuning and the report, by one command."""
 
+import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from fastpt.cli.shared import FOLDER, JSON
 from fastpt.printable import printable
+
+if TYPE_CHECKING:
+    from fastpt.study.grid import StudyGrid
 
 FILE = click.argument("file", type=FOLDER)
 OUT = click.option("--out", type=FOLDER, help="Folder of the study (default: studies/NAME).")
@@ -44,9 +49,9 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
     from fastpt.study.declaration import load_study
     from fastpt.study.grid import StudyGrid
 
-    plan = StudyGrid(load_study(file), out, look_only=dry_run)
+    grid = StudyGrid(load_study(file), out, look_only=dry_run)
     if dry_run:
-        _tell(plan, as_json=False)
+        _tell(grid, as_json=False)
         return
     from fastpt.study.run import run_on_ray, run_one, run_study
 
@@ -54,9 +59,9 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
         click.echo(printable(f"study: {text}"), err=True)
 
     if cell is not None:
-        run_one(plan, cell, say)
+        run_one(grid, cell, say)
     else:
-        page = run_on_ray(plan, file, ray, say) if ray else run_study(plan, say)
+        page = run_on_ray(grid, file, ray, say) if ray else run_study(grid, say)
         click.echo(f"report: {page}")
 
 
@@ -72,17 +77,18 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
     _tell(StudyGrid(load_study(file), out, look_only=True), as_json)
 
 
-def _tell(plan, as_json: bool) -> None:
+def _tell(grid: "StudyGrid", as_json: bool) -> None:
     from fastpt.study.table import steps_table, text_table, unprepared
 
-    missing = unprepared(plan)
+    missing = unprepared(grid)
     if missing:  # the steps are keyed by the data, which is not there
-        count = sum(len(one.rates) * len(one.seeds) for one in plan.study.pretrain)
+        count = sum(len(one.rates) * len(one.seeds) for one in grid.study.pretrain)
         document = {"prepare": missing, "pretrainings": count}
         text = "\n".join(
             ["to be prepared first:", *(f"  {command}" for command in missing), f"then {count} pre-trainings"]
         )
     else:
-        document = steps_table(plan)
-        text = text_table(document, plan.folder)
+        rows = steps_table(grid)
+        document = [dataclasses.asdict(row) for row in rows]
+        text = text_table(rows, grid.folder)
     click.echo(json.dumps(document, indent=2) if as_json else printable(text))

@@ -1,7 +1,7 @@
 """Renders the page: the parts are made in the other files, here they are put in order."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -11,7 +11,7 @@ from typing import Any
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, one_line
-from fastpt.report import figures, summary, tables
+from fastpt.report import StepCost, figures, summary, tables
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
@@ -44,7 +44,7 @@ class SuiteResults:
     without: list[str]  # runs that have no results under this suite
 
 
-def write(paths: list[Path], out: Path, files: bool, costs: Sequence[Mapping[str, Any]] | None) -> Path:
+def write(paths: list[Path], out: Path, files: bool, costs: Sequence[StepCost] | None) -> Path:
     """See `fastpt.report.write_report`."""
     runs = read_runs(paths)
     if out.is_dir():

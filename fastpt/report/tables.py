@@ -2,13 +2,14 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
 from fastpt.printable import finite, one_line
+from fastpt.report import StepCost
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
 from fastpt.report.text import NBSP, count, duration, is_share, metric_value, percent, plural, rate
@@ -249,29 +250,28 @@ def _memorised(run: Run) -> dict[str, float]:
     }
 
 
-def cost_table(costs: Sequence[Mapping[str, Any]]) -> Table:
+def cost_table(costs: Sequence[StepCost]) -> Table:
     """Time and disk of every step of a study, with totals by kind; steps that are not done say so."""
     groups = []
-    for kind in dict.fromkeys(one_line(one["kind"]) for one in costs):
-        mine = [one for one in costs if one_line(one["kind"]) == kind]
-        done = [one for one in mine if one.get("state", "done") == "done"]
-        rows = [Row(one_line(one["step"]), _cost_cells(one)) for one in mine]
-        total = {what: sum(finite(one[what]) or 0 for one in done) for what in ("seconds", "bytes")}
-        rows.append(Row(f"{plural(len(done), 'step')} done", _cost_cells(total), average=True))
-        groups.append(Group(kind, rows))
+    for kind in dict.fromkeys(one.kind for one in costs):
+        mine = [one for one in costs if one.kind == kind]
+        done = [one for one in mine if one.state == "done"]
+        rows = [Row(one_line(one.step), _cost_cells(one)) for one in mine]
+        words = f"{plural(len(done), 'step')} done"
+        total = StepCost(words, kind, sum(one.seconds or 0 for one in done), sum(one.bytes or 0 for one in done))
+        groups.append(Group(kind, [*rows, Row(words, _cost_cells(total), average=True)]))
     return Table("Cost of every step", ["Time", "Disk"], groups, "As recorded when the step was done.", "Step")
 
 
-def _cost_cells(one: Mapping[str, Any]) -> list[Cell]:
-    if one.get("state", "done") != "done":
-        return [Cell(one_line(one["state"])), Cell("–")]
-    size = finite(one["bytes"])
-    return [Cell(duration(finite(one["seconds"]))), Cell("–" if size is None else f"{size / 1e6:,.1f} MB")]
+def _cost_cells(one: StepCost) -> list[Cell]:
+    if one.state != "done":
+        return [Cell(one.state), Cell("–")]
+    return [Cell(duration(one.seconds)), Cell("–" if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB")]
 
 
-def run_costs(runs: Sequence[Run]) -> list[dict[str, Any]]:
+def run_costs(runs: Sequence[Run]) -> list[StepCost]:
     """The same of runs without a study: time of training and the disk of what it left."""
-    return [{"step": run.name, "kind": "train", "seconds": run.seconds, "bytes": run.bytes} for run in runs]
+    return [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs]
 
 
 def spectra_table(family: Family, suite: str) -> Table | None:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from fastpt.config import Section, load_strict
 from fastpt.data.plan import check_rate
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, RecipeError
 from fastpt.recipe import load_recipe
 from fastpt.tuning.suites import load_suite
 
@@ -32,7 +32,7 @@ class Pretrain(Section):
     """Kind of noise; by default symmetric for a classifier, swap for CLIP."""
     rates: list[float] = Field(min_length=1)
     """Noise rates; 0 is clean."""
-    noise_seed: int = Field(0, ge=0)
+    noise_seed: int = Field(default=0, ge=0)
     """Seed of the noise plans, the same at every rate, so that what is wrong at 5 % is wrong at 10 % too."""
     seeds: list[int] = Field(min_length=1)
     """Seeds of training."""
@@ -45,7 +45,7 @@ class Tuning(Section):
 
     methods: list[Literal["lp", "mlp", "nmtune"]] = ["lp", "mlp", "nmtune"]
     """Tuning methods; the linear probe is always added."""
-    seeds: int = Field(3, ge=1)
+    seeds: int = Field(default=3, ge=1)
     """Heads trained a method."""
     options: list[str] = []
     """Further words for `fastpt tune`."""
@@ -67,13 +67,13 @@ class Study(Section):
 
 
 def load_study(path: Path) -> Study:
-    """Read a study's file. Raises FastptError that names each wrong key, and each recipe or suite that is not there."""
+    """Read a study's file. Raises RecipeError that names each wrong key, and each recipe or suite that is not there."""
     study = load_strict(Study, path)
     problems = [] if Path(study.name).name == study.name else [f"name {study.name!r} is no plain folder name."]
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
     if problems:
-        raise FastptError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise RecipeError("\n".join(f"{path}: {problem}" for problem in problems))
     return study
 
 

@@ -67,7 +67,7 @@ class StudyGrid:
         recipe = load_recipe(one.recipe, one.set)
         if not isinstance(recipe.data.train, str):
             raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
-        noise, sha256 = self._noise(recipe, one, rate)
+        noise, sha256 = self._noise(recipe, recipe.data.train, one, rate)
         overrides = [*one.set, f"seed={seed}", f"data.noise={noise or 0}"]
         key = _key(
             load_recipe(one.recipe, overrides).as_dict(),
@@ -83,12 +83,12 @@ class StudyGrid:
         train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
         return Cell(train, tuple(self._tuning(train, run, suite) for suite in one.suites))
 
-    def _noise(self, recipe: Recipe, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
+    def _noise(self, recipe: Recipe, train_split: str, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
         kind, of = ("symmetric", "labels") if recipe.task == "supervised" else ("swap", "captions")
-        name, train_set = plan_name(one.kind or kind, rate, one.noise_seed), Dataset(recipe.data.train)
+        name, train_set = plan_name(one.kind or kind, rate, one.noise_seed), Dataset(train_split)
         if one.kind in (None, kind) and name not in train_set.noise_plans():  # other kinds need more than a rate
             return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of).array_sha256
         return name, train_set.noise_plan(name, of).array_sha256
@@ -118,7 +118,7 @@ class StudyGrid:
     def expected(self, step: Step) -> dict[str, float | None]:
         """Seconds and bytes that a step will take: the mean of those done that are about the same thing, or None."""
         done = [_read(path) for path in sorted((self.folder / "steps").glob("*.json"))]
-        alike = [one for one in done if (one.get("kind"), one.get("about")) == (step.kind, step.group)]
+        alike = [one for one in done if (one.get("kind"), one.get("group")) == (step.kind, step.group)]
         return {what: _mean([one[what] for one in alike]) for what in ("seconds", "bytes")}
 
 

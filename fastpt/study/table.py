@@ -2,63 +2,54 @@
 
 from pathlib import Path
 
+from fastpt.report import StepCost
 from fastpt.study.grid import StudyGrid
 
 
-def steps_table(plan: StudyGrid) -> list[dict]:
-    """A row a step: {"step", "kind", "state", "seconds", "bytes"}; what is to do has what is expected, or None."""
+def steps_table(grid: StudyGrid) -> list[StepCost]:
+    """A row a step; what is to do has the cost that is expected, or None."""
     rows = []
-    for cell in plan.cells:
-        for step in cell.steps:
-            state = plan.state(step)
-            cost = plan.record(step) if state == "done" else plan.expected(step)
-            rows.append(
-                {
-                    "step": step.name,
-                    "kind": step.kind,
-                    "state": state,
-                    "seconds": cost["seconds"],
-                    "bytes": cost["bytes"],
-                }
-            )
+    for step in (step for cell in grid.cells for step in cell.steps):
+        state = grid.state(step)
+        cost = grid.record(step) if state == "done" else grid.expected(step)
+        rows.append(StepCost(step.name, step.kind, cost["seconds"], cost["bytes"], state))
     return rows
 
 
-def unprepared(plan: StudyGrid) -> list[str]:
+def unprepared(grid: StudyGrid) -> list[str]:
     """The commands that prepare data for the study and have not been run."""
     return [
         f"fastpt {one.run}"
-        for one in plan.study.prepare
+        for one in grid.study.prepare
         if not all(Path(split, "dataset.json").is_file() for split in one.makes)
     ]
 
 
-def text_table(rows: list[dict], folder: Path) -> str:
+def text_table(rows: list[StepCost], folder: Path) -> str:
     """The rows as aligned text, with totals of what is done and what is to do."""
-    width = max(len(row["step"]) for row in rows)
+    width = max(len(row.step) for row in rows)
     lines = [
-        f"{row['kind']:5}  {row['step']:{width}}  {row['state']:6}  {_cost(row['seconds'], row['bytes'], row['state'])}"
-        for row in rows
+        f"{row.kind:5}  {row.step:{width}}  {row.state:6}  {_cost(row.seconds, row.bytes, row.state)}" for row in rows
     ]
     for done in (True, False):
-        chosen = [row for row in rows if (row["state"] == "done") == done]
+        chosen = [row for row in rows if (row.state == "done") == done]
         if chosen:
             words = "done" if done else "to do"
             lines.append(f"{len(chosen)} of {len(rows)} steps {words}: {_total(chosen, words)}")
     return "\n".join([*lines, f"in {folder}"])
 
 
-def _total(rows: list[dict], state: str) -> str:
-    known = [row for row in rows if row["seconds"] is not None]
+def _total(rows: list[StepCost], state: str) -> str:
+    known = [row for row in rows if row.seconds is not None]
     if not known:
         return "not yet timed here"
-    total = _cost(sum(row["seconds"] for row in known), sum(row["bytes"] for row in known), state)
+    total = _cost(sum(row.seconds or 0 for row in known), sum(row.bytes or 0 for row in known), state)
     unknown = len(rows) - len(known)
     return total + (f", and {unknown} of a kind not yet timed here" if unknown else "")
 
 
 def _cost(seconds: float | None, size: float | None, state: str) -> str:
-    if seconds is None:
+    if seconds is None or size is None:
         return "not yet timed"
     hours, rest = divmod(round(seconds), 3600)
     about = "" if state == "done" else "about "

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from fastpt.report import write_report
+from fastpt.report import StepCost, write_report
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
 from fastpt.runs import read_run
@@ -48,9 +48,9 @@ def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
 
 def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
     costs = [
-        {"step": "one", "kind": "train", "state": "done", "seconds": 60.0, "bytes": 2_000_000},
-        {"step": "two", "kind": "train", "state": "done", "seconds": 30.0, "bytes": 1_000_000},
-        {"step": "three", "kind": "train", "state": "failed", "seconds": 45.0, "bytes": 1_500_000},
+        StepCost("one", "train", 60.0, 2_000_000),
+        StepCost("two", "train", 30.0, 1_000_000),
+        StepCost("three", "train", 45.0, 1_500_000, "failed"),
     ]
     seen = words(write_report([write_run(tmp_path)], tmp_path / "out.html", costs=costs).read_text())
     assert "three failed – 2 steps done 1 min 30 s 3.0 MB" in seen

@@ -1,5 +1,6 @@
 """A study of tiny trainings: 40 made-up pictures, two rates, and a recipe that cannot be trained."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -95,7 +96,7 @@ def plan(**changes) -> StudyGrid:
 
 
 def states(plan: StudyGrid) -> list[str]:
-    return [row["state"] for row in steps_table(plan)]
+    return [row.state for row in steps_table(plan)]
 
 
 def test_a_step_that_fails_takes_down_only_what_needs_it(study, here):
@@ -114,7 +115,7 @@ def test_the_report_is_written_of_what_is_there(study, here):
     assert "on 2 of 3 runs" in study[1][-1]
     page = Path("studies/tiny/report.html").read_text()
     assert "tiny-symmetric-0.25-seed0-s0" in page
-    assert all(row["step"] in page for row in steps_table(plan()))  # with its cost, or that it failed
+    assert all(row.step in page for row in steps_table(plan()))  # with its cost, or that it failed
 
 
 def test_noise_plans_that_are_missing_are_made(study, here):
@@ -155,8 +156,8 @@ def test_results_that_were_deleted_are_made_again(here):
 def test_what_is_to_do_is_expected_to_take_what_its_like_took(here):
     more = plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0, 1], "suites": []}])
     done, to_do = steps_table(more)[0], steps_table(more)[2]
-    assert (done["state"], to_do["state"]) == ("done", "to do")
-    assert to_do["seconds"] == pytest.approx((done["seconds"] + steps_table(more)[1]["seconds"]) / 2)
+    assert (done.state, to_do.state) == ("done", "to do")
+    assert to_do.seconds == pytest.approx((done.seconds + steps_table(more)[1].seconds) / 2)
 
 
 def test_a_second_study_in_the_folder_is_refused(here):
@@ -231,7 +232,7 @@ def test_sigterm_goes_on_to_the_training_which_saves_itself(here):
 
 def test_totals_of_steps_never_timed_say_so(here):
     never = plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0], "seeds": [5], "suites": []}])
-    rows = [{**row, "seconds": None, "bytes": None} for row in steps_table(never)]
+    rows = [dataclasses.replace(row, seconds=None, bytes=None) for row in steps_table(never)]
     assert "1 of 1 steps to do: not yet timed here" in text_table(rows, never.folder)
 
 

@@ -50,8 +50,8 @@ def main() -> None:
         print(f"{args.samples:,} samples\n{'step':62} {'seconds':>8} {'kept MB':>8} {'peak MB':>8}")
         for step in dict.fromkeys(order):
             command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
-            told = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-            print(f"{STEPS[step]:62} {told['seconds']:8.2f} {told['kept']:8.0f} {told['peak']:8.0f}", flush=True)
+            found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            print(f"{STEPS[step]:62} {found['seconds']:8.2f} {found['kept']:8.0f} {found['peak']:8.0f}", flush=True)
         plans = sorted((folder / "noise").glob("*.npy"))
         print("plans on disk: " + ", ".join(f"{plan.stem} {plan.stat().st_size / 1e6:.0f} MB" for plan in plans))
 
@@ -61,10 +61,8 @@ def make_up(folder: Path, count: int) -> None:
     import numpy as np
     import pyarrow as pa
     import pyarrow.compute as pc
-    import pyarrow.parquet as pq
 
-    from fastpt.data.manifest import FORMAT, samples_id
-    from fastpt.files import write_sealed_json
+    from fastpt.data import manifest
 
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
@@ -87,23 +85,19 @@ def make_up(folder: Path, count: int) -> None:
     table["width"] = pa.array(rng.integers(200, 500, count, dtype=np.uint16))
     table["height"] = pa.array(rng.integers(200, 500, count, dtype=np.uint16))
     table["xxh3"] = pa.array(rng.integers(0, 1 << 63, count, dtype=np.uint64))
-    table = pa.table(table)
-    pq.write_table(table, folder / "samples.parquet", compression="zstd", use_dictionary=False, write_statistics=False)
     classes = [f"n{label:08d}" for label in range(CLASSES)]
-    manifest = {
-        "format": FORMAT,
-        "name": "made-up",
-        "split": "train",
-        "samples_id": samples_id(table),
-        "classes": classes,
-        "class_names": classes,
-        "read_block": 128,
-        "has_labels": True,
-        "has_captions": True,
-        "counts": {"samples": count},
-        "shards": [],
-    }
-    write_sealed_json(folder / "dataset.json", manifest)
+    manifest.write(
+        folder,
+        pa.table(table),
+        rejected=[],
+        shards=[],
+        name="made-up",
+        split="train",
+        note="",
+        settings={},
+        classes=classes,
+        class_names=classes,
+    )
 
 
 def measure(step: str, folder: Path) -> dict:
@@ -147,9 +141,9 @@ def measure(step: str, folder: Path) -> dict:
         else:
             kept = add_noise(Dataset(folder), float(rate) if rate else None, 0, kind=name, files=files)
         seconds = time.perf_counter() - start
-        told = {"seconds": seconds, "kept": _memory("VmRSS") - before, "peak": _memory("VmHWM") - before}
+        found = {"seconds": seconds, "kept": _memory("VmRSS") - before, "peak": _memory("VmHWM") - before}
         del kept
-    return told
+    return found
 
 
 def _memory(field: str) -> float:

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-import filelock
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -31,8 +30,8 @@ from fastpt.data import manifest
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
-from fastpt.errors import FastptError
-from fastpt.files import atomic_write, write_json
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import atomic_write, locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
 
@@ -70,7 +69,7 @@ class ShardJob:
         _make_shard(self, tick)
 
     def key(self, position: int) -> str:
-        return self.split.keys[self.rows[position]]
+        return self.split.keys[int(self.rows[position])]
 
     def alone(self) -> "ShardJob":
         split = self.split.take(self.rows, self.split.name, self.split.is_train)
@@ -181,7 +180,7 @@ def _check_same(dataset: Dataset, split: SplitListing, options: Options) -> None
 def _check_whole(folder: Path) -> None:
     problems = missing_files(folder)
     if problems:
-        raise FastptError(
+        raise DamagedData(
             f"{folder} was prepared, but {problems[0]} `fastpt verify {folder}` lists all damage; "
             "delete the folder to prepare it anew."
         )
@@ -225,7 +224,7 @@ def _was_mended(job: ShardJob) -> bool:
     """Whether a picture that was rejected when the shard was made can be used now."""
     for entry in json.loads(pq.read_schema(job.part).metadata[b"part"])["rejected"]:
         with contextlib.suppress(RejectedImage):
-            encode(_read(job.split, job.rows[entry["position"]]), job.options.policy)
+            encode(_read(job.split, int(job.rows[entry["position"]])), job.options.policy)
             job.part.unlink()
             return True
     return False
@@ -351,16 +350,12 @@ def _finish(
 
 @contextlib.contextmanager
 def _only_writer(out: Path) -> Iterator[None]:
-    out.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(out / ".lock", timeout=0)
-    try:
-        with lock:
-            try:
-                yield
-            finally:
-                (out / ".lock").unlink(missing_ok=True)
-    except filelock.Timeout:
-        raise FastptError(f"another process is writing to {out}. Wait for it, or choose another --out.") from None
+    lock = out / ".lock"
+    with locked(lock, f"another process is writing to {out}. Wait for it, or choose another --out."):
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

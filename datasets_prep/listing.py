@@ -50,7 +50,7 @@ class SplitListing:
             keys=[self.keys[i] for i in rows],
             labels=None if self.labels is None else self.labels[rows],
             captions=None if self.captions is None else [self.captions[i] for i in rows],
-            read=self.read.take(rows) if hasattr(self.read, "take") else _Taken(self.read, rows),
+            read=take(rows) if (take := getattr(self.read, "take", None)) else _Taken(self.read, rows),
             groups=None if self.groups is None else self.groups[rows],
             is_train=is_train,
             rejected=(),

@@ -7,11 +7,9 @@ provenance.json says which samples these are and which noise they show. Samples 
 """
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import filelock
 import numpy as np
 import xxhash
 
@@ -19,11 +17,12 @@ from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
 from fastpt.data import beton
 from fastpt.data.dataset import Dataset
+from fastpt.data.manifest import file_entry
 from fastpt.data.plan import Targets
-from fastpt.errors import FastptError
-from fastpt.files import file_sha256, sync_folder, write_json, write_sealed_json
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import atomic_folder, locked, write_json, write_sealed_json
 
-FORMAT = 1
+FORMAT = "2.0"
 BATCH = 1024  # samples whose captions are looked up at once
 
 
@@ -39,14 +38,13 @@ def materialize(
     """Write `dataset` with the targets of `noise` (see `Dataset.targets`) to the new folder `out`.
 
     The folder appears whole or not at all; what a killed job left is removed by the next. `store` is ffcv or wds.
-    Raises FastptError if `out` exists or a stored picture is damaged.
+    Raises FastptError if `out` exists, DamagedData if a stored picture is damaged.
     """
     if out.resolve().is_relative_to(dataset.path.resolve()):
         raise FastptError(f"{out} lies inside the prepared split {dataset.path}. Choose another --out.")
     of = of or ("labels" if dataset.has_labels else "captions")
     plan = dataset.noise_plan(noise, of)
     targets = dataset.targets(noise, of)
-    out.parent.mkdir(parents=True, exist_ok=True)
     with _new_folder(out) as folder:
         samples = _samples(dataset, targets, of, progress)
         if store == "ffcv":
@@ -62,7 +60,7 @@ def materialize(
             "samples_id": dataset.samples_id,
             "targets": of,
             "noise": plan.provenance() if plan else None,
-            "files": [{"name": file.name, "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file in files],
+            "files": [file_entry(file) for file in files],
             "classes": dataset.classes if of == "labels" else [],
         }
         write_sealed_json(folder / "provenance.json", provenance)
@@ -71,26 +69,15 @@ def materialize(
 @contextlib.contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` if the context ends well. One writer at a time."""
-    aside = out.with_name(f".{out.name}.partial")
     lock = out.with_name(f".{out.name}.lock")
-    try:
-        with filelock.FileLock(lock, timeout=0):
+    with locked(lock, f"another process is writing {out}. Wait for it, or choose another --out."):
+        try:
             if out.exists():
                 raise FastptError(f"{out} exists. Delete it, or choose another --out.")
-            if aside.exists():
-                shutil.rmtree(aside)  # of a job that was killed
-            aside.mkdir()
-            try:
-                yield aside
-                aside.rename(out)
-                sync_folder(out.parent)
-            except BaseException:
-                shutil.rmtree(aside)
-                raise
-            finally:
-                lock.unlink(missing_ok=True)
-    except filelock.Timeout:
-        raise FastptError(f"another process is writing {out}. Wait for it, or choose another --out.") from None
+            with atomic_folder(out) as folder:
+                yield folder
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _samples(
@@ -105,7 +92,7 @@ def _samples(
         for row, target in zip(rows, shown, strict=True):
             jpeg = dataset.jpeg(row).tobytes()
             if stored.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(jpeg)):  # 0: not known
-                raise FastptError(
+                raise DamagedData(
                     f"sample {row} of {dataset.path} is damaged: its bytes do not have the checksum they were stored "
                     f"with. `fastpt verify {dataset.path}` lists all damage; copy or prepare anew."
                 )

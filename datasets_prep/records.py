@@ -142,6 +142,6 @@ def read_subset(name: str, path: Path) -> IdList:
 def _id(line: str) -> str:
     if line.startswith("{"):
         record = parse_record(line)
-        return str(record["photoid"]) if "photoid" in record else Path(record["filename"]).stem
+        return str(record["photoid"]) if "photoid" in record else Path(str(record["filename"])).stem
     fields = line.split("\t")
     return fields[1] if len(fields) > 1 else line

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Protocol
@@ -26,19 +26,29 @@ RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 
 class WorkItem(Protocol):
-    """One shard to be made. `rows` counts its pictures; `path` names it."""
+    """One shard to be made."""
 
-    rows: Sequence[int]
-    path: Path
+    @property
+    def rows(self) -> Sized:
+        """As many as it has pictures."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Names it."""
+        ...
 
     def make(self, tick: Callable[[], None]) -> None:
         """Make the shard; call `tick` after each picture."""
+        ...
 
     def key(self, position: int) -> str:
         """The name of one of its pictures."""
+        ...
 
     def alone(self) -> "WorkItem":
         """The same job without the rest of the listing, to be sent elsewhere."""
+        ...
 
 
 def run_locally(jobs: Sequence[WorkItem], workers: int, progress: Callable[[int], None]) -> None:
@@ -111,9 +121,10 @@ class _Worker:
         """How it failed, if it did. Raises what the process raised: that is no accident of the worker's."""
         if self._stalled:
             return f"was busy for {STALL_SECONDS} s"
-        if self.process.exitcode == RAISED:
+        code = self.process.exitcode
+        if code == RAISED:
             raise self._errors.recv()
-        return None if self.process.exitcode == 0 else f"died ({_exit_name(self.process.exitcode)})"
+        return f"died ({_exit_name(code)})" if code else None
 
     def place(self) -> str:
         """Where it was: at which picture, or behind the last."""

@@ -65,9 +65,7 @@ def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
         raise RejectedImage(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except Image.UnidentifiedImageError:
         raise RejectedImage("not a picture that can be read") from None
-    except (
-        Exception
-    ) as error:  # decoders of hostile bytes raise nearly anything; the picture is named, not the job ended
+    except Exception as error:  # decoders of hostile bytes raise nearly anything; the picture is named
         raise RejectedImage(f"does not decode: {type(error).__name__}: {error}") from None
 
 
@@ -103,7 +101,8 @@ def _reduced(image: Image.Image, source: bytes, size: tuple[int, int], policy: I
 
 def _encoded(image: Image.Image, policy: ImagePolicy) -> EncodedImage:
     if image.format == "JPEG":
-        image.draft(None, tuple(2 * side for side in _within(image.size, policy)))  # as `turbojpeg.reduce` does
+        width, height = _within(image.size, policy)
+        image.draft(None, (2 * width, 2 * height))  # as `turbojpeg.reduce` does
     upright = _eight_bit(ImageOps.exif_transpose(image))
     size = _within(upright.size, policy)
     if size != upright.size:

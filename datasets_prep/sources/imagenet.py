@@ -15,8 +15,8 @@ import io
 import re
 import tarfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -43,7 +43,8 @@ class ImageNet(Source):
         return imagenet_splits(root, request.unpack_dir)
 
 
-class Listing(NamedTuple):
+@dataclass(frozen=True)
+class Listing:
     """What a layout says of one split: base names of the pictures, their WordNet ids, and how to read them."""
 
     split: str
@@ -153,10 +154,11 @@ def _hugging_face(root: Path) -> list[Listing]:
     for table in open_tables([root], []):
         if table.split not in EXPECTED:
             continue  # test has no labels
-        named = [OFFICIAL_NAME.fullmatch(path or "") for path in table.columns.column("path").to_pylist()]
-        if None in named:
+        found = [OFFICIAL_NAME.fullmatch(path or "") for path in table.columns.column("path").to_pylist()]
+        named = [match for match in found if match]
+        if len(named) < len(found):
             raise FastptError(
-                f"row {named.index(None)} of split {table.split} in {root} has a picture whose path does not end in "
+                f"row {found.index(None)} of split {table.split} in {root} has a picture whose path does not end in "
                 "its WordNet id, as in imagenet-1k. Use `fastpt prep parquet` for other pictures."
             )
         names = [f"{match[1]}.JPEG" for match in named]
@@ -186,8 +188,10 @@ def _readable_names(wnids: list[str]) -> list[str]:
     """open_clip's names of the 1,000 classes; another WordNet id is its own name."""
     from open_clip import IMAGENET_CLASSNAMES
 
-    timm = Path(importlib.util.find_spec("timm").submodule_search_locations[0])  # found, not imported: timm loads torch
-    standard = (timm / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
+    timm = importlib.util.find_spec("timm")  # found, not imported: timm loads torch
+    assert timm is not None
+    assert timm.origin is not None
+    standard = (Path(timm.origin).parent / "data" / "_info" / "imagenet_synsets.txt").read_text().split()
     names = dict(zip(standard, IMAGENET_CLASSNAMES, strict=True))
     return [names.get(wnid, wnid) for wnid in wnids]
 

@@ -80,15 +80,16 @@ def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, worker
         )
     reasons = [sample.problem or _lack(sample, has_captions, has_labels) for sample in samples]
     good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
-    classes = [str(i) for i in range(max((sample.label for sample in good), default=-1) + 1)] if has_labels else []
+    labels = [sample.label for sample in good if sample.label is not None]
+    classes = [str(i) for i in range(max(labels, default=-1) + 1)]
     split = SplitListing(
         name="train",
         keys=[sample.key for sample in good],
-        labels=np.array([sample.label for sample in good], np.int64) if has_labels else None,
-        captions=[sample.caption for sample in good] if has_captions else None,
+        labels=np.array(labels, np.int64) if has_labels else None,
+        captions=[sample.caption for sample in good if sample.caption] if has_captions else None,
         classes=classes,
         class_names=classes,
-        read=_Reader(tars, [(sample.tar, *sample.picture) for sample in good]),
+        read=_Reader(tars, [(sample.tar, *sample.picture) for sample in good if sample.picture]),
         is_train=True,
         rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason),
     )
@@ -100,9 +101,8 @@ def _listed(tars: list[Path], record_format: RecordFormat, workers: int) -> Iter
     if min(workers, len(tars)) == 1:
         return [_samples(record_format, path, number) for number, path in enumerate(tars)]
     context = multiprocessing.get_context("fork")  # what is read, with a subset of millions of ids, is inherited
-    with ProcessPoolExecutor(
-        min(workers, len(tars)), context, _start_listing, (partial(_samples, record_format),)
-    ) as pool:
+    work = partial(_samples, record_format)
+    with ProcessPoolExecutor(min(workers, len(tars)), context, _start_listing, (work,)) as pool:
         return list(pool.map(_list_one, tars, range(len(tars))))
 
 

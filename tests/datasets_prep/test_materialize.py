@@ -135,7 +135,7 @@ def test_open_clips_data_reads_noisy_captions_by_its_sizes(caption_tars, caption
 
 
 def test_the_provenance_names_samples_noise_and_files(split, tars):
-    provenance = read_sealed_json(tars / "provenance.json", 1)
+    provenance = read_sealed_json(tars / "provenance.json", "2.0")
     plan = split.noise_plan(0.5)
     assert provenance["samples_id"] == split.samples_id
     assert provenance["noise"] == plan.provenance()
@@ -152,7 +152,7 @@ def test_clean_is_written_when_asked_for_and_says_so(split, tmp_path):
 
 
 def test_an_existing_target_is_refused_and_what_a_killed_job_left_is_redone(split, tmp_path, tars):
-    left = tmp_path / ".out.partial"
+    left = tmp_path / ".out.tmp"
     left.mkdir()
     (left / "half.tar").write_text("")
     materialize(split, 0.5, "wds", tmp_path / "out", shard_samples=6)

@@ -19,7 +19,7 @@ def test_the_demo_suite_names_splits_that_the_demo_set_has():
     from datasets_prep.sources.demo.scenes import SPLITS
 
     suite = load_suite("demo")
-    assert {source.split for _, source in suite.sources()} <= {f"data/demo/{recipe.name}" for recipe in SPLITS}
+    assert {source.split for _, source in suite.sources()} <= {f"data/demo/{split.name}" for split in SPLITS}
 
 
 def write(tmp_path, value):

@@ -8,10 +8,12 @@ Colours, settings and poses are drawn alike for all classes, so only the form gi
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw, ImageFilter
 
 from datasets_prep.listing import SplitListing
@@ -115,7 +117,7 @@ def pose(shapes: list[Shape], scale: float, w: int, h: int, rng: Rng) -> list[Sh
     return [Shape(s.tone, place(s.points), s.width * unit) for s in shapes]
 
 
-def draw(canvas: ImageDraw.ImageDraw, shape: Shape, fill: object) -> None:
+def draw(canvas: ImageDraw.ImageDraw, shape: Shape, fill: tuple[int, int, int] | int) -> None:
     points = shape.points.ravel().tolist()
     if shape.width:
         canvas.line(points, fill, max(1, round(shape.width)), "curve")
@@ -123,9 +125,10 @@ def draw(canvas: ImageDraw.ImageDraw, shape: Shape, fill: object) -> None:
         canvas.polygon(points, fill)
 
 
-def rgb(colour: object) -> tuple[int, int, int]:
+def rgb(colour: ArrayLike) -> tuple[int, int, int]:
     """A colour as Pillow takes it."""
-    return tuple(np.clip(colour, 0, 255).astype(int).tolist())
+    red, green, blue = np.clip(colour, 0, 255).astype(int).tolist()
+    return red, green, blue
 
 
 def tones(scene: Scene, rng: Rng, jitter: float) -> dict[str, tuple[int, int, int]]:
@@ -195,7 +198,7 @@ def photo(scene: Scene, shapes: list[Shape], rng: Rng) -> np.ndarray:
         draw(on_paint, shape, ink[shape.tone])
         draw(on_form, shape, int(rng.integers(150, 256)))
     form = form.reduce(2)
-    mask = form.point(lambda level: min(255, level * 2))  # a little wider than the paint, which gives a dark rim
+    mask = form.point([min(255, level * 2) for level in range(256)])  # a little wider: the paint gets a dark rim
     shadow = mask.transform(mask.size, Image.Transform.AFFINE, (1, 0, rng.uniform(-5, 5), 0, 1, -rng.uniform(0, 5)))
     shadow = np.asarray(shadow.filter(ImageFilter.GaussianBlur(2.5)), np.float32) * (rng.uniform(0, 0.6) / 255)
     down, right = np.gradient(np.asarray(form.filter(ImageFilter.GaussianBlur(2)), np.float32))
@@ -273,7 +276,8 @@ def jpeg(pixels: np.ndarray) -> bytes:
     return out.getvalue()
 
 
-class DemoSplit(NamedTuple):
+@dataclass(frozen=True)
+class DemoSplit:
     """What a split holds. The class of picture i is i modulo the classes, so that they are balanced."""
 
     name: str

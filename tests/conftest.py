@@ -2,6 +2,9 @@
 
 import io
 import os
+import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -86,3 +89,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("FASTPT_REAL_DATA does not name a folder of real images")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def plugin(tmp_path_factory) -> dict[str, str]:
+    """The environment of processes in which the package of tests/plugin is installed."""
+    folder = tmp_path_factory.mktemp("plugin")
+    shutil.copytree(Path(__file__).with_name("plugin"), folder / "source")  # its build writes beside it
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--target", str(folder / "installed")]
+    subprocess.run([sys.executable, "-m", "pip", "install", *options, str(folder / "source")], check=True)
+    paths = [str(folder / "installed"), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}

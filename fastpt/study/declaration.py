@@ -8,6 +8,7 @@ from pydantic import Field
 from fastpt.config import Section, load_strict
 from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
+from fastpt.noise.kinds import KINDS
 from fastpt.recipe import load_recipe
 from fastpt.tuning.suites import load_suite
 
@@ -45,8 +46,8 @@ class Tuning(Section):
 
     methods: list[Literal["lp", "mlp", "nmtune"]] = ["lp", "mlp", "nmtune"]
     """Tuning methods; the linear probe is always added."""
-    seeds: int = Field(default=3, ge=1)
-    """Heads trained a method."""
+    num_seeds: int = Field(default=3, ge=1)
+    """Heads trained a method, of seeds 0, 1 and so on."""
     options: list[str] = []
     """Further words for `fastpt tune`."""
 
@@ -84,6 +85,7 @@ def _problems(one: Pretrain) -> list[str]:
         if len(set(values)) < len(values)
     ]
     checks = [(check_rate, rate) for rate in one.rates] + [(load_suite, suite) for suite in one.suites]
+    checks += [(KINDS.get, one.kind)] if one.kind else []
     for check, *arguments in [*checks, (load_recipe, one.recipe, one.set)]:
         try:
             check(*arguments)

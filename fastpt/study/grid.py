@@ -13,6 +13,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.noise import add_noise
+from fastpt.noise.kinds import KINDS
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.declaration import Pretrain, Study
@@ -88,15 +89,16 @@ class StudyGrid:
         if not rate:
             return None, None
         kind, of = ("symmetric", "labels") if recipe.task == "supervised" else ("swap", "captions")
-        name, train_set = plan_name(one.kind or kind, rate, one.noise_seed), Dataset(train_split)
-        if one.kind in (None, kind) and name not in train_set.noise_plans():  # other kinds need more than a rate
-            return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of).array_sha256
-        return name, train_set.noise_plan(name, of).array_sha256
+        kind = one.kind or kind
+        name, train_set = plan_name(kind, rate, one.noise_seed), Dataset(train_split)
+        if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
+            return name, train_set.noise_plan(name, of).array_sha256
+        return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of, kind).array_sha256
 
     def _tuning(self, train: Step, run: Path, named: str) -> Step:
         tuning, suite = self.study.tune, load_suite(named)
         out = run / TUNE / f"{suite.name}.json"
-        words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.seeds), "--out", str(out)]
+        words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
         words += [f"--{method}" for method in tuning.methods] + tuning.options
         key = _key(train.key, suite.model_dump(), _samples_ids(suite), tuning.model_dump())
         return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)

@@ -14,7 +14,7 @@ import yaml
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, RecipeError
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
@@ -63,7 +63,7 @@ def study(tmp_path_factory, captioned):
                 },
                 {"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0], "suites": ["downstream.yaml"]},
             ],
-            "tune": {"methods": ["mlp"], "seeds": 2, "options": ["--epochs", "2"]},
+            "tune": {"methods": ["mlp"], "num_seeds": 2, "options": ["--epochs", "2"]},
         },
     }
     for name, values in files.items():
@@ -135,7 +135,14 @@ def test_a_changed_recipe_trains_and_tunes_anew(here):
 
 
 def test_changed_tuning_tunes_anew_and_trains_nothing(here):
-    assert states(plan(tune={"methods": ["mlp"], "seeds": 3})) == ["failed", "to do", "done", "to do", "done", "to do"]
+    assert states(plan(tune={"methods": ["mlp"], "num_seeds": 3})) == [
+        "failed",
+        "to do",
+        "done",
+        "to do",
+        "done",
+        "to do",
+    ]
 
 
 def test_a_set_that_comes_later_is_tuned_on(here):
@@ -166,10 +173,17 @@ def test_a_second_study_in_the_folder_is_refused(here):
 
 
 def test_everything_that_the_grid_misnames_is_told_at_once(here):
-    wrong = {"recipe": "none.yaml", "rates": [0.1, 0.1, 5], "seeds": [0], "suites": ["nothing"]}
-    with pytest.raises(FastptError) as error:
+    wrong = {"recipe": "none.yaml", "rates": [0.1, 0.1, 5], "seeds": [0], "suites": ["nothing"], "kind": "symetric"}
+    with pytest.raises(RecipeError) as error:
         plan(name="a/b", pretrain=[wrong])
-    for part in ("'a/b' is no plain folder name", "none.yaml", "names something twice", "write 0.05", "'nothing'"):
+    for part in (
+        "'a/b' is no plain folder name",
+        "none.yaml",
+        "names something twice",
+        "write 0.05",
+        "'nothing'",
+        "did you mean symmetric",
+    ):
         assert part in str(error.value)
 
 
@@ -183,6 +197,12 @@ def test_a_recipe_of_several_splits_is_told(here):
 def test_a_plan_of_a_kind_that_needs_a_file_must_be_there(here):
     with pytest.raises(FastptError, match=r"no noise plan 'asymmetric-0\.25-seed0'"):
         _ = plan(pretrain=[{"recipe": "tiny.yaml", "kind": "asymmetric", "rates": [0.25], "seeds": [0]}]).cells
+
+
+def test_a_kind_that_does_not_change_what_the_task_learns_from_is_told(here):
+    one = {"recipe": "tiny.yaml", "kind": "pairswap", "rates": [0.25], "seeds": [0]}
+    with pytest.raises(FastptError, match="pairswap noise changes captions, not labels"):
+        _ = plan(pretrain=[one]).cells
 
 
 def test_status_does_not_wait_for_torch(here):

@@ -34,6 +34,7 @@ from fastpt.cli import main as fastpt
 from fastpt.data.hashes import xxh3_64
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.order import epoch_order
+from fastpt.losses.nmtune import nmtune_regularizer
 from fastpt.noise import add_noise
 from fastpt.noise.formats import read_matrix
 from fastpt.noise.kinds.asymmetric import asymmetric, nearest_classes
@@ -41,8 +42,8 @@ from fastpt.noise.kinds.pairswap import pairswap
 from fastpt.noise.kinds.swap import swap
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.training.loop import train
-from fastpt.tuning.fit import fit, protocol
-from fastpt.tuning.losses import Weights, nmtune_regularizer
+from fastpt.tuning.fit import fit
+from fastpt.tuning.methods.head_training import head_training
 from tests.conftest import made_up, picture, prepared
 from tests.training.conftest import TINY_CLIP, TINY_RESNET, losses, tiny_recipe
 
@@ -241,7 +242,7 @@ def regularizers(_: Path) -> dict:
         for rows, top in ((10, 1), (120, 2)):
             given = features[:rows].double()
             moved = (given + torch.linspace(-1, 1, 16, dtype=torch.float64)).requires_grad_()
-            value = nmtune_regularizer(given, moved, Weights(*weights), top)
+            value = nmtune_regularizer(given, moved, *weights, top=top)
             (gradient,) = torch.autograd.grad(value, moved)
             found[f"{name} of {rows}, top {top}"] = [float(f"{x:.9g}") for x in (value.item(), gradient.norm().item())]
     return found
@@ -252,9 +253,9 @@ def head_losses(_: Path) -> dict:
     features, labels = blobs()
     two_views = torch.stack([features, features + 0.1])
     trained = {
-        method: fit(features, labels, protocol(method, epochs=30), [0, 1], 4) for method in ("lp", "mlp", "nmtune")
+        method: fit(features, labels, head_training(method, epochs=30), [0, 1], 4) for method in ("lp", "mlp", "nmtune")
     }
-    reference_code = protocol("nmtune", "reference-code", epochs=30)
+    reference_code = head_training("nmtune", "reference-code", epochs=30)
     trained["nmtune of the reference code"] = fit(two_views, labels, reference_code, [0, 1], 4)
     return {
         method: [float(f"{cross_entropy(one, labels).item():.7g}") for one in heads.logits(features).double()]
@@ -276,7 +277,7 @@ def blobs() -> tuple[torch.Tensor, torch.Tensor]:
 def keys_of_files(folder: Path) -> dict:
     """The keys, not the values, of every JSON and CSV that fastpt writes or prints."""
     supervised, clip = runs(folder)
-    with contextlib.chdir(folder):  # features are kept in the current folder
+    with contextlib.chdir(folder):
         tuning = cli("tune", "--run", supervised, "--nmtune", "--ridge", "--epochs", 1, "--num-seeds", 2, "--json")
         cli("report", supervised, clip, "--out", "report.html", "--files")
         found = {"tune results": json.loads(tuning), **split_keys(folder), **study_keys()}

@@ -2,34 +2,53 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from fastpt.cli.shared import FOLDER, JSON
+from fastpt.errors import FastptError
+from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
+from fastpt.tuning.methods import FINETUNING, HEADS, METHODS, Method
+from fastpt.tuning.methods.head_training import Numbers
 
 
-class _Numbers(click.ParamType):
-    name = "NUMBER,..."
+class _Tune(click.Command):
+    """Has a flag for each method that wants one, then its own options, then those of the methods."""
 
-    def convert(self, value, param, ctx) -> list[float]:
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        known = _methods()
+        flags = [
+            click.Option([f"--{name}", "methods"], flag_value=name, multiple=True, help=method.summary)
+            for name, method in known.items()
+            if method.flag
+        ]
+        own = super().get_params(ctx)
+        return [*flags, *own[:-1], *_options(known).values(), own[-1]]  # the last is --help
+
+
+def _methods() -> dict[str, Method]:
+    """Every method; the fault of a package that cannot be loaded is told when its method is asked for."""
+    found = {}
+    for name in METHODS.names():
         try:
-            return value if isinstance(value, list) else [float(part) for part in value.split(",") if part]
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers, such as 0.1,1", param, ctx)
+            found[name] = METHODS.get(name)
+        except FastptError:
+            continue
+    return found
 
 
-NUMBERS = _Numbers()
+def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
+    return {str(option.name): option for method in methods.values() for option in method.options}
 
 
-@click.command()
-@click.option("--lp", is_flag=True, help="Linear probe. Always added, as the baseline.")
-@click.option("--mlp", is_flag=True, help="MLP tuning: a two-layer MLP and a linear head.")
-@click.option("--nmtune", is_flag=True, help="NMTune: MLP tuning with the paper's regularisers.")
-@click.option("--ridge", is_flag=True, help="The best linear baseline: ridge classification, its strength validated.")
+@click.command(cls=_Tune)
+@click.option("--method", "methods", metavar="NAME", multiple=True, help="A method by its name; may be given again.")
 @click.option(
     "--finetune",
-    type=click.Choice(["lora", "full"]),
+    type=click.Choice(FINETUNING),
     help="Train the encoder with each head, too: by low-rank adapters, or all of it.",
 )
 @click.option("--run", type=FOLDER, help="The run whose encoder is tuned (default: the newest finished one).")
@@ -45,109 +64,50 @@ NUMBERS = _Numbers()
     show_default=True,
     help="In which the encoder computes features; they are kept as fp32.",
 )
-@click.option(
-    "--head-precision",
-    type=click.Choice(["fp32", "bf16"]),
-    default="fp32",
-    show_default=True,
-    help="Of the matrix products that train the heads.",
-)
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
-@click.option(
-    "--num-seeds", "seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method."
-)
+@click.option("--num-seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
 @click.option(
     "--fractions",
-    type=NUMBERS,
+    type=Numbers(),
     default="1",
     show_default=True,
     help="Shares of each class to train on, such as 0.1,0.25,1.",
 )
-@click.option("--lrs", type=NUMBERS, default="", help="Learning rates to choose from on a part of the training data.")
-@click.option("--reg-weights", type=NUMBERS, default="", help="NMTune's lambdas to choose from, likewise.")
 @click.option(
     "--label-noise", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
 )
 @click.option(
-    "--variant",
-    type=click.Choice(["paper", "reference-code"]),
-    default="paper",
+    "--decoder",
+    type=click.Choice(DECODERS.names()),
+    default="cpu",
     show_default=True,
-    help="Of MLP tuning and NMTune: as in the paper or in its authors' code.",
 )
-@click.option(
-    "--ablate",
-    "without",
-    type=click.Choice(["consistency", "covariance", "dominance"]),
-    multiple=True,
-    help="A term to leave out of NMTune's regulariser (ablation); may be given again.",
-)
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of tuning (default: the paper's 30).")
-@click.option("--decoder", type=click.Choice(["cpu", "dali"]), default="cpu", show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
 @JSON
-def tune(
-    lp,
-    mlp,
-    nmtune,
-    ridge,
-    finetune,
-    run,
-    encoder,
-    precision,
-    head_precision,
-    suite,
-    seeds,
-    fractions,
-    lrs,
-    reg_weights,
-    label_noise,
-    variant,
-    without,
-    epochs,
-    decoder,
-    threads,
-    out,
-    as_json,
-) -> None:
+@click.pass_context
+def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, as_json: bool, **settings: Any) -> None:
     """Train light heads on the features of a frozen encoder, in and out of domain.
 
     \b
     fastpt tune --nmtune                            the newest run, its suite, NMTune beside the linear probe
     fastpt tune --encoder timm:resnet50 --suite mini
     """
-    if run and encoder:
+    if settings["run"] and settings["encoder"]:
         raise click.UsageError("--run and --encoder name two encoders; give one")
+    chosen = list(methods or HEADS)
+    if finetune:
+        tuned = [f"{head}+{finetune}" for head in chosen if head in HEADS]
+        if not tuned:
+            heads = " or ".join(f"--{head}" for head in HEADS)
+            raise click.UsageError(f"--finetune trains the encoder with a head; add {heads}")
+        chosen += tuned
     from fastpt.tuning.results import text_table
     from fastpt.tuning.run import tune_command
 
-    chosen = [name for name, wanted in (("lp", lp), ("ridge", ridge), ("mlp", mlp), ("nmtune", nmtune)) if wanted]
-    chosen = chosen or ["lp", "mlp", "nmtune"]
-    if finetune and chosen == ["ridge"]:
-        raise click.UsageError("--finetune trains no --ridge; add --lp, --mlp or --nmtune")
-    if finetune:
-        chosen += [f"{head}+{finetune}" for head in chosen if head != "ridge"]
-    result = tune_command(
-        run=run,
-        encoder=encoder,
-        suite=suite,
-        methods=chosen,
-        seeds=seeds,
-        out=out,
-        epochs=epochs,
-        threads=threads,
-        decoder=decoder,
-        precision=precision,
-        head_precision=head_precision,
-        fractions=fractions,
-        lrs=lrs,
-        reg_weights=reg_weights,
-        label_noise=label_noise,
-        variant=variant,
-        terms=[term for term in ("consistency", "covariance", "dominance") if term not in without],
-    )
-    click.echo(json.dumps(result, indent=2) if as_json else printable(text_table(result)))
+    defaults = [name for name in _options(_methods()) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
+    result = tune_command(methods=chosen, **{name: value for name, value in settings.items() if name not in defaults})
+    click.echo(json.dumps(result.as_dict(), indent=2) if as_json else printable(text_table(result)))
 
 
 @click.command()

@@ -7,8 +7,9 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked_features
-from fastpt.tuning.fit import Protocol, fit, protocol
-from fastpt.tuning.heads import Heads, Precision
+from fastpt.tuning.fit import fit
+from fastpt.tuning.heads import Heads
+from fastpt.tuning.methods.head_training import HeadTraining, Precision, head_training
 
 
 class NMTuneClassifier:
@@ -34,12 +35,12 @@ class NMTuneClassifier:
     ):
         self.method, self.seed, self.reg_weight, self.lr, self.weight_decay = method, seed, reg_weight, lr, weight_decay
         self.epochs, self.batch_size, self.precision = epochs, batch_size, precision
-        self._protocol()  # refuses what cannot be run
+        self._training()  # refuses what cannot be run
 
     def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
         """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""
         self.classes_, labels = _classes(y)
-        self.heads_ = fit(F, labels, self._protocol(), [self.seed], max(len(self.classes_), 2))
+        self.heads_ = fit(F, labels, self._training(), [self.seed], max(len(self.classes_), 2))
         return self
 
     def predict(self, F: np.ndarray) -> np.ndarray:
@@ -81,8 +82,8 @@ class NMTuneClassifier:
             estimator_type="classifier", target_tags=TargetTags(required=True), classifier_tags=ClassifierTags()
         )
 
-    def _protocol(self) -> Protocol:
-        return protocol(
+    def _training(self) -> HeadTraining:
+        return head_training(
             self.method,
             reg_weight=self.reg_weight,
             lr=self.lr,

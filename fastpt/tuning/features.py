@@ -1,6 +1,6 @@
 """Features of a prepared split under a frozen encoder: computed once, cached under everything they depend on.
 
-cache/features/<key>/
+<cache>/features/<key>/
   key.json             what the key is the hash of
   00000.safetensors    features and ids of the samples 0 to CHUNK - 1, with a sha256; and so on
 
@@ -21,13 +21,12 @@ from safetensors.numpy import save
 
 from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, write_json
+from fastpt.files import atomic_write, cache_dir, write_json
 from fastpt.loading.batch import Batch
 from fastpt.progress import Progress
 from fastpt.tuning.encoders.encoder import Encoder
 
-CACHE = Path("cache/features")
-FORMAT = 2
+FORMAT = "2.0"
 BATCH = 128
 CHUNK = 2048
 """Samples a file, a multiple of BATCH: what is lost at most when an extraction is stopped."""
@@ -66,15 +65,17 @@ def features_of(
     dataset: Dataset,
     decoder: str = "cpu",
     threads: int | None = None,
-    cache: Path = CACHE,
+    cache: Path | None = None,
     view: View | None = None,
 ) -> Features:
     """The encoder's features of every picture's centre crop, or of a view, from the cache as far as they are there.
 
+    `cache` is a folder, by default fastpt's own.
+
     Raises FastptError if no picture can be decoded or if features are not finite.
     """
     key = cache_key(encoder, dataset, decoder, view)
-    folder = cache / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder = (cache or cache_dir("features")) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     paths = [folder / f"{number:05d}.safetensors" for number in range(-(-len(dataset) // CHUNK))]
     parts = [_read(path) for path in paths]
     if None in parts:
@@ -110,7 +111,7 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | Non
         "weights_sha256": encoder.weights_sha256,
         "samples_id": dataset.samples_id,
         "shards": [shard["sha256"] or shard for shard in dataset.manifest["shards"]],
-        "preprocessing": encoder.preprocessing.as_dict(),
+        "preprocessing": asdict(encoder.preprocessing),
         "view": asdict(view) if view else "center",
         "precision": encoder.precision,
         "decoder": decoder,

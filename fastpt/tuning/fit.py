@@ -13,20 +13,19 @@ has no covariance. A head takes ⌈epochs · n / batch size⌉ steps.
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
+from fastpt.losses.nmtune import consistency_loss, nmtune_regularizer
 from fastpt.tuning.arrays import validate
-from fastpt.tuning.heads import Heads, Mlp, Precision, random_stream
-from fastpt.tuning.losses import ALL_TERMS, Weights, consistency_loss, nmtune_regularizer
+from fastpt.tuning.heads import Heads, random_stream
+from fastpt.tuning.methods import HeadSpec
+from fastpt.tuning.methods.head_training import HeadTraining
 from fastpt.tuning.subsets import holdout
-
-Variant = Literal["paper", "reference-code"]
 
 PASS_PARAMETERS = 2**24
 """Heads trained in one pass have at most this many parameters together; a larger head has a pass to itself."""
@@ -34,88 +33,10 @@ CHUNK = 64
 """Steps whose batches are drawn at a time."""
 
 
-@dataclass(frozen=True)
-class Protocol:
-    """How heads are trained: AdamW, the rate falling to 0 along a cosine over all steps, no warm-up."""
-
-    lr: float
-    """Learning rate of the first step."""
-    weight_decay: float
-    """AdamW's decoupled weight decay, on every parameter."""
-    mlp: Mlp | None
-    """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
-    reg_weight: float = 0.0
-    """λ: weight of NMTune's regulariser beside the cross-entropy."""
-    weights: Weights = ALL_TERMS
-    """Weights of the regulariser's terms, within λ."""
-    epochs: int = 30
-    batch_size: int = 64
-    precision: Precision = "fp32"
-    """Of the matrix products of training; see `Heads`."""
-
-
-PROTOCOLS = {
-    "lp": Protocol(lr=0.1, weight_decay=0.0, mlp=None),
-    "mlp": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper"),
-    "nmtune": Protocol(lr=0.001, weight_decay=1e-4, mlp="paper", reg_weight=0.01),
-}
-"""The paper's protocol of each method; change a value with dataclasses.replace."""
-
-REFERENCE_CODE = {
-    "lp": {},
-    "mlp": {"mlp": "reference-code"},
-    "nmtune": {"mlp": "reference-code", "reg_weight": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
-}
-"""What the authors' published code does otherwise."""
-
-
-@dataclass(frozen=True, eq=False)
-class HeadSpec:
-    """What one head has to itself; what is None is the protocol's."""
-
-    seed: int
-    lr: float | None = None
-    reg_weight: float | None = None
-    rows: np.ndarray | None = None
-    """Samples it trains on, int64 [n]; None: all."""
-
-
-def protocol(
-    method: str,
-    variant: Variant = "paper",
-    terms: Sequence[str] = Weights._fields,
-    **changes: float | int | str | None,
-) -> Protocol:
-    """The protocol of `method`, with the changes that are not None. Raises FastptError if it cannot be run.
-
-    terms: the terms of the regulariser that stay; the others are left out (ablation).
-    """
-    if method not in PROTOCOLS:
-        raise FastptError(f"There is no tuning method {method!r}. The methods are {', '.join(PROTOCOLS)}.")
-    if variant not in ("paper", "reference-code"):
-        raise FastptError(f"There is no variant {variant!r}. The variants are paper and reference-code.")
-    if unknown := sorted(set(terms) - set(Weights._fields)):
-        raise FastptError(f"There is no term {unknown[0]!r}. The terms are {', '.join(Weights._fields)}.")
-    chosen = replace(PROTOCOLS[method], **(REFERENCE_CODE[method] if variant == "reference-code" else {}))
-    weights = Weights(*(w if name in terms else 0.0 for name, w in chosen.weights._asdict().items()))
-    given = {key: value for key, value in changes.items() if value is not None}
-    changed = replace(chosen, weights=weights, **given)
-    for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("reg_weight", 0), ("weight_decay", 0)):
-        value = getattr(changed, name)
-        if not least <= value < math.inf or (name == "lr" and value == 0):
-            raise FastptError(
-                f"{name} {value} cannot be run: epochs and batch_size are at least 1, lr is above 0, penalty and "
-                "weight_decay are not below 0, and all are finite."
-            )
-    if changed.precision not in ("fp32", "bf16"):
-        raise FastptError(f"There is no precision {changed.precision!r}. The precisions are fp32 and bf16.")
-    return changed
-
-
 def fit(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
-    protocol: Protocol,
+    training: HeadTraining,
     heads: Sequence[HeadSpec | int],
     classes: int | None = None,
     device: torch.device | str = "cpu",
@@ -129,8 +50,8 @@ def fit(
     Raises FastptError if the arrays do not fit together or if training diverges.
     """
     features, labels, classes = validate(features, labels, classes)
-    wanted = _settled(heads, protocol)
-    trained = _train(features.to(device), labels.to(device), protocol, wanted, classes)
+    wanted = _settled(heads, training)
+    trained = _train(features.to(device), labels.to(device), training, wanted, classes)
     for head, whole in zip(wanted, _are_finite(trained), strict=True):
         if not whole:
             raise FastptError(
@@ -143,7 +64,7 @@ def fit(
 def select(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
-    protocol: Protocol,
+    training: HeadTraining,
     heads: Sequence[HeadSpec | int],
     lrs: Sequence[float],
     reg_weights: Sequence[float],
@@ -157,7 +78,7 @@ def select(
     part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that diverge are not
     chosen. A single setting is taken as it is, without training.
     """
-    wanted = _settled(heads, protocol)
+    wanted = _settled(heads, training)
     grid = list(itertools.product(lrs, reg_weights))
     if len(grid) == 1:
         return [replace(head, lr=grid[0][0], reg_weight=grid[0][1]) for head in wanted]
@@ -166,7 +87,7 @@ def select(
     parts = [holdout(labels[one].numpy(), share, head.seed) for head, one in zip(wanted, rows, strict=True)]
     learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
     candidates = [replace(head, lr=lr, reg_weight=reg_weight) for head in learned for lr, reg_weight in grid]
-    trained = _train(features.to(device), labels.to(device), protocol, candidates, classes)
+    trained = _train(features.to(device), labels.to(device), training, candidates, classes)
     whole = _are_finite(trained)
     plain = features[0] if features.ndim == 3 else features
     chosen = []
@@ -191,14 +112,14 @@ def as_head(head: HeadSpec | int) -> HeadSpec:
     return head
 
 
-def _settled(heads: Sequence[HeadSpec | int], protocol: Protocol) -> list[HeadSpec]:
-    """The heads with nothing left to the protocol but what all share."""
+def _settled(heads: Sequence[HeadSpec | int], training: HeadTraining) -> list[HeadSpec]:
+    """The heads with nothing left to the training but what all share."""
     given = [as_head(head) for head in heads]
     return [
         replace(
             head,
-            lr=protocol.lr if head.lr is None else head.lr,
-            reg_weight=protocol.reg_weight if head.reg_weight is None else head.reg_weight,
+            lr=training.lr if head.lr is None else head.lr,
+            reg_weight=training.reg_weight if head.reg_weight is None else head.reg_weight,
         )
         for head in given
     ]
@@ -211,28 +132,28 @@ def _are_finite(heads: Heads) -> list[bool]:
     return whole.tolist()
 
 
-def _train(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[HeadSpec], classes: int) -> Heads:
+def _train(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[HeadSpec], classes: int) -> Heads:
     """Passes of heads that may go together, put back in order. A head that has diverged is returned as it is."""
     views, dim = features.shape[0] if features.ndim == 3 else 1, features.shape[-1]
-    if protocol.mlp == "reference-code" and views < 2:
+    if training.mlp == "reference-code" and views < 2:
         raise FastptError(
             "The reference code tunes on two views of each sample, and there is one. "
             "Extract several views, or take the variant of the paper."
         )
-    size = sum(math.prod(value.shape[1:]) for value in Heads(dim, classes, [], protocol.mlp).parameters())
+    size = sum(math.prod(value.shape[1:]) for value in Heads(dim, classes, [], training.mlp).parameters())
     most = max(1, PASS_PARAMETERS // size)
     count = [len(labels) if head.rows is None else len(head.rows) for head in heads]
     # Long trainings first, so that those that end can be cut off; heads of the same batches side by side, to share
     # them; then equal rates, for the optimiser.
     order = sorted(range(len(heads)), key=lambda i: (-count[i], *_batches_of(heads[i]), heads[i].lr))
     done: list[Heads] = []
-    for _, same in itertools.groupby(order, key=lambda i: min(count[i], protocol.batch_size)):
+    for _, same in itertools.groupby(order, key=lambda i: min(count[i], training.batch_size)):
         together = [heads[i] for i in same]
         sharing = _sharing(together)
         step = max(most // sharing * sharing, min(most, sharing))
         for start in range(0, len(together), step):
             chunk = together[start : start + step]
-            done.append(_pass(features.reshape(-1, dim), labels, protocol, chunk, classes))
+            done.append(_pass(features.reshape(-1, dim), labels, training, chunk, classes))
     return Heads.join(done).select(np.argsort(order).tolist()).eval().requires_grad_(False)
 
 
@@ -246,37 +167,37 @@ def _sharing(heads: Sequence[HeadSpec]) -> int:
     return math.gcd(*(len(list(same)) for _, same in itertools.groupby(heads, key=_batches_of)))
 
 
-def _pass(features: Tensor, labels: Tensor, protocol: Protocol, heads: list[HeadSpec], classes: int) -> Heads:
+def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[HeadSpec], classes: int) -> Heads:
     """Train heads with one batch size, those with most samples first, at once; features [V·N, D]."""
     device = features.device
     counts = [len(labels) if head.rows is None else len(head.rows) for head in heads]
-    batch = min(counts[0], protocol.batch_size)
-    steps = [math.ceil(protocol.epochs * count / batch) for count in counts]
-    training = Heads(features.shape[1], classes, [head.seed for head in heads], protocol.mlp, protocol.precision)
-    training = training.to(device)
-    optimizer = _Optimizer(training, heads, steps, protocol.weight_decay)
+    batch = min(counts[0], training.batch_size)
+    steps = [math.ceil(training.epochs * count / batch) for count in counts]
+    learning = Heads(features.shape[1], classes, [head.seed for head in heads], training.mlp, training.precision)
+    learning = learning.to(device)
+    optimizer = _Optimizer(learning, heads, steps, training.weight_decay)
     reg_weights = torch.tensor([head.reg_weight for head in heads], device=device)
     penalised = any(head.reg_weight for head in heads)  # asking the tensor would wait for a GPU in every step
     sharing = _sharing(heads)
-    streams = [_batches(len(labels), features, protocol, head, batch) for head in heads[::sharing]]
+    streams = [_batches(len(labels), features, training, head, batch) for head in heads[::sharing]]
     finished: list[Heads] = []
     for step in range(steps[0]):
         active = sum(step < one for one in steps)
-        if active < len(training):
-            finished.insert(0, training.select(range(active, len(training))))
-            training = training.select(range(active))
-            optimizer = optimizer.moved_to(training)
+        if active < len(learning):
+            finished.insert(0, learning.select(range(active, len(learning))))
+            learning = learning.select(range(active))
+            optimizer = optimizer.moved_to(learning)
             reg_weights, streams = reg_weights[:active], streams[: active // sharing]
         if step % CHUNK == 0:
             drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
         ids = drawn[step % CHUNK, : len(streams)]
-        x, y = _gathered(features, labels, ids, len(training))
-        if protocol.mlp:
-            _losses(training, x, y, len(ids[0]), protocol, reg_weights if penalised else None).sum().backward()
+        x, y = _gathered(features, labels, ids, len(learning))
+        if training.mlp:
+            _losses(learning, x, y, len(ids[0]), training, reg_weights if penalised else None).sum().backward()
         else:  # the regulariser of features that nothing transforms is a constant
-            _linear_gradients(training, x, y)
+            _linear_gradients(learning, x, y)
         optimizer.step(step)
-    return Heads.join([training, *finished])
+    return Heads.join([learning, *finished])
 
 
 def _gathered(features: Tensor, labels: Tensor, ids: Tensor, heads: int) -> tuple[Tensor, Tensor]:
@@ -299,10 +220,12 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
     heads.classifier.bias.grad = slope.sum(1, keepdim=True)
 
 
-def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, reg_weights: Tensor | None) -> Tensor:
+def _losses(
+    heads: Heads, x: Tensor, y: Tensor, views: int, training: HeadTraining, reg_weights: Tensor | None
+) -> Tensor:
     """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B].
 
-    Regularised if there are `penalties` [H].
+    Regularised if there are `reg_weights` [H].
     """
     batch = y.shape[1] // views
     logits, z = heads(x)
@@ -312,19 +235,19 @@ def _losses(heads: Heads, x: Tensor, y: Tensor, views: int, protocol: Protocol, 
         return losses
     x = heads.for_each(x)
     if views == 1:
-        return losses + reg_weights * nmtune_regularizer(x, z, protocol.weights)
+        return losses + reg_weights * nmtune_regularizer(x, z, *training.weights)
     # As in the authors' code: view 2 is held to what the encoder made of view 1, by the mean over elements; the
     # covariance and the five largest singular values are those of both views.
-    weight, spectral = protocol.weights.consistency, protocol.weights._replace(consistency=0.0)
+    weight, spectral = training.weights.consistency, training.weights._replace(consistency=0.0)
     consistency = consistency_loss(x[:, :batch], z[:, batch:]) / z.shape[-1]
-    return losses + reg_weights * (weight * consistency + nmtune_regularizer(x, z, spectral, top=5))
+    return losses + reg_weights * (weight * consistency + nmtune_regularizer(x, z, *spectral, top=5))
 
 
-def _batches(count: int, features: Tensor, protocol: Protocol, head: HeadSpec, batch: int) -> Iterator[Tensor]:
+def _batches(count: int, features: Tensor, training: HeadTraining, head: HeadSpec, batch: int) -> Iterator[Tensor]:
     """Rows of features [CHUNK, W, batch], for ever; W is 2 for the MLP of the reference code, else 1."""
     order, view = random_stream(head.seed, "order"), random_stream(head.seed, "views")
     rows = torch.arange(count) if head.rows is None else torch.from_numpy(head.rows)
-    views, seen = len(features) // count, 2 if protocol.mlp == "reference-code" else 1
+    views, seen = len(features) // count, 2 if training.mlp == "reference-code" else 1
     left = rows[:0]
     while True:
         while len(left) < CHUNK * batch:
@@ -345,25 +268,25 @@ class _Optimizer:
     Heads of equal rate and length that lie side by side are one parameter group, whose parameters are views of theirs.
     """
 
-    def __init__(self, training: Heads, heads: list[HeadSpec], steps: list[int], weight_decay: float):
+    def __init__(self, learning: Heads, heads: list[HeadSpec], steps: list[int], weight_decay: float):
         keys = [(head.lr, length) for head, length in zip(heads, steps, strict=True)]
         self.blocks = []  # (from, to, rate, steps)
         for key, same in itertools.groupby(range(len(keys)), key=keys.__getitem__):
             members = list(same)
             self.blocks.append((members[0], members[-1] + 1, *key))
         self.weight_decay = weight_decay
-        self._bind(training)
+        self._bind(learning)
 
-    def _bind(self, training: Heads) -> None:
-        self.parameters = list(training.parameters())
+    def _bind(self, learning: Heads) -> None:
+        self.parameters = list(learning.parameters())
         groups = [{"params": [p.detach()[first:last] for p in self.parameters]} for first, last, *_ in self.blocks]
         self.adamw = torch.optim.AdamW(groups, weight_decay=self.weight_decay, fused=True)
 
-    def moved_to(self, training: Heads) -> "_Optimizer":
+    def moved_to(self, learning: Heads) -> "_Optimizer":
         """The same for the heads that are left, with the state they have."""
         before = self.adamw
-        self.blocks = [block for block in self.blocks if block[1] <= len(training)]
-        self._bind(training)
+        self.blocks = [block for block in self.blocks if block[1] <= len(learning)]
+        self._bind(learning)
         for group, old in zip(self.adamw.param_groups, before.param_groups, strict=False):
             for new_value, old_value in zip(group["params"], old["params"], strict=True):
                 self.adamw.state[new_value] = before.state[old_value]

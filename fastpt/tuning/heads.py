@@ -6,14 +6,14 @@ wide product serves them. A head's initial weights are a function of its own see
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-Mlp = Literal["paper", "reference-code"]
-Precision = Literal["fp32", "bf16"]
+from fastpt.rng import seed_sequence
+from fastpt.tuning.methods.head_training import Mlp, Precision
 
 
 class Heads(torch.nn.Module):
@@ -181,5 +181,5 @@ class _BatchNorms(torch.nn.Module):
 
 def random_stream(seed: int, purpose: str) -> torch.Generator:
     """A generator that depends on (seed, purpose): the order of a head's batches is not tied to its initial weights."""
-    state = np.random.SeedSequence([seed, *purpose.encode()]).generate_state(1, np.uint64)
+    state = seed_sequence(seed, purpose).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]) >> 1)

@@ -1,59 +1,111 @@
-"""Tuning results for people (text) and for spreadsheets (CSV), from the JSON that `fastpt.tuning.run` writes."""
+"""What tuning found: as JSON, for people (text) and for spreadsheets (CSV)."""
 
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 
 from fastpt.intervals import Interval, interval, paired
+from fastpt.tuning.methods import BASELINE
+from fastpt.tuning.suites import Missing
 
-METHODS = {
-    "lp": {"label": "LP", "colour": "#0072b2"},
-    "ridge": {"label": "Ridge", "colour": "#a8487f"},
-    "mlp": {"label": "MLP", "colour": "#c77f00"},
-    "nmtune": {"label": "NMTune", "colour": "#008f68"},
-    "lp+lora": {"label": "LP+LoRA", "colour": "#4c9ed9"},
-    "mlp+lora": {"label": "MLP+LoRA", "colour": "#dca64a"},
-    "nmtune+lora": {"label": "NMTune+LoRA", "colour": "#45b592"},
-    "lp+full": {"label": "LP+full", "colour": "#004b76"},
-    "mlp+full": {"label": "MLP+full", "colour": "#855500"},
-    "nmtune+full": {"label": "NMTune+full", "colour": "#005f45"},
-}
+FORMAT = "2.0"
+ENCODER = "encoder"
+"""The stage of a spectrum whose features are those of the encoder; others are called by their method."""
 DOMAINS = {"id": "ID", "ood": "OOD"}
-COLUMNS = (
-    "domain",
-    "set",
-    "test",
-    "method",
-    "metric",
-    "seed",
-    "fraction",
-    "lr",
-    "reg_weight",
-    "l2",
-    "value",
-    "samples",
-)
+Domain = Literal["id", "ood"]
 
 
-def by_seed(rows: Sequence[dict], domain: str, method: str, fraction: float = 1.0) -> dict[int, float]:
+@dataclass(frozen=True)
+class Row:
+    """The value of one head on one test."""
+
+    domain: Domain
+    set: str
+    test: str
+    method: str
+    metric: str
+    value: float
+    """0 to 1."""
+    samples: int
+    """Of the test."""
+    seed: int
+    fraction: float
+    """Share of the training data."""
+    settings: dict[str, Any]
+    """What was chosen for the head: names and values are the method's."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """One level of keys."""
+        return {name: value for name, value in vars(self).items() if name != "settings"} | self.settings
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """That of one test's features, as the encoder gives them or after what a method's first head makes of them."""
+
+    domain: Domain
+    set: str
+    test: str
+    stage: str
+    """`ENCODER`, or a method."""
+    sve: float
+    lsvr: float
+    singular_values: list[float]
+    """Relative to the largest, from the largest on."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that a suite told of one encoder."""
+
+    suite: str
+    encoder: dict[str, Any]
+    """Name, weights, precision, width, and the run, recipe and noise of its pre-training."""
+    config: dict[str, Any]
+    """What was asked for."""
+    methods: dict[str, dict[str, Any]]
+    """Label and colour of each method, and the package that gave it, if one did."""
+    rows: list[Row]
+    spectra: list[Spectrum]
+    missing: list[Missing]
+    seconds: dict[str, float]
+    """Of computing features, and of training heads."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """What the JSON file holds."""
+        return {
+            "format": FORMAT,
+            "suite": self.suite,
+            "encoder": self.encoder,
+            "config": self.config,
+            "methods": self.methods,
+            "rows": [row.as_dict() for row in self.rows],
+            "summary": summary(self.rows),
+            "spectra": [asdict(one) for one in self.spectra],
+            "missing": [asdict(one) for one in self.missing],
+            "seconds": self.seconds,
+        }
+
+
+def by_seed(rows: Sequence[Row], domain: str, method: str, fraction: float = 1.0) -> dict[int, float]:
     """For each seed, the mean value over the tests of a domain."""
     values: dict[int, list[float]] = {}
     for row in rows:
-        if (row["domain"], row["method"], row.get("fraction", 1.0)) == (domain, method, fraction):
-            values.setdefault(row["seed"], []).append(row["value"])
+        if (row.domain, row.method, row.fraction) == (domain, method, fraction):
+            values.setdefault(row.seed, []).append(row.value)
     return {seed: float(np.mean(one)) for seed, one in values.items()}
 
 
-def summary(rows: Sequence[dict]) -> list[dict]:
+def summary(rows: Sequence[Row]) -> list[dict]:
     """For each domain, method and fraction, the average over tests with its interval, and the paired gain over LP."""
     found = []
-    for domain, method, fraction in dict.fromkeys(
-        (row["domain"], row["method"], row.get("fraction", 1.0)) for row in rows
-    ):
-        mine, probe = (by_seed(rows, domain, name, fraction) for name in (method, "lp"))
-        gain = None if method == "lp" else paired(mine, probe)
+    for domain, method, fraction in dict.fromkeys((row.domain, row.method, row.fraction) for row in rows):
+        mine, baseline = (by_seed(rows, domain, name, fraction) for name in (method, BASELINE))
+        gain = None if method == BASELINE else paired(mine, baseline)
         found.append(
             {
                 "domain": domain,
@@ -66,88 +118,85 @@ def summary(rows: Sequence[dict]) -> list[dict]:
     return found
 
 
-def csv_table(results: dict) -> str:
+def csv_table(results: Results) -> str:
     """One line a row of the results."""
+    settings = dict.fromkeys(name for row in results.rows for name in row.settings)
+    columns = ("domain", "set", "test", "method", "metric", "seed", "fraction", *settings, "value", "samples")
     out = io.StringIO()
-    writer = csv.DictWriter(out, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(results["rows"])
+    writer.writerows(row.as_dict() for row in results.rows)
     return out.getvalue()
 
 
-def text_table(results: dict) -> str:
+def text_table(results: Results) -> str:
     """Accuracy in per cent for each test and method, mean ± half a 95 % confidence interval over seeds.
 
     Below, gains of the averages paired by seed, then SVE and LSVR.
     """
-    encoder, rows = results["encoder"], results["rows"]
+    encoder, rows = results.encoder, results.rows
     noise = encoder["noise"]
     pretrained = f", pre-trained with {noise['realised_rate']:.2%} {noise['kind']} noise" if noise else ""
-    labels = {method: known["label"] for method, known in results["methods"].items()}
-    methods = list(labels)
-    seeds = len({row["seed"] for row in rows})
-    lines = [f"{encoder['name']}{pretrained}; suite {results['suite']}; accuracy in %, {seeds} seed(s)"]
-    if noise_rate := results.get("config", {}).get("label_noise"):
+    labels = {method: known["label"] for method, known in results.methods.items()}
+    seeds = len({row.seed for row in rows})
+    lines = [f"{encoder['name']}{pretrained}; suite {results.suite}; accuracy in %, {seeds} seed(s)"]
+    if noise_rate := results.config["label_noise"]:
         lines[0] += f", {noise_rate:.0%} of the training labels flipped"
     if seeds > 1:
         lines.append("± is half of a 95 % confidence interval over seeds of the heads (Student's t)")
-    fractions = sorted({row.get("fraction", 1.0) for row in rows}, reverse=True)
+    fractions = sorted({row.fraction for row in rows}, reverse=True)
     for fraction in fractions:
-        chosen = [row for row in rows if row.get("fraction", 1.0) == fraction]
+        chosen = [row for row in rows if row.fraction == fraction]
         title = "" if fractions == [1.0] else f"{fraction:.0%} of the data"
-        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, methods)])]
+        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, list(labels))])]
         lines += [""] * bool(gains := _gains(chosen, labels, fraction)) + gains
-    titles = {"encoder": "encoder"} | {method: f"after {label}" for method, label in labels.items()}
-    stages = [stage for stage in titles if any(one["stage"] == stage for one in results["spectra"])]
+    titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}
+    stages = [stage for stage in titles if any(one.stage == stage for one in results.spectra)]
     head = ["", *(f"{what} {titles[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
-    lines += ["", *_aligned([head, *_spectrum_lines(results["spectra"], stages)])]
-    lines += [f"left out: {entry['set']} ({entry['reason']})" for entry in results["missing"]]
+    lines += ["", *_aligned([head, *_spectrum_lines(results.spectra, stages)])]
+    lines += [f"left out: {entry.set} ({entry.reason})" for entry in results.missing]
     return "\n".join(lines) + "\n"
 
 
-def _accuracy_lines(rows: list[dict], methods: list[str]) -> list[list[str]]:
+def _accuracy_lines(rows: list[Row], methods: list[str]) -> list[list[str]]:
     lines = []
     for domain, title in DOMAINS.items():
-        tests = dict.fromkeys((row["set"], row["test"], row["metric"]) for row in rows if row["domain"] == domain)
+        mine = [row for row in rows if row.domain == domain]
+        tests = dict.fromkeys((row.set, row.test, row.metric) for row in mine)
         for name, test, metric in tests:
             values = [
-                [
-                    row["value"]
-                    for row in rows
-                    if (row["domain"], row["set"], row["test"]) == (domain, name, test) and row["method"] == method
-                ]
+                [row.value for row in mine if (row.set, row.test, row.method) == (name, test, method)]
                 for method in methods
             ]
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
         if tests:
-            lines.append([f"{title} average", *(_mean(_averages(rows, domain, method)) for method in methods)])
+            lines.append([f"{title} average", *(_mean(_averages(mine, domain, method)) for method in methods)])
     return lines
 
 
-def _spectrum_lines(spectra: list[dict], stages: list[str]) -> list[list[str]]:
-    found = {(one["domain"], one["set"], one["test"], one["stage"]): one for one in spectra}
+def _spectrum_lines(spectra: list[Spectrum], stages: list[str]) -> list[list[str]]:
+    found = {(one.domain, one.set, one.test, one.stage): one for one in spectra}
     lines = []
     for domain, name, test in dict.fromkeys(key[:3] for key in found):
         cells = [found.get((domain, name, test, stage)) for stage in stages]
-        numbers = [f"{cell[what]:.3f}" if cell else "" for what in ("sve", "lsvr") for cell in cells]
+        numbers = [f"{getattr(cell, what):.3f}" if cell else "" for what in ("sve", "lsvr") for cell in cells]
         lines.append([f"{DOMAINS[domain]} {name} -> {test}", *numbers])
     return lines
 
 
-def _averages(rows: list[dict], domain: str, method: str) -> list[float]:
-    fractions = {row.get("fraction", 1.0) for row in rows}
+def _averages(rows: list[Row], domain: str, method: str) -> list[float]:
+    fractions = {row.fraction for row in rows}
     return [value for fraction in fractions for value in by_seed(rows, domain, method, fraction).values()]
 
 
-def _gains(rows: list[dict], labels: dict[str, str], fraction: float) -> list[str]:
+def _gains(rows: list[Row], labels: dict[str, str], fraction: float) -> list[str]:
     """Each later method against each earlier one, paired by seed; nothing where there is one seed."""
     lines = []
     for domain, title in DOMAINS.items():
         for i, method in enumerate(labels):
             for other in list(labels)[:i]:
-                pair = (by_seed(rows, domain, name, fraction) for name in (method, other))
-                gain = paired(*pair)
+                gain = paired(*(by_seed(rows, domain, name, fraction) for name in (method, other)))
                 if gain and gain.ci95_half is not None:
                     lines.append(f"{title} average, {labels[method]} over {labels[other]}: {_percent(gain, '+')}")
     return lines

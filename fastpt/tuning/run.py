@@ -1,11 +1,11 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
-import itertools
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,46 +16,52 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
+from fastpt.loading.decoders import DECODERS
+from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
 from fastpt.runs import PROVENANCE, RECIPE, RUNS, TUNE, newest_finished, read_provenance
-from fastpt.tuning.config import Trained, TuningConfig, noisy, train
-from fastpt.tuning.encoders.encoder import Encoder, Precision, open_encoder, open_run
+from fastpt.tuning.config import TuningConfig
+from fastpt.tuning.encoders import Precision, open_encoder
+from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.feature_files import FeatureSet
-from fastpt.tuning.features import CACHE, features_of, training_view
-from fastpt.tuning.fit import PROTOCOLS, protocol
-from fastpt.tuning.heads import Heads
-from fastpt.tuning.methods.finetune import LR, WEIGHT_DECAY, check_trainable, finetune
-from fastpt.tuning.results import METHODS, csv_table, summary, text_table
+from fastpt.tuning.features import Features, features_of, training_view
+from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
+from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, csv_table, text_table
 from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
 from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import DownstreamSet, Suite, load_suite, open_suite
 
-FORMAT = "2.0"
 MOST_SINGULAR_VALUES = 512
+VIEWS = 2
+"""Of the pictures of a training split, for methods that train on views."""
+Reader = Callable[..., Features]
+"""`features_of` under one encoder."""
 
 
 def tune_command(
     run: Path | None = None,
     encoder: str | None = None,
     suite: str | None = None,
-    methods: Sequence[str] = tuple(PROTOCOLS),
-    seeds: int = 1,
+    methods: Sequence[str] = HEADS,
+    num_seeds: int = 1,
+    fractions: Sequence[float] = (1.0,),
+    label_noise: float = 0.0,
     out: Path | None = None,
-    epochs: int | None = None,
     threads: int | None = None,
     decoder: str = "cpu",
     precision: Precision = "fp32",
-    **settings: Any,
-) -> dict:
-    """What the command line calls: fill in what was not said, tune, write `out` (.json) with .csv and .txt beside it.
+    **options: Any,
+) -> Results:
+    """What the command line calls: fill in what was not given, tune, write `out` (.json) with .csv and .txt beside it.
 
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
-    A suite of feature files takes neither. `seeds` is how many; they are 0, 1, ... `settings` are
-    others of `Plan`: fractions, lrs, penalties, label_noise, variant, terms, head_precision. Returns the results as
-    written. Raises FastptError.
+    A suite of feature files takes neither. Seeds are 0, 1, ... `options` are those of the methods, such as epochs or
+    lrs. Raises FastptError.
     """
-    plan = TuningConfig(methods, range(seeds), epochs=epochs, **settings)
+    config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
+    if not DECODERS.get(decoder).reads:
+        raise FastptError(f"decoder {decoder} reads no pictures, so that there is nothing to learn. Choose another.")
     loaded = load_suite(suite) if suite else None
     if loaded and loaded.has_features:
         if run or encoder:
@@ -64,17 +70,16 @@ def tune_command(
     else:
         run = newest_finished() if run is None and encoder is None else run
         loaded = loaded or load_suite(_suite_of(run))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        opened = open_encoder(encoder, device, precision) if run is None else open_run(run, device, precision)
+        opened = open_encoder(encoder or f"run:{run}", _device(), precision)
     name = opened.name if opened else "features"
-    folder = run or RUNS / name.replace(":", "-")
+    folder = (opened and opened.run) or RUNS / name.replace(":", "-")
     out = out or folder / TUNE / f"{loaded.name}.json"
     if out.is_dir():
         raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
     _say(f"encoder {name}, suite {loaded.name}")
-    results = tune(opened, loaded, plan, threads, decoder)
-    write_json(out, results)
+    results = tune(opened, loaded, config, threads, decoder)
+    write_json(out, results.as_dict())
     for suffix, text in ((".csv", csv_table(results)), (".txt", text_table(results))):
         with atomic_write(out.with_suffix(suffix), "w") as file:
             file.write(text)
@@ -85,49 +90,44 @@ def tune_command(
 def tune(
     encoder: Encoder | None,
     suite: Suite,
-    plan: TuningConfig,
+    config: TuningConfig,
     threads: int | None = None,
     decoder: str = "cpu",
-    cache: Path = CACHE,
-) -> dict:
-    """Train and test heads, and fine-tuned encoders, as the plan says on every set of the suite that is there.
+    cache: Path | None = None,
+) -> Results:
+    """Train and test what `config` asks for on every set of the suite that is there.
 
-    `encoder` is None if the suite holds features. Returns {"format", "suite", "encoder", "config", "methods", "rows",
-    "summary", "spectra", "missing", "seconds"}: a row is the value (0 to 1) of one set, test, method, seed and fraction, with the
-    settings that were chosen; the summary is that of `results.summary`; a spectrum is that of one test's features,
-    as the encoder gives them and after the MLP of the first seed, trained on the largest fraction. Raises FastptError.
+    `encoder` is None if the suite holds features. Features are kept in `cache`, by default that of fastpt. Raises
+    FastptError.
     """
-    if plan.fine_tuned:
+    needs = {method: METHODS.get(method).trains_on(**config.options_of(method)) for method in config.methods}
+    if "images" in needs.values():
         check_trainable(encoder)
-    origin = _origin(encoder)  # here, so that damage is told before all the work
-    tasks, missing = open_suite(suite)
+    origin = _origin(encoder)  # here, so that damage is found before all the work
+    downstream, missing = open_suite(suite)
     for entry in missing:
-        _say(f"set {entry['set']} is left out: {entry['reason']}")
+        _say(f"set {entry.set} is left out: {entry.reason}")
     threads = threads or cores()
-    views = 2 if plan.variant == "reference-code" else 0
     start = time.perf_counter()
-    arrays = [_arrays(encoder, task, decoder, threads, cache, views) for task in tasks]
+    read = encoder and partial(features_of, encoder, decoder=decoder, threads=threads, cache=cache)
+    sets = [_read_set(encoder, one, read, VIEWS if "views" in needs.values() else 0) for one in downstream]
     features_done = time.perf_counter()
-    device = encoder.device if encoder else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    rows, spectra = _measure_all(tasks, arrays, plan, threads, device)
-    for (task, data), method in itertools.product(zip(tasks, arrays, strict=True), plan.fine_tuned):
-        more_rows, more_spectra = _measure_fine_tuned(encoder, task, data.train, method, plan, decoder, threads)
-        rows, spectra = rows + more_rows, spectra + more_spectra
-    return {
-        "format": FORMAT,
-        "suite": suite.name,
-        "encoder": _describe(encoder, origin, arrays[0].train.features.shape[1]),
-        "config": plan.describe(),
-        "methods": {method: METHODS[method] for method in plan.methods},
-        "rows": rows,
-        "summary": summary(rows),
-        "spectra": spectra,
-        "missing": missing,
-        "seconds": {
+    jobs = [_Job(data, method, needs[method], config, encoder, decoder, threads) for data in sets for method in needs]
+    rows, spectra = _done(jobs, encoder.device if encoder else torch.device(_device()))
+    return Results(
+        suite.name,
+        _describe(encoder, origin, sets[0].train.features.shape[1]),
+        config.as_dict(),
+        {method: _method(method) for method in config.methods},
+        rows,
+        [_spectrum(one.downstream, test, ENCODER, split.features) for one in sets for test, split in one.tests.items()]
+        + spectra,
+        missing,
+        {
             "features": round(features_done - start, 2),
             "fit": round(time.perf_counter() - features_done, 2),
         },
-    }
+    )
 
 
 def accuracy(predicted: np.ndarray, labels: np.ndarray) -> float:
@@ -145,43 +145,51 @@ def mean_per_class(predicted: np.ndarray, labels: np.ndarray) -> float:
 METRICS = {"accuracy": accuracy, "mean_per_class": mean_per_class}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Split:
     features: torch.Tensor  # float32 [N, D]
     labels: np.ndarray  # int64 [N]
-    answers: np.ndarray | None = None  # as in suites.Test
+    answers: np.ndarray | None = None  # as in suites.TestSplit
     sample_ids: np.ndarray | None = None  # int64 [N]; None: the samples are those of a feature file
 
-    def predicted(self, heads: Heads, device: torch.device) -> np.ndarray:
+    def predicted(self, fitted: Fitted, device: torch.device) -> np.ndarray:
         """int64 [H, N]: what each head answers, of the classes that the split knows."""
-        features = self.features.to(device)
-        if self.answers is None:
-            return heads.predict(features).cpu().numpy()
-        known = np.flatnonzero(self.answers >= 0)
-        chosen = [heads.logits(part)[..., known].argmax(-1) for part in features.split(4096)]  # logits take memory
-        return self.answers[known[torch.cat(chosen, 1).cpu().numpy()]]
+        answers = self.answers
+        known = slice(None) if answers is None else np.flatnonzero(answers >= 0)
+        parts = self.features.to(device).split(1024)  # the scores of many heads take memory
+        chosen = torch.cat([fitted.logits(part)[..., known].argmax(-1) for part in parts], 1).cpu().numpy()
+        return chosen if answers is None else answers[known][chosen]
 
 
-@dataclass(frozen=True)
-class _Arrays:
+@dataclass(frozen=True, eq=False)
+class _Set:
+    downstream: DownstreamSet
     train: _Split
     tests: dict[str, _Split]
-    views: torch.Tensor | None = None  # float32 [V, N, D], of augmented training pictures
+    views: torch.Tensor | None  # float32 [VIEWS, N, D], of augmented training pictures
 
 
-def _split(
-    encoder: Encoder | None,
-    data: Dataset | FeatureSet,
-    decoder: str,
-    threads: int,
-    cache: Path,
-    answers: np.ndarray | None = None,
-) -> _Split:
+def _read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: int) -> _Set:
+    """Features and labels of a downstream set, and of `views` of its training pictures, if any."""
+    train = _read_split(downstream.train, read)
+    tests = {name: _read_split(test.data, read, test.answers) for name, test in downstream.tests.items()}
+    if not views:
+        return _Set(downstream, train, tests, None)
+    if encoder is None or read is None or isinstance(downstream.train, FeatureSet):
+        raise FastptError(
+            f"set {downstream.name} has one view of each sample, and the method wants {views}. Choose another."
+        )
+    augmented = [read(downstream.train, view=training_view(encoder, number)).values for number in range(views)]
+    return _Set(downstream, train, tests, torch.from_numpy(np.stack(augmented)))
+
+
+def _read_split(data: Dataset | FeatureSet, read: Reader | None, answers: np.ndarray | None = None) -> _Split:
     """Features and labels of a split, from the cache, the encoder or the suite's own files."""
     if isinstance(data, FeatureSet):
         features, labels, ids = data.values, data.labels, None
     else:
-        found = features_of(encoder, data, decoder, threads, cache)
+        assert read is not None  # an encoder comes with a suite of prepared splits
+        found = read(data)
         features, labels, ids = found.values, data.targets(None, of="labels")[found.sample_ids], found.sample_ids
     if answers is not None:
         known = np.isin(labels, answers)
@@ -191,145 +199,134 @@ def _split(
     return _Split(torch.from_numpy(features), labels, answers, ids)
 
 
-def _arrays(
-    encoder: Encoder | None, task: DownstreamSet, decoder: str, threads: int, cache: Path, views: int = 0
-) -> _Arrays:
-    """Features and labels of a task; `views` of train, if any."""
-    train = _split(encoder, task.train, decoder, threads, cache)
-    tests = {
-        name: _split(encoder, test.data, decoder, threads, cache, test.answers) for name, test in task.tests.items()
-    }
-    if not views:
-        return _Arrays(train, tests)
-    if isinstance(task.train, FeatureSet):
-        raise FastptError(f"set {task.name} has one view of each sample, and the method wants {views}. Choose another.")
-    augmented = [
-        features_of(encoder, task.train, decoder, threads, cache, training_view(encoder, number)).values
-        for number in range(views)
-    ]
-    return _Arrays(train, tests, torch.from_numpy(np.stack(augmented)))
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """One method on one downstream set."""
+
+    data: _Set
+    method: str
+    trains_on: str
+    config: TuningConfig
+    encoder: Encoder | None
+    decoder: str
+    threads: int
+
+    def training_data(self) -> TrainingData:
+        """What the method gets to see."""
+        train, downstream = self.data.train, self.data.downstream
+        views = self.data.views if self.trains_on == "views" else None
+        features = train.features if views is None else views
+        if self.trains_on != "images":
+            return TrainingData(features, train.labels, downstream.classes)
+        assert self.encoder is not None
+        assert train.sample_ids is not None
+        assert isinstance(downstream.train, Dataset)
+        images = TrainingImages(self.encoder, downstream.train, train.sample_ids, self.decoder, self.threads)
+        return TrainingData(features, train.labels, downstream.classes, images)
+
+    def tests(self, fitted: Fitted) -> dict[str, _Split]:
+        """The tests under the fine-tuned encoder, if there is one: its features are of one use and not kept."""
+        if fitted.encoder is None:
+            return self.data.tests
+        with TemporaryDirectory() as scratch:
+            read = partial(features_of, fitted.encoder, decoder=self.decoder, threads=self.threads, cache=Path(scratch))
+            return {
+                name: _read_split(test.data, read, test.answers) for name, test in self.data.downstream.tests.items()
+            }
+
+    def measure(self, device: torch.device) -> tuple[list[Row], list[Spectrum]]:
+        """Train the heads and test them. The spectrum is that of the first seed, trained on the largest fraction."""
+        start = time.perf_counter()
+        one, rows, spectra = self.data.downstream, [], []
+        shown = {"seed": self.config.seeds[0], "fraction": max(self.config.fractions)}
+        try:
+            for fitted in train(self.config, self.method, self.training_data(), device):
+                tests = self.tests(fitted)
+                rows += [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
+                heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
+                if fitted.transformed and heads:
+                    spectra += [
+                        _spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
+                        for test, split in tests.items()
+                    ]
+        except FastptError as error:
+            raise type(error)(f"set {one.name}, {self.method}: {error}") from None
+        _say(f"{one.domain} {one.name}: {self.method} trained in {time.perf_counter() - start:.1f} s")
+        return rows, spectra
+
+    def _rows(self, test: str, split: _Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
+        one = self.data.downstream
+        for settings, predicted in zip(fitted.settings, split.predicted(fitted, device), strict=True):
+            value = METRICS[one.metric](predicted, split.labels)
+            own = {name: value for name, value in settings.items() if name not in ("seed", "fraction")}
+            where = (one.domain, one.name, test, self.method, one.metric)
+            yield Row(*where, value, len(split.labels), settings["seed"], settings["fraction"], own)
 
 
-def _measure_all(
-    tasks: list[DownstreamSet],
-    arrays: list[_Arrays],
-    plan: TuningConfig,
-    threads: int,
-    device: torch.device,
-) -> tuple[list[dict], list[dict]]:
-    """Rows and spectra of every task and method, in that order.
+def train(config: TuningConfig, method: str, data: TrainingData, device: torch.device | str) -> Iterator[Fitted]:
+    """Heads of every seed and fraction; seed and fraction go before what was chosen for each. Raises FastptError.
 
-    Each is a job of its own on few threads: the matrices are small, and threads that share one product spend their time
-    waiting for each other, all the more beside other programs.
+    The labels are given as they are before the noise of `config`.
     """
-    jobs = [(task, data, method) for task, data in zip(tasks, arrays, strict=True) for method in plan.frozen]
-    longest_first = sorted(
-        range(len(jobs)), key=lambda i: (jobs[i][2] in ("lp", "ridge"), -len(jobs[i][1].train.labels))
-    )
+    labels = noisy(data.labels, data.classes, config.label_noise)
+    keys = [{"seed": seed, "fraction": fraction} for fraction in config.fractions for seed in config.seeds]
+    heads = [
+        HeadSpec(seed, rows=None if fraction == 1 else subset(labels, fraction, seed))
+        for fraction in config.fractions
+        for seed in config.seeds
+    ]
+    left = iter(keys)
+    given = replace(data, labels=labels)
+    for fitted in METHODS.get(method).fit(given, heads, torch.device(device), **config.options_of(method)):
+        yield replace(fitted, settings=[next(left) | settings for settings in fitted.settings])
+
+
+def noisy(labels: np.ndarray, classes: int, rate: float) -> np.ndarray:
+    """Labels int64 [N] with exactly round(rate · n_c) of each class flipped uniformly to another, by hashes of rows."""
+    if rate == 0:
+        return labels
+    return symmetric([str(row) for row in range(len(labels))], labels, classes, rate, seed=0).astype(np.int64)
+
+
+def _done(jobs: list[_Job], device: torch.device) -> tuple[list[Row], list[Spectrum]]:
+    """Rows and spectra of every job: first of those that train on features, then of those that train on images.
+
+    On features, each is a job of its own on few threads: the matrices are small, and threads that share one product
+    spend their time waiting for each other, all the more beside other programs.
+    """
+    light, heavy = ([job for job in jobs if (job.trains_on == "images") == images] for images in (False, True))
+    longest_first = sorted(light, key=lambda job: (-job.config.methods.index(job.method), -len(job.data.train.labels)))
     before = torch.get_num_threads()
-    torch.set_num_threads(max(1, threads // len(jobs)))
+    threads = jobs[0].threads
+    torch.set_num_threads(max(1, threads // len(light)))
     # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
     torch.linalg.eigvalsh(torch.eye(2, device=device))
     try:
-        with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
-            futures = {i: pool.submit(_measure, *jobs[i], plan, device) for i in longest_first}
-            done = [futures[i].result() for i in range(len(jobs))]
+        with ThreadPoolExecutor(min(threads, len(light))) as pool:
+            futures = {id(job): pool.submit(job.measure, device) for job in longest_first}
+            found = [futures[id(job)].result() for job in light]
     finally:
         torch.set_num_threads(before)
-    encoder_spectra = [
-        _spectrum(task, test, "encoder", split.features)
-        for task, data in zip(tasks, arrays, strict=True)
-        for test, split in data.tests.items()
-    ]
-    rows = [row for rows, _ in done for row in rows]
-    return rows, encoder_spectra + [spectrum for _, spectra in done for spectrum in spectra]
+    found += [job.measure(device) for job in heavy]
+    return [row for rows, _ in found for row in rows], [one for _, spectra in found for one in spectra]
 
 
-def _measure(
-    task: DownstreamSet, arrays: _Arrays, method: str, plan: TuningConfig, device: torch.device
-) -> tuple[list[dict], list[dict]]:
-    """Train the heads of one method on one task; test them, and take the spectrum after the MLP."""
-    start = time.perf_counter()
-    # The linear methods train on centre crops; only the MLP of the reference code on augmented views.
-    features = arrays.train.features if arrays.views is None or method in ("lp", "ridge") else arrays.views
-    try:
-        trained = train(plan, method, features, arrays.train.labels, task.classes, device)
-    except FastptError as error:
-        raise FastptError(f"set {task.name}, {method}: {error}") from None
-    rows, spectra = [], []
-    largest = plan.fractions.index(max(plan.fractions)) * len(plan.seeds)
-    for test, split in arrays.tests.items():
-        rows += _rows(task, test, split, method, trained, device)
-        if trained.heads.mlp:
-            spectra.append(_spectrum(task, test, method, trained.heads.transformed(split.features.to(device), largest)))
-    _say(f"{task.domain} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
-    return rows, spectra
-
-
-def _measure_fine_tuned(
-    encoder: Encoder, task: DownstreamSet, train: _Split, method: str, plan: TuningConfig, decoder: str, threads: int
-) -> tuple[list[dict], list[dict]]:
-    """As `_measure`, for a method that fine-tunes the encoder. Its features are of one use and not kept."""
-    start = time.perf_counter()
-    base, kind = method.split("+")
-    lr = plan.lrs[0] if plan.lrs else LR
-    reg_weight = plan.reg_weights[0] if plan.reg_weights and base == "nmtune" else None
-    settings = protocol(
-        base, terms=plan.terms, epochs=plan.epochs, lr=lr, reg_weight=reg_weight, weight_decay=WEIGHT_DECAY
-    )
-    noisy_labels = noisy(train.labels, task.classes, plan.label_noise)
-    labels = np.full(len(task.train), -1)
-    labels[train.sample_ids] = noisy_labels
-    rows, spectra = [], []
-    for fraction, seed in itertools.product(plan.fractions, plan.seeds):
-        ids = train.sample_ids if fraction == 1 else train.sample_ids[subset(noisy_labels, fraction, seed)]
-        try:
-            tuned, heads = finetune(
-                encoder, task.train, labels, ids, kind, settings, seed, task.classes, decoder, threads
-            )
-        except FastptError as error:
-            raise FastptError(f"set {task.name}, {method}: {error}") from None
-        setting = {"seed": seed, "fraction": fraction, "lr": settings.lr, "reg_weight": settings.reg_weight}
-        for name, test in task.tests.items():
-            with TemporaryDirectory() as scratch:
-                split = _split(tuned, test.data, decoder, threads, Path(scratch), test.answers)
-            rows += _rows(task, name, split, method, Trained(heads, [setting]), encoder.device)
-            if (fraction, seed) == (max(plan.fractions), plan.seeds[0]):
-                spectra.append(_spectrum(task, name, method, heads.transformed(split.features.to(encoder.device), 0)))
-    _say(f"{task.domain} {task.name}: {method} trained in {time.perf_counter() - start:.1f} s")
-    return rows, spectra
-
-
-def _rows(
-    task: DownstreamSet, test: str, split: _Split, method: str, trained: Trained, device: torch.device
-) -> list[dict]:
-    """The value of each head on one test."""
-    return [
-        {
-            "domain": task.domain,
-            "set": task.name,
-            "test": test,
-            "method": method,
-            "metric": task.metric,
-            "value": METRICS[task.metric](predicted, split.labels),
-            "samples": len(split.labels),
-            **setting,
-        }
-        for setting, predicted in zip(trained.settings, split.predicted(trained.heads, device), strict=True)
-    ]
-
-
-def _spectrum(task: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> dict:
+def _spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> Spectrum:
     sigma = singular_values(features)
-    return {
-        "domain": task.domain,
-        "set": task.name,
-        "test": test,
-        "stage": stage,
-        "sve": entropy_of(sigma),
-        "lsvr": largest_ratio_of(sigma),
-        "singular_values": [float(f"{value:.6g}") for value in (sigma / sigma[0])[:MOST_SINGULAR_VALUES]],
-    }
+    relative = [float(f"{value:.6g}") for value in (sigma / sigma[0])[:MOST_SINGULAR_VALUES]]
+    where = (downstream.domain, downstream.name, test, stage)
+    return Spectrum(*where, entropy_of(sigma), largest_ratio_of(sigma), relative)
+
+
+def _method(name: str) -> dict[str, Any]:
+    """What the results say of a method, for those who read them without it."""
+    method, origin = METHODS.get(name), METHODS.origin(name)
+    known = {"label": method.label, "colour": method.colour}
+    return known | ({"origin": origin._asdict()} if origin else {})
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _suite_of(run: Path | None) -> str:

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from fastpt.errors import FastptError
+from fastpt.losses.nmtune import roots_of
+from fastpt.losses.nmtune import singular_values as gram_singular_values
 from fastpt.tuning.arrays import checked_features
-from fastpt.tuning.losses import roots_of
-from fastpt.tuning.losses import singular_values as gram_singular_values
 
 
 def singular_values(F: np.ndarray | torch.Tensor) -> np.ndarray:

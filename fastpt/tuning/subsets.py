@@ -6,6 +6,7 @@ Samples of a class are ranked by a permutation drawn from the seed, so a share o
 import numpy as np
 
 from fastpt.errors import FastptError
+from fastpt.rng import seed_sequence
 
 
 def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -34,7 +35,7 @@ def holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np
 
 def _ranks(labels: np.ndarray, seed: int, purpose: str) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each sample in its class, and the size of each class."""
-    shuffled = np.random.default_rng([seed, *purpose.encode()]).permutation(len(labels))
+    shuffled = np.random.default_rng(seed_sequence(seed, purpose)).permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.bincount(labels)
     rank = np.empty(len(labels), np.int64)

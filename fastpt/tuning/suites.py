@@ -27,10 +27,10 @@ from pydantic import Field, model_validator
 
 from fastpt import Dataset
 from fastpt.config import Section, load_strict
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, RecipeError, suggestion
 from fastpt.tuning.feature_files import FeatureSet, read_features
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "suites"
+FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
 
 
@@ -130,55 +130,74 @@ class DownstreamSet:
         return len(self.train.classes)
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A set of which a split is not there."""
+
+    set: str
+    reason: str
+    """What is missing, and what to do."""
+
+
 def load_suite(suite: str) -> Suite:
-    """Read a suite: the name of one in recipes/suites, or the path of a YAML file. Raises FastptError."""
+    """Read a suite: the name of one in recipes/suites, or the path of a YAML file.
+
+    Raises RecipeError if it cannot be followed, FastptError if there is none.
+    """
     if suite.endswith((".yaml", ".yml")):
         path = Path(suite)
     else:
         path = FOLDER / f"{suite}.yaml"
         if not path.is_file():
-            known = ", ".join(sorted(found.stem for found in FOLDER.glob("*.yaml"))) or "none"
-            raise FastptError(f"there is no suite {suite!r}. Known suites: {known}; or give the path of a YAML file.")
+            if not FOLDER.is_dir():
+                raise FastptError(
+                    f"suite {suite!r} cannot be found by its name: {FOLDER} is not there, as fastpt was installed "
+                    "without its recipes. Install it from a checkout (pip install -e .), or name a YAML file."
+                )
+            known = sorted(found.stem for found in FOLDER.glob("*.yaml"))
+            raise FastptError(
+                f"there is no suite {suite!r}; {suggestion(suite, known)} Or give the path of a YAML file."
+            )
     loaded = load_strict(Suite, path)
     names = [("id", one.name) for one in loaded.id] + [("ood", one.name) for one in loaded.ood]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
         wrong = f"names {twice[0][1]!r} twice under {twice[0][0]}" if twice else "names no set"
-        raise FastptError(f"{path} {wrong}. Give every set under id or ood a name of its own.")
+        raise RecipeError(f"{path} {wrong}. Give every set under id or ood a name of its own.")
     for name, source in loaded.sources():
         if (source.split is None) == (source.features is None):
-            raise FastptError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
+            raise RecipeError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
         if (source.features is not None) != loaded.has_features:
-            raise FastptError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
+            raise RecipeError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
     return loaded
 
 
-def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[dict]]:
-    """The tasks whose splits are there, and {"set", "reason"} for each that is not.
+def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
+    """The sets whose splits are there, and those of which one is not.
 
     Raises FastptError if none is there, or if splits of a set do not agree in their classes.
     """
-    tasks: list[DownstreamSet] = []
-    missing: list[dict] = []
+    found: list[DownstreamSet] = []
+    missing: list[Missing] = []
     for one in [*suite.id, *suite.ood]:
         reasons: list[str] = []
         train = _open(one.train, one.prep, reasons)
         opened = {name: _open(source, one.prep, reasons) for name, source in _tests(one).items()}
         if reasons:
-            missing.append({"set": one.name, "reason": " ".join(reasons)})
+            missing.append(Missing(one.name, " ".join(reasons)))
         if train is not None and any(data is not None for data in opened.values()):
             tests = {
                 name: TestSplit(data, _answers(one.name, train, data, _tests(one)[name].classes))
                 for name, data in opened.items()
                 if data is not None
             }
-            tasks.append(
+            found.append(
                 DownstreamSet("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, tests)
             )
-    if not tasks:
-        listing = "\n".join(f"  {entry['set']}: {entry['reason']}" for entry in missing)
+    if not found:
+        listing = "\n".join(f"  {entry.set}: {entry.reason}" for entry in missing)
         raise FastptError(f"no set of suite {suite.name} is there:\n{listing}")
-    return tasks, missing
+    return found, missing
 
 
 def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:

@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import PROTOCOLS, HeadSpec, _batches, fit, protocol, select
+from fastpt.losses.nmtune import nmtune_regularizer
+from fastpt.tuning.fit import _batches, fit, select
 from fastpt.tuning.heads import random_stream
-from fastpt.tuning.losses import Weights, nmtune_regularizer
+from fastpt.tuning.methods import HEADS, HeadSpec
+from fastpt.tuning.methods.head_training import Weights, head_training
 from fastpt.tuning.subsets import holdout
 
 
@@ -18,19 +20,10 @@ def blobs(n: int, dim: int = 16, classes: int = 4, spread: float = 0.4) -> tuple
     return centres[labels] + spread * torch.randn(n, dim, generator=generator), labels
 
 
-def test_protocols_are_the_papers():
-    assert {p.epochs for p in PROTOCOLS.values()} == {30}
-    assert {p.batch_size for p in PROTOCOLS.values()} == {64}
-    assert (PROTOCOLS["lp"].lr, PROTOCOLS["lp"].weight_decay, PROTOCOLS["lp"].mlp) == (0.1, 0.0, None)
-    for name, reg_weight in (("mlp", 0.0), ("nmtune", 0.01)):
-        found = PROTOCOLS[name]
-        assert (found.lr, found.weight_decay, found.mlp, found.reg_weight) == (0.001, 1e-4, "paper", reg_weight)
-
-
-@pytest.mark.parametrize("method", PROTOCOLS)
+@pytest.mark.parametrize("method", HEADS)
 def test_every_method_learns_and_repeats_itself_bit_for_bit(method):
     features, labels = blobs(500)
-    chosen = protocol(method, epochs=5, lr=0.02)
+    chosen = head_training(method, epochs=5, lr=0.02)
     heads = [fit(features[:300], labels[:300], chosen, [0, 1], 4) for _ in range(2)]
     accuracy = (heads[0].predict(features[300:]) == labels[300:]).float().mean(1)
     assert (accuracy > 0.95).all()
@@ -38,10 +31,10 @@ def test_every_method_learns_and_repeats_itself_bit_for_bit(method):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("method", PROTOCOLS)
+@pytest.mark.parametrize("method", HEADS)
 def test_a_head_is_the_same_alone_and_in_company(method):
     features, labels = blobs(200)
-    chosen = protocol(method, epochs=2)
+    chosen = head_training(method, epochs=2)
     together, alone = fit(features, labels, chosen, [5, 7, 11]), fit(features, labels, chosen, [7])
     for one, other in zip(together.parameters(), alone.parameters(), strict=True):
         torch.testing.assert_close(one[1:2], other, rtol=1e-3, atol=1e-4)
@@ -55,7 +48,7 @@ def test_a_head_keeps_to_its_own_rate_weight_and_rows_in_company():
         HeadSpec(5, reg_weight=2.0, rows=np.arange(130)),
         HeadSpec(7, lr=0.01, rows=np.arange(40)),  # fewer than a batch
     ]
-    chosen = protocol("nmtune", epochs=4)
+    chosen = head_training("nmtune", epochs=4)
     together = fit(features, labels, chosen, mixed)
     for i, head in enumerate(mixed):
         alone = fit(features, labels, chosen, [head])
@@ -68,7 +61,7 @@ def test_a_head_keeps_to_its_own_rate_weight_and_rows_in_company():
 def test_heads_that_share_batches_in_groups_are_those_trained_alone(method, variant):
     features, labels = blobs(100)
     views = torch.stack([features, features + 0.1]) if variant == "reference-code" else features
-    chosen = protocol(method, variant, epochs=2)
+    chosen = head_training(method, variant, epochs=2)
     grid = [HeadSpec(seed, lr=lr) for lr in (0.01, 0.02) for seed in (5, 7)]
     together = fit(views, labels, chosen, grid)
     for i, head in enumerate(grid):
@@ -81,13 +74,13 @@ def test_a_grid_draws_the_batches_of_a_seed_once(monkeypatch):
     drawn = []
     draw = _batches
     monkeypatch.setattr("fastpt.tuning.fit._batches", lambda *args: drawn.append(args[3].seed) or draw(*args))
-    select(features, labels, protocol("lp", epochs=1), [3, 5], [0.1, 0.2, 0.3], [0.0])
+    select(features, labels, head_training("lp", epochs=1), [3, 5], [0.1, 0.2, 0.3], [0.0])
     assert drawn == [3, 5]
 
 
 def test_passes_bounded_in_size_change_no_head(monkeypatch):
     features, labels = blobs(100)
-    chosen, heads = protocol("mlp", epochs=2), [HeadSpec(0, lr=0.01), HeadSpec(1), HeadSpec(2, lr=0.02)]
+    chosen, heads = head_training("mlp", epochs=2), [HeadSpec(0, lr=0.01), HeadSpec(1), HeadSpec(2, lr=0.02)]
     together = fit(features, labels, chosen, heads)
     monkeypatch.setattr("fastpt.tuning.fit.PASS_PARAMETERS", 1)
     for one, other in zip(together.parameters(), fit(features, labels, chosen, heads).parameters(), strict=True):
@@ -125,7 +118,7 @@ def assert_same_linear(ours, linear):
 def test_training_is_that_of_a_plain_loop():
     """One NMTune head against torch's own layers, optimiser and schedule, one batch at a time."""
     features, labels = blobs(100)
-    chosen = protocol("nmtune", epochs=3, batch_size=32, reg_weight=0.5)
+    chosen = head_training("nmtune", epochs=3, batch_size=32, reg_weight=0.5)
     initial, found = untrained(features, labels, chosen, 3), fit(features, labels, chosen, [3])
     first, second, classifier = map(plain_linear, (initial.first, initial.second, initial.classifier))
 
@@ -145,7 +138,7 @@ def test_training_is_that_of_a_plain_loop():
 )
 def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
     features, labels = blobs(100)
-    chosen, rates = protocol("lp", epochs=3, batch_size=32), [0.1, 0.02, 0.05, 0.1][: len(seeds)]
+    chosen, rates = head_training("lp", epochs=3, batch_size=32), [0.1, 0.02, 0.05, 0.1][: len(seeds)]
     found = fit(features, labels, chosen, [HeadSpec(seed, lr=lr) for seed, lr in zip(seeds, rates, strict=True)])
     for i, (seed, lr) in enumerate(zip(seeds, rates, strict=True)):
         linear = plain_linear(untrained(features, labels, chosen, seed).classifier)
@@ -161,7 +154,7 @@ def test_training_of_the_reference_code_is_that_of_a_plain_loop():
     """Two views, residual with a scale, batch normalisation, top five singular values; so few views that they swap."""
     (plain, labels), generator = blobs(100), torch.Generator().manual_seed(1)
     features = plain + 0.1 * torch.randn(2, 100, 16, generator=generator)
-    chosen = protocol("nmtune", "reference-code", epochs=3, batch_size=32)
+    chosen = head_training("nmtune", "reference-code", epochs=3, batch_size=32)
     initial, found = untrained(features, labels, chosen, 3), fit(features, labels, chosen, [3])
     first, second, classifier = map(plain_linear, (initial.first, initial.second, initial.classifier))
     norm, scale = torch.nn.BatchNorm1d(64), torch.nn.Parameter(torch.ones(16))
@@ -198,33 +191,32 @@ def test_training_of_the_reference_code_is_that_of_a_plain_loop():
 def test_one_view_is_too_few_for_the_reference_code():
     features, labels = blobs(40)
     with pytest.raises(FastptError, match="two views"):
-        fit(features, labels, protocol("mlp", "reference-code"), [0])
+        fit(features, labels, head_training("mlp", "reference-code"), [0])
 
 
 def test_each_view_of_a_sample_is_drawn():
     """Only the third of three views tells the classes apart: a probe that never saw it would be at chance."""
     features, labels = blobs(300)
     views = torch.stack([features * 0, features * 0, features])
-    heads = fit(views[:, :200], labels[:200], protocol("lp", epochs=5), [0])
+    heads = fit(views[:, :200], labels[:200], head_training("lp", epochs=5), [0])
     assert (heads.predict(features[200:]) == labels[200:]).float().mean() > 0.95
 
 
 def test_a_term_left_out_is_not_in_the_loss():
     features, labels = blobs(100)
-    base = protocol("nmtune", epochs=2, reg_weight=1.0)
-    without = {
-        term: protocol("nmtune", terms=[t for t in Weights._fields if t != term], epochs=2, reg_weight=1.0)
-        for term in Weights._fields
-    }
+    base = head_training("nmtune", epochs=2, reg_weight=1.0)
+    without = {term: head_training("nmtune", ablate=[term], epochs=2, reg_weight=1.0) for term in Weights._fields}
     whole = fit(features, labels, base, [0]).first.weight
     assert all(not torch.equal(fit(features, labels, one, [0]).first.weight, whole) for one in without.values())
-    none = fit(features, labels, protocol("nmtune", terms=[], epochs=2, reg_weight=1.0), [0])
-    torch.testing.assert_close(none.first.weight, fit(features, labels, protocol("mlp", epochs=2), [0]).first.weight)
+    none = fit(features, labels, head_training("nmtune", ablate=Weights._fields, epochs=2, reg_weight=1.0), [0])
+    torch.testing.assert_close(
+        none.first.weight, fit(features, labels, head_training("mlp", epochs=2), [0]).first.weight
+    )
 
 
 def test_the_choice_is_the_setting_that_does_best_on_held_out_samples():
     features, labels = blobs(300, spread=0.8)
-    lp = protocol("lp", epochs=3)
+    lp = head_training("lp", epochs=3)
     chosen = select(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], reg_weights=[0.0])
     assert [(head.seed, head.lr) for head in chosen] == [(0, 0.1), (1, 0.1)]
     assert all(head.rows is None for head in chosen)
@@ -236,7 +228,7 @@ def test_the_choice_is_never_made_on_what_was_trained_on(monkeypatch):
     seen = []
     monkeypatch.setattr("fastpt.tuning.fit.holdout", lambda *args: seen.append(holdout(*args)) or seen[-1])
     rows = np.arange(0, 200, 2)
-    select(features, labels, protocol("lp", epochs=1), [HeadSpec(3, rows=rows)], [0.1, 0.2], [0.0])
+    select(features, labels, head_training("lp", epochs=1), [HeadSpec(3, rows=rows)], [0.1, 0.2], [0.0])
     ((kept, held),) = seen
     assert sorted([*kept, *held]) == list(range(100))
 
@@ -244,18 +236,18 @@ def test_the_choice_is_never_made_on_what_was_trained_on(monkeypatch):
 def test_rates_that_all_diverge_are_told():
     features, labels = blobs(100)
     with pytest.raises(FastptError, match="every learning rate"):
-        select(features * 1e30, labels, protocol("nmtune", epochs=1), [0], [0.1, 0.2], [0.01])
+        select(features * 1e30, labels, head_training("nmtune", epochs=1), [0], [0.1, 0.2], [0.01])
 
 
 def test_the_regulariser_changes_what_is_learned():
     features, labels = blobs(200)
-    plain, tuned = (fit(features, labels, protocol(name, epochs=2), [0]) for name in ("mlp", "nmtune"))
+    plain, tuned = (fit(features, labels, head_training(name, epochs=2), [0]) for name in ("mlp", "nmtune"))
     assert not torch.equal(plain.classifier.weight, tuned.classifier.weight)
 
 
 def test_a_last_batch_of_one_sample_is_trained_on():
     features, labels = blobs(65)
-    heads = fit(features, labels, protocol("nmtune", epochs=1), [0])
+    heads = fit(features, labels, head_training("nmtune", epochs=1), [0])
     assert all(torch.isfinite(value).all() for value in heads.parameters())
 
 
@@ -277,28 +269,13 @@ def test_a_last_batch_of_one_sample_is_trained_on():
 def test_bad_arrays_are_told_in_one_clear_error(change, message):
     features, labels = blobs(40)
     with pytest.raises(FastptError, match=message):
-        fit(*change(features, labels), protocol("nmtune", epochs=1), [0], classes=4)
+        fit(*change(features, labels), head_training("nmtune", epochs=1), [0], classes=4)
 
 
-def test_unknown_methods_and_impossible_protocols_are_refused():
-    with pytest.raises(FastptError, match="lp, mlp, nmtune"):
-        protocol("ridge")
-    with pytest.raises(FastptError, match="above 0"):
-        protocol("lp", epochs=0)
-
-
-@pytest.mark.parametrize(
-    "change", [{"lr": float("nan")}, {"lr": float("inf")}, {"reg_weight": float("nan")}, {"weight_decay": -1.0}]
-)
-def test_settings_that_are_no_numbers_are_refused(change):
-    with pytest.raises(FastptError, match="finite"):
-        protocol("nmtune", **change)
-
-
-@pytest.mark.parametrize("method", PROTOCOLS)
+@pytest.mark.parametrize("method", HEADS)
 def test_bf16_rounds_the_products_of_training_and_nothing_else(method):
     features, labels = blobs(500)
-    chosen = protocol(method, epochs=5, lr=0.02, precision="bf16")
+    chosen = head_training(method, epochs=5, lr=0.02, precision="bf16")
     rounded, exact = (
         fit(features[:300], labels[:300], one, [0, 1], 4) for one in (chosen, replace(chosen, precision="fp32"))
     )
@@ -308,8 +285,3 @@ def test_bf16_rounds_the_products_of_training_and_nothing_else(method):
     torch.testing.assert_close(rounded.classifier.weight, exact.classifier.weight, rtol=0, atol=0.2 * float(scale))
     exact.load_state_dict(rounded.state_dict())
     assert torch.equal(rounded.logits(features), exact.logits(features))
-
-
-def test_an_unknown_precision_is_refused():
-    with pytest.raises(FastptError, match="fp32 and bf16"):
-        protocol("lp", precision="fp8")

@@ -5,21 +5,23 @@ from types import SimpleNamespace
 import torch
 
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.run import _Arrays, _measure, _Split
+from fastpt.tuning.run import _Job, _Set, _Split
 from tests.tuning.test_fit import blobs
 
 
-def test_test_labels_and_features_influence_neither_choice_nor_heads(monkeypatch):
+def test_test_labels_and_features_influence_neither_choice_nor_heads():
     """The same training data beside right and wrong tests: what is chosen and answered for the same pictures agrees."""
     features, labels = blobs(260, spread=0.9)
-    task = SimpleNamespace(domain="id", name="blobs", metric="accuracy", classes=4)
-    plan = TuningConfig(
-        ["nmtune"], seeds=[0, 1], fractions=[0.5, 1.0], lrs=[1e-5, 0.003, 0.1], reg_weights=[0.01, 1.0], epochs=3
-    )
+    downstream = SimpleNamespace(domain="id", name="blobs", metric="accuracy", classes=4)
+    options = {"lrs": [1e-5, 0.003, 0.1], "reg_weights": [0.01, 1.0], "epochs": 3}
+    config = TuningConfig(["nmtune", "ridge"], seeds=[0, 1], fractions=[0.5, 1.0], options=options)
     train, known = _Split(features[:160], labels[:160].numpy()), _Split(features[160:], labels[160:].numpy())
     wrong = _Split(known.features.flip(0) * 3, (3 - labels[160:]).numpy())
     for method in ("nmtune", "ridge"):
-        cpu = torch.device("cpu")
-        right, _ = _measure(task, _Arrays(train, {"test": known}), method, plan, cpu)
-        beside, _ = _measure(task, _Arrays(train, {"wrong": wrong, "test": known}), method, plan, cpu)
-        assert right == [row for row in beside if row["test"] == "test"]
+        right, beside = (
+            _Job(_Set(downstream, train, tests, None), method, "features", config, None, "cpu", 1).measure(
+                torch.device("cpu")
+            )[0]
+            for tests in ({"test": known}, {"wrong": wrong, "test": known})
+        )
+        assert right == [row for row in beside if row.test == "test"]

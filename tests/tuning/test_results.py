@@ -1,25 +1,21 @@
+from dataclasses import replace
+
 import pytest
 
-from fastpt.tuning.results import by_seed, csv_table, summary, text_table
+from fastpt.tuning.results import Results, Row, Spectrum, by_seed, csv_table, summary, text_table
+from fastpt.tuning.suites import Missing
 
 
-def row(domain, name, test, method, seed, value):
-    return {
-        "domain": domain,
-        "set": name,
-        "test": test,
-        "method": method,
-        "metric": "accuracy",
-        "seed": seed,
-        "value": value,
-        "samples": 10,
-    }
+def row(domain, name, test, method, seed, value, fraction=1.0, **settings):
+    return Row(domain, name, test, method, "accuracy", value, 10, seed, fraction, settings)
 
 
-RESULTS = {
-    "suite": "demo",
-    "encoder": {"name": "run", "noise": {"kind": "symmetric", "realised_rate": 0.0501}},
-    "rows": [
+RESULTS = Results(
+    suite="demo",
+    encoder={"name": "run", "noise": {"kind": "symmetric", "realised_rate": 0.0501}},
+    config={"label_noise": 0.0},
+    methods={"lp": {"label": "LP", "colour": "#0072b2"}},
+    rows=[
         row("id", "a", "test", "lp", 0, 0.5),
         row("id", "a", "test", "lp", 1, 0.7),
         row("id", "b", "test", "lp", 0, 0.1),
@@ -27,10 +23,10 @@ RESULTS = {
         row("ood", "c", "sketch", "lp", 0, 0.25),
         row("ood", "c", "sketch", "lp", 1, 0.25),
     ],
-    "methods": {"lp": {"label": "LP", "colour": "#0072b2"}},
-    "spectra": [{"domain": "id", "set": "a", "test": "test", "stage": "encoder", "sve": 5.12345, "lsvr": 2.0}],
-    "missing": [{"set": "d", "reason": "not prepared"}],
-}
+    spectra=[Spectrum("id", "a", "test", "encoder", 5.12345, 2.0, [1.0])],
+    missing=[Missing("d", "not prepared")],
+    seconds={},
+)
 
 
 def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
@@ -42,22 +38,27 @@ def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
     assert "left out: d (not prepared)" in text_table(RESULTS)
 
 
-def test_csv_has_a_line_for_each_row():
-    lines = csv_table(RESULTS).splitlines()
-    assert lines[0] == "domain,set,test,method,metric,seed,fraction,lr,reg_weight,l2,value,samples"
-    assert lines[1] == "id,a,test,lp,accuracy,0,,,,,0.5,10"
-    assert len(lines) == 7
+def test_csv_has_a_line_for_each_row_and_a_column_for_each_setting():
+    rows = [
+        row("id", "a", "test", "lp", 0, 0.5, lr=0.1, reg_weight=0.0),
+        row("id", "a", "test", "ridge", 1, 0.7, 0.25, l2=10.0),
+    ]
+    assert csv_table(replace(RESULTS, rows=rows)).splitlines() == [
+        "domain,set,test,method,metric,seed,fraction,lr,reg_weight,l2,value,samples",
+        "id,a,test,lp,accuracy,0,1.0,0.1,0.0,,0.5,10",
+        "id,a,test,ridge,accuracy,1,0.25,,,10.0,0.7,10",
+    ]
 
 
 def test_gains_are_paired_by_seed_and_fractions_stand_apart():
     rows = [
-        {**row("id", "a", "test", method, seed, value + gain), "fraction": fraction}
+        row("id", "a", "test", method, seed, value + gain, fraction)
         for method, gain in (("lp", 0.0), ("nmtune", 0.1))
         for seed, value in ((0, 0.2), (1, 0.6))
         for fraction in (0.1, 1.0)
     ]
-    methods = {**RESULTS["methods"], "nmtune": {"label": "NMTune", "colour": "#008f68"}}
-    text = text_table({**RESULTS, "methods": methods, "rows": rows})
+    methods = {**RESULTS.methods, "nmtune": {"label": "NMTune", "colour": "#008f68"}}
+    text = text_table(replace(RESULTS, methods=methods, rows=rows))
     assert text.count("ID average, NMTune over LP: +10.00 ± 0.00") == 2
     assert text.index("100% of the data") < text.index("10% of the data", text.index("100% of the data") + 5)
 
@@ -66,7 +67,7 @@ def test_averages_are_over_tests_for_each_seed_and_fraction():
     rows = [
         row("id", "a", "a", "lp", 0, 0.2),
         row("id", "a", "b", "lp", 0, 0.4),
-        {**row("id", "a", "a", "lp", 0, 0.9), "fraction": 0.1},
+        row("id", "a", "a", "lp", 0, 0.9, 0.1),
         row("id", "a", "a", "lp", 1, 0.5),
     ]
     assert by_seed(rows, "id", "lp") == pytest.approx({0: 0.3, 1: 0.5})

@@ -8,9 +8,12 @@ import pytest
 import yaml
 
 from fastpt.errors import FastptError
-from fastpt.tuning.run import accuracy, mean_per_class, tune_command
+from fastpt.tuning.config import TuningConfig
+from fastpt.tuning.methods import TrainingData
+from fastpt.tuning.run import accuracy, mean_per_class, noisy, train, tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
+from tests.tuning.test_fit import blobs
 
 NOISE = {
     "plan": "symmetric-0.05-seed0",
@@ -41,7 +44,7 @@ def workplace(tmp_path, monkeypatch):
 
 
 def test_everything_by_default(workplace, capsys):
-    results = tune_command(methods=["nmtune", "mlp"], seeds=2, epochs=2, threads=2)
+    results = tune_command(methods=["nmtune", "mlp"], num_seeds=2, epochs=2, threads=2).as_dict()
     path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
     assert json.loads(path.read_text()) == results
     assert results["format"] == "2.0"
@@ -87,7 +90,7 @@ def test_a_damaged_provenance_is_told_before_the_work(workplace, capsys, content
 
 
 def test_the_same_command_gives_the_same_values(workplace):
-    first, again = (tune_command(methods=["nmtune"], epochs=2, threads=threads) for threads in (1, 2))
+    first, again = (tune_command(methods=["nmtune"], epochs=2, threads=threads).as_dict() for threads in (1, 2))
     for one, other in zip(first["rows"], again["rows"], strict=True):
         assert one == other
     assert first["spectra"] == again["spectra"]
@@ -101,7 +104,7 @@ def test_another_encoder_and_suite(workplace):
         methods=["lp"],
         epochs=1,
         out=workplace / "o" / "x.json",
-    )
+    ).as_dict()
     assert results["encoder"]["run"] is None
     assert results["encoder"]["noise"] is None
     assert {row["method"] for row in results["rows"]} == {"lp"}
@@ -134,7 +137,7 @@ def test_a_suite_of_features_needs_no_encoder(workplace):
     split = {"features": "x.npy", "labels": "y.npy"}
     suite = {"name": "texts", "id": [{"name": "a", "train": split, "test": split}]}
     (workplace / "texts.yaml").write_text(yaml.safe_dump(suite))
-    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20)
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20).as_dict()
     assert results["rows"][0]["value"] == 1
     assert (results["encoder"]["name"], results["encoder"]["features"]) == ("features", 3)
     assert (workplace / "runs" / "features" / "tune" / "texts.json").is_file()
@@ -153,7 +156,7 @@ def test_a_head_answers_among_the_classes_of_the_test(workplace):
     tests = {"all": test, "two": test | {"classes": "subset"}}
     suite = {"name": "texts", "ood": [{"name": "a", "train": train, "tests": tests}]}
     (workplace / "texts.yaml").write_text(yaml.safe_dump(suite))
-    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20)
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20).as_dict()
     assert [(row["test"], row["value"]) for row in results["rows"]] == [("all", 0), ("two", 1)]
 
 
@@ -164,9 +167,14 @@ def test_samples_without_a_training_class_are_left_out(workplace, capsys):
     (workplace / "map.json").write_text(json.dumps({"class 2": "class 2", "class 0": ["class 0", "class 1"]}))
     entry = {"name": "a", "train": "data/pets/train", "tests": {"t": {"split": "data/odd/test", "classes": "map.json"}}}
     (workplace / "odd.yaml").write_text(yaml.safe_dump({"name": "odd", "ood": [entry]}))
-    results = tune_command(suite="odd.yaml", methods=["lp"], epochs=1)
+    results = tune_command(suite="odd.yaml", methods=["lp"], epochs=1).as_dict()
     assert [row["samples"] for row in results["rows"]] == [6]
     assert "3 of 9 samples have no training class and are left out" in capsys.readouterr().err
+
+
+def test_a_decoder_that_reads_nothing_is_refused():
+    with pytest.raises(FastptError, match="decoder synthetic reads no pictures"):
+        tune_command(decoder="synthetic")
 
 
 def test_metrics():
@@ -174,3 +182,55 @@ def test_metrics():
     assert accuracy(predicted, labels) == pytest.approx(3 / 5)
     assert mean_per_class(predicted, labels) == pytest.approx((2 / 3 + 0 + 1) / 3)
     assert mean_per_class(np.array([0, 3]), np.array([0, 3])) == 1  # classes that do not occur do not count
+
+
+def trained(config, method, features, labels):
+    (fitted,) = train(config, method, TrainingData(features, labels.numpy(), 4), "cpu")
+    return fitted
+
+
+def test_every_seed_and_fraction_is_trained_with_what_was_chosen():
+    options = {"lrs": [1e-7, 0.02], "reg_weights": [0.01], "epochs": 4}
+    config = TuningConfig(["nmtune"], seeds=[0, 1], fractions=[0.25, 1.0], options=options)
+    features, labels = blobs(200)
+    found = trained(config, "nmtune", features, labels)
+    assert found.settings == [
+        {"seed": seed, "fraction": fraction, "lr": 0.02, "reg_weight": 0.01}
+        for fraction in (0.25, 1.0)
+        for seed in (0, 1)
+    ]
+    assert len(found.logits(features)) == 4
+
+
+def test_a_weight_to_choose_is_nmtunes_alone():
+    config = TuningConfig(["mlp", "nmtune"], options={"reg_weights": [0.5, 1.0], "epochs": 1})
+    assert trained(config, "mlp", *blobs(100)).settings[0]["reg_weight"] == 0
+
+
+def test_ridge_records_its_regularisation():
+    (setting,) = trained(TuningConfig(["ridge"]), "ridge", *blobs(100)).settings
+    assert set(setting) == {"seed", "fraction", "l2"}
+
+
+def test_noise_flips_an_exact_share_of_each_class():
+    labels = np.repeat([0, 1, 2], [100, 50, 10])
+    flipped = noisy(labels, 3, 0.2) != labels
+    assert np.bincount(labels[flipped]).tolist() == [20, 10, 2]
+    assert np.array_equal(noisy(labels, 3, 0.0), labels)
+
+
+def test_heads_are_trained_on_the_noisy_labels():
+    features, labels = blobs(300, spread=0.1)
+    clean, predicted = (
+        trained(TuningConfig(["ridge"], label_noise=rate), "ridge", features, labels).logits(features)[0].argmax(1)
+        for rate in (0.0, 0.4)
+    )
+    assert (clean == labels).float().mean() == 1
+    assert not np.array_equal(predicted.numpy(), noisy(labels.numpy(), 4, 0.4))
+
+
+def test_the_precision_of_the_heads_reaches_their_training():
+    features, labels = blobs(100)
+    configs = [TuningConfig(["lp"], options={"epochs": 1, "head_precision": one}) for one in ("fp32", "bf16")]
+    exact, rounded = (trained(config, "lp", features, labels).logits(features) for config in configs)
+    assert not np.array_equal(exact, rounded)

@@ -29,7 +29,7 @@ def write(tmp_path, value):
 
 
 def test_unknown_suites_and_wrong_files_are_told(tmp_path):
-    with pytest.raises(FastptError, match=r"no suite 'dmeo'\. Known suites: .*demo"):
+    with pytest.raises(FastptError, match=r"no suite 'dmeo'; did you mean demo"):
         load_suite("dmeo")
     with pytest.raises(FastptError, match="names no set"):
         load_suite(write(tmp_path, {"name": "x"}))
@@ -49,13 +49,13 @@ def test_missing_sets_are_reported_and_the_rest_go_on(labelled, tmp_path):
     there = {"name": "here", "train": str(labelled.path), "test": str(labelled.path)}
     gone = {"name": "gone", "train": str(tmp_path / "gone"), "test": str(tmp_path / "gone"), "prep": "fastpt prep gone"}
     half = {"name": "half", "train": str(labelled.path), "tests": {"a": str(labelled.path), "b": str(tmp_path / "b")}}
-    tasks, missing = open_suite(Suite.model_validate({"name": "x", "id": [there, gone], "ood": [half]}))
-    assert [(task.domain, task.name, list(task.tests)) for task in tasks] == [
+    sets, missing = open_suite(Suite.model_validate({"name": "x", "id": [there, gone], "ood": [half]}))
+    assert [(one.domain, one.name, list(one.tests)) for one in sets] == [
         ("id", "here", ["train"]),
         ("ood", "half", ["a"]),
     ]
-    assert [entry["set"] for entry in missing] == ["gone", "half"]
-    assert "fastpt prep gone" in missing[0]["reason"]
+    assert [entry.set for entry in missing] == ["gone", "half"]
+    assert "fastpt prep gone" in missing[0].reason
     with pytest.raises(FastptError, match=r"no set of suite x is there:\n.*fastpt prep gone"):
         open_suite(Suite.model_validate({"name": "x", "id": [gone]}))
 
@@ -80,8 +80,8 @@ def with_classes(folder, classes):
 
 def test_a_test_may_know_a_subset_of_the_classes(labelled, tmp_path):
     few = with_classes(tmp_path, ["class 1", "class 3"])
-    (task,), _ = open_suite(of_one_set(labelled, few, classes="subset"))
-    assert task.tests["t"].answers.tolist() == [-1, 0, -1, 1]
+    (found,), _ = open_suite(of_one_set(labelled, few, classes="subset"))
+    assert found.tests["t"].answers.tolist() == [-1, 0, -1, 1]
     odd = with_classes(tmp_path / "odd", ["class 1", "class 9"])
     with pytest.raises(FastptError, match=r"'class 9' .* no training class"):
         open_suite(of_one_set(labelled, odd, classes="subset"))
@@ -91,8 +91,8 @@ def test_a_test_may_know_a_subset_of_the_classes(labelled, tmp_path):
 
 def test_classes_may_be_folders_named_by_number(labelled, tmp_path):
     numbered = with_classes(tmp_path, ["0", "2", "3"])
-    (task,), _ = open_suite(of_one_set(labelled, numbered, classes="index"))
-    assert task.tests["t"].answers.tolist() == [0, -1, 1, 2]
+    (found,), _ = open_suite(of_one_set(labelled, numbered, classes="index"))
+    assert found.tests["t"].answers.tolist() == [0, -1, 1, 2]
     with pytest.raises(FastptError, match=r"'4' .* no training class"):
         open_suite(of_one_set(labelled, with_classes(tmp_path / "odd", ["0", "4"]), classes="index"))
 
@@ -101,8 +101,8 @@ def test_a_mapping_may_let_several_classes_count_as_one(labelled, tmp_path):
     test = with_classes(tmp_path, ["clock", "dog", "unheard of"])
     mapping = tmp_path / "map.json"
     mapping.write_text(json.dumps({"clock": ["class 0", "class 3"], "dog": "class 2", "not in the test": "class 1"}))
-    (task,), _ = open_suite(of_one_set(labelled, test, classes=str(mapping)))
-    assert task.tests["t"].answers.tolist() == [0, -1, 1, 0]
+    (found,), _ = open_suite(of_one_set(labelled, test, classes=str(mapping)))
+    assert found.tests["t"].answers.tolist() == [0, -1, 1, 0]
     for content, message in {
         '{"clock": "class 1", "dog": "class 1"}': "'dog' .* mapped already",
         '{"clock": 1}': "should map each class",
@@ -127,11 +127,11 @@ def feature_suite(folder, rows=6, dim=3, labels=(0, 1, 2, 0, 1, 2), **test):
 
 
 def test_a_suite_may_hold_features(tmp_path):
-    (task,), missing = open_suite(feature_suite(tmp_path))
-    assert (task.classes, missing) == (3, [])
-    assert task.train.values.dtype == np.float32
-    (task,), _ = open_suite(feature_suite(tmp_path, rows=2, labels=[2, 0], classes="subset"))
-    assert task.tests["test"].answers.tolist() == [0, -1, 2]
+    (found,), missing = open_suite(feature_suite(tmp_path))
+    assert (found.classes, missing) == (3, [])
+    assert found.train.values.dtype == np.float32
+    (found,), _ = open_suite(feature_suite(tmp_path, rows=2, labels=[2, 0], classes="subset"))
+    assert found.tests["test"].answers.tolist() == [0, -1, 2]
 
 
 def test_features_and_their_labels_must_agree(tmp_path):

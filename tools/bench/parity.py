@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from fastpt import Dataset, Loader
-from fastpt.tuning.encoders.encoder import Encoder, open_encoder
+from fastpt.tuning.encoders import open_encoder
+from fastpt.tuning.encoders.encoder import Encoder
 
 DECODERS = ("cpu", "dali")
 

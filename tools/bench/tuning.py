@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from fastpt.tuning.fit import Head, Protocol, fit, protocol
+from fastpt.tuning.fit import fit
+from fastpt.tuning.methods import HEADS, HeadSpec
+from fastpt.tuning.methods.head_training import HeadTraining, head_training
 
-METHODS = ("lp", "mlp", "nmtune")
 MINI = {
     "flowers17": (1020, 340, 17),
     "grocery": (2640, 2485, 81),
@@ -37,7 +38,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our heads' products")
     parser.add_argument("--threads", type=int, help="of every training (default: all cores)")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--methods", nargs="+", choices=HEADS, default=HEADS)
     parser.add_argument("--mini", action="store_true", help="time the mini suite's sizes, 1,280 dimensions, 30 epochs")
     options = parser.parse_args()
     if options.threads:
@@ -53,7 +54,7 @@ def against_plain(options: argparse.Namespace) -> None:
     x, y = made_up_features(options.samples + 2000, options.dim, options.classes)
     train, test = (x[:-2000], y[:-2000]), (x[-2000:], y[-2000:])
     for method in options.methods:
-        chosen = protocol(method, epochs=options.epochs, precision=options.precision)
+        chosen = head_training(method, epochs=options.epochs, precision=options.precision)
         ours = lambda: fit(*train, chosen, [0], options.classes)  # noqa: E731, B023
         plain = lambda: plain_fit(*train, chosen, options.classes)  # noqa: E731, B023
         times, (heads, model) = in_turns([ours, plain], options.rounds)
@@ -68,10 +69,10 @@ def against_plain(options: argparse.Namespace) -> None:
             f"{slow / fast:5.2f}x; accuracy {right[0]:.3f} and {right[1]:.3f}"
         )
     if "lp" in options.methods:
-        chosen = protocol("lp", epochs=options.epochs, precision=options.precision)
+        chosen = head_training("lp", epochs=options.epochs, precision=options.precision)
         rates = (0.003, 0.01, 0.03, 0.1)
-        grid = [Head(seed, lr=lr) for seed in range(4) for lr in rates]
-        seeds = [Head(seed) for seed in range(16)]
+        grid = [HeadSpec(seed, lr=lr) for seed in range(4) for lr in rates]
+        seeds = [HeadSpec(seed) for seed in range(16)]
         jobs = [lambda many=many: fit(*train, chosen, many, options.classes) for many in ([0], grid, seeds)]
         times, _ = in_turns(jobs, options.rounds)
         one, *sixteen = (statistics.median(values) for values in times)
@@ -83,9 +84,9 @@ def mini() -> None:
     start = time.perf_counter()
     for name, (train, tests, classes) in MINI.items():
         x, y = made_up_features(train + tests, 1280, classes)
-        for method in METHODS:
+        for method in HEADS:
             begun = time.perf_counter()
-            fit(x[:train], y[:train], protocol(method), range(3), classes).predict(x[train:])
+            fit(x[:train], y[:train], head_training(method), range(3), classes).predict(x[train:])
             print(f"{name:12s} {method:7s} {time.perf_counter() - begun:6.2f} s", flush=True)
     print(f"mini suite, 3 methods x 3 seeds: {time.perf_counter() - start:.1f} s")
 
@@ -133,7 +134,7 @@ def plain_regularizer(f: Tensor, z: Tensor) -> Tensor:
     return consistency + covariance - sigma[0] / sigma.sum()
 
 
-def plain_fit(x: Tensor, y: Tensor, chosen: Protocol, classes: int) -> PlainHead:
+def plain_fit(x: Tensor, y: Tensor, chosen: HeadTraining, classes: int) -> PlainHead:
     """What one writes from the paper: torch's layers, optimiser, schedule and loader."""
     torch.manual_seed(0)
     model = PlainHead(x.shape[1], classes, bool(chosen.mlp))

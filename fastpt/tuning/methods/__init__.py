@@ -1,0 +1,136 @@
+"""Tuning methods: how classes are learned on what a pre-trained encoder makes of pictures. A method is a file here.
+
+A new one is a file, a line in `METHODS` and a test; or an installed package names it under the entry point group
+`fastpt.methods`. Its module is also imported for the sake of the attributes alone: it imports torch and the like inside
+its functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from fastpt.registry import Registry
+
+if TYPE_CHECKING:
+    import click
+    import numpy as np
+    import torch
+
+    from fastpt.data.dataset import Dataset
+    from fastpt.tuning.encoders.encoder import Encoder
+
+BASELINE = "lp"
+"""The method that is always among those asked for, and that the others are compared with."""
+HEADS = ("lp", "mlp", "nmtune")
+"""The methods that one trainer serves (head_training.py), on the features or with the encoder; also the default."""
+FINETUNING = ("lora", "full")
+"""How the encoder is trained with a head: the method is then called HEAD+FINETUNING."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeadSpec:
+    """What one head has to itself."""
+
+    seed: int
+    """Of all that is random in its training."""
+    lr: float | None = None
+    reg_weight: float | None = None
+    """Where one was chosen for this head; None: the method's."""
+    rows: np.ndarray | None = None
+    """Samples it trains on, int64 [n], of those of the training data; None: all."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingImages:
+    """The pictures of the training data."""
+
+    encoder: Encoder
+    """Pre-trained; its `model` is there."""
+    dataset: Dataset
+    sample_ids: np.ndarray
+    """int64 [N], of the pictures that could be decoded."""
+    decoder: str
+    threads: int
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What heads of one downstream set are trained on. Nothing of a test is in it."""
+
+    features: torch.Tensor
+    """float32 [N, D], finite; for a method that trains on views float32 [2, N, D], of two augmentations."""
+    labels: np.ndarray
+    """int64 [N] in [0, classes)."""
+    classes: int
+    images: TrainingImages | None = None
+    """There for a method that trains on images."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """Trained heads, H of them."""
+
+    settings: list[dict[str, Any]]
+    """What was chosen for each of the H heads, by name: numbers or texts, as the results record them."""
+    logits: Callable[[torch.Tensor], torch.Tensor]
+    """Features float32 [N, D] on the device of the training -> scores [H, N, K]: the largest is a head's answer."""
+    transformed: Callable[[torch.Tensor, int], torch.Tensor] | None = None
+    """Features float32 [N, D] and the number of a head -> float32 [N, D'], what its linear classifier sees, where that
+    is not the features: the results have its spectrum."""
+    encoder: Encoder | None = None
+    """The fine-tuned encoder that makes the features of the tests; None: the pre-trained one."""
+
+
+class Method(Protocol):
+    """A way to learn classes. What it is given as `options` are values of its own options, by name, and no others."""
+
+    label: str
+    """As tables and figures have it; the results carry it along."""
+    colour: str
+    """`#rrggbb`, that of its lines in figures."""
+    summary: str
+    """A line of help."""
+    flag: bool
+    """Whether `fastpt tune --NAME` asks for it; `--method NAME` does for any."""
+    options: tuple[click.Option, ...]
+    """Its own options of `fastpt tune`, each with a default; methods that share one share the object."""
+
+    def check(self, **options: Any) -> None:
+        """Raise FastptError if the options cannot be run, before any work is done."""
+        ...
+
+    def trains_on(self, **options: Any) -> Literal["features", "views", "images"]:
+        """What the training data must hold; images come with features."""
+        ...
+
+    def fit(
+        self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
+    ) -> Iterable[Fitted]:
+        """Train the heads of all seeds and shares of the data: together the parts have them in the order given.
+
+        A head is a function of its own spec and the data: the same in any company. Where heads have encoders of their
+        own, each is a part, made when it is asked for, so that no two encoders need be in memory. `data.features` may
+        lie on another device. Raises FastptError if the data cannot be trained on or training diverges.
+        """
+        ...
+
+
+# From the lightest to train to the heaviest: sets train the heaviest first, lest one be left to the end.
+METHODS: Registry[Method] = Registry(
+    "tuning method",
+    {
+        "lp": "fastpt.tuning.methods.linear_probe:METHOD",
+        "ridge": "fastpt.tuning.methods.ridge:METHOD",
+        "mlp": "fastpt.tuning.methods.mlp:METHOD",
+        "nmtune": "fastpt.tuning.methods.nmtune:METHOD",
+        "lp+lora": "fastpt.tuning.methods.finetune:LP_LORA",
+        "mlp+lora": "fastpt.tuning.methods.finetune:MLP_LORA",
+        "nmtune+lora": "fastpt.tuning.methods.finetune:NMTUNE_LORA",
+        "lp+full": "fastpt.tuning.methods.finetune:LP_FULL",
+        "mlp+full": "fastpt.tuning.methods.finetune:MLP_FULL",
+        "nmtune+full": "fastpt.tuning.methods.finetune:NMTUNE_FULL",
+    },
+    "fastpt.methods",
+)

@@ -1,175 +1,81 @@
-"""Fine-tuning: the encoder is trained together with the head, by LoRA or in full, under NMTune's regularisers.
+"""Each head of the one trainer, trained together with the encoder: by LoRA, or all of it."""
 
-L = cross-entropy + λ nmtune_regularizer(F, Z), where for the pictures of a batch, augmented as they are,
+from __future__ import annotations
 
-    F  are the features of the pre-trained encoder, which stays as it was: the consistency term holds on to them
-    Z  are what the linear classifier sees: the fine-tuned encoder's features, after the MLP if the head has one
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-With frozen weights this is NMTune itself. Training is that of the heads (AdamW, cosine to 0, full batches cut from one
-stream of shuffled epochs), on augmented pictures. The encoder stays in evaluation mode: BatchNorm keeps the statistics
-of pre-training, and nothing is dropped, so that F and Z differ by the weights alone.
-"""
+import click
 
-import copy
-import itertools
-import math
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Literal
-
-import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.functional import cross_entropy
-from torch.nn.utils.parametrize import register_parametrization
-
-from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
-from fastpt.progress import Progress
-from fastpt.tuning.encoders.encoder import Encoder, weights_sha256
-from fastpt.tuning.features import training_view
-from fastpt.tuning.fit import Protocol
-from fastpt.tuning.heads import Heads, random_stream
-from fastpt.tuning.losses import nmtune_regularizer
+from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, linear_probe, mlp, nmtune
+from fastpt.tuning.methods.head_training import HeadMethod
 
-Kind = Literal["lora", "full"]
+if TYPE_CHECKING:
+    import torch
 
-LR = 0.001
-"""Learning rate of the head, of all methods: the 0.1 of linear probing would destroy the encoder's features."""
-WEIGHT_DECAY = 1e-4
-ENCODER_LR = {"lora": 1.0, "full": 0.1}
-"""Learning rate of the encoder's weights, as a multiple of the head's."""
-RANK, ALPHA = 8, 16
+LR, WEIGHT_DECAY = 0.001, 1e-4
+"""Of the head, of all methods: the learning rate of 0.1 of linear probing would destroy the encoder's features."""
 
 
-class LowRank(torch.nn.Module):
-    """LoRA (Hu et al., ICLR 2022) of a weight W [out, ...]: W + α/r · B A, B [out, r] from 0, A [r, in · kernel]."""
+@dataclass(frozen=True)
+class FineTuned:
+    """A head trained together with the encoder, on augmented pictures; each head has an encoder of its own."""
 
-    def __init__(self, weight: Tensor, generator: torch.Generator):
-        super().__init__()
-        out, width = weight.flatten(1).shape
-        bound = width**-0.5
-        self.A = torch.nn.Parameter(torch.empty(RANK, width).uniform_(-bound, bound, generator=generator))
-        self.B = torch.nn.Parameter(torch.zeros(out, RANK))
+    label: str
+    colour: str
+    head: HeadMethod
+    kind: Literal["lora", "full"]
+    """Low-rank adapters are trained, or all weights."""
+    flag: ClassVar[bool] = False
+    summary: ClassVar[str] = "The head, trained together with the encoder."
 
-    def forward(self, weight: Tensor) -> Tensor:
-        return weight + (ALPHA / RANK * self.B @ self.A).view(weight.shape)
+    @property
+    def options(self) -> tuple[click.Option, ...]:
+        return self.head.options
 
-
-def check_trainable(encoder: Encoder | None) -> None:
-    """Raise FastptError if the encoder is None (a suite of features) or no torch model."""
-    if encoder is None:
-        raise FastptError("a suite of features has no encoder to fine-tune. Leave --finetune out.")
-    if encoder.model is None:
-        raise FastptError(
-            f"encoder {encoder.name} is an ONNX model, which has no gradients to fine-tune by. "
-            "Leave --finetune out, or give a run, a timm or an open_clip model."
-        )
-
-
-def trainable(encoder: Encoder, kind: Kind, seed: int) -> Encoder:
-    """A copy of the encoder, of equal features, whose weights are trained: all of them, or only adapters beside them.
-
-    Adapters stand beside the weight matrices of linear layers, attention and convolutions (each kernel flattened)
-    wherever they have fewer parameters than the matrix. Of a CLIP model, the image tower is trained. Raises
-    FastptError if the encoder is no torch model, or has no place for adapters.
-    """
-    check_trainable(encoder)
-    model = copy.deepcopy(encoder.model)
-    is_clip = hasattr(model, "encode_image")
-    tower = model.visual if is_clip else model
-    if kind == "full":
-        tower.requires_grad_(True)
-    else:
-        _add_adapters(tower, random_stream(seed, "lora"))
-        if not any(parameter.requires_grad for parameter in tower.parameters()):
+    def check(self, **options: Any) -> None:
+        grids = [values for name in ("lrs", "reg_weights") if len(values := options.get(name, ())) > 1]
+        if grids or options.get("variant", "paper") != "paper":
             raise FastptError(
-                f"encoder {encoder.name} has no layer wide enough for adapters of rank {RANK}. "
-                "Fine-tune all of it: --finetune full."
+                "Fine-tuning has the variant of the paper only, and chooses nothing on a validation part. "
+                "Give at most one learning rate and one regularisation weight, and leave --variant out."
             )
-    return replace(encoder, model=model, forward=model.encode_image if is_clip else model)
+        self.head.check(**options)
+
+    def trains_on(self, **options: Any):
+        return "images"
+
+    def fit(
+        self,
+        data: TrainingData,
+        heads: Sequence[HeadSpec],
+        device: torch.device,
+        lrs: Sequence[float] = (),
+        reg_weights: Sequence[float] = (),
+        ablate: Sequence[str] = (),
+        epochs: int | None = None,
+        **options: Any,
+    ) -> Iterator[Fitted]:
+        from fastpt.tuning.finetune import finetune
+
+        lr, reg_weight = (*lrs, LR)[0], (*reg_weights, None)[0]
+        training = self.head.configured(
+            ablate=ablate, epochs=epochs, lr=lr, reg_weight=reg_weight, weight_decay=WEIGHT_DECAY
+        )
+        assert data.images is not None  # it trains on images
+        for head in heads:
+            rows = slice(None) if head.rows is None else head.rows
+            images = replace(data.images, sample_ids=data.images.sample_ids[rows])
+            tuned = finetune(images, data.labels[rows], data.classes, self.kind, training, head.seed)
+            settings = [{"lr": training.lr, "reg_weight": training.reg_weight}]
+            yield Fitted(settings, tuned.heads.logits, tuned.heads.transformed, tuned.encoder)
 
 
-def finetune(
-    encoder: Encoder,
-    dataset: Dataset,
-    labels: np.ndarray,
-    sample_ids: np.ndarray,
-    kind: Kind,
-    protocol: Protocol,
-    seed: int,
-    classes: int,
-    decoder: str = "cpu",
-    threads: int | None = None,
-) -> tuple[Encoder, Heads]:
-    """The fine-tuned encoder and its one head; `encoder` itself is left as it is.
-
-    labels: int64 [samples of the dataset], in [0, classes) for the ids to train on: sample_ids, int64 [n], of pictures
-    that can be decoded. The result depends on the arguments only (on one device and number of threads, bit for bit).
-    Raises FastptError if the encoder cannot be fine-tuned or if training diverges.
-    """
-    tuned = trainable(encoder, kind, seed)
-    device, crop, view = encoder.device, encoder.preprocessing, training_view(encoder, 0)
-    dim = encoder(torch.zeros(1, crop.size, crop.size, 3, dtype=torch.uint8)).shape[1]
-    heads = Heads(dim, classes, [seed], protocol.mlp).to(device)
-    trained = [parameter for parameter in tuned.model.to(device).parameters() if parameter.requires_grad]
-    groups = [
-        {"params": list(heads.parameters()), "lr": protocol.lr},
-        {"params": trained, "lr": protocol.lr * ENCODER_LR[kind]},
-    ]
-    batch = min(protocol.batch_size, len(sample_ids))
-    steps = math.ceil(protocol.epochs * len(sample_ids) / batch)
-    optimizer = torch.optim.AdamW(groups, weight_decay=protocol.weight_decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    targets = torch.from_numpy(labels).to(device)
-    loader = Loader(
-        dataset,
-        batch,
-        crop.size,
-        scale=view.scale,
-        interpolation=crop.interpolation,
-        flip=view.flip,
-        decoder=decoder,
-        device=device.type,
-        seed=seed,
-        threads=threads,
-        drop_last=False,
-    )
-    with loader, Progress(f"{kind} on {dataset.name}", "steps") as progress:
-        for step, (images, ids) in enumerate(itertools.islice(_batches(loader, sample_ids, batch), steps), 1):
-            logits, z = heads(tuned.features(images))
-            loss = cross_entropy(logits[0], targets[ids.to(device)])
-            if protocol.reg_weight:
-                loss = loss + protocol.reg_weight * nmtune_regularizer(encoder(images), z, protocol.weights).sum()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            progress(step, steps)
-    if not all(bool(value.isfinite().all()) for value in (*heads.parameters(), *trained)):
-        raise FastptError(f"Fine-tuning diverged at a learning rate of {protocol.lr} (seed {seed}). Lower it: --lrs.")
-    tuned.model.requires_grad_(False)
-    return replace(tuned, weights_sha256=weights_sha256(tuned.model)), heads.eval().requires_grad_(False)
-
-
-def _add_adapters(model: torch.nn.Module, generator: torch.Generator) -> None:
-    for module in list(model.modules()):
-        if isinstance(module, torch.nn.Linear | torch.nn.Conv2d | torch.nn.MultiheadAttention):
-            for name, weight in list(module.named_parameters(recurse=False)):
-                if weight.ndim > 1 and RANK * sum(weight.flatten(1).shape) < weight.numel():
-                    register_parametrization(module, name, LowRank(weight, generator).to(weight.device))
-
-
-def _batches(loader: Loader, sample_ids: np.ndarray, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Pictures, uint8 [size, H, W, 3], and ids, int64 [size], of the samples asked for; epoch after epoch, for ever."""
-    wanted = torch.zeros(len(loader.dataset), dtype=torch.bool)
-    wanted[torch.from_numpy(sample_ids)] = True
-    images, ids = [], []
-    while True:
-        for batch in loader:
-            kept = wanted[batch.sample_ids]
-            images.extend(batch.images[kept.to(batch.images.device)])
-            ids.extend(batch.sample_ids[kept])
-            while len(ids) >= size:
-                yield torch.stack(images[:size]), torch.stack(ids[:size])
-                images, ids = images[size:], ids[size:]
+LP_LORA = FineTuned("LP+LoRA", "#4c9ed9", linear_probe.METHOD, "lora")
+MLP_LORA = FineTuned("MLP+LoRA", "#dca64a", mlp.METHOD, "lora")
+NMTUNE_LORA = FineTuned("NMTune+LoRA", "#45b592", nmtune.METHOD, "lora")
+LP_FULL = FineTuned("LP+full", "#004b76", linear_probe.METHOD, "full")
+MLP_FULL = FineTuned("MLP+full", "#855500", mlp.METHOD, "full")
+NMTUNE_FULL = FineTuned("NMTune+full", "#005f45", nmtune.METHOD, "full")

@@ -1,19 +1,45 @@
 """The strong linear baseline: ridge classification in closed form, every regularisation from one eigendecomposition."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
-import numpy as np
-import torch
-from torch import Tensor
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from fastpt.errors import FastptError
-from fastpt.tuning.arrays import validate
-from fastpt.tuning.fit import HeadSpec, as_head
-from fastpt.tuning.heads import Heads
-from fastpt.tuning.subsets import holdout
+from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from torch import Tensor
+
+    from fastpt.tuning.heads import Heads
 
 L2 = tuple(10.0**power for power in range(-6, 3))
 """Regularisations tried, as multiples of the mean variance of the features times the number of samples."""
+
+
+class Ridge:
+    """A linear classifier of least squares, its regularisation chosen on a validation part."""
+
+    label, colour = "Ridge", "#a8487f"
+    summary = "The best linear baseline: ridge classification, its strength validated."
+    flag = True
+    options = ()
+
+    def check(self) -> None:
+        """There is nothing to choose."""
+
+    def trains_on(self) -> Literal["features"]:
+        return "features"
+
+    def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
+        """All heads in one part, each by itself: the solution of one is a matter of milliseconds."""
+        trained, chosen = fit_ridge(data.features, data.labels, heads, data.classes, device)
+        yield Fitted([{"l2": l2} for l2 in chosen], trained.logits)
+
+
+METHOD = Ridge()
 
 
 def fit_ridge(
@@ -31,6 +57,12 @@ def fit_ridge(
     and errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
     spare, l is 1.
     """
+    import numpy as np
+
+    from fastpt.tuning.arrays import validate
+    from fastpt.tuning.fit import as_head
+    from fastpt.tuning.heads import Heads
+
     features, labels, classes = validate(features, labels, classes)
     features = (features[0] if features.ndim == 3 else features).to(device)
     labels = labels.to(device)
@@ -46,6 +78,9 @@ def fit_ridge(
 
 
 def _choose(x: Tensor, y: Tensor, classes: int, seed: int, share: float) -> float:
+    from fastpt.tuning.heads import Heads
+    from fastpt.tuning.subsets import holdout
+
     try:
         kept, held = holdout(y.cpu().numpy(), share, seed)
     except FastptError:
@@ -60,6 +95,10 @@ def _solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[
 
     W = (XᵀX + l)⁻¹ XᵀY = Xᵀ (XXᵀ + l)⁻¹ Y, with X and Y centred.
     """
+    import torch
+
+    from fastpt.tuning.heads import Heads
+
     x, y = x.double(), torch.nn.functional.one_hot(y, classes).double()
     mean, prior = x.mean(0), y.mean(0)
     x, y = x - mean, y - prior

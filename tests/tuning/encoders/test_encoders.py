@@ -11,7 +11,9 @@ import yaml
 
 import fastpt.models  # noqa: F401
 from fastpt.errors import FastptError
-from fastpt.tuning.encoders.encoder import Preprocessing, open_encoder, open_run, weights_sha256
+from fastpt.tuning.encoders import open_encoder
+from fastpt.tuning.encoders.encoder import Preprocessing, weights_sha256
+from fastpt.tuning.encoders.run import encoder_of_run
 from tests.tuning.conftest import finished_run
 
 
@@ -50,13 +52,13 @@ def test_the_hash_is_that_of_the_tensors_in_use(small_resnet):
 
 
 def test_a_run_is_seen_as_its_recipe_evaluates_it(tmp_path):
-    encoder = open_run(finished_run(tmp_path))
+    encoder = encoder_of_run(finished_run(tmp_path))
     crop = encoder.preprocessing
     assert (crop.size, crop.crop_fraction, crop.interpolation) == (40, 0.9, "bilinear")
     assert encoder.name == "tiny-clean-s0"
     assert encoder(images(2, 40)).shape == (2, 512)
     (tmp_path / "tiny-clean-s0" / "recipe.yaml").unlink()
-    assert open_run(tmp_path / "tiny-clean-s0").preprocessing.size == 64
+    assert encoder_of_run(tmp_path / "tiny-clean-s0").preprocessing.size == 64
 
 
 def test_open_clip_gives_the_image_embedding(tmp_path, monkeypatch):
@@ -87,7 +89,7 @@ def test_a_clip_run_with_a_tower_of_ours_loads_in_a_fresh_process(tmp_path):
     (export / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     weights = open_clip.CLIP(**config).state_dict()
     safetensors.torch.save_file(weights, export / "open_clip_model.safetensors", {"format": "pt"})
-    script = "import sys, pathlib, fastpt.tuning.encoders.encoder as e; e.open_run(pathlib.Path(sys.argv[1]))"
+    script = "import sys, pathlib, fastpt.tuning.encoders.run as e; e.encoder_of_run(pathlib.Path(sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -212,11 +214,11 @@ def test_wrong_encoders_are_told_in_one_clear_error(small_resnet, tmp_path):
     for spec, message in {
         "resnet50": "names no encoder",
         "timm:": "names no encoder",
-        "timm:resnet5O": "Close names: .*resnet50",
+        "timm:resnet5O": "did you mean .*resnet50",
         "timm:resnet10_half:/nowhere.pt": "no weights file /nowhere.pt",
         f"timm:resnet10_half:{wrong}": r"another model: \d+ missing \(layer4",
         f"timm:resnet10_half:{noise}": "could not be loaded",
-        "open_clip:RN5O": "Close names: .*RN50",
+        "open_clip:RN5O": "did you mean .*RN50",
         f"open_clip:RN50:{noise}": "open_clip could not load RN50",
         "timm:resnet10_half": "could not be had .* local file",
     }.items():
@@ -227,7 +229,7 @@ def test_wrong_encoders_are_told_in_one_clear_error(small_resnet, tmp_path):
 
 def test_a_run_without_an_export_is_told(tmp_path):
     with pytest.raises(FastptError, match="does not exist"):
-        open_run(tmp_path / "gone")
+        encoder_of_run(tmp_path / "gone")
     (tmp_path / "going").mkdir()
     with pytest.raises(FastptError, match="has not ended"):
-        open_run(tmp_path / "going")
+        encoder_of_run(tmp_path / "going")

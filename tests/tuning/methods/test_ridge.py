@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.fit import HeadSpec
+from fastpt.tuning.methods import HeadSpec
 from fastpt.tuning.methods.ridge import L2, _solve, fit_ridge
 from tests.tuning.test_fit import blobs
 

@@ -11,23 +11,10 @@ which costs O(B D min(B, D)). It is formed in float64: squaring halves the digit
 ‖C‖²_F = ‖G_c‖²_F / (B−1)² the gradient 4 G_c Z_c / (B−1)², where c stands for centred.
 """
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
-
-
-class Weights(NamedTuple):
-    """Weights of the three terms of the regulariser; a term of weight 0 is not computed."""
-
-    consistency: float = 1.0
-    covariance: float = 1.0
-    dominance: float = 1.0
-
-
-ALL_TERMS = Weights()
 
 
 def consistency_loss(F: Tensor, Z: Tensor) -> Tensor:
@@ -36,7 +23,7 @@ def consistency_loss(F: Tensor, Z: Tensor) -> Tensor:
     A row of zeros has no direction: it counts as the zero vector and gets no gradient.
     Raises FastptError if the shapes of F and Z do not agree in [B, D].
     """
-    return nmtune_regularizer(F, Z, Weights(covariance=0, dominance=0))
+    return nmtune_regularizer(F, Z, covariance=0, dominance=0)
 
 
 def covariance_loss(Z: Tensor) -> Tensor:
@@ -44,7 +31,7 @@ def covariance_loss(Z: Tensor) -> Tensor:
 
     A batch of one sample has no covariance: 0.
     """
-    return nmtune_regularizer(Z, Z, Weights(consistency=0, dominance=0))
+    return nmtune_regularizer(Z, Z, consistency=0, dominance=0)
 
 
 def dominant_singular_value_loss(Z: Tensor, top: int = 1) -> Tensor:
@@ -53,11 +40,15 @@ def dominant_singular_value_loss(Z: Tensor, top: int = 1) -> Tensor:
     Of `top` > 1, the mean of that many largest (all, if there are fewer) stands for σ₁. Z of nothing but zeros has no
     singular values: 0, with no gradient.
     """
-    return nmtune_regularizer(Z, Z, Weights(consistency=0, covariance=0), top)
+    return nmtune_regularizer(Z, Z, consistency=0, covariance=0, top=top)
 
 
-def nmtune_regularizer(F: Tensor, Z: Tensor, weights: Weights = ALL_TERMS, top: int = 1) -> Tensor:
+def nmtune_regularizer(
+    F: Tensor, Z: Tensor, consistency: float = 1.0, covariance: float = 1.0, dominance: float = 1.0, top: int = 1
+) -> Tensor:
     """L_MSE + L_COV + L_SVD, each times its weight, to be weighted by λ (0.01 in the paper) beside the cross-entropy.
+
+    A term of weight 0 is not computed.
 
     F may lack Z's leading dimensions: it is shared by the heads then. It gets no gradient: the encoder is frozen.
     """
@@ -71,7 +62,7 @@ def nmtune_regularizer(F: Tensor, Z: Tensor, weights: Weights = ALL_TERMS, top: 
         )
     if top < 1:
         raise FastptError(f"top is {top}: at least the largest singular value is to dominate. Give 1 or more.")
-    return _Regularizer.apply(F.detach(), Z, weights, top)
+    return _Regularizer.apply(F.detach(), Z, consistency, covariance, dominance, top)
 
 
 def singular_values(Z: Tensor) -> Tensor:
@@ -92,13 +83,13 @@ class _Regularizer(torch.autograd.Function):
     """One value a head. The gradient is computed with the value: one Gram matrix and one eigh serve both."""
 
     @staticmethod
-    def forward(ctx, F: Tensor, Z: Tensor, weights: Weights, top: int) -> Tensor:
+    def forward(ctx, F: Tensor, Z: Tensor, consistency: float, covariance: float, dominance: float, top: int) -> Tensor:
         z = Z.double()
         value, gradient = z.new_zeros(z.shape[:-2]), torch.zeros_like(z) if ctx.needs_input_grad[1] else None
-        if weights.consistency:
-            value, gradient = _consistency(F.double(), z, weights.consistency, gradient is not None)
-        if weights.covariance or weights.dominance:
-            more, slope = _spectral(z, weights, top, gradient is not None)
+        if consistency:
+            value, gradient = _consistency(F.double(), z, consistency, gradient is not None)
+        if covariance or dominance:
+            more, slope = _spectral(z, covariance, dominance, top, gradient is not None)
             value, gradient = value + more, None if gradient is None else slope.add_(gradient)
         if gradient is not None:
             most = torch.finfo(Z.dtype).max  # which the slope at a row of denormal numbers would pass
@@ -107,9 +98,9 @@ class _Regularizer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[None, Tensor, None, None]:
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return None, upstream[..., None, None] * gradient, None, None
+        return None, upstream[..., None, None] * gradient, None, None, None, None
 
 
 def _consistency(f: Tensor, z: Tensor, weight: float, differentiate: bool) -> tuple[Tensor, Tensor | None]:
@@ -125,7 +116,9 @@ def _consistency(f: Tensor, z: Tensor, weight: float, differentiate: bool) -> tu
     return value, difference.sub_(direction.mul_(along)).mul_(-2 * weight * scale)
 
 
-def _spectral(z: Tensor, weights: Weights, top: int, differentiate: bool) -> tuple[Tensor, Tensor | None]:
+def _spectral(
+    z: Tensor, covariance: float, dominance: float, top: int, differentiate: bool
+) -> tuple[Tensor, Tensor | None]:
     """w₁ L_COV + w₂ L_SVD and the gradient by z, which is one product with the Gram matrix's side of z.
 
     L_COV = (‖G_c‖²_F / (B−1)² − Σ_j C_jj²) / D. The Gram matrix of L_SVD follows from that of L_COV by adding what
@@ -137,25 +130,25 @@ def _spectral(z: Tensor, weights: Weights, top: int, differentiate: bool) -> tup
     centred = z - mean
     gram = _gram(centred)
     value, product = 0.0, None
-    if weights.dominance:
+    if dominance:
         loss, product = _dominance(_uncentred_gram(gram, centred, mean), max(batch, dim), top, differentiate)
-        value = weights.dominance * loss
-    if weights.covariance:
+        value = dominance * loss
+    if covariance:
         variances = centred.square().sum(-2, keepdim=True) / freedom
         off_diagonal = gram.square().sum((-2, -1)) / freedom**2 - variances.square().sum((-2, -1))
-        value = value + weights.covariance * off_diagonal / dim
+        value = value + covariance * off_diagonal / dim
     if not differentiate:
         return value, None
     rows = batch < dim  # which side the Gram matrix is of
-    by_gram = (4 * weights.covariance / dim / freedom**2) * gram
-    if weights.dominance:
-        product *= weights.dominance
+    by_gram = (4 * covariance / dim / freedom**2) * gram
+    if dominance:
+        product *= dominance
         by_gram += product
     slope = by_gram @ centred if rows else centred @ by_gram
-    if weights.dominance:  # z is not centred
+    if dominance:  # z is not centred
         slope += product.sum(-1, keepdim=True) * mean if rows else mean @ product
-    if weights.covariance:
-        slope.addcmul_(variances, centred, value=-4 * weights.covariance / dim / freedom)
+    if covariance:
+        slope.addcmul_(variances, centred, value=-4 * covariance / dim / freedom)
     return value, slope
 
 

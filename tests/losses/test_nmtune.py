@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.tuning.losses import (
-    Weights,
+from fastpt.losses.nmtune import (
     consistency_loss,
     covariance_loss,
     dominant_singular_value_loss,
@@ -107,15 +106,15 @@ def test_gradients_agree_with_the_formulas(batch, dim, dtype):
 def test_gradients_are_those_of_the_values(batch, dim, terms):
     F, Z = torch.randn(2, 2, batch, dim, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     Z.requires_grad_()
-    assert torch.autograd.gradcheck(lambda Z: nmtune_regularizer(F, Z, Weights(*terms), top=2), Z)
+    assert torch.autograd.gradcheck(lambda Z: nmtune_regularizer(F, Z, *terms, top=2), Z)
 
 
 def test_weights_scale_their_terms():
     F, Z = torch.randn(2, 12, 20, generator=torch.Generator().manual_seed(0))
     expected = 2 * consistency_loss(F, Z) + 3 * covariance_loss(Z) + 5 * dominant_singular_value_loss(Z)
-    torch.testing.assert_close(nmtune_regularizer(F, Z, Weights(2, 3, 5)), expected)
+    torch.testing.assert_close(nmtune_regularizer(F, Z, 2, 3, 5), expected)
     nothing = Z.clone().requires_grad_()
-    nmtune_regularizer(F, nothing, Weights(0, 0, 0)).backward()
+    nmtune_regularizer(F, nothing, 0, 0, 0).backward()
     assert not nothing.grad.any()
 
 

@@ -1,0 +1,1 @@
+"""Losses that training and tuning share: pure functions of tensors."""

@@ -1,0 +1,50 @@
+"""The image tower of any open_clip model: its embedding."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fastpt.errors import FastptError, suggestion
+from fastpt.tuning.encoders import Precision
+from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, check_weights, freeze, library_preprocessing
+
+if TYPE_CHECKING:
+    import torch
+
+
+class OpenClipEncoder:
+    form = "open_clip:NAME:WEIGHTS"
+
+    def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
+        """A model of open_clip, with the weights of a file."""
+        name, _, weights = name.partition(":")
+        check_weights(f"open_clip:{name}", weights)
+        model, preprocessing = load_open_clip(name, weights)
+        return freeze(f"open_clip:{name}", model, replace(preprocessing, **overrides), device, precision)
+
+
+KIND = OpenClipEncoder()
+
+
+def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
+    """An open_clip model. `name` may be open_clip's `local-dir:FOLDER`, which holds its weights."""
+    import open_clip
+
+    import fastpt.models  # noqa: F401  (the image tower may be one of the small-picture ResNets)
+
+    local = name.startswith("local-dir:")
+    if not local and name not in open_clip.list_models():
+        raise FastptError(f"open_clip has no model {name!r}; {suggestion(name, open_clip.list_models(), most=3)}")
+    if not local and not weights:
+        raise FastptError(f"open_clip:{name} names no weights. Give a local file: --encoder open_clip:{name}:WEIGHTS.")
+    try:
+        model = open_clip.create_model(name, pretrained=weights or None, weights_only=True)
+    except Exception as error:
+        raise FastptError(
+            f"open_clip could not load {name} from {weights or name} ({cause(error)}). "
+            "Give the weights file of this very model."
+        ) from None
+    config = open_clip.get_model_preprocess_cfg(model)
+    size = config["size"]
+    return model, library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)

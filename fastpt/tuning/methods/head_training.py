@@ -1,0 +1,175 @@
+"""How the heads of one trainer (fastpt/tuning/fit.py) are trained: LP, MLP tuning and NMTune are values of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+
+import click
+
+from fastpt.errors import FastptError, suggestion
+from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData
+
+if TYPE_CHECKING:
+    import torch
+
+Mlp = Literal["paper", "reference-code"]
+Precision = Literal["fp32", "bf16"]
+Variant = Literal["paper", "reference-code"]
+
+
+class Numbers(click.ParamType):
+    """Numbers between commas."""
+
+    name = "NUMBER,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
+        if not isinstance(value, str):
+            return list(value)
+        try:
+            return [float(part) for part in value.split(",") if part]
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers, such as 0.1,1", param, ctx)
+
+
+class Weights(NamedTuple):
+    """Weights of the terms of NMTune's regulariser; a term of weight 0 is left out."""
+
+    consistency: float = 1.0
+    covariance: float = 1.0
+    dominance: float = 1.0
+
+
+ALL_TERMS = Weights()
+
+LRS = click.Option(
+    ["--lrs"], type=Numbers(), default=(), help="Learning rates to choose from on a part of the training data."
+)
+REG_WEIGHTS = click.Option(
+    ["--reg-weights"], type=Numbers(), default=(), help="NMTune's lambdas to choose from, likewise."
+)
+VARIANT = click.Option(
+    ["--variant"],
+    type=click.Choice(["paper", "reference-code"]),
+    default="paper",
+    show_default=True,
+    help="Of MLP tuning and NMTune: as in the paper or in its authors' code.",
+)
+ABLATE = click.Option(
+    ["--ablate"],
+    type=click.Choice(Weights._fields),
+    multiple=True,
+    default=(),
+    help="A term to leave out of NMTune's regulariser; may be given again.",
+)
+EPOCHS = click.Option(
+    ["--epochs"], type=click.IntRange(1), default=30, show_default=True, help="Epochs of tuning; the paper has 30."
+)
+HEAD_PRECISION = click.Option(
+    ["--head-precision"],
+    type=click.Choice(["fp32", "bf16"]),
+    default="fp32",
+    show_default=True,
+    help="Of the matrix products that train heads on features.",
+)
+
+
+@dataclass(frozen=True)
+class HeadTraining:
+    """AdamW, the rate falling to 0 along a cosine over all steps, no warm-up.
+
+    Raises FastptError if it cannot be run.
+    """
+
+    lr: float
+    """Learning rate of the first step."""
+    weight_decay: float
+    """AdamW's decoupled weight decay, on every parameter."""
+    mlp: Mlp | None
+    """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
+    reg_weight: float = 0.0
+    """λ: weight of NMTune's regulariser beside the cross-entropy."""
+    weights: Weights = ALL_TERMS
+    """Weights of the regulariser's terms, within λ."""
+    epochs: int = 30
+    batch_size: int = 64
+    precision: Precision = "fp32"
+    """Of the matrix products of training; see `fastpt.tuning.heads.Heads`."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("reg_weight", 0), ("weight_decay", 0)):
+            value = getattr(self, name)
+            if not least <= value < math.inf or (name == "lr" and value == 0):
+                raise FastptError(
+                    f"{name} {value} cannot be run: epochs and batch_size are at least 1, lr is above 0, reg_weight "
+                    "and weight_decay are not below 0, and all are finite."
+                )
+        if self.precision not in ("fp32", "bf16"):
+            raise FastptError(f"There is no precision {self.precision!r}. The precisions are fp32 and bf16.")
+
+
+@dataclass(frozen=True)
+class HeadMethod:
+    """A method whose heads are trained so on features, all of one call together."""
+
+    label: str
+    colour: str
+    summary: str
+    training: HeadTraining
+    """As in the paper."""
+    options: tuple[click.Option, ...] = (LRS, EPOCHS, HEAD_PRECISION)
+    reference_code: Mapping[str, Any] = field(default_factory=dict)
+    """What the authors' published code does otherwise."""
+    flag: ClassVar[bool] = True
+
+    def configured(self, variant: Variant = "paper", ablate: Sequence[str] = (), **changes: Any) -> HeadTraining:
+        """The training in a variant, without some terms of the regulariser, with the changes that are not None.
+
+        Raises FastptError if it cannot be run.
+        """
+        if variant not in ("paper", "reference-code"):
+            raise FastptError(f"There is no variant {variant!r}. The variants are paper and reference-code.")
+        if unknown := sorted(set(ablate) - set(Weights._fields)):
+            raise FastptError(f"There is no term {unknown[0]!r}; {suggestion(unknown[0], Weights._fields)}")
+        chosen = replace(self.training, **(self.reference_code if variant == "reference-code" else {}))
+        weights = chosen.weights._replace(**dict.fromkeys(ablate, 0.0))
+        return replace(chosen, weights=weights, **{key: value for key, value in changes.items() if value is not None})
+
+    def check(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> None:
+        training = self._training(**options)
+        for changes in (*({"lr": lr} for lr in lrs), *({"reg_weight": weight} for weight in reg_weights)):
+            replace(training, **changes)
+
+    def trains_on(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any):
+        return "views" if self._training(**options).mlp == "reference-code" else "features"
+
+    def fit(
+        self,
+        data: TrainingData,
+        heads: Sequence[HeadSpec],
+        device: torch.device,
+        lrs: Sequence[float] = (),
+        reg_weights: Sequence[float] = (),
+        **options: Any,
+    ) -> Iterator[Fitted]:
+        """All heads in one part, each with the rate and the λ that do best on a validation part of its own rows."""
+        from fastpt.tuning.fit import fit, select
+
+        training = self._training(**options)
+        grid = lrs or [training.lr], reg_weights or [training.reg_weight]
+        chosen = select(data.features, data.labels, training, heads, *grid, data.classes, device)
+        trained = fit(data.features, data.labels, training, chosen, data.classes, device)
+        settings = [{"lr": head.lr, "reg_weight": head.reg_weight} for head in chosen]
+        yield Fitted(settings, trained.logits, trained.transformed if training.mlp else None)
+
+    def _training(self, head_precision: str | None = None, **options: Any) -> HeadTraining:
+        return self.configured(**options, precision=head_precision)
+
+
+def head_training(method: str, variant: Variant = "paper", ablate: Sequence[str] = (), **changes: Any) -> HeadTraining:
+    """How the heads of a method of `HEADS` are trained, changed as in `HeadMethod.configured`. Raises FastptError."""
+    if method not in HEADS:
+        raise FastptError(f"There is no training of heads {method!r}; {suggestion(method, HEADS)}")
+    return cast(HeadMethod, METHODS.get(method)).configured(variant, ablate, **changes)

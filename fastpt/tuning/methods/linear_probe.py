@@ -1,0 +1,10 @@
+"""LP, the linear probe: a linear classifier on the features, as the paper trains it."""
+
+from fastpt.tuning.methods.head_training import HeadMethod, HeadTraining
+
+METHOD = HeadMethod(
+    "LP",
+    "#0072b2",
+    "Linear probe. Always added, as the baseline.",
+    HeadTraining(lr=0.1, weight_decay=0.0, mlp=None),
+)

@@ -26,10 +26,7 @@ from tests.cases import workplace
 
 REPOSITORY = Path(__file__).parents[2]
 FASTPT = (sys.executable, "-m", "fastpt")
-UNKNOWN = re.compile(
-    "no such option|no such command|unexpected extra argument|unknown key|is not one of|there is no source",
-    re.IGNORECASE,
-)
+UNKNOWN = re.compile("no such option|no such command|unknown key|is not one of|there is no source", re.IGNORECASE)
 
 wrong = functools.partial(pytest.mark.xfail, strict=True, raises=AssertionError)
 """Mark of a case that is wrong today; `reason` says what happens."""
@@ -129,8 +126,12 @@ def command(*words: object, limit: float = 120, env: dict[str, str] | None = Non
     return Ran(done.returncode, output, crash or "traceback" * ("Traceback (most recent" in output))
 
 
+BEFORE_ANY_TRAINING = dict(os.environ)  # which describes a group of processes there
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
+    ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
+    return BEFORE_ANY_TRAINING | ours
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,25 @@
+"""`fastpt WORDS` with DeepSpeed's limits on live weights scaled down, as a network of billions would meet them."""
+
+import sys
+from typing import Any
+
+from fastpt.cli import main
+from fastpt.training import launch
+
+LIMITS = {
+    "stage3_max_live_parameters": 400_000,
+    "stage3_max_reuse_distance": 400_000,
+    "stage3_prefetch_bucket_size": 20_000,
+    "stage3_param_persistence_threshold": 10_000,
+}
+configuration = launch.deepspeed_config
+
+
+def with_limits(*arguments: Any, **options: Any) -> dict:
+    made = configuration(*arguments, **options)
+    made["zero_optimization"] |= LIMITS
+    return made
+
+
+launch.deepspeed_config = with_limits
+main(sys.argv[1:])

@@ -255,7 +255,6 @@ def test_a_run_goes_on_when_there_is_room_again(killed, fastpt):
     assert goes_on(fastpt, killed, 8)
 
 
-@wrong(reason="a traceback")
 @pytest.mark.parametrize("content", [b": [", b"", b"\xff\xfe"])
 def test_a_damaged_recipe_of_a_run_is_named(killed, fastpt, content):
     (killed / "recipe.yaml").write_bytes(content)

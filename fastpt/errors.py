@@ -9,6 +9,8 @@
 import difflib
 from collections.abc import Iterable
 
+LISTED = 30  # names in one message
+
 
 class FastptError(Exception):
     """Something the user can mend. The message says what was wrong, what was found, and what to do."""
@@ -35,7 +37,9 @@ class Preempted(FastptError):
 
 
 def suggestion(name: str, known: Iterable[str], most: int = 1, prefix: str = "") -> str:
-    """What to say behind an unknown `name`: the nearest of the `known` ones behind `prefix`, or else all of them."""
+    """What to say behind an unknown `name`: the nearest of the `known` ones behind `prefix`, or else the first ones."""
     known = list(known)
     near = [prefix + one for one in difflib.get_close_matches(name, known, n=most, cutoff=0.4)]
-    return f"did you mean {' or '.join(near)}?" if near else f"known here: {', '.join(known) or 'none'}."
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"known here: {', '.join(known[:LISTED]) or 'none'}{' and others' if len(known) > LISTED else ''}."

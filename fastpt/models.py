@@ -26,7 +26,7 @@ class SmallStemResNet(ResNet):
         self.maxpool = nn.Identity()
         for info in self.feature_info:
             if info["module"] != "act1":
-                info["reduction"] //= 2
+                info["reduction"] = int(info["reduction"]) // 2
 
 
 def _build(variant: str, pretrained: bool, **kwargs: Any) -> SmallStemResNet:

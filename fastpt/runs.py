@@ -33,6 +33,7 @@ TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export",
 TUNE_FORMAT = "2.0"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "checkpoint", "evaluate", "log_every", "tune")
+FREE_OF_TASK = ".memorization_samples"
 
 
 def run_name(recipe: str, noise: str | None, seed: int) -> str:
@@ -80,7 +81,7 @@ def _write(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) 
 
 def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, provenance_then: Mapping) -> list[str]:
     now, then = _flat(recipe), _flat(recipe_then)
-    keys = [key for key in sorted(now.keys() | then.keys()) if not key.startswith(FREE)]
+    keys = [key for key in sorted(now.keys() | then.keys()) if not (key.startswith(FREE) or key.endswith(FREE_OF_TASK))]
     found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
     samples, samples_then = provenance["samples_id"], provenance_then["samples_id"]
     if samples != samples_then:

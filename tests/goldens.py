@@ -226,7 +226,7 @@ def runs(folder: Path) -> tuple[Path, Path]:
         (folder / "small.yaml").write_text(yaml.safe_dump(suite))
         common = ("data.noise=0.2", f"tune.suite={folder / 'small.yaml'}")
         augment = "augment={randaugment: m7-std0.5, mixup: 0.2}"
-        zero_shot = f"zero_shot={{data: {held_out.path}, templates: ['a picture of {{}}']}}"
+        zero_shot = f"clip.zero_shot={{data: {held_out.path}, templates: ['a picture of {{}}']}}"
         recipe = tiny_recipe(folder, trained_on, held_out, "supervised", TINY_RESNET, (*common, augment, "ema=0.9"))
         train(recipe, "tiny", found[0])
         train(tiny_recipe(folder, trained_on, held_out, "clip", TINY_CLIP, (*common, zero_shot)), "tiny", found[1])

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastpt.errors import FastptError
-from fastpt.recipe import Recipe, load_recipe, parse_randaugment
+from fastpt.augment.config import parse_randaugment
+from fastpt.config import describe_keys
+from fastpt.errors import FastptError, RecipeError
+from fastpt.recipe import load_recipe, recipe_schema
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("study_*.yaml")))
@@ -36,6 +38,7 @@ def load(tmp_path, values, *overrides):
         ("optim.lr=fast", "optim.lr is 'fast'; it should be a valid number"),
         ("schedule.epochs=2.5", "schedule.epochs is 2.5; it should be a valid integer"),
         ("batch_size=true", "batch_size is True"),
+        ("data.decoder=cpus", "data.decoder is 'cpus'; did you mean cpu?"),
         ("data.noise=5", "data.noise is 5; a rate lies from 0 to below 1"),
         ("data.scale=[0.5, 0.1]", "data.scale is [0.5, 0.1]; it must rise"),
         ("engine.zero_stage=1", "optim.name lamb with engine.zero_stage 1 trains wrongly"),
@@ -46,7 +49,8 @@ def load(tmp_path, values, *overrides):
         ("schedule.steps=10", "schedule needs exactly one of epochs, steps and samples"),
         ("data.sizes=[[0, 160], [5, 200]]", "the last of them data.size, which is 224"),
         ("data.sizes=[[1, 224]]", "it needs rising epochs from 0"),
-        ("bce_threshold=0.2", "bce_threshold applies to loss bce only"),
+        ("supervised.bce_threshold=0.2", "supervised.bce_threshold applies to loss bce only"),
+        ("supervised.los=bce", "unknown key supervised.los; did you mean supervised.loss?"),
         ("checkpoint.keep_best=top3", "checkpoint.keep_best is 'top3'; measures of task supervised: top1, top5"),
         ("optim.nesterov=true", "optim.nesterov does not apply to lamb"),
         ("schedule.min_lr=1", "schedule.min_lr 1 is above optim.lr 0.005"),
@@ -56,7 +60,9 @@ def load(tmp_path, values, *overrides):
             "augment.color_jitter is [0.4, 0.4, 0.4, 0.9]; it holds four shares",
         ),
         ("checkpoint={every_steps: 5, every_epochs: 1}", "both every_epochs and every_steps"),
-        ("zero_shot.data=x", "zero_shot does not apply to task supervised"),
+        ("clip.zero_shot.data=x", "clip does not apply to task supervised; remove it"),
+        ("task=supervisd", "task is 'supervisd'; it should be 'supervised' or 'clip'"),
+        ("engine={zero_stage: 1, compile: true}", "engine.compile with engine.zero_stage 1"),
         ("model.config={embed_dim: 4}", "model.config does not apply to task supervised"),
     ],
 )
@@ -70,7 +76,9 @@ def test_a_wrong_recipe_is_one_clear_line(tmp_path, override, said):
     ("override", "said"),
     [
         ("data.eval_size=64", "a clip tower has one size"),
-        ("loss=bce", "loss does not apply to task clip"),
+        ("supervised.loss=bce", "supervised does not apply to task clip"),
+        ("clip.zero_shot.dat=x", "unknown key clip.zero_shot.dat; did you mean clip.zero_shot.data?"),
+        ("evaluate.flip=true", "evaluate.flip does not apply to task clip"),
         ("augment.mixup=0.1", "augment.mixup does not apply to task clip"),
         ("augment.repeated_augmentation=2", "augment.repeated_augmentation does not apply to task clip"),
         ("model.drop_path=0.1", "model.drop_path does not apply to task clip"),
@@ -83,8 +91,8 @@ def test_what_clip_cannot_have_is_refused(tmp_path, override, said):
 
 def test_several_mistakes_are_told_together(tmp_path):
     with pytest.raises(FastptError) as failure:
-        load(tmp_path, SUPERVISED, "model.nmae=x", "optim.lr=fast")
-    assert len(str(failure.value).splitlines()) == 2
+        load(tmp_path, SUPERVISED, "model.nmae=x", "optim.lr=fast", "schedule.steps=3", "supervised.loss=mse")
+    assert len(str(failure.value).splitlines()) == 4
 
 
 def test_a_missing_recipe_names_those_that_are_there(tmp_path):
@@ -107,7 +115,8 @@ def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):
 
 def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
     recipe = load(tmp_path, SUPERVISED)
-    assert (recipe.loss, recipe.augment.repeated_augmentation, recipe.optim.eps) == ("cross_entropy", 1, 1e-6)
+    assert (recipe.augment.repeated_augmentation, recipe.optim.eps) == (1, 1e-6)
+    assert recipe.as_dict()["supervised"] == {"loss": "cross_entropy", "memorization_samples": 1000}
     assert recipe.optim.momentum is None
     assert recipe.checkpoint.every_epochs == 1
 
@@ -132,18 +141,20 @@ def test_randaugment_is_parsed():
     assert parse_randaugment("m9") == (9.0, 0.0)
 
 
-def test_every_key_is_documented():
-    def undocumented(schema, prefix=""):
-        for name, field in schema.model_fields.items():
-            kinds = [field.annotation, *getattr(field.annotation, "__args__", ())]
-            sections = [kind for kind in kinds if hasattr(kind, "model_fields")]
-            if sections:
-                assert sections[0].__doc__, prefix + name
-                yield from undocumented(sections[0], f"{prefix}{name}.")
-            elif not field.description:
-                yield prefix + name
+def test_every_key_is_documented_those_of_every_task_too():
+    keys = describe_keys(recipe_schema())
+    assert {"supervised.loss", "clip.zero_shot.templates"} <= {key.name for key in keys}
+    assert [key.name for key in keys if not key.meaning] == []
 
-    assert list(undocumented(Recipe)) == []
+
+@pytest.mark.parametrize(("values", "measures"), [(SUPERVISED, "top1, top5"), (CLIP, "zero_shot_top1, zero_shot_top5")])
+def test_the_best_checkpoint_is_chosen_by_a_measure_of_the_task(tmp_path, values, measures):
+    with pytest.raises(RecipeError, match=f"measures of task .*: {measures}"):
+        load(tmp_path, values, "checkpoint.keep_best=top3")
+    measure = measures.partition(",")[0]
+    assert load(tmp_path, values, f"checkpoint.keep_best={measure}").checkpoint.keep_best == measure
+    with pytest.raises(RecipeError, match=f"checkpoint.keep_best {measure} needs a split to measure it on"):
+        load(tmp_path, values, f"checkpoint.keep_best={measure}", "data.val=null")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
+from fastpt.augment.config import Augment, parse_randaugment
 from fastpt.augment.transforms import color_jitter, gaussian_blur, grayscale, normalize, randaugment, random_erasing
-from fastpt.recipe import Augment, parse_randaugment
 
 
 def augmented(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fastpt.config import Key
 
 FILES = {
-    "recipe": "fastpt.recipe:Recipe",
+    "recipe": "fastpt.recipe:recipe_schema",
     "suite": "fastpt.tuning.suites:Suite",
     "study": "fastpt.study.declaration:Study",
 }
@@ -44,8 +44,9 @@ def describe(file: str, section: str | None = None) -> "list[Key]":
     """The keys of a kind of file, or of one section of it. Raises RecipeError if it has no such section."""
     from fastpt.config import describe_keys
 
-    module, _, schema = FILES[file].partition(":")
-    every = describe_keys(getattr(import_module(module), schema))
+    module, _, name = FILES[file].partition(":")
+    schema = getattr(import_module(module), name)
+    every = describe_keys(schema if isinstance(schema, type) else schema())  # a recipe's is made of the tasks there are
     if section is None:
         return every
     within = {key.name: key.name.replace("[]", "").rpartition(".")[0] for key in every}

@@ -17,6 +17,7 @@ from fastpt.noise.kinds import KINDS
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.declaration import Pretrain, Study
+from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
 
 State = Literal["done", "to do", "failed"]
@@ -88,8 +89,8 @@ class StudyGrid:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
-        kind, of = ("symmetric", "labels") if recipe.task == "supervised" else ("swap", "captions")
-        kind = one.kind or kind
+        task = TASKS.get(recipe.task)
+        kind, of = one.kind or task.default_noise, task.of
         name, train_set = plan_name(kind, rate, one.noise_seed), Dataset(train_split)
         if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
             return name, train_set.noise_plan(name, of).array_sha256

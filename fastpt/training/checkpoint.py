@@ -12,27 +12,27 @@ checksum before a file is opened, and goes back to the checkpoint before if one 
 pickle; here torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
 """
 
-import argparse
 import contextlib
 import json
 import os
 import pickle
 import shutil
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 import torch.distributed as dist
 
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, file_sha256, read_sealed_json, sync_folder, write_json, write_sealed_json
+from fastpt.files import atomic_folder, atomic_write, file_sha256, read_sealed_json, write_json, write_sealed_json
 from fastpt.recipe import Recipe
 from fastpt.runs import CHECKPOINTS
-from fastpt.training.launch import DistInfo, on_rank_zero, silenced
+from fastpt.training import deepspeed_adapter
+from fastpt.training.deepspeed_adapter import Engine
+from fastpt.training.launch import DistInfo, on_rank_zero
 
-FORMAT = 2
+FORMAT = "2.0"
 WEIGHTS = "model.safetensors"
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
@@ -42,28 +42,26 @@ def folder_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save(run: Path, engine: Any, process: DistInfo, state: dict, weights: dict[str, torch.Tensor], keep: int) -> None:
+def save(
+    run: Path, engine: Engine, dist_info: DistInfo, state: dict, weights: Mapping[str, torch.Tensor], keep: int
+) -> None:
     """Save the engine, `weights` (on the CPU) and `state` as the newest checkpoint.
 
     `state` holds `step` and `best` (a step and its measure, or None). All checkpoints are dropped but the `keep` newest
-    and the best. Every process calls this; `engine` is a DeepSpeed engine. Raises FastptError if a weight is not
-    finite, so that a checkpoint is always one to go back to.
+    and the best. Every process calls this. Raises FastptError if a weight is not finite, so that a checkpoint is always
+    one to go back to.
     """
-    folder = run / CHECKPOINTS
-    name = folder_name(state["step"])
-    aside = f".{name}.tmp"
-    on_rank_zero(process, lambda: _check_finite(run, weights, state["step"]))
-    on_rank_zero(process, lambda: shutil.rmtree(folder / aside, ignore_errors=True))
-    engine.save_checkpoint(str(folder), tag=aside, save_latest=False)
-
-    def commit() -> None:
-        safetensors.torch.save_file(weights, folder / aside / WEIGHTS)
-        _commit(folder, aside, name, {**state, "world_size": process.world_size}, keep)
-
-    on_rank_zero(process, commit)
+    on_rank_zero(dist_info, lambda: _check_finite(run, weights, state["step"]))
+    state = {**state, "world_size": dist_info.world_size}
+    path = run / CHECKPOINTS / folder_name(state["step"])
+    with contextlib.ExitStack() as folder:
+        aside = on_rank_zero(dist_info, lambda: folder.enter_context(atomic_folder(path)))
+        engine.save(aside)
+        on_rank_zero(dist_info, lambda: _seal(aside, state, weights))
+    on_rank_zero(dist_info, lambda: _make_newest(path, state, keep))
 
 
-def _check_finite(run: Path, weights: dict[str, torch.Tensor], step: int) -> None:
+def _check_finite(run: Path, weights: Mapping[str, torch.Tensor], step: int) -> None:
     for name, tensor in weights.items():
         if not torch.isfinite(tensor).all():
             raise FastptError(
@@ -78,21 +76,24 @@ def describe_newest(run: Path) -> str:
     return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
 
 
-def _commit(folder: Path, aside: str, name: str, state: dict, keep: int) -> None:
-    write_json(folder / aside / "state.json", state)
-    files = sorted(path.name for path in (folder / aside).iterdir())
+def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor]) -> None:
+    """Add what is not DeepSpeed's, sync all, and write the manifest."""
+    safetensors.torch.save_file(dict(weights), folder / WEIGHTS)
+    write_json(folder / "state.json", state)
+    files = sorted(path.name for path in folder.iterdir())
     for file in files:
-        descriptor = os.open(folder / aside / file, os.O_RDONLY)
+        descriptor = os.open(folder / file, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
-    sums = {file: file_sha256(folder / aside / file) for file in files}
-    write_sealed_json(folder / aside / "manifest.json", {"format": FORMAT, "files": sums})
-    shutil.rmtree(folder / name, ignore_errors=True)  # one from before a resume that went back further
-    (folder / aside).rename(folder / name)
-    sync_folder(folder)
+    sums = {file: file_sha256(folder / file) for file in files}
+    write_sealed_json(folder / "manifest.json", {"format": FORMAT, "files": sums})
+
+
+def _make_newest(checkpoint: Path, state: dict, keep: int) -> None:
+    folder = checkpoint.parent
     with atomic_write(folder / "latest", "w") as file:
-        file.write(name + "\n")
-    kept = [path for path in newest_first(folder.parent) if path.name <= name][:keep]
+        file.write(checkpoint.name + "\n")
+    kept = [path for path in newest_first(folder.parent) if path.name <= checkpoint.name][:keep]
     if state["best"]:
         kept.append(folder / folder_name(state["best"]["step"]))
     for old in folder.glob("step-*"):
@@ -141,8 +142,8 @@ def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
 def best(run: Path) -> Path:
     """The checkpoint of the best evaluation. Raises FastptError if there is none, or if it is damaged."""
     newest, _ = newest_intact(run)
-    found = newest and read_state(newest)["best"]
-    if not found:
+    found = read_state(newest)["best"] if newest else None
+    if newest is None or not found:
         raise FastptError(f"{run} has no best checkpoint. They are kept where the recipe sets checkpoint.keep_best.")
     checkpoint = newest.parent / folder_name(found["step"])
     problem = find_damage(checkpoint)
@@ -161,38 +162,33 @@ def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(checkpoint / WEIGHTS)
 
 
-def needs_conversion(checkpoint: Path, process: DistInfo, recipe: Recipe) -> bool:
+def needs_conversion(checkpoint: Path, dist_info: DistInfo, recipe: Recipe) -> bool:
     """Whether ZeRO cut the optimiser for another number of processes than this training has.
 
     Raises FastptError where DeepSpeed cannot convert: it knows the moments of Adam only.
     """
     before, zero = read_state(checkpoint)["world_size"], recipe.engine.zero_stage
-    if zero == 0 or before == process.world_size:
+    if zero == 0 or before == dist_info.world_size:
         return False
     if recipe.optim.name == "sgd":
         raise FastptError(
             f"{checkpoint} was saved by {before} processes with ZeRO {zero} and sgd, which DeepSpeed cannot cut anew "
-            f"for {process.world_size}. Resume with {before} processes."
+            f"for {dist_info.world_size}. Resume with {before} processes."
         )
     return True
 
 
-def load(checkpoint: Path, engine: Any, process: DistInfo, convert: bool) -> None:
+def load(checkpoint: Path, engine: Engine, dist_info: DistInfo, convert: bool) -> None:
     """Put a whole checkpoint into the engine, which is made with `load_universal` if the checkpoint is to be converted.
 
     Every process calls this. Raises FastptError if the checkpoint is of another model, or wants more unpickled than
     tensors, plain values and DeepSpeed's own classes.
     """
-    folder, name = checkpoint.parent, checkpoint.name
+    universal = checkpoint.parent / UNIVERSAL
     try:
-        with _tensors_and_plain_values_only():
-            if convert:
-                on_rank_zero(process, lambda: _convert(checkpoint, folder / UNIVERSAL))
-                name = UNIVERSAL
-            settings = [_settings(group) for group in engine.optimizer.param_groups]
-            engine.load_checkpoint(str(folder), tag=name)
-            if convert:
-                _undo_sharing(engine.optimizer, settings)
+        if convert:
+            on_rank_zero(dist_info, lambda: deepspeed_adapter.convert(checkpoint, universal))
+        engine.load(universal if convert else checkpoint)
     except pickle.UnpicklingError as error:
         raise FastptError(
             f"checkpoint {checkpoint} wants objects unpickled that are neither tensors nor plain values, which can run "
@@ -205,61 +201,6 @@ def load(checkpoint: Path, engine: Any, process: DistInfo, convert: bool) -> Non
             f"checkpoint {checkpoint} is of another model: {str(error).splitlines()[1].strip()} "
             "Resume with the recipe's model, or start anew with another --run-dir."
         ) from None
-    if process.world_size > 1:
+    if dist_info.world_size > 1:
         dist.barrier()
-    on_rank_zero(process, lambda: shutil.rmtree(folder / UNIVERSAL, ignore_errors=True))
-
-
-def _settings(group: dict) -> dict:
-    return {name: value for name, value in group.items() if name != "params"}
-
-
-def _undo_sharing(optimizer: Any, settings: list[dict]) -> None:
-    """Mend what DeepSpeed's loading of a converted ZeRO 3 checkpoint shares out wrongly.
-
-    It gives all parameter groups the settings of the first, so that nothing decays any more, and all one counter of
-    steps, which then counts once for each of them.
-    """
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
-    for state in optimizer.state.values():
-        if "step" in state:
-            state["step"] = state["step"].clone()
-
-
-def _convert(checkpoint: Path, universal: Path) -> None:
-    """Put ZeRO's pieces together, by DeepSpeed's own conversion."""
-    from deepspeed.checkpoint import ds_to_universal
-
-    shutil.rmtree(universal, ignore_errors=True)
-    with silenced():
-        ds_to_universal.main(
-            argparse.Namespace(
-                input_folder=str(checkpoint),
-                output_folder=str(universal),
-                num_extract_workers=1,
-                num_merge_workers=1,
-                keep_temp_folder=False,
-                strict=True,
-                inject_missing_state=True,
-            )
-        )
-    (universal.parent / "latest_universal").unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _tensors_and_plain_values_only() -> Iterator[None]:
-    """Make torch.load refuse anything else, although DeepSpeed asks it for full pickle."""
-    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-    from deepspeed.runtime.zero.config import ZeroStageEnum
-    from deepspeed.utils.tensor_fragment import fragment_address
-
-    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
-    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
-    try:
-        with torch.serialization.safe_globals([fragment_address, LossScaler, DynamicLossScaler, ZeroStageEnum]):
-            yield
-    finally:
-        del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
-        if before is not None:
-            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
+    on_rank_zero(dist_info, lambda: shutil.rmtree(universal, ignore_errors=True))

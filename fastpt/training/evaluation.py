@@ -1,6 +1,6 @@
-"""What both tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
+"""What tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Literal
 
 import torch
@@ -12,8 +12,8 @@ from fastpt.training.launch import DistInfo
 
 
 def batches_of(
-    dataset: Dataset, recipe: Recipe, process: DistInfo, order: Literal["sequential", "random"] = "sequential"
-) -> Iterator[Batch]:
+    dataset: Dataset, recipe: Recipe, dist_info: DistInfo, order: Literal["sequential", "random"] = "sequential"
+) -> Generator[Batch, None, None]:
     """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
     data = recipe.data
     loader = Loader(
@@ -25,11 +25,11 @@ def batches_of(
         interpolation=data.eval_interpolation,
         flip=False,
         decoder=data.decoder,
-        device=process.device.type,
+        device=dist_info.device.type,
         order=order,
         seed=recipe.seed,
-        rank=process.rank,
-        world_size=process.world_size,
+        rank=dist_info.rank,
+        world_size=dist_info.world_size,
         threads=data.threads,
         drop_last=False,
     )
@@ -44,19 +44,19 @@ def split_name(dataset: Dataset, train_set: Dataset) -> str:
     return dataset.split if dataset.name == train_set.name else f"{dataset.name}/{dataset.split}"
 
 
-def sum_over_processes(values: torch.Tensor, process: DistInfo) -> torch.Tensor:
+def sum_over_processes(values: torch.Tensor, dist_info: DistInfo) -> torch.Tensor:
     """The sum of a CPU tensor over all processes."""
-    if process.world_size == 1:
+    if dist_info.world_size == 1:
         return values
-    values = values.to(process.device)
+    values = values.to(dist_info.device)
     dist.all_reduce(values)
     return values.cpu()
 
 
-def gather_rows(rows: torch.Tensor, process: DistInfo) -> torch.Tensor:
+def gather_rows(rows: torch.Tensor, dist_info: DistInfo) -> torch.Tensor:
     """The rows [n, ...] of a CPU tensor of all processes, in order of their rank; n may differ."""
-    if process.world_size == 1:
+    if dist_info.world_size == 1:
         return rows
-    gathered: list = [None] * process.world_size
+    gathered: list = [None] * dist_info.world_size
     dist.all_gather_object(gathered, rows)
     return torch.cat(gathered)

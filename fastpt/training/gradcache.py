@@ -42,7 +42,7 @@ def whole_batch_losses(
     names = ("image_features", "text_features")
     features = [torch.cat([output[name].float() for output in outputs]).requires_grad_() for name in names]
     scale = outputs[0]["logit_scale"].float().requires_grad_()
-    whole = loss(*features, scale)
+    whole = loss(features[0], features[1], scale)
     *gradients, scale_gradient = torch.autograd.grad(whole, [*features, scale])
     whole = whole.detach()
     sizes = [len(output["image_features"]) for output in outputs]

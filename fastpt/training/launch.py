@@ -1,23 +1,20 @@
-"""Processes and DeepSpeed: find out which process this is, start the group, generate DeepSpeed's configuration."""
+"""The processes of a training: which one this is, how they start, agree and end, and what they run on."""
 
-import atexit
-import contextlib
-import logging
 import os
 import signal
 import socket
-import sys
 import threading
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
+from fastpt.training.config import Precision
+from fastpt.training.deepspeed_adapter import join_group
 
 Result = TypeVar("Result")
 
@@ -38,35 +35,23 @@ class DistInfo:
 def start() -> DistInfo:
     """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
     _describe_a_group_of_one()
-    gpu = torch.cuda.is_available()
-    with silenced():
-        os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
-        import deepspeed
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
-    # What it calls in torch is its own affair: told at every step (ZeRO 3) or start, and nothing that a user can mend.
-    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
-    warnings.filterwarnings("ignore", r"barrier\(\): using the device", UserWarning)
-    # Its shared-memory all-reduce serves inference only, and costs a compiler and 30 s at the first start on a CPU.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    local_rank = int(os.environ["LOCAL_RANK"])
+    gpu, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
     if gpu:
         torch.cuda.set_device(local_rank)
-    if not dist.is_initialized():
-        deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
-        atexit.register(dist.destroy_process_group)  # or its threads may abort the interpreter as it ends
+    join_group(gpu)
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     return DistInfo(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
 
 
-def on_rank_zero(process: DistInfo, work: Callable[[], Result]) -> Result:
+def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
     """Do `work` on the first process only; all get its result, or its FastptError."""
     outcome: list = [None, None]
-    if process.is_rank_zero:
+    if dist_info.is_rank_zero:
         try:
             outcome = [work(), None]
         except FastptError as error:
             outcome = [None, error]
-    if process.world_size > 1:
+    if dist_info.world_size > 1:
         dist.broadcast_object_list(outcome, src=0)
     if outcome[1] is not None:
         raise outcome[1]
@@ -81,14 +66,14 @@ class Preemption:
     one step later. A second SIGTERM ends the process at once.
     """
 
-    def __init__(self, process: DistInfo):
+    def __init__(self, dist_info: DistInfo):
         self._asked = False
         self._flag = torch.zeros(1)
         self._sent: dist.Work | None = None
-        self._group = dist.new_group(backend="gloo") if process.world_size > 1 else None
+        self._before: Any = None
+        self._group: Any = dist.new_group(backend="gloo") if dist_info.world_size > 1 else None
 
     def __enter__(self) -> "Preemption":
-        self._before = None
         if threading.current_thread() is threading.main_thread():  # Python allows signal handlers there only
             self._before = signal.signal(signal.SIGTERM, self._note)
         return self
@@ -116,23 +101,6 @@ class Preemption:
         return answer
 
 
-@contextlib.contextmanager
-def silenced() -> Iterator[None]:
-    """Drop what is written to the terminal: importing DeepSpeed tries out a compiler and shows its complaints."""
-    sys.stdout.flush()
-    kept = {stream: os.dup(stream) for stream in (1, 2)}
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        for stream in kept:
-            os.dup2(nowhere, stream)
-        yield
-    finally:
-        for stream, copy in kept.items():
-            os.dup2(copy, stream)
-            os.close(copy)
-        os.close(nowhere)
-
-
 def _describe_a_group_of_one() -> None:
     """DeepSpeed looks for MPI unless these are set."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
@@ -144,7 +112,7 @@ def _describe_a_group_of_one() -> None:
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
-def precision(recipe: Recipe, device: torch.device) -> str:
+def precision(recipe: Recipe, device: torch.device) -> Precision:
     """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32.
 
     Raises FastptError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.
@@ -157,32 +125,13 @@ def precision(recipe: Recipe, device: torch.device) -> str:
     return recipe.engine.precision
 
 
-def machine(recipe: Recipe, process: DistInfo) -> dict:
+def machine(recipe: Recipe, dist_info: DistInfo) -> dict:
     """What a training runs on: number of processes, the first one's device, and the precision really used."""
-    gpu = process.device.type == "cuda"
+    gpu = dist_info.device.type == "cuda"
     return {
-        "world_size": process.world_size,
-        "device": torch.cuda.get_device_name(process.device)
+        "world_size": dist_info.world_size,
+        "device": torch.cuda.get_device_name(dist_info.device)
         if gpu
         else f"CPU ({torch.backends.cpu.get_cpu_capability()})",
-        "precision": precision(recipe, process.device),
-    }
-
-
-def deepspeed_config(recipe: Recipe, world_size: int, precision: str, load_universal: bool = False) -> dict:
-    """DeepSpeed's configuration: the only place where one is written.
-
-    bf16 and fp16 are torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and
-    keeps no fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
-    """
-    return {
-        "train_batch_size": recipe.batch_size,
-        "train_micro_batch_size_per_gpu": recipe.micro_batch(world_size),
-        "gradient_accumulation_steps": recipe.engine.gradient_accumulation_steps,
-        "gradient_clipping": recipe.engine.gradient_clipping,
-        "zero_optimization": {"stage": recipe.engine.zero_stage},
-        "zero_allow_untested_optimizer": True,
-        "torch_autocast": {"enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"},
-        "checkpoint": {"load_universal": load_universal},
-        "steps_per_print": 10**9,
+        "precision": precision(recipe, dist_info.device),
     }

@@ -1,4 +1,4 @@
-"""The training loop, one for both tasks, on DeepSpeed: one process to many nodes.
+"""The training loop, one for all tasks, on DeepSpeed: one process to many nodes.
 
 Nothing in a step depends on history but the weights, the optimiser and the loader's place: the learning rate is a
 function of the step, and the random generators are seeded anew from (seed, step, rank, piece). So a run that was
@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +22,8 @@ from fastpt import Batch, Loader, runs
 from fastpt.errors import FastptError, Preempted
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
+from fastpt.training.config import Precision
+from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
 from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
@@ -30,14 +31,13 @@ from fastpt.training.log import MetricsLogger
 from fastpt.training.optim import build_optimizer
 from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
-from fastpt.training.tasks.clip import Clip
-from fastpt.training.tasks.supervised import Supervised
+from fastpt.training.tasks import TASKS
+from fastpt.training.tasks.kind import Task
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
 
 DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run is told that it is
 BUSY = 1.5  # load average over cores from which a run on a CPU is told that others use them too
 TOLD_AFTER = 30.0  # seconds of steps before either is told
-TASKS = {"supervised": Supervised, "clip": Clip}
 
 
 def train(
@@ -56,33 +56,33 @@ def train(
     user can mend, before training starts where it can be known then; raises Preempted once SIGTERM has been received
     and the run saved.
     """
-    process = launch.start()
+    dist_info = launch.start()
     torch.manual_seed(recipe.seed)  # the weights' initial values
-    task = TASKS[recipe.task](recipe, process)
+    task = TASKS.get(recipe.task).build(recipe, dist_info)
     run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
-    with contextlib.closing(_loader(recipe, task, process)) as loader, _alone(run, process):
-        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, process))
-        if resume and on_rank_zero(process, lambda: not checkpoint.newest_first(run)):
-            _say(process, f"{run} has no checkpoint to resume from: starting at step 0.")
-        for change in on_rank_zero(process, lambda: runs.begin(run, recipe.as_dict(), origin, resume, allow_changes)):
-            _say(process, f"Changed since the run began: {change}")
-        if on_rank_zero(process, lambda: runs.is_finished(run)):
-            _say(process, f"{run} is finished already.")
+    with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
+        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, dist_info))
+        if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
+            _say(dist_info, f"{run} has no checkpoint to resume from: starting at step 0.")
+        for change in on_rank_zero(dist_info, lambda: runs.begin(run, recipe.as_dict(), origin, resume, allow_changes)):
+            _say(dist_info, f"Changed since the run began: {change}")
+        if on_rank_zero(dist_info, lambda: runs.is_finished(run)):
+            _say(dist_info, f"{run} is finished already.")
             return run
-        with Preemption(process) as end_request:
-            _Training(recipe, process, task, loader, run, end_request).go()
+        with Preemption(dist_info) as preemption:
+            _Training(recipe, dist_info, task, loader, run, preemption).go()
     return run
 
 
 @contextlib.contextmanager
-def _alone(run: Path, process: DistInfo) -> Iterator[None]:
+def _alone(run: Path, dist_info: DistInfo) -> Iterator[None]:
     """Keep a second training out of the folder. The lock ends with the process, however that ends."""
     with contextlib.ExitStack() as lock:
-        on_rank_zero(process, lambda: lock.enter_context(runs.alone(run)))
+        on_rank_zero(dist_info, lambda: lock.enter_context(runs.alone(run)))
         yield
 
 
-def _loader(recipe: Recipe, task: Any, process: DistInfo) -> Loader:
+def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
     data = recipe.data
     if recipe.batch_size > len(task.train_set):
         raise FastptError(
@@ -91,31 +91,31 @@ def _loader(recipe: Recipe, task: Any, process: DistInfo) -> Loader:
         )
     return Loader(
         task.train_set,
-        recipe.micro_batch(process.world_size),
+        recipe.micro_batch(dist_info.world_size),
         data.size,
         crop="random",
         scale=data.scale,
         interpolation=data.interpolation,
         flip=data.flip,
         decoder=data.decoder,
-        device=process.device,
+        device=dist_info.device,
         order=data.order,
         seed=recipe.seed,
-        rank=process.rank,
-        world_size=process.world_size,
+        rank=dist_info.rank,
+        world_size=dist_info.world_size,
         threads=data.threads,
         repeats=recipe.augment.repeated_augmentation if recipe.augment else 1,
     )
 
 
-def _say(process: DistInfo, text: str) -> None:
-    if process.is_rank_zero:
+def _say(dist_info: DistInfo, text: str) -> None:
+    if dist_info.is_rank_zero:
         print(text, flush=True)
 
 
-def _memory(process: DistInfo) -> float:
+def _memory(dist_info: DistInfo) -> float:
     """The most memory this process has used, GiB: of the GPU where it computes on one, otherwise of the machine."""
-    if process.device.type == "cuda":
+    if dist_info.device.type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
 
@@ -144,10 +144,10 @@ class _Training:
     """One training in progress: the DeepSpeed engine, where it stands, and its record."""
 
     def __init__(
-        self, recipe: Recipe, process: DistInfo, task: Any, loader: Loader, run: Path, end_request: Preemption
+        self, recipe: Recipe, dist_info: DistInfo, task: Task, loader: Loader, run: Path, preemption: Preemption
     ):
-        self.recipe, self.process, self.task, self.loader, self.run = recipe, process, task, loader, run
-        self.end_request = end_request
+        self.recipe, self.dist_info, self.task, self.loader, self.run = recipe, dist_info, task, loader, run
+        self.preemption = preemption
         self.steps_per_epoch = len(loader) // recipe.engine.gradient_accumulation_steps
         self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
@@ -156,67 +156,53 @@ class _Training:
                 f"the schedule's warm-up of {self.warmup} steps leaves nothing of its {self.total} steps. "
                 "Shorten the warm-up or train longer."
             )
-        self.precision = launch.precision(recipe, process.device)
+        self.precision: Precision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
-            _say(process, f"This processor has no bf16 instructions: training in {self.precision}.")
+            _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
         self.step, self.seconds_before, self.best = 0, 0.0, None
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start(self._whole_checkpoint())
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
         self.told_data_bound = self.told_busy = False
         self.began = time.monotonic()
-        self.record = MetricsLogger(run, self.step, self.total) if process.is_rank_zero else None
+        self.record = MetricsLogger(run, self.step, self.total) if dist_info.is_rank_zero else None
 
     def _whole_checkpoint(self) -> Path | None:
-        found, messages = on_rank_zero(self.process, lambda: checkpoint.newest_intact(self.run))
+        found, messages = on_rank_zero(self.dist_info, lambda: checkpoint.newest_intact(self.run))
         for message in messages:
-            _say(self.process, message)
+            _say(self.dist_info, message)
         return found
 
     def _start(self, found: Path | None) -> None:
-        """Make the DeepSpeed engine, and put the checkpoint into it if there is one."""
-        import deepspeed
-
-        recipe, process = self.recipe, self.process
-        convert = found is not None and checkpoint.needs_conversion(found, process, recipe)
-        model = self.task.model.to(process.device)
-        self.average = Ema(model, recipe.ema) if recipe.ema else None
-        self.engine, self.optimizer, _, _ = deepspeed.initialize(
-            model=model,
-            optimizer=build_optimizer(model, recipe.optim),
-            dist_init_required=False,
-            config=launch.deepspeed_config(recipe, process.world_size, self.precision, convert),
-        )
-        if recipe.engine.zero_stage == 0:
-            # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
-            # flat buffers, and convolutions take the layout from the pictures alone.
-            model.to(memory_format=torch.channels_last)
-            # One process has nothing to reduce, but DeepSpeed would copy all gradients twice.
-            self.engine.enable_backward_allreduce = process.world_size > 1
-        if recipe.engine.compile:
-            model.compile()
+        """Make the engine, and put the checkpoint into it if there is one."""
+        recipe, dist_info = self.recipe, self.dist_info
+        convert = found is not None and checkpoint.needs_conversion(found, dist_info, recipe)
+        model = self.task.model.to(dist_info.device)
+        self.ema = Ema(model, recipe.ema) if recipe.ema else None
+        optimizer = build_optimizer(model, recipe.optim)
+        self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
             return
         state = checkpoint.read_state(found)
         self.step, self.seconds_before, self.best = state["step"], state["seconds"], state["best"]
         self.saved = self.step
-        _say(process, f"Resuming {self.run} at step {self.step} of {self.total}.")
+        _say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
         self.loader.load_state_dict(state["loader"])
-        checkpoint.load(found, self.engine, process, convert)
-        if self.average:
-            self.average.module.load_state_dict(checkpoint.read_weights(found))
+        checkpoint.load(found, self.engine, dist_info, convert)
+        if self.ema:
+            self.ema.module.load_state_dict(checkpoint.read_weights(found))
 
     def go(self) -> None:
         """Train to the end, then export. A checkpoint at the last step has been written before the export."""
         _say(
-            self.process,
+            self.dist_info,
             f"Training {self.run}: {self.total} steps of {self.recipe.batch_size} samples, "
-            f"{self.process.world_size} process(es) on {self.process.device.type}.",
+            f"{self.dist_info.world_size} process(es) on {self.dist_info.device.type}.",
         )
         try:
             while self.step < self.total:
                 self._epoch()
-            on_rank_zero(self.process, self._finish)
+            on_rank_zero(self.dist_info, self._finish)
         finally:
             if self.record:
                 self.record.close()
@@ -243,30 +229,26 @@ class _Training:
             if is_best or self._checkpoint_is_due(epoch_ends):
                 self._save()
                 since = _Since.now()
-            if self.end_request.agreed() and self.step < self.total:
+            if self.preemption.agreed() and self.step < self.total:
                 self._leave()
 
     def _step(self, step: int, batches: Iterator[Batch], since: _Since, logged: bool) -> tuple[torch.Tensor, float]:
         """One optimiser step: this process's loss (a tensor, as reading it would wait) and, if logged, the norm."""
         recipe, norm = self.recipe, math.nan
-        schedule = recipe.schedule
-        rate = learning_rate(step, self.total, self.warmup, recipe.optim.lr, schedule.min_lr, schedule.decay)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss = torch.zeros((), device=self.process.device)
-        seed_piece = partial(_seed_step, recipe.seed, step, self.process.rank)
+        schedule, pieces = recipe.schedule, recipe.engine.gradient_accumulation_steps
+        self.engine.learning_rate = learning_rate(
+            step, self.total, self.warmup, recipe.optim.lr, schedule.min_lr, schedule.decay
+        )
+        loss = torch.zeros((), device=self.dist_info.device)
+        seed_piece = partial(_seed_step, recipe.seed, step, self.dist_info.rank)
         losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece)
-        for piece, piece_loss in enumerate(losses):
+        for number, piece_loss in enumerate(losses, 1):
             self.engine.backward(piece_loss)
-            loss += piece_loss.detach() / recipe.engine.gradient_accumulation_steps
-            if logged and recipe.engine.zero_stage == 0 and piece + 1 == recipe.engine.gradient_accumulation_steps:
-                norm = self._gradient_norm()
-            self.engine.step()
-        if recipe.engine.zero_stage:
-            norm = float(self.engine.get_global_grad_norm())
+            loss += piece_loss.detach() / pieces
+            norm = self.engine.step(wants_norm=logged and number == pieces)
         self.task.after_step()
-        if self.average:
-            self.average.follow(self.engine.module, step + 1)
+        if self.ema:
+            self.ema.follow(self.engine.module, step + 1)
         since.steps += 1
         return loss, norm
 
@@ -278,14 +260,8 @@ class _Training:
             since.waited += time.monotonic() - asked
             yield batch
 
-    def _gradient_norm(self) -> float:
-        """The norm of the step's gradient, before clipping, without ZeRO; with it DeepSpeed knows."""
-        gradients = [parameter.grad for parameter in self.engine.module.parameters() if parameter.grad is not None]
-        scaler = self.engine.torch_autocast_z0_gradscaler  # of fp16
-        return torch.nn.utils.get_total_norm(gradients).item() / (scaler.get_scale() if scaler else 1.0)
-
     def _log(self, loss: torch.Tensor, norm: float, since: _Since) -> None:
-        mean = (sum_over_processes(loss.detach().cpu(), self.process) / self.process.world_size).item()
+        mean = (sum_over_processes(loss.detach().cpu(), self.dist_info) / self.dist_info.world_size).item()
         # DeepSpeed leaves out a step whose gradient is not finite. It must when fp16 seeks its scale, not otherwise.
         skipped = self.engine.skipped_steps if self.precision != "fp16" else 0
         if not math.isfinite(mean) or skipped:
@@ -303,25 +279,25 @@ class _Training:
                 samples=self.step * self.recipe.batch_size,
                 epoch=self._epochs(),
                 loss=mean,
-                lr=float(self.optimizer.param_groups[0]["lr"]),
+                lr=self.engine.learning_rate,
                 images_per_second=since.steps * self.recipe.batch_size / seconds,
                 data_wait=since.waited / seconds,
                 grad_norm=norm if math.isfinite(norm) else None,
-                memory_gib=_memory(self.process),
+                memory_gib=_memory(self.dist_info),
                 seconds=self._seconds(),
             )
             if self.stepping > TOLD_AFTER:
-                self._tell()
+                self._tell(self.record)
 
-    def _tell(self) -> None:
+    def _tell(self, record: MetricsLogger) -> None:
         """Say once what holds the run up, if something does."""
         if self._is_data_bound() and not self.told_data_bound:
             self.told_data_bound = True
-            self.record.say(self._data_bound())
-        load, cores, threads = os.getloadavg()[0], os.cpu_count(), torch.get_num_threads()
-        if self.process.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.told_busy:
+            record.say(self._data_bound())
+        load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads()
+        if self.dist_info.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.told_busy:
             self.told_busy = True
-            self.record.say(
+            record.say(
                 f"Busy cores: a load of {load:.1f} on {cores}. torch's {threads} threads wait for one another, so a "
                 "step can take many times as long; OMP_NUM_THREADS=1 is often faster beside other programs."
             )
@@ -339,16 +315,15 @@ class _Training:
     @contextlib.contextmanager
     def _measuring(self) -> Iterator[Callable]:
         """The function that is evaluated and exported: the model, or its moving average."""
-        average_batch_norm(self.engine.module, self.process)
-        if self.average:
-            average_batch_norm(self.average.module, self.process)
+        average_batch_norm(self.engine.module, self.dist_info)
+        if self.ema:
+            average_batch_norm(self.ema.module, self.dist_info)
             dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-            with torch.autocast(self.process.device.type, dtype, enabled=self.precision != "fp32"):
-                yield self.average.module
+            with torch.autocast(self.dist_info.device.type, dtype, enabled=self.precision != "fp32"):
+                yield self.ema.module
         else:
-            self.engine.eval()
-            yield self.engine
-            self.engine.train()
+            with self.engine.evaluating():
+                yield self.engine
 
     def _evaluate(self) -> bool:
         """Measure and record; return whether this is the best evaluation so far."""
@@ -372,16 +347,18 @@ class _Training:
             return True
         if when.every_steps:
             return self.step % when.every_steps == 0
-        return epoch_ends and (self.step // self.steps_per_epoch) % when.every_epochs == 0
+        return epoch_ends and (self.step // self.steps_per_epoch) % (when.every_epochs or 1) == 0
 
     def _save(self) -> None:
         state = {"step": self.step, "loader": self.loader.state_dict(), "seconds": self._seconds(), "best": self.best}
-        average_batch_norm(self.engine.module, self.process)
+        average_batch_norm(self.engine.module, self.dist_info)
         shown = self.engine.module
-        if self.average:
-            shown = self.average.module
-            average_batch_norm(shown, self.process)
-        checkpoint.save(self.run, self.engine, self.process, state, full_state_dict(shown), self.recipe.checkpoint.keep)
+        if self.ema:
+            shown = self.ema.module
+            average_batch_norm(shown, self.dist_info)
+        checkpoint.save(
+            self.run, self.engine, self.dist_info, state, full_state_dict(shown), self.recipe.checkpoint.keep
+        )
         self.saved = self.step
 
     def _leave(self) -> None:
@@ -390,6 +367,7 @@ class _Training:
         raise Preempted(f"stopped by SIGTERM after step {self.step} of {self.total}, and saved. Go on with --resume.")
 
     def _finish(self) -> None:
+        assert self.record is not None  # the first process's
         folder = export_run(self.run)
         last = [event for event in self.record.evaluations if event["step"] == self.total]
         results = {
@@ -404,8 +382,8 @@ class _Training:
             best=self.best,
         )
         if self._is_data_bound():
-            _say(self.process, self._data_bound())
-        _say(self.process, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
+            _say(self.dist_info, self._data_bound())
+        _say(self.dist_info, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
 
     def _epochs(self) -> float:
         return self.step / self.steps_per_epoch

@@ -8,6 +8,8 @@ from pathlib import Path
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan
 from fastpt.recipe import Recipe
+from fastpt.training.tasks import TASKS
+from fastpt.training.tasks.kind import MEMORIZATION
 
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "numpy")
 
@@ -15,10 +17,16 @@ PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "
 def provenance(
     recipe: Recipe, recipe_name: str, dataset: Dataset, noise: NoisePlan | None, command: str, machine: dict
 ) -> dict:
-    """Where a run's weights come from; `machine` is what `launch.machine` tells."""
+    """Where a run's weights come from; `machine` is what `launch.machine` tells.
+
+    What the task learns of and what it measures stands there too, for those who read runs and know no task.
+    """
+    kind = TASKS.get(recipe.task)
     return {
         "recipe": recipe_name,
         "task": recipe.task,
+        "of": kind.of,
+        "measures": {**kind.measures, **MEMORIZATION},
         "versions": {"python": platform.python_version(), **_versions()},
         "git": _git_commit(),
         "samples_id": dataset.samples_id,

@@ -2,14 +2,17 @@
 
 import math
 
-from fastpt.recipe import Schedule
+from fastpt.training.config import Schedule
 
 
 def total_steps(schedule: Schedule, steps_per_epoch: int, batch_size: int) -> int:
     """Steps of the whole training."""
     if schedule.epochs is not None:
         return schedule.epochs * steps_per_epoch
-    return schedule.steps or -(-schedule.samples // batch_size)
+    if schedule.steps is not None:
+        return schedule.steps
+    assert schedule.samples is not None  # one of the three is there: see Schedule.problems
+    return -(-schedule.samples // batch_size)
 
 
 def warmup_steps(schedule: Schedule, steps_per_epoch: int) -> int:

@@ -9,24 +9,21 @@ another rate, or another training, costs no tokenising. Nothing is written besid
 
 import logging
 import multiprocessing
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import repeat
 from pathlib import Path
 
-import filelock
 import numpy as np
-import xxhash
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
 from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
+from fastpt.files import atomic_write, cache_dir, file_sha256, file_xxh3, locked, read_sealed_json, write_sealed_json
 from fastpt.processes import cores
 
-FORMAT = 1
+FORMAT = "2.0"
 TOKENIZER = "open_clip.SimpleTokenizer"
 VOCABULARY = 49408  # words of CLIP's byte-pair encoding, so that uint16 holds a token
 PART = 1 << 16  # captions that a process tokenises at a time
@@ -61,7 +58,7 @@ class Tokens:
 
     def __init__(self, parts: Sequence[Dataset], context: int, folder: Path | None = None):
         self.context = context
-        self._arrays = [_kept(part, context, folder or _cache_folder()) for part in parts]
+        self._arrays = [_kept(part, context, folder or cache_dir("tokens")) for part in parts]
         self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
 
     def __len__(self) -> int:
@@ -76,11 +73,6 @@ class Tokens:
         return found
 
 
-def _cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "fastpt" / "tokens"
-
-
 def _kept(dataset: Dataset, context: int, folder: Path) -> np.ndarray:
     vocabulary = file_sha256(default_bpe())
     identity = {
@@ -93,8 +85,7 @@ def _kept(dataset: Dataset, context: int, folder: Path) -> np.ndarray:
     }
     path = folder / f"{dataset.name}-{dataset.samples_id[:16]}-{vocabulary[:8]}-{context}.npy"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path.with_suffix(".lock")):
+        with locked(path.with_suffix(".lock")):
             if not _is_whole(path, identity):
                 _make(path, dataset, context, identity)
     except OSError as error:
@@ -106,7 +97,7 @@ def _is_whole(path: Path, identity: dict) -> bool:
     """Whether the tokens are there and are what was written."""
     try:
         kept = read_sealed_json(path.with_suffix(".json"), FORMAT)
-        if {key: kept.get(key) for key in identity} == identity and _xxh3(path) == kept["xxh3"]:
+        if {key: kept.get(key) for key in identity} == identity and file_xxh3(path) == kept["xxh3"]:
             return True
     except FileNotFoundError:
         return False
@@ -123,7 +114,7 @@ def _make(path: Path, dataset: Dataset, context: int, identity: dict) -> None:
         np.lib.format.write_array_header_1_0(file, header)
         for part in _tokenized(dataset, context):
             file.write(part.data)
-    write_sealed_json(path.with_suffix(".json"), {**identity, "xxh3": _xxh3(path)})
+    write_sealed_json(path.with_suffix(".json"), {**identity, "xxh3": file_xxh3(path)})
 
 
 def _tokenized(dataset: Dataset, context: int) -> Iterator[np.ndarray]:
@@ -146,11 +137,3 @@ def _part(path: Path, start: int, context: int) -> np.ndarray:
 @cache
 def _opened(path: Path) -> Dataset:
     return Dataset(path)
-
-
-def _xxh3(path: Path) -> str:
-    digest = xxhash.xxh3_128()
-    with path.open("rb") as file:
-        while block := file.read(1 << 24):
-            digest.update(block)
-    return digest.hexdigest()

@@ -2,36 +2,49 @@
 
 import torch
 import torch.distributed as dist
-from timm.utils import ModelEmaV3
+from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
+from fastpt.errors import FastptError
+from fastpt.training.deepspeed_adapter import gathered_parameters
 from fastpt.training.launch import DistInfo
 
 
-def gathered_parameters(model: nn.Module):
-    """A context in which each process holds all weights: ZeRO 3 gathers them; otherwise nothing happens."""
-    import deepspeed
+def checkpoint_activations(model: nn.Module, tower: nn.Module, what: str) -> None:
+    """Have `model` compute activations again in the backward pass. Raises FastptError if `tower` of it cannot.
 
-    return deepspeed.zero.GatheredParameters(list(model.parameters()))
+    Some of open_clip's pass the wish over without a word, so that the flag is looked for.
+    """
+    try:
+        model.set_grad_checkpointing()  # type: ignore[operator]
+    except (AssertionError, AttributeError, TypeError):
+        can = False
+    else:
+        can = any(getattr(module, "grad_checkpointing", False) for module in tower.modules())
+    if not can:
+        raise FastptError(
+            f"engine.activation_checkpointing: {what} cannot do it. Leave it out, raise "
+            "engine.gradient_accumulation_steps, or choose a vision transformer."
+        )
 
 
 def full_state_dict(model: nn.Module) -> dict[str, torch.Tensor]:
     """Copies on the CPU of all weights and buffers, contiguous. Under ZeRO 3 every process must call this."""
-    with gathered_parameters(model):
+    with gathered_parameters(model.parameters()):
         return {
             name: tensor.detach().to("cpu", copy=True).contiguous(memory_format=torch.contiguous_format)
             for name, tensor in model.state_dict().items()
         }
 
 
-def average_batch_norm(model: nn.Module, process: DistInfo) -> None:
+def average_batch_norm(model: nn.Module, dist_info: DistInfo) -> None:
     """Replace BatchNorm's running statistics, which each process keeps of its own pictures, by their mean over all."""
-    if process.world_size == 1:
+    if dist_info.world_size == 1:
         return
     for buffer in model.buffers():
         if buffer.is_floating_point():
             dist.all_reduce(buffer)
-            buffer /= process.world_size
+            buffer /= dist_info.world_size
 
 
 class Ema(ModelEmaV3):
@@ -46,5 +59,5 @@ class Ema(ModelEmaV3):
 
     def follow(self, model: nn.Module, step: int) -> None:
         """Move towards the weights after step `step` (from 1). Under ZeRO 3 every process must call this."""
-        with gathered_parameters(model):
+        with gathered_parameters(model.parameters()):
             self.update(model, step)

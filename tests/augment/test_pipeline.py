@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
+from fastpt.augment.config import Augment
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
-from fastpt.recipe import Augment
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 IMAGES = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 24, 24, 3), dtype=np.uint8))

@@ -61,7 +61,7 @@ def supervised(tmp_path, captioned, held_out):
 @pytest.fixture
 def clip(tmp_path, captioned, held_out):
     """Makes a clip recipe of 2 epochs of 5 steps; arguments are overrides."""
-    zero_shot = f"zero_shot={{data: {held_out.path}, templates: ['a picture of {{}}']}}"
+    zero_shot = f"clip.zero_shot={{data: {held_out.path}, templates: ['a picture of {{}}']}}"
     return lambda *overrides: tiny_recipe(tmp_path, captioned, held_out, "clip", TINY_CLIP, (zero_shot, *overrides))
 
 

@@ -11,7 +11,7 @@ from fastpt.errors import FastptError
 from fastpt.training import checkpoint
 from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
-from fastpt.training.tasks.clip import Clip, recalls
+from fastpt.training.tasks.clip.task import Clip, recalls
 from tests.conftest import made_up, prepared
 from tests.training.conftest import VIT_CLIP, lines, losses
 
@@ -117,7 +117,7 @@ def test_a_tower_that_cannot_checkpoint_activations_is_told(clip, tmp_path):
     [
         ("model.config.text_cfg.vocab_size=1000", "byte-pair encoding has 49408 words"),
         ("model={name: ViT-B-16-SigLIP}", "needs a text tower or tokenizer from the network"),
-        ("model={name: ViT-B-61}", "Near it: ViT-B-16"),
+        ("model={name: ViT-B-61}", "did you mean ViT-B-16"),
     ],
 )
 def test_a_model_that_cannot_be_had_is_told(clip, override, said):

@@ -13,7 +13,7 @@ from fastpt.training import checkpoint
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
-from fastpt.training.tasks.clip import MAX_LOGIT_SCALE, contrastive_loss
+from fastpt.training.tasks.clip.task import MAX_LOGIT_SCALE, contrastive_loss
 from tests.training.conftest import VIT_CLIP, losses, run_command
 
 # One step of plain SGD at rate 1 moves the weights by their gradient.
@@ -22,7 +22,7 @@ ONE_STEP = (
     "data.size=16",
     "schedule={steps: 1}",
     "data.val=null",
-    "zero_shot=null",
+    "clip.zero_shot=null",
     "optim={name: sgd, lr: 1.0, momentum: 0.0}",
     "schedule.warmup_steps=0",
 )
@@ -111,7 +111,7 @@ def test_logits_are_of_local_rows_by_global_rows(monkeypatch):
         shapes.append(tuple(logits.shape))
         return cross_entropy(logits, labels)
 
-    monkeypatch.setattr("open_clip.loss.gather_features", lambda *_, **__: everything)
+    monkeypatch.setattr("fastpt.training.tasks.clip.task.gather_features", lambda *_, **__: everything)
     monkeypatch.setattr("torch.nn.functional.cross_entropy", seen)
     mine = slice(local, 2 * local)
     loss = contrastive_loss(DistInfo(1, processes, torch.device("cpu")))

@@ -12,8 +12,8 @@ from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
-from fastpt.training.tasks import clip as clip_task
-from fastpt.training.tasks import supervised as supervised_task
+from fastpt.training.tasks.clip import task as clip_task
+from fastpt.training.tasks.supervised import task as supervised_task
 from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
 

@@ -9,7 +9,7 @@ from fastpt.errors import FastptError
 from fastpt.training import checkpoint, launch, loop
 from fastpt.training.evaluation import batches_of
 from fastpt.training.loop import train
-from fastpt.training.tasks.supervised import Supervised
+from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import TINY_VIT, lines, losses
 
 
@@ -62,7 +62,7 @@ def test_a_clip_run_is_measured_by_zero_shot_and_retrieval(clip, tmp_path):
 def test_every_option_of_supervised_recipes_runs(supervised, tmp_path):
     recipe = supervised(
         "augment={randaugment: m7-std0.5, mixup: 0.1, cutmix: 1.0, repeated_augmentation: 3, label_smoothing: 0.1}",
-        "loss=bce",
+        "supervised.loss=bce",
         "optim.name=lamb",
         "model.drop_path=0.05",
         "engine.gradient_accumulation_steps=2",
@@ -113,7 +113,7 @@ def test_a_run_that_is_there_is_not_overwritten(supervised, tmp_path):
             "data/imagenet/train does not exist. Prepare it first, for example: fastpt prep",
         ),
         ("data.noise=0.4", "no noise plan 0.4"),
-        ("model.name=resnet5O", "timm does not know. Near it: resnet50"),
+        ("model.name=resnet5O", "timm does not know; did you mean resnet50"),
         ("model.args={chanels: 3}", "timm cannot make resnet10_half"),
         ("batch_size=64", "64"),
         ("optim.lr=1e30", "the loss is nan"),
@@ -125,7 +125,7 @@ def test_what_cannot_be_trained_is_told(supervised, tmp_path, override, said):
 
 
 def test_an_unknown_clip_model_is_told(clip, tmp_path):
-    with pytest.raises(FastptError, match=r"open_clip does not know. Near it: .*RN50"):
+    with pytest.raises(FastptError, match=r"open_clip does not know; did you mean .*RN50"):
         train(clip("model={name: RN5O}"), "tiny", tmp_path / "run")
 
 
@@ -148,7 +148,7 @@ def test_mirror_images_are_averaged_if_told(supervised, tmp_path):
     shown = []
     for flip in ("false", "true"):
         task = Supervised(supervised(f"evaluate.flip={flip}"), launch.start())
-        batch = next(batches_of(task.val_set, task.recipe, task.process))
+        batch = next(batches_of(task.val_set, task.recipe, task.dist_info))
         mirrored = batch._replace(images=batch.images.flip(2))
         shown.append([task._logits(lambda images: images[..., 0].flatten(1), each) for each in (batch, mirrored)])
     assert not torch.allclose(shown[0][0], shown[0][1])

@@ -11,7 +11,7 @@ from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
-from fastpt.training.tasks.supervised import Supervised
+from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines, losses
 from tests.training.test_processes import TORCHRUN
 

@@ -1,6 +1,6 @@
 import pytest
 
-from fastpt.recipe import Schedule
+from fastpt.training.config import Schedule
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 
 

@@ -1,6 +1,6 @@
 """A training step through fastpt's engine against a plain PyTorch loop of the same model, loader, optimiser and loss.
 
-    python tools/bench/loop.py [--rounds 6] [--batch-size 32] [--size 64] [--models resnet18,resnet50]
+    python tools/bench/engine.py [--rounds 6] [--batch-size 32] [--size 64] [--models resnet18,resnet50]
 
 Both live in one process and take single steps in turn, so that whatever else the machine does falls on both alike. A
 round is 10 steps of each, the last of them logged (the engine then also computes the gradient's norm and writes its

@@ -66,7 +66,7 @@ def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str]
         *changes,
     ]
     if name.startswith("clip"):
-        overrides.append("zero_shot=null")
+        overrides.append("clip.zero_shot=null")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run = train(load_recipe(RECIPES / f"{name}.yaml", overrides), name, folder / f"{name}-{decoder}")
     return read_run(run).train

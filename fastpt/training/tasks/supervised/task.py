@@ -1,25 +1,31 @@
-"""Supervised pre-training: a timm classifier on the labels that a noise plan shows."""
+"""Supervised pre-training at work: model, loss, measures, export."""
 
-import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
+import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
-from timm.data import Mixup
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.loss import BinaryCrossEntropy
-from torch import nn
+from timm.data.mixup import Mixup
+from torch import Tensor, nn
 
 import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, suggestion
+from fastpt.files import write_json
+from fastpt.losses.classification import binary_cross_entropy
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
+from fastpt.training.tasks.kind import Results
+from fastpt.training.tasks.supervised import Settings
+from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
@@ -28,8 +34,7 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
     """The recipe's timm model with one output for each class. Raises FastptError if timm has no such model."""
     name, known = recipe.model.name, timm.list_models()
     if name.split(".")[0] not in known:
-        near = ", ".join(difflib.get_close_matches(name, known, n=3)) or "see timm.list_models()"
-        raise FastptError(f"model.name is {name!r}, which timm does not know. Near it: {near}.")
+        raise FastptError(f"model.name is {name!r}, which timm does not know; {suggestion(name, known, most=3)}")
     arguments = dict(recipe.model.args)
     if recipe.model.drop_path:
         arguments["drop_path_rate"] = recipe.model.drop_path
@@ -39,20 +44,12 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
         raise FastptError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
 
 
-def _checkpoint_activations(model: nn.Module, name: str) -> None:
-    try:
-        model.set_grad_checkpointing()
-    except (AssertionError, AttributeError):
-        raise FastptError(
-            f"engine.activation_checkpointing: timm's {name} cannot do it. Leave it out, or choose another model."
-        ) from None
-
-
 class Supervised:
     """The supervised task: what a step's loss is, and what is measured."""
 
-    def __init__(self, recipe: Recipe, process: DistInfo):
-        self.recipe, self.process = recipe, process
+    def __init__(self, recipe: Recipe, dist_info: DistInfo):
+        self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
+        assert isinstance(recipe.data.train, str)  # the kind's check
         self.train_set = Dataset(recipe.data.train)
         self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
         self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
@@ -65,7 +62,7 @@ class Supervised:
             )
         self.model = build_model(recipe, classes)
         if recipe.engine.activation_checkpointing:
-            _checkpoint_activations(self.model, recipe.model.name)
+            checkpoint_activations(self.model, self.model, f"timm's {recipe.model.name}")
         augment = recipe.augment
         mixing = augment.mixup > 0 or augment.cutmix > 0
         self._mixup = (
@@ -73,62 +70,58 @@ class Supervised:
             if mixing
             else None
         )
-        self._bce = BinaryCrossEntropy(smoothing=augment.label_smoothing, target_threshold=recipe.bce_threshold)
 
-    def losses(
-        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
-    ) -> Iterator[torch.Tensor]:
+    def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
         """The loss of each piece of a step."""
         for number, piece in enumerate(pieces):
             seed_piece(number)
             yield self.loss(forward, piece)
 
-    def loss(self, forward: Callable, batch: Batch) -> torch.Tensor:
+    def loss(self, forward: Callable, batch: Batch) -> Tensor:
         """The mean loss of a batch, float32 scalar."""
-        images = batch.images.to(self.process.device, non_blocking=True)
-        labels = self.labels[batch.sample_ids.cpu()].to(self.process.device, non_blocking=True)
+        images = batch.images.to(self.dist_info.device, non_blocking=True)
+        labels = self.labels[batch.sample_ids.cpu()].to(self.dist_info.device, non_blocking=True)
         images = augmented(images, batch.rng_keys, self.recipe.augment, MEAN, STD)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()
-        if self.recipe.loss == "bce":
-            return self._bce(logits, labels)
         # Labels mixed by Mixup are shares of classes and smoothed already.
-        return F.cross_entropy(
-            logits, labels, label_smoothing=0.0 if self._mixup else self.recipe.augment.label_smoothing
-        )
+        smoothing = 0.0 if self._mixup else self.recipe.augment.label_smoothing
+        if self.settings.loss == "bce":
+            return binary_cross_entropy(logits, labels, smoothing, self.settings.bce_threshold)
+        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
 
     def after_step(self) -> None:
         """A classifier has nothing to keep within bounds."""
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def evaluate(self, forward: Callable) -> Results:
         """{split: {top1, top5}}, shares of 0 to 1, over the clean labels of `data.val`."""
         if self.val_set is None:
             return {}
         labels = torch.from_numpy(self.val_set.targets(None, of="labels"))
         tally = torch.zeros(3, dtype=torch.float64)  # right at 1, right within 5, seen
-        for batch in batches_of(self.val_set, self.recipe, self.process):
+        for batch in batches_of(self.val_set, self.recipe, self.dist_info):
             logits = self._logits(forward, batch)
             ranked = logits.topk(min(5, logits.shape[1])).indices == labels[batch.sample_ids.cpu()][:, None]
             tally += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(ranked))])
-        right1, right5, seen = sum_over_processes(tally, self.process).tolist()
+        right1, right5, seen = sum_over_processes(tally, self.dist_info).tolist()
         return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}
 
     @torch.no_grad()
-    def memorization(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def memorization(self, forward: Callable) -> Results:
         """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
 
         Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
         trained on; of the rightly labelled ones met on the way, the share predicted as labelled. Pictures come in
-        random order until `evaluate.wrong_labels` wrong ones are seen, over all processes.
+        random order until `memorization_samples` wrong ones are seen, over all processes.
         """
-        wanted = -(-self.recipe.evaluate.wrong_labels // self.process.world_size)
+        wanted = -(-self.settings.memorization_samples // self.dist_info.world_size)
         if self.noise is None or not wanted:
             return {}
         clean = torch.from_numpy(self.train_set.targets(None, of="labels"))
         tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
-        with closing(batches_of(self.train_set, self.recipe, self.process, order="random")) as batches:
+        with closing(batches_of(self.train_set, self.recipe, self.dist_info, order="random")) as batches:
             for batch in batches:
                 ids = batch.sample_ids.cpu()
                 predicted, shown, true = self._logits(forward, batch).argmax(1), self.labels[ids], clean[ids]
@@ -138,7 +131,7 @@ class Supervised:
                 tally += torch.stack([which.sum() for which in counted])
                 if tally[0] >= wanted:
                     break
-        wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.process).tolist()
+        wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.dist_info).tolist()
         return {
             split_name(self.train_set, self.train_set): {
                 "mislabeled_corrected": as_clean / max(1, wrong),
@@ -147,10 +140,43 @@ class Supervised:
             }
         }
 
-    def _logits(self, forward: Callable, batch: Batch) -> torch.Tensor:
+    def _logits(self, forward: Callable, batch: Batch) -> Tensor:
         """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""
-        images = normalize(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+        images = normalize(batch.images.to(self.dist_info.device, non_blocking=True), MEAN, STD)
         logits = forward(images).float()
         if self.recipe.evaluate.flip:
             logits = (logits + forward(images.flip(3)).float()) / 2
         return logits.cpu()
+
+
+def export(folder: Path, recipe: Recipe, names: list[str], weights: Mapping[str, Tensor]) -> str:
+    """What timm loads: see `TaskKind.export`; `names` are the classes'."""
+    data = recipe.data
+    model: Any = build_model(recipe, len(names))
+    model.load_state_dict(weights, strict=True)
+    size = data.eval_size or data.size
+    config = {
+        "architecture": recipe.model.name.split(".")[0],
+        "num_classes": len(names),
+        "num_features": model.num_features,
+        "label_names": names,
+        "pretrained_cfg": {
+            "input_size": [3, size, size],
+            "fixed_input_size": model.pretrained_cfg.get("fixed_input_size", False),
+            "interpolation": "box" if data.eval_interpolation == "area" else data.eval_interpolation,
+            "crop_pct": data.crop_fraction,
+            "crop_mode": "center",
+            "mean": list(MEAN),
+            "std": list(STD),
+            "num_classes": len(names),
+            "pool_size": None,
+            "first_conv": model.pretrained_cfg.get("first_conv"),
+            "classifier": model.pretrained_cfg.get("classifier"),
+        },
+        "model_args": dict(recipe.model.args),
+    }
+    write_json(folder / "config.json", config)
+    safetensors.torch.save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})
+    ours = type(model).__module__ == "fastpt.models"
+    first = "import fastpt.models  # registers the architecture\n" if ours else ""
+    return f'{first}import timm\n\nmodel = timm.create_model("local-dir:PATH", pretrained=True)'

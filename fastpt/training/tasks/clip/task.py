@@ -1,17 +1,20 @@
-"""CLIP pre-training: open_clip's two towers on picture-caption pairs, with captions as a noise plan shows them."""
+"""CLIP pre-training at work: model, loss, measures, export."""
 
 import copy
-import difflib
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
+import safetensors.torch
+import timm
 import torch
 import torch.nn.functional as F
-from open_clip.loss import ClipLoss
+from open_clip.loss import gather_features
 from open_clip.model import CLIP, CustomTextCLIP
-from open_clip.modified_resnet import ModifiedResNet
+from torch import Tensor
 
 import fastpt.models  # noqa: F401  (a vision tower may be one of the small-picture ResNets)
 from fastpt import Batch, Dataset
@@ -19,12 +22,20 @@ from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
 from fastpt.data.concat import ConcatDataset
 from fastpt.data.subset import Subset
-from fastpt.errors import FastptError
-from fastpt.recipe import Model, Recipe, TrainSplit
+from fastpt.errors import FastptError, suggestion
+from fastpt.files import write_json
+from fastpt.loading.config import TrainSplit
+from fastpt.losses.contrastive import contrastive
+from fastpt.recipe import Recipe
+from fastpt.training import deepspeed_adapter
+from fastpt.training.config import Model
 from fastpt.training.evaluation import batches_of, gather_rows, split_name
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
+from fastpt.training.tasks.clip import Settings
+from fastpt.training.tasks.kind import Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
+from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -34,9 +45,9 @@ def model_config(model: Model, size: int) -> dict:
     """open_clip's configuration of the recipe's model for pictures of `size` pixels. Raises FastptError if unknown."""
     config = copy.deepcopy(model.config) if model.config else open_clip.get_model_config(model.name)
     if config is None:
-        near = ", ".join(difflib.get_close_matches(model.name, open_clip.list_models(), n=3)) or "see open_clip"
+        near = suggestion(model.name, open_clip.list_models(), most=3)
         raise FastptError(
-            f"model.name is {model.name!r}, which open_clip does not know. Near it: {near}. "
+            f"model.name is {model.name!r}, which open_clip does not know; {near} "
             "A model of your own is written out in model.config."
         )
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
@@ -58,7 +69,7 @@ def model_config(model: Model, size: int) -> dict:
     return config
 
 
-def build_model(config: dict, **extra) -> torch.nn.Module:
+def build_model(config: dict, **extra: Any) -> CLIP | CustomTextCLIP:
     """The model that a configuration describes, returning dictionaries. Raises FastptError if it describes none."""
     config = {**config, **extra}
     kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
@@ -74,46 +85,40 @@ def _open(train: str | list[TrainSplit]) -> Dataset | ConcatDataset:
     return ConcatDataset([split.path for split in train], [split.weight for split in train])
 
 
-def _checkpoint_activations(model: torch.nn.Module, name: str) -> None:
-    """Raises FastptError for towers that cannot, some of which open_clip passes over without a word."""
-    try:
-        if isinstance(model.visual, ModifiedResNet):
-            raise AttributeError
-        model.set_grad_checkpointing()
-    except (AssertionError, AttributeError, TypeError):
-        raise FastptError(
-            f"engine.activation_checkpointing: the picture tower of {name} cannot do it. Leave it out, raise "
-            "engine.gradient_accumulation_steps, or choose a vision transformer."
-        ) from None
+def contrastive_loss(dist_info: DistInfo) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """The loss of this process's pairs against those of all, of (images [n, D], texts [n, D], scale [1])."""
 
+    def loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
+        everything = (images, texts)
+        if dist_info.world_size > 1:
+            everything = gather_features(
+                images, texts, gather_with_grad=True, rank=dist_info.rank, world_size=dist_info.world_size
+            )
+        return contrastive(images, texts, *everything, scale, first=dist_info.rank * len(images))
 
-def contrastive_loss(process: DistInfo) -> ClipLoss:
-    """open_clip's loss of this process's rows against all rows: its logits are [local batch, global batch]."""
-    return ClipLoss(local_loss=True, gather_with_grad=True, rank=process.rank, world_size=process.world_size)
+    return loss
 
 
 class Clip:
     """The CLIP task: what a step's loss is, and what is measured."""
 
-    def __init__(self, recipe: Recipe, process: DistInfo):
-        self.recipe, self.process = recipe, process
+    def __init__(self, recipe: Recipe, dist_info: DistInfo):
+        self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
         self.train_set = _open(recipe.data.train)
         self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
         self._shown = self.train_set.targets(recipe.data.noise, of="captions")  # row whose caption a sample is shown
         self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
-        self.zero_shot_set = Dataset(recipe.zero_shot.data) if recipe.zero_shot else None
+        self.zero_shot_set = Dataset(self.settings.zero_shot.data) if self.settings.zero_shot else None
         config = model_config(recipe.model, recipe.data.size)
         self._context = config["text_cfg"].get("context_length", 77)
         # DeepSpeed views parameters as bytes, which a scalar does not allow; the export makes it a scalar again.
         self.model = build_model(config, nonscalar_logit_scale=True)
         if recipe.engine.activation_checkpointing:
-            _checkpoint_activations(self.model, recipe.model.name)
+            checkpoint_activations(self.model, self.model.visual, f"the picture tower of {recipe.model.name}")
         self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
-        self._loss = contrastive_loss(process)
+        self._loss = contrastive_loss(dist_info)
 
-    def losses(
-        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]
-    ) -> Iterator[torch.Tensor]:
+    def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
         """This process's rows against the global batch of all pieces: the loss, once for each piece."""
         inputs = [self._inputs(piece) for piece in pieces]
         if len(inputs) > 1:
@@ -123,10 +128,10 @@ class Clip:
         out = self._forward(forward)(**inputs[0])
         yield self._loss(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
 
-    def _inputs(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         rows = self._shown[batch.sample_ids.cpu().numpy()]
         return {
-            "images": batch.images.to(self.process.device, non_blocking=True),
+            "images": batch.images.to(self.dist_info.device, non_blocking=True),
             "rng_keys": batch.rng_keys,
             "tokens": self._on_device(self._tokens[rows]),
         }
@@ -134,44 +139,29 @@ class Clip:
     def _forward(self, forward: Callable) -> Callable:
         """The model on pictures as the loader gives them: floats of all pieces would take four times the memory."""
 
-        def embed(images: torch.Tensor, rng_keys: torch.Tensor, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
+        def embed(images: Tensor, rng_keys: Tensor, tokens: Tensor) -> dict[str, Tensor]:
             return forward(image=augmented(images, rng_keys, self.recipe.augment, MEAN, STD), text=tokens)
 
         return embed
 
     def after_step(self) -> None:
         """Keep the temperature within the published bound."""
-        import deepspeed
-        from deepspeed.utils import safe_get_local_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
-
-        scale = self.model.logit_scale
-        with torch.no_grad():
-            if self.recipe.engine.zero_stage == 0:
-                scale.clamp_(0, MAX_LOGIT_SCALE)
-                return
-            # ZeRO's optimiser has weights of its own, which the next step would copy over the model's.
-            with deepspeed.zero.GatheredParameters([scale], modifier_rank=0):
-                scale.clamp_(0, MAX_LOGIT_SCALE)
-                if self.recipe.engine.zero_stage < 3:
-                    safe_set_full_fp32_param(scale, scale.data)
-            if self.recipe.engine.zero_stage == 3:
-                part = safe_get_local_fp32_param(scale)
-                safe_set_local_fp32_param(scale, part.clamp(0, MAX_LOGIT_SCALE))
+        deepspeed_adapter.clamp(self.model.logit_scale, 0, MAX_LOGIT_SCALE, self.recipe.engine.zero_stage)
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def evaluate(self, forward: Callable) -> Results:
         """{split: measures}, shares of 0 to 1: zero-shot by class names, retrieval, and pairs of the training split."""
-        results: dict[str, dict[str, float]] = {}
-        if most := self.recipe.evaluate.training_pairs:
+        results: Results = {}
+        if most := self.settings.memorization_samples:
             results[split_name(self.train_set, self.train_set)] = self._training_pairs(forward, most)
         sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
         for dataset in sets.values():
             ids, images = self._image_features(forward, dataset)
             measures = results.setdefault(split_name(dataset, self.train_set), {})
-            if dataset.path == getattr(self.zero_shot_set, "path", None):
-                measures |= self._zero_shot(forward, ids, images)
+            if self.settings.zero_shot and dataset.path == getattr(self.zero_shot_set, "path", None):
+                measures |= self._zero_shot(forward, dataset, self.settings.zero_shot.templates, ids, images)
             if dataset.path == getattr(self.val_set, "path", None):
-                measures |= self._retrieval(forward, ids, images)
+                measures |= self._retrieval(forward, dataset, ids, images)
         return results
 
     def _training_pairs(self, forward: Callable, most: int) -> dict[str, float]:
@@ -204,14 +194,15 @@ class Clip:
             }
         return {name: _share(right) for name, right in measures.items()}
 
-    def memorization(self, forward: Callable) -> dict[str, dict[str, float]]:
+    def memorization(self, forward: Callable) -> Results:
         """`evaluate` measures it each time."""
         return {}
 
-    def _zero_shot(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
-        dataset, names = self.zero_shot_set, self.recipe.zero_shot.templates
-        templates = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
-        chosen = templates[names] if isinstance(names, str) else [text.format for text in names]
+    def _zero_shot(
+        self, forward: Callable, dataset: Dataset, templates: str | list[str], ids: Tensor, images: Tensor
+    ) -> dict[str, float]:
+        named = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
+        chosen = named[templates] if isinstance(templates, str) else [text.format for text in templates]
         texts = [template(name) for name in dataset.class_names for template in chosen]
         features = self._text_features(forward, tokenize(texts, self._context))
         classifier = F.normalize(features.view(len(dataset.class_names), len(chosen), -1).mean(1), dim=1)
@@ -219,33 +210,33 @@ class Clip:
         right = (images @ classifier.T).topk(min(5, len(classifier))).indices == labels[:, None]
         return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}
 
-    def _retrieval(self, forward: Callable, ids: torch.Tensor, images: torch.Tensor) -> dict[str, float]:
+    def _retrieval(self, forward: Callable, dataset: Dataset, ids: Tensor, images: Tensor) -> dict[str, float]:
         """Recall at 1, 5 and 10 over the whole split; a caption equal to the right one is right too."""
-        captions = self.val_set.captions(ids.numpy())
+        captions = dataset.captions(ids.numpy())
         texts = self._text_features(forward, tokenize(captions, self._context))
         same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
         return recalls("image_to_text", images, texts, same) | recalls("text_to_image", texts, images, same)
 
-    def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[torch.Tensor, torch.Tensor]:
+    def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[Tensor, Tensor]:
         """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
         ids, features = [], []
-        for batch in batches_of(dataset, self.recipe, self.process):
-            images = normalize(batch.images.to(self.process.device, non_blocking=True), MEAN, STD)
+        for batch in batches_of(dataset, self.recipe, self.dist_info):
+            images = normalize(batch.images.to(self.dist_info.device, non_blocking=True), MEAN, STD)
             features.append(forward(image=images)["image_features"].float().cpu())
             ids.append(batch.sample_ids.cpu())
-        return gather_rows(torch.cat(ids), self.process), gather_rows(torch.cat(features), self.process)
+        return gather_rows(torch.cat(ids), self.dist_info), gather_rows(torch.cat(features), self.dist_info)
 
-    def _text_features(self, forward: Callable, tokens: np.ndarray) -> torch.Tensor:
+    def _text_features(self, forward: Callable, tokens: np.ndarray) -> Tensor:
         """float32 [len(tokens), D] unit features; every process computes all of them."""
         size = self.recipe.evaluate.batch_size
         parts = [tokens[start : start + size] for start in range(0, len(tokens), size)]
         return torch.cat([forward(text=self._on_device(part))["text_features"].float().cpu() for part in parts])
 
-    def _on_device(self, tokens: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(tokens.astype(np.int64)).to(self.process.device, non_blocking=True)
+    def _on_device(self, tokens: np.ndarray) -> Tensor:
+        return torch.from_numpy(tokens.astype(np.int64)).to(self.dist_info.device, non_blocking=True)
 
 
-def recalls(name: str, queries: torch.Tensor, found: torch.Tensor, same: torch.Tensor) -> dict[str, float]:
+def recalls(name: str, queries: Tensor, found: Tensor, same: Tensor) -> dict[str, float]:
     """Recall at 1, 5 and 10 of unit features, float32 [N, D]: shares of queries with a right row among the nearest.
 
     Rows i of both are a pair; `same`, int64 [N], is equal where rows are as good as each other.
@@ -258,5 +249,24 @@ def recalls(name: str, queries: torch.Tensor, found: torch.Tensor, same: torch.T
     return {f"{name}_recall{k}": _share(right[:, :k].any(1)) for k in (1, 5, 10)}
 
 
-def _share(right: torch.Tensor) -> float:
+def _share(right: Tensor) -> float:
     return right.double().mean().item()
+
+
+def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
+    """What open_clip loads: see `TaskKind.export`."""
+    config, weights = model_config(recipe.model, recipe.data.size), dict(weights)
+    for name in {"logit_scale", "logit_bias"} & set(weights):
+        weights[name] = weights[name].reshape(())  # a vector in training, see `Clip`
+    build_model(config).load_state_dict(weights, strict=True)
+    # open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
+    preprocess = {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "shortest"}
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+    safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
+    tower = config["vision_cfg"].get("timm_model_name") or ""
+    ours = timm.is_model(tower) and timm.model_entrypoint(tower).__module__ == "fastpt.models"
+    first = "import fastpt.models  # registers the vision tower\n" if ours else ""
+    return (
+        f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'
+        'tokenizer = open_clip.get_tokenizer("local-dir:PATH")'
+    )

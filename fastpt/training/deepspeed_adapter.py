@@ -1,0 +1,267 @@
+"""All that fastpt knows of DeepSpeed: its start, its configuration, its engine, its checkpoints, its private parts.
+
+The private parts differ between minor versions, so the package pins those that this was tested with; with another one
+a warning says so.
+"""
+
+import argparse
+import atexit
+import contextlib
+import logging
+import math
+import os
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fastpt.recipe import Recipe
+from fastpt.training.config import Precision
+
+TESTED = "0.19"  # the minor version, as in pyproject.toml
+
+log = logging.getLogger("fastpt.training")
+
+
+def join_group(gpu: bool) -> None:
+    """Import DeepSpeed and join the group of processes that the environment describes (RANK, WORLD_SIZE and so on)."""
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
+    with _silenced():
+        import deepspeed
+    _check_version()
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
+    # What it calls in torch is its own affair: told at every step (ZeRO 3) or start, and nothing that a user can mend.
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
+    warnings.filterwarnings("ignore", r"barrier\(\): using the device", UserWarning)
+    # Its shared-memory all-reduce serves inference only, and costs a compiler and 30 s at the first start on a CPU.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if not torch.distributed.is_initialized():
+        deepspeed.init_distributed(dist_backend="nccl" if gpu else "gloo", verbose=False)
+        atexit.register(torch.distributed.destroy_process_group)  # or its threads may abort the interpreter as it ends
+
+
+def _check_version() -> None:
+    found = version("deepspeed")
+    if not found.startswith(f"{TESTED}."):
+        log.warning(
+            "DeepSpeed %s is in use, but fastpt reaches into private parts of it and was tested with %s: training may "
+            "fail, or be wrong. pip install 'deepspeed==%s.*'",
+            found,
+            TESTED,
+            TESTED,
+        )
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Drop what is written to the terminal: importing DeepSpeed tries out a compiler and shows its complaints."""
+    sys.stdout.flush()
+    kept = {stream: os.dup(stream) for stream in (1, 2)}
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for stream in kept:
+            os.dup2(nowhere, stream)
+        yield
+    finally:
+        for stream, copy in kept.items():
+            os.dup2(copy, stream)
+            os.close(copy)
+        os.close(nowhere)
+
+
+def configuration(recipe: Recipe, world_size: int, precision: Precision, load_universal: bool = False) -> dict:
+    """DeepSpeed's configuration: the only place where one is written.
+
+    bf16 and fp16 are torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and
+    keeps no fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
+    """
+    return {
+        "train_batch_size": recipe.batch_size,
+        "train_micro_batch_size_per_gpu": recipe.micro_batch(world_size),
+        "gradient_accumulation_steps": recipe.engine.gradient_accumulation_steps,
+        "gradient_clipping": recipe.engine.gradient_clipping,
+        "zero_optimization": {"stage": recipe.engine.zero_stage},
+        "zero_allow_untested_optimizer": True,
+        "torch_autocast": {"enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"},
+        "checkpoint": {"load_universal": load_universal},
+        "steps_per_print": 10**9,
+    }
+
+
+class Engine:
+    """DeepSpeed's engine over a model and its optimiser; calling it runs the model. Every process calls every method.
+
+    `load_universal` makes one that `load`s a checkpoint converted for another number of processes.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        recipe: Recipe,
+        world_size: int,
+        precision: Precision,
+        load_universal: bool = False,
+    ):
+        import deepspeed
+
+        self.module = model
+        self._zero, self._universal = recipe.engine.zero_stage, load_universal
+        config = configuration(recipe, world_size, precision, load_universal)
+        started = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config=config)
+        self._engine: Any = started[0]
+        self._optimizer: Any = started[1]
+        if self._zero == 0:
+            # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
+            # flat buffers, and convolutions take the layout from the pictures alone.
+            model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            # One process has nothing to reduce, but DeepSpeed would copy all gradients twice.
+            self._engine.enable_backward_allreduce = world_size > 1
+        if recipe.engine.compile:
+            model.compile()
+
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        return self._engine(*arguments, **named)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Within, the model is in evaluation mode."""
+        self._engine.eval()
+        yield
+        self._engine.train()
+
+    @property
+    def learning_rate(self) -> float:
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    @learning_rate.setter
+    def learning_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps left out because the gradient was not finite."""
+        return int(self._engine.skipped_steps)
+
+    def backward(self, loss: Tensor) -> None:
+        """The gradient of a piece's loss, added to those of the pieces before, divided by the number of pieces."""
+        self._engine.backward(loss)
+
+    def step(self, wants_norm: bool = False) -> float:
+        """To be called after each piece: the last of a step moves the weights.
+
+        Returns the norm of the step's gradient before clipping, if it is wanted (after the last piece); else NaN.
+        """
+        norm = self._gradient_norm() if wants_norm and not self._zero else math.nan
+        self._engine.step()
+        return float(self._engine.get_global_grad_norm()) if wants_norm and self._zero else norm
+
+    def _gradient_norm(self) -> float:
+        """Without ZeRO, which computes it itself."""
+        gradients = [parameter.grad for parameter in self.module.parameters() if parameter.grad is not None]
+        scaler = self._engine.torch_autocast_z0_gradscaler  # of fp16
+        return torch.nn.utils.get_total_norm(gradients).item() / (scaler.get_scale() if scaler else 1.0)
+
+    def save(self, folder: Path) -> None:
+        """Write weights and optimiser into `folder`."""
+        self._engine.save_checkpoint(str(folder.parent), tag=folder.name, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Put what `save` wrote in place. Raises pickle.UnpicklingError for files that hold more than they should."""
+        settings = [_settings(group) for group in self._engine.optimizer.param_groups]
+        with _tensors_and_plain_values_only():
+            self._engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        if self._universal:
+            _undo_sharing(self._engine.optimizer, settings)
+
+
+def _settings(group: dict) -> dict:
+    return {name: value for name, value in group.items() if name != "params"}
+
+
+def _undo_sharing(optimizer: Any, settings: list[dict]) -> None:
+    """Mend what DeepSpeed's loading of a converted ZeRO 3 checkpoint shares out wrongly.
+
+    It gives all parameter groups the settings of the first, so that nothing decays any more, and all one counter of
+    steps, which then counts once for each of them.
+    """
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update(own)
+    for state in optimizer.state.values():
+        if "step" in state:
+            state["step"] = state["step"].clone()
+
+
+def convert(checkpoint: Path, universal: Path) -> None:
+    """Put the pieces of a ZeRO checkpoint together, by DeepSpeed's own conversion, for any number of processes.
+
+    One process calls this. Raises pickle.UnpicklingError as `Engine.load`.
+    """
+    from deepspeed.checkpoint import ds_to_universal
+
+    shutil.rmtree(universal, ignore_errors=True)
+    with _silenced(), _tensors_and_plain_values_only():
+        ds_to_universal.main(
+            argparse.Namespace(
+                input_folder=str(checkpoint),
+                output_folder=str(universal),
+                num_extract_workers=1,
+                num_merge_workers=1,
+                keep_temp_folder=False,
+                strict=True,
+                inject_missing_state=True,
+            )
+        )
+    (universal.parent / "latest_universal").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _tensors_and_plain_values_only() -> Iterator[None]:
+    """Make torch.load refuse anything else, although DeepSpeed asks it for full pickle."""
+    from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    before = os.environ.get("TORCH_FORCE_WEIGHTS_ONLY_LOAD")
+    os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = "1"
+    try:
+        with torch.serialization.safe_globals([fragment_address, LossScaler, DynamicLossScaler, ZeroStageEnum]):
+            yield
+    finally:
+        del os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"]
+        if before is not None:
+            os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
+
+
+def gathered_parameters(parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
+    """Within, each process holds the parameters whole: ZeRO 3 gathers them; otherwise nothing happens."""
+    import deepspeed
+
+    return deepspeed.zero.GatheredParameters(list(parameters))
+
+
+@torch.no_grad()
+def clamp(parameter: nn.Parameter, low: float, high: float, zero_stage: int) -> None:
+    """Keep a parameter from `low` to `high`, in the copy that ZeRO's optimiser keeps of it, too."""
+    import deepspeed
+    from deepspeed.utils import safe_get_local_fp32_param, safe_set_full_fp32_param, safe_set_local_fp32_param
+
+    if zero_stage == 0:
+        parameter.clamp_(low, high)
+        return
+    # The optimiser has weights of its own, which the next step would copy over the model's.
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+        parameter.clamp_(low, high)
+        if zero_stage < 3:
+            safe_set_full_fp32_param(parameter, parameter.data)
+    if zero_stage == 3:
+        part = safe_get_local_fp32_param(parameter)
+        safe_set_local_fp32_param(parameter, part.clamp(low, high))

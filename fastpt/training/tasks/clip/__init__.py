@@ -1,0 +1,84 @@
+"""CLIP pre-training: open_clip's two towers on picture-caption pairs, with captions as a noise plan shows them."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from fastpt import config
+from fastpt.training.tasks.kind import Task, TaskKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastpt.data.plan import Targets
+    from fastpt.recipe import Recipe
+    from fastpt.training.launch import DistInfo
+
+
+class ZeroShot(config.Section):
+    """Zero-shot classification of a labelled split by its class names."""
+
+    data: str
+    """Folder of the prepared split."""
+    templates: Literal["openai", "simple"] | list[str] = "simple"
+    """open_clip's 80 ImageNet templates, its 7 simple ones, or your own: texts with {} where the class name goes."""
+
+
+class Settings(config.Section):
+    """What only task clip knows."""
+
+    zero_shot: ZeroShot | None = None
+    memorization_samples: int = Field(default=1000, ge=0)
+    """How many clean and how many noised training pairs show what was memorised, at each evaluation; 0 is none."""
+
+
+class Kind:
+    """Captions of one or several splits, learned by an open_clip model; exported as open_clip loads it."""
+
+    of: "Targets" = "captions"
+    default_noise = "swap"
+    Section: type[config.Section] = Settings
+    measures: Mapping[str, str] = {
+        "zero_shot_top1": "Zero-shot top-1 accuracy",
+        "zero_shot_top5": "Zero-shot top-5 accuracy",
+        **{
+            f"{way}_recall{k}": f"{way.replace('_', ' ').capitalize()}, recall at {k}"
+            for way in ("image_to_text", "text_to_image")
+            for k in (1, 5, 10)
+        },
+    }
+
+    def check(self, recipe: "Recipe") -> Iterable[str]:
+        yield from recipe.unused(
+            "augment.mixup",
+            "augment.cutmix",
+            "augment.label_smoothing",
+            "augment.repeated_augmentation",
+            "data.sizes",  # a tower has one size
+            "model.drop_path",
+            "model.args",
+            "engine.compile",
+            "evaluate.flip",
+        )
+        data, best = recipe.data, recipe.checkpoint.keep_best
+        if data.eval_size not in (None, data.size):
+            yield f"data.eval_size {data.eval_size} differs from data.size {data.size}, but a clip tower has one size."
+        if best and data.val is None and recipe.of_task(Settings).zero_shot is None:
+            yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val or clip.zero_shot."
+
+    def build(self, recipe: "Recipe", dist_info: "DistInfo") -> Task:
+        from fastpt.training.tasks.clip.task import Clip
+
+        return Clip(recipe, dist_info)
+
+    def export(
+        self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
+    ) -> str:
+        from fastpt.training.tasks.clip.task import export
+
+        return export(folder, recipe, weights)
+
+
+KIND: TaskKind = Kind()

@@ -1,0 +1,67 @@
+"""Supervised pre-training: a timm classifier on the labels that a noise plan shows."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from fastpt import config
+from fastpt.training.tasks.kind import Task, TaskKind
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fastpt.data.plan import Targets
+    from fastpt.recipe import Recipe
+    from fastpt.training.launch import DistInfo
+
+
+class Settings(config.Section):
+    """What only task supervised knows."""
+
+    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
+    """Softmax cross entropy, or binary cross entropy over the classes."""
+    bce_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Mixed labels above this share count as whole ones in `bce` (timm's bce_target_thresh); none keeps the shares."""
+    memorization_samples: int = Field(default=1000, ge=0)
+    """At the end, how many wrongly labelled training pictures show what was memorised; 0 is none. To meet them,
+    1 / data.noise times as many pictures are read."""
+
+    def problems(self) -> Iterable[str]:
+        if self.bce_threshold is not None and self.loss != "bce":
+            yield "supervised.bce_threshold applies to loss bce only; remove it."
+
+
+class Kind:
+    """Labels of a split, learned by a timm model; exported as timm loads it."""
+
+    of: "Targets" = "labels"
+    default_noise = "symmetric"
+    Section: type[config.Section] = Settings
+    measures: Mapping[str, str] = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy"}
+
+    def check(self, recipe: "Recipe") -> Iterable[str]:
+        yield from recipe.unused("model.config")
+        if not isinstance(recipe.data.train, str):
+            yield (
+                "data.train lists several splits, which task clip can train on as one, but not task supervised: name "
+                "one."
+            )
+        if (best := recipe.checkpoint.keep_best) and recipe.data.val is None:
+            yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val."
+
+    def build(self, recipe: "Recipe", dist_info: "DistInfo") -> Task:
+        from fastpt.training.tasks.supervised.task import Supervised
+
+        return Supervised(recipe, dist_info)
+
+    def export(
+        self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
+    ) -> str:
+        from fastpt.training.tasks.supervised.task import export
+
+        return export(folder, recipe, provenance["dataset"]["class_names"], weights)
+
+
+KIND: TaskKind = Kind()

@@ -140,6 +140,11 @@ def _listing_sha256(split: SplitListing) -> str:
     return digest.hexdigest()
 
 
+def _settings(split: SplitListing, options: Options) -> dict:
+    """All that the bytes of a split depend on."""
+    return {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
+
+
 def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
     if len(split) == 0:
         raise FastptError(f"split {split.name} has no samples to prepare. Check the source.")
@@ -147,7 +152,7 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
         raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
     (folder / ".parts").mkdir(parents=True, exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    settings = {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
+    settings = _settings(split, options)
     note = folder / ".parts" / "settings.json"
     if note.exists():
         _refuse_changed(folder, json.loads(note.read_text()), settings)
@@ -173,8 +178,7 @@ def _order(split: SplitListing, options: Options) -> np.ndarray:
 
 def _check_same(dataset: Dataset, split: SplitListing, options: Options) -> None:
     there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
-    wanted = {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
-    _refuse_changed(dataset.path, there, wanted)
+    _refuse_changed(dataset.path, there, _settings(split, options))
 
 
 def _check_whole(folder: Path) -> None:
@@ -245,15 +249,9 @@ def _make_shard(job: ShardJob, tick: Callable[[], None]) -> None:
             else:
                 label = None if labels is None else int(labels[i])
                 offset = writer.add(stored.jpeg, stored.width, stored.height, label)
-                values = (
-                    i,
-                    offset,
-                    len(stored.jpeg),
-                    stored.width,
-                    stored.height,
-                    xxhash.xxh3_64_intdigest(stored.jpeg),
-                )
-                for column, value in zip(columns.values(), values, strict=True):
+                xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
+                row = (i, offset, len(stored.jpeg), stored.width, stored.height, xxh3)
+                for column, value in zip(columns.values(), row, strict=True):
                     column.append(value)
             tick()
     rows = np.array(columns.pop("row"), np.int64)

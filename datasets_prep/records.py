@@ -22,7 +22,7 @@ URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
 
 
 def caption_options(strip_markup: bool) -> tuple[click.Option, ...]:
-    """--caption-column and --strip-markup (and its default), of sources whose records have captions."""
+    """--caption-column and --strip-markup (and its default), which fill the fields of `RecordFormat` of these names."""
     return (
         click.Option(
             ["--caption-column", "caption_columns"],

@@ -5,6 +5,7 @@ import io
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -45,18 +46,10 @@ class Captions(Source):
     )
 
     def list_splits(
-        self,
-        request: Request,
-        list_file: str,
-        image_pattern: str,
-        caption_columns: tuple[str, ...],
-        strip_markup: bool,
-        label_column: str | None,
+        self, request: Request, list_file: str, image_pattern: str, label_column: str | None, **captions: Any
     ) -> list[SplitListing]:
         files = open_all(request.places, request.unpack_dir)
-        return caption_splits(
-            files, list_file, image_pattern, RecordFormat(caption_columns, strip_markup), label_column
-        )
+        return caption_splits(files, list_file, image_pattern, RecordFormat(**captions), label_column)
 
 
 def caption_splits(

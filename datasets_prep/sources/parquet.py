@@ -8,7 +8,7 @@ Pictures are `struct<bytes, path>` or plain bytes.
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -33,11 +33,8 @@ class Parquet(Source):
         click.Option(["--label-column"], default="label", show_default=True, help="Column with classes."),
     )
 
-    def list_splits(
-        self, request: Request, caption_columns: tuple[str, ...], strip_markup: bool, label_column: str
-    ) -> list[SplitListing]:
-        record_format = RecordFormat(caption_columns, strip_markup)
-        return with_same_classes(parquet_splits(request.places, record_format, label_column))
+    def list_splits(self, request: Request, label_column: str, **captions: Any) -> list[SplitListing]:
+        return with_same_classes(parquet_splits(request.places, RecordFormat(**captions), label_column))
 
 
 def parquet_splits(

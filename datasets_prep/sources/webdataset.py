@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,8 +30,8 @@ class WebDataset(Source):
     example = "fastpt prep webdataset --source shards"
     options = caption_options(strip_markup=False)
 
-    def list_splits(self, request: Request, caption_columns: tuple[str, ...], strip_markup: bool) -> list[SplitListing]:
-        return webdataset_splits(request.places, RecordFormat(caption_columns, strip_markup), request.workers)
+    def list_splits(self, request: Request, **captions: Any) -> list[SplitListing]:
+        return webdataset_splits(request.places, RecordFormat(**captions), request.workers)
 
 
 @dataclass

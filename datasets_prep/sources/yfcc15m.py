@@ -4,6 +4,7 @@ Two lists of ids are called YFCC15M, OpenAI's and DeCLIP's; --subset keeps those
 """
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,10 +26,7 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         *caption_options(strip_markup=True),
         click.Option(["--subset"], metavar="NAME", help="What the list of --subset-ids is called: openai, declip, ..."),
         click.Option(
-            ["--subset-ids"],
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="Keep the ids that this file lists.",
+            ["--subset-ids"], type=click.Path(path_type=Path), metavar="FILE", help="Keep the ids that this file lists."
         ),
         click.Option(["--id-column"], help="Column with the id (default: the picture's name)."),
     )
@@ -39,18 +37,17 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         request: Request,
         list_file: str | None,
         image_pattern: str | None,
-        caption_columns: tuple[str, ...],
-        strip_markup: bool,
         subset: str | None,
         subset_ids: Path | None,
         id_column: str | None,
+        **captions: Any,
     ) -> list[SplitListing]:
         if bool(list_file) != bool(image_pattern):
             raise click.UsageError("--list and --image-pattern go together")
         if bool(subset) != bool(subset_ids) or (id_column and not subset):
             raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")
         ids = read_subset(subset, subset_ids) if subset and subset_ids else None
-        record_format = RecordFormat(caption_columns, strip_markup, ids, id_column)
+        record_format = RecordFormat(**captions, subset=ids, id_column=id_column)
         if list_file and image_pattern:
             files = open_all(request.places, request.unpack_dir)
             return caption_splits(files, list_file, image_pattern, record_format)

@@ -102,10 +102,7 @@ COMMON = (
         ["--shard-samples"], type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard."
     ),
     click.Option(
-        ["--holdout"],
-        type=Share(),
-        metavar="SHARE",
-        help="Split off a seeded share as val, if there is one split.",
+        ["--holdout"], type=Share(), metavar="SHARE", help="Split off a seeded share as val, if there is one split."
     ),
     click.Option(
         ["--max-rejects"],

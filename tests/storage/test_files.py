@@ -1,6 +1,7 @@
 """Archives that are not tars, several places at once, and what a hostile archive may try. Folders and tars are tested
 with the sources that read them."""
 
+import errno
 import io
 import os
 import pickle
@@ -9,7 +10,7 @@ import zipfile
 
 import pytest
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.storage import kind as storage_kind
 from fastpt.storage.files import Merged, open_files
 
@@ -70,8 +71,12 @@ def test_an_unpacked_tar_gz_is_bounded(tmp_path):
 def test_a_cut_archive_is_one_clear_error(tmp_path, kind, keep):
     whole = packed(tmp_path / "x", kind, {"a.jpg": os.urandom(50_000)}).read_bytes()
     (tmp_path / "x").write_bytes(whole[: int(keep * len(whole))])
-    with pytest.raises(FastptError, match="cannot be read"):
+    with pytest.raises(DamagedData, match="cannot be read"):
         open_files(tmp_path / "x", unpack_dir=tmp_path)
+
+
+def test_what_the_system_refuses_is_not_called_damage():
+    assert type(storage_kind.unreadable("a.tar", PermissionError(errno.EACCES, "Permission denied"))) is FastptError
 
 
 @pytest.mark.parametrize("kind", ["stored", "deflated"])

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
 from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
@@ -19,7 +18,7 @@ from fastpt.data import beton
 from fastpt.data.dataset import Dataset
 from fastpt.data.manifest import file_entry
 from fastpt.data.plan import Targets
-from fastpt.errors import DamagedData, FastptError
+from fastpt.errors import FastptError
 from fastpt.files import atomic_folder, locked, write_json, write_sealed_json
 
 FORMAT = "2.0"
@@ -42,7 +41,7 @@ def materialize(
     """
     if out.resolve().is_relative_to(dataset.path.resolve()):
         raise FastptError(f"{out} lies inside the prepared split {dataset.path}. Choose another --out.")
-    of = of or ("labels" if dataset.has_labels else "captions")
+    of = of or dataset.default_targets
     plan = dataset.noise_plan(noise, of)
     targets = dataset.targets(noise, of)
     with _new_folder(out) as folder:
@@ -90,12 +89,7 @@ def _samples(
         shown = targets[rows.start : rows.stop]
         shown = shown.tolist() if of == "labels" else dataset.captions(shown)
         for row, target in zip(rows, shown, strict=True):
-            jpeg = dataset.jpeg(row).tobytes()
-            if stored.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(jpeg)):  # 0: not known
-                raise DamagedData(
-                    f"sample {row} of {dataset.path} is damaged: its bytes do not have the checksum they were stored "
-                    f"with. `fastpt verify {dataset.path}` lists all damage; copy or prepare anew."
-                )
+            jpeg = dataset.jpeg(row, checked=True).tobytes()
             yield jpeg, int(stored.width[row]), int(stored.height[row]), target
         progress(rows.stop, len(dataset))
 

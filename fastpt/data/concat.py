@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fastpt.data.dataset import Dataset, Samples
+from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.samples import Samples
 from fastpt.errors import FastptError
 
 
@@ -36,7 +37,6 @@ class ConcatDataset:
         self.name = "+".join(part.name for part in self.parts)
         self.has_captions = all(part.has_captions for part in self.parts)
         self.block = min(part.block for part in self.parts)
-        self.manifest = {"shards": [shard for part in self.parts for shard in part.manifest["shards"]]}
         identity = [f"{part.samples_id} {weight}" for part, weight in zip(self.parts, weights, strict=True)]
         self.samples_id = _sha256(identity)
         repeats = [index for index, weight in enumerate(weights) for _ in range(weight - 1)]
@@ -62,25 +62,29 @@ class ConcatDataset:
     def _column(self, name: str) -> np.ndarray:
         return np.concatenate([getattr(self.parts[index].samples, name) for index in self._segments])
 
-    def jpeg(self, sample_id: int) -> np.ndarray:
-        """The stored JPEG of a sample: uint8 [size], a copy of its own."""
-        segment = int(np.searchsorted(self._starts, sample_id, side="right")) - 1
-        return self.parts[self._segments[segment]].jpeg(sample_id - int(self._starts[segment]))
-
-    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
-        """The stored JPEGs of samples, int64 [K]: K times uint8 [size]."""
+    def jpegs(self, sample_ids: np.ndarray, checked: bool = False) -> list[np.ndarray]:
+        """The stored JPEGs of samples, int64 [K]: K times uint8 [size]; see `Dataset.jpegs`."""
         segments = np.searchsorted(self._starts, sample_ids, side="right") - 1
         found: dict[int, np.ndarray] = {}
         for segment in np.unique(segments):
             places = np.flatnonzero(segments == segment)
-            part = self.parts[self._segments[segment]]
-            found |= zip(places.tolist(), part.jpegs(sample_ids[places] - self._starts[segment]), strict=True)
+            jpegs = self.parts[self._segments[segment]].jpegs(sample_ids[places] - self._starts[segment], checked)
+            found |= zip(places.tolist(), jpegs, strict=True)
         return [found[place] for place in range(len(sample_ids))]
 
     def shard(self, index: int) -> int:
         """The file descriptor of a shard, counted through all splits; see `Dataset.shard`."""
+        part, own = self._part_of_shard(index)
+        return part.shard(own)
+
+    def shard_name(self, index: int) -> str:
+        """The file name of a shard, counted through all splits."""
+        part, own = self._part_of_shard(index)
+        return part.shard_name(own)
+
+    def _part_of_shard(self, index: int) -> tuple[Dataset, int]:
         part = int(np.searchsorted(self._first_shards, index, side="right")) - 1
-        return self.parts[part].shard(index - int(self._first_shards[part]))
+        return self.parts[part], index - int(self._first_shards[part])
 
     def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
         """int64 [N], the row whose caption each sample is shown; `noise` names a plan of each split."""

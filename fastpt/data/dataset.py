@@ -14,7 +14,6 @@ import os
 import resource
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import overload
@@ -28,27 +27,14 @@ from fastpt.data import manifest
 from fastpt.data.columns import TextColumn, arrow_errors, take
 from fastpt.data.hashes import xxh3_64
 from fastpt.data.plan import NoisePlan, Targets, load_plan, plan_names, plans_of_rate
-from fastpt.errors import FastptError
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Where the stored JPEG of each sample lies, as columns of N rows. 26 bytes a sample in memory."""
-
-    shard: np.ndarray  # uint16, index into the manifest's shards
-    offset: np.ndarray  # uint64, bytes from the start of the shard
-    size: np.ndarray  # uint32, bytes
-    width: np.ndarray  # uint16, pixels
-    height: np.ndarray  # uint16, pixels
-    xxh3: np.ndarray  # uint64, xxh3-64 of the JPEG bytes; 0 where it is not known (foreign FFCV files)
-
-    COLUMNS = ("shard", "offset", "size", "width", "height", "xxh3")
+from fastpt.data.samples import Samples
+from fastpt.errors import DamagedData, FastptError
 
 
 class Dataset:
     """A prepared split, opened for reading. Opening reads the manifest; columns and shards come in when first used.
 
-    Raises FastptError if the folder is no prepared split, or if the manifest or a shard is not what was written.
+    Raises FastptError if the folder is no prepared split, DamagedData if a file of it is not what was written.
     """
 
     def __init__(self, path: Path | str):
@@ -151,8 +137,8 @@ class Dataset:
             raise FastptError(f"{self.path} has no labels, only captions. Prepare it from a source with labels.")
         return self._read(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
 
-    def jpeg(self, sample_id: int) -> np.ndarray:
-        """The stored JPEG of a sample: uint8 [size], a copy of its own.
+    def jpeg(self, sample_id: int, checked: bool = False) -> np.ndarray:
+        """The stored JPEG of a sample: uint8 [size], a copy of its own; see `jpegs`.
 
         Read and not mapped: a mapped file that shrinks, or a disk that fails, kills the process by SIGBUS, while a read
         comes back short or with an error; it costs 1 us a picture. Safe to use from many threads.
@@ -165,12 +151,18 @@ class Dataset:
             raise FastptError(f"{self.shard_path(index)} cannot be read: {error.strerror}. Mend the disk.") from None
         if len(stored) != size:
             raise self._wrong_length(index, os.fstat(self.shard(index)).st_size)
-        return np.frombuffer(stored, np.uint8)
+        jpeg = np.frombuffer(stored, np.uint8)
+        if checked:
+            self._check(np.array([sample_id]), [jpeg])
+        return jpeg
 
-    def jpegs(self, sample_ids: np.ndarray) -> list[np.ndarray]:
+    def jpegs(self, sample_ids: np.ndarray, checked: bool = False) -> list[np.ndarray]:
         """The stored JPEGs of samples, int64 [K]: K times uint8 [size], for many threads that read at once.
 
         As `jpeg`, but in one call of C: threads then wait for Python's lock once, not once a picture.
+
+        Raises DamagedData if a shard is missing or cut short; with `checked`, also if these are not the bytes that were
+        stored.
         """
         read, samples = _reader(), self.samples
         files = np.array([self.shard(index) for index in samples.shard[sample_ids].tolist()], np.int32)
@@ -179,17 +171,29 @@ class Dataset:
         memory = np.empty(ends[-1] if ends else 0, np.uint8)
         pointers = (array.ctypes.data for array in (files, offsets, sizes, memory))
         if read is None or read(len(files), *pointers) < len(files):
-            return [self.jpeg(sample_id) for sample_id in sample_ids.tolist()]  # which says what is wrong
-        return [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+            jpegs = [self.jpeg(sample_id) for sample_id in sample_ids.tolist()]  # which says what is wrong
+        else:
+            jpegs = [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        if checked:
+            self._check(sample_ids, jpegs)
+        return jpegs
+
+    def _check(self, sample_ids: np.ndarray, jpegs: Sequence[np.ndarray]) -> None:
+        damaged = sample_ids[~self.samples.intact(sample_ids, jpegs)].tolist()
+        if damaged:
+            raise DamagedData(
+                f"sample {damaged[0]} of {self.path} is damaged: its bytes do not have the checksum they were stored "
+                f"with. {self._advice()}"
+            )
 
     def shard(self, index: int) -> int:
-        """The file descriptor of a shard, open as long as the dataset. Raises FastptError if its length is wrong."""
+        """The file descriptor of a shard, open as long as the dataset. Raises DamagedData if its length is wrong."""
         if index not in self._shards:
             try:
                 opened = _open(self.shard_path(index))
             except OSError as error:
                 state = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error.strerror})"
-                raise FastptError(f"{self.shard_path(index)} {state}. {self._advice()}") from None
+                raise DamagedData(f"{self.shard_path(index)} {state}. {self._advice()}") from None
             found = os.fstat(opened).st_size
             if found != self.manifest["shards"][index]["bytes"]:
                 os.close(opened)
@@ -202,9 +206,13 @@ class Dataset:
         """Where a shard lies."""
         return self.path / "images" / self.manifest["shards"][index]["name"]
 
-    def _wrong_length(self, index: int, found: int) -> FastptError:
+    def shard_name(self, index: int) -> str:
+        """The file name of a shard, for messages."""
+        return self.shard_path(index).name
+
+    def _wrong_length(self, index: int, found: int) -> DamagedData:
         wanted = self.manifest["shards"][index]["bytes"]
-        return FastptError(f"{self.shard_path(index)} has {found} bytes instead of {wanted}. {self._advice()}")
+        return DamagedData(f"{self.shard_path(index)} has {found} bytes instead of {wanted}. {self._advice()}")
 
     def _advice(self) -> str:
         return f"`fastpt verify {self.path}` lists all damage; copy or prepare anew."
@@ -291,7 +299,7 @@ def _close_all(shards: dict[int, int]) -> None:
 
 
 def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The samples table, or some of its columns. Raises FastptError if it cannot be read."""
+    """The samples table, or some of its columns. Raises DamagedData if it cannot be read."""
     with arrow_errors(path):
         return pq.read_table(path, columns=columns, memory_map=True)
 

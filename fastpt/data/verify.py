@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import xxhash
 
 from fastpt.data.columns import take
 from fastpt.data.dataset import Dataset, read_samples
@@ -19,6 +18,7 @@ from fastpt.files import file_sha256
 from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
+READ = 256  # pictures that are read at once
 
 
 def split_folders(path: Path) -> list[Path]:
@@ -61,8 +61,9 @@ def _damaged_pictures(dataset: Dataset, file: Path) -> str:
         return ""
     try:
         samples = dataset.samples
-        rows = np.flatnonzero(samples.shard == names.index(file.name)).tolist()
-        damaged = [row for row in rows if samples.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(dataset.jpeg(row)))]
+        rows = np.flatnonzero(samples.shard == names.index(file.name))
+        parts = np.split(rows, range(READ, len(rows), READ))
+        damaged = [row for part in parts for row in part[~samples.intact(part, dataset.jpegs(part))].tolist()]
         keys = take(read_samples(dataset.path / "samples.parquet", ["key"]).column("key"), damaged[:NAMED])
     except FastptError:  # of another length, or without its table
         return ""
@@ -133,9 +134,9 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
     samples = dataset.samples
     try:
         jpeg = dataset.jpeg(row)
-        if samples.xxh3[row] not in (0, xxhash.xxh3_64_intdigest(jpeg)):  # 0: not known
+        if not samples.intact(np.array([row]), [jpeg])[0]:
             return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
-        with Image.open(io.BytesIO(jpeg)) as image:
+        with Image.open(io.BytesIO(jpeg.tobytes())) as image:
             image.load()
             size, format = image.size, image.format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, FastptError) as error:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fastpt import rng
-from fastpt.data.dataset import Dataset
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, suggestion
 from fastpt.jpeg import Interpolation
 from fastpt.loading.batch import Batch, DecodedBatch
@@ -37,7 +37,7 @@ class Loader:
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: ImageDataset,
         batch_size: int,
         size: int,
         *,
@@ -60,7 +60,7 @@ class Loader:
     ):
         """
         Args:
-            dataset: the prepared split.
+            dataset: the prepared split, several as one, or some of its samples.
             batch_size: pictures a batch of this rank.
             size: height and width of the pictures, pixels.
             seed: of order, boxes and flips, 0 or more.

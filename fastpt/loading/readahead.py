@@ -11,9 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from fastpt.data.concat import ConcatDataset
-from fastpt.data.dataset import Dataset
-from fastpt.data.subset import Subset
+from fastpt.data.samples import ImageDataset
 
 PIECE = 128 << 10  # bytes asked for at a time: Linux reads no more for one hint than its readahead window
 LEAD = 2  # blocks' worth of samples that a block is asked for before its first sample
@@ -40,7 +38,7 @@ def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.nda
 
 
 def read_ahead(
-    dataset: Dataset | ConcatDataset | Subset, sample_ids: np.ndarray, positions: Iterable[np.ndarray], start: int
+    dataset: ImageDataset, sample_ids: np.ndarray, positions: Iterable[np.ndarray], start: int
 ) -> Iterator[np.ndarray]:
     """The same `positions`, int64 arrays from `start` on, one a step; blocks are asked for as the steps are taken."""
     blocks, opened_at = openings(sample_ids, dataset.block, start)
@@ -54,7 +52,7 @@ def read_ahead(
         yield places
 
 
-def ask_for(dataset: Dataset | ConcatDataset | Subset, block: int) -> None:
+def ask_for(dataset: ImageDataset, block: int) -> None:
     """Ask the disk for the bytes of a block of consecutive samples, without waiting for them.
 
     What lies between two of its pictures is asked for too if it is short: padding, but not what a subset leaves out.

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
-import xxhash
 
-from fastpt.data.dataset import Dataset
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import DamagedData
 
 log = logging.getLogger("fastpt.loading")
@@ -50,7 +49,7 @@ class ReadBatch(NamedTuple):
 class BadSamples:
     """The damaged pictures met so far: `counts` by sample id; each is named in the log once."""
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: ImageDataset):
         self.counts: Counter[int] = Counter()
         self._dataset = dataset
         self._lock = threading.Lock()
@@ -67,7 +66,7 @@ class BadSamples:
             "%s. `fastpt verify %s` lists all damage.",
             dataset,
             sample_id,
-            dataset.manifest["shards"][int(samples.shard[sample_id])]["name"],
+            dataset.shard_name(int(samples.shard[sample_id])),
             samples.size[sample_id],
             samples.offset[sample_id],
             instead,
@@ -79,7 +78,7 @@ class BadSamples:
 class BatchReader:
     """Reads and checks the pictures of one epoch. Safe to use from many threads."""
 
-    dataset: Dataset
+    dataset: ImageDataset
     sample_ids: np.ndarray  # uint32 [N], the epoch's global order
     views: np.ndarray  # int8 [N]
     crop: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, views) -> boxes [K, 4], flips [K]
@@ -97,11 +96,11 @@ class BatchReader:
         Raises FastptError if a shard is missing or cut short, or if `MAX_DAMAGED_RUN` pictures in a row are damaged.
         """
         jpegs = self.dataset.jpegs(plan.sample_ids)
-        damaged = [row for row, jpeg in enumerate(jpegs) if not self._is_intact(int(plan.sample_ids[row]), jpeg)]
+        damaged = np.flatnonzero(~self.dataset.samples.intact(plan.sample_ids, jpegs))
         rows = np.arange(len(jpegs))
-        if damaged:
+        if len(damaged):
             positions = plan.positions.copy()
-            for row in damaged:
+            for row in damaged.tolist():
                 positions[row], jpegs[row] = self._next_intact(int(positions[row]))
             rows = rows if self.replace else np.delete(rows, damaged)
             plan = self.plan(positions).part(rows)
@@ -112,19 +111,14 @@ class BatchReader:
         bad_id = int(self.sample_ids[position])
         for step in range(1, MAX_DAMAGED_RUN):
             following = (position + step) % len(self.sample_ids)  # the order is a circle
-            sample_id = int(self.sample_ids[following])
-            jpeg = self.dataset.jpeg(sample_id)
-            if self._is_intact(sample_id, jpeg):
+            sample_ids = self.sample_ids[[following]]
+            jpegs = self.dataset.jpegs(sample_ids)
+            if self.dataset.samples.intact(sample_ids, jpegs).all():
                 self.bad.add(
                     bad_id, "the next sample of the order takes its place" if self.replace else "it is left out"
                 )
-                return following, jpeg
+                return following, jpegs[0]
         raise DamagedData(
             f"{self.dataset.path}: {MAX_DAMAGED_RUN} pictures in a row are damaged, the first of them sample {bad_id}. "
             f"Shards may have been exchanged: run `fastpt verify {self.dataset.path}`, then restore or prepare anew."
         )
-
-    def _is_intact(self, sample_id: int, jpeg: np.ndarray) -> bool:
-        """Whether these are the bytes that were stored."""
-        stored = self.dataset.samples.xxh3[sample_id]
-        return stored in (0, xxhash.xxh3_64_intdigest(jpeg.data))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line
 from fastpt.report.text import plural
 from fastpt.runs import Run
@@ -116,14 +116,14 @@ def target_texts(dataset: "Dataset", targets: "np.ndarray", of: "Targets") -> li
 
 
 def thumbnail(dataset: "Dataset", row: int) -> str | None:
-    """A sample's picture as a small JPEG in a data: URI, or None if it does not decode."""
+    """A sample's picture as a small JPEG in a data: URI, or None if it is damaged."""
     from PIL import Image
 
     try:
-        image = Image.open(io.BytesIO(dataset.jpeg(row).tobytes()))
+        image = Image.open(io.BytesIO(dataset.jpeg(row, checked=True).tobytes()))
         image.draft("RGB", (SIDE, SIDE))
         image = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, DamagedData):
         return None
     image.thumbnail((SIDE, SIDE))
     file = io.BytesIO()

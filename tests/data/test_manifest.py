@@ -19,9 +19,19 @@ def write(folder, packages=()) -> Dataset:
     columns = {name: [1, 2, 3] for name in ("offset", "size", "width", "height", "xxh3")}
     table = pa.table({"key": ["a", "b", "c"], "clean_label": [1, 0, 1], "shard": [0, 0, 2], **columns})
     shards = [{"name": name, "bytes": 9, "sha256": None} for name in ("x", "y", "z")]
-    texts = {"name": "made-up", "split": "train", "note": "", "settings": {}}
-    classes = {"classes": ["0", "1"], "class_names": ["cat", "dog"]}
-    manifest.write(folder, table, [{"key": "d", "reason": "none"}], shards, **texts, **classes, packages=packages)
+    manifest.write(
+        folder,
+        table,
+        [{"key": "d", "reason": "none"}],
+        shards,
+        name="made-up",
+        split="train",
+        note="",
+        settings={},
+        classes=["0", "1"],
+        class_names=["cat", "dog"],
+        packages=packages,
+    )
     return Dataset(folder)
 
 

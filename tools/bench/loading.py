@@ -360,7 +360,7 @@ def enlarged(dataset, samples: int) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from fastpt.data.dataset import Samples
+    from fastpt.data.samples import Samples
     from fastpt.files import write_sealed_json
 
     table = pq.read_table(dataset.path / "samples.parquet", columns=list(Samples.COLUMNS))

@@ -189,12 +189,12 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
 
     import xxhash
 
-    from datasets_prep.images.policy import ImagePolicy, encode
+    from datasets_prep.images import policy
     from datasets_prep.writers.beton import BetonWriter
 
     count = min(photos.count, 1000)
     spent = dict.fromkeys(("read", "check" if not encode else "decode, resize, encode", "xxh3", "write", "sha256"), 0.0)
-    policy = ImagePolicy(MAX_SIDE if encode else None, QUALITY)
+    wanted = policy.ImagePolicy(MAX_SIDE if encode else None, QUALITY)
 
     def timed(stage: str, work):
         start = time.perf_counter()
@@ -206,7 +206,7 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
     writer.__enter__()
     for i in range(count):
         source = timed("read", lambda i=i: photos(i))
-        stored = timed(list(spent)[1], lambda source=source: encode(source, policy))
+        stored = timed(list(spent)[1], lambda source=source: policy.encode(source, wanted))
         timed("xxh3", lambda stored=stored: xxhash.xxh3_64_intdigest(stored.jpeg))
         timed("write", lambda stored=stored: writer.add(stored.jpeg, stored.width, stored.height, None))
     timed("write", lambda: writer.__exit__(None, None, None))

@@ -17,11 +17,11 @@ from fastpt.report.compare import (
     run_average,
     set_label,
 )
+from fastpt.report.measures import measures_of
 from fastpt.report.methods import ENCODER, Method
 from fastpt.report.paper import LP
 from fastpt.report.plots import Axes, Series, draw, rate_style
-from fastpt.report.tables import MEMORISED
-from fastpt.report.text import is_share, plural
+from fastpt.report.text import plural
 from fastpt.runs import Run
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
@@ -254,14 +254,14 @@ def _spectrum_line(label: str, values: list[float], **style) -> Series:
 
 
 def curve_figure(family: Family, number_: int) -> Figure | None:
-    """Training loss, evaluation and learning rate against the step, a line for each noise plan."""
-    metric = _main_metric([record for one in family.conditions for run in one.runs for record in run.evals])
+    """Training loss, the first measure and learning rate against the step, a line for each noise plan."""
+    measured = measures_of([run for one in family.conditions for run in one.runs])
     wanted = [("loss", "train loss", "training loss", False), ("lr", "learning rate", "learning rate", False)]
-    if metric:
-        wanted.insert(1, (metric, metric.replace("_", " "), "evaluation", True))
+    if measured:
+        wanted.insert(1, (measured[0].name, measured[0].label, "evaluation", True))
     panels = {}
     for key, label, title, evaluated in wanted:
-        percent = evaluated and is_share(key)
+        percent = evaluated and measured[0].is_share
         series = [
             _curve(condition, "evals" if evaluated else "train", key, 100 if percent else 1, evaluated)
             for condition in family.conditions
@@ -276,16 +276,6 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
     many = any(len(one.runs) > 1 for one in family.conditions)
     caption = f"{'Means over seeds' if many else 'As logged'}; beyond {MOST_POINTS} points, means of consecutive ones."
     return Figure(f"Training: {family.label}", caption, panels)
-
-
-def _main_metric(evals: Sequence[dict]) -> str | None:
-    """The metric to draw: top-1 if there is one, else another accuracy, else the loss."""
-    names = sorted(
-        {key for record in evals for key, value in record.items() if finite(value) is not None} - {*MEMORISED}
-    )
-    ranked = [name for name in names if "top1" in name] + [name for name in names if is_share(name)]
-    ranked += [name for name in names if name == "loss"]
-    return ranked[0] if ranked else None
 
 
 def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool) -> Series:

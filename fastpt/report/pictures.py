@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastpt.data.dataset import Dataset
-    from fastpt.data.plan import Targets
+    from fastpt.data.plan import NoisePlan, Targets
 
 PICTURES = 12
 SIDE = 176  # pixels of a thumbnail's longer side
@@ -77,12 +77,12 @@ def _read(run: Run, plan: str, title: str) -> Grid:
     dataset = Dataset(_folder(run))
     if run.provenance.get("samples_id") not in (None, dataset.samples_id):
         raise FastptError(f"{dataset.path} no longer holds the samples of the run (its samples_id differs).")
-    of: Targets = "captions" if run.task == "clip" else "labels"
-    changed = changed_targets(dataset, dataset.targets(plan, of=of), of, PICTURES, np.random.default_rng(0))
+    noise = dataset.noise_plan(plan)
+    changed = changed_targets(dataset, noise, PICTURES, np.random.default_rng(0))
     note = (
         f"{len(changed.pictures)} of {plural(changed.count, 'sample')} with a changed target, chosen by a fixed seed."
     )
-    return Grid(title, note, changed.pictures, of == "captions")
+    return Grid(title, note, changed.pictures, noise.of == "captions")
 
 
 def _folder(run: Run) -> Path:
@@ -92,19 +92,14 @@ def _folder(run: Run) -> Path:
     return above if above.exists() else folder
 
 
-def changed_targets(
-    dataset: "Dataset", shown: "np.ndarray", of: "Targets", most: int, rng: "np.random.Generator"
-) -> Changed:
-    """Up to `most` samples, drawn by `rng`, whose target in `shown` (labels or caption rows, [N]) is not the clean one.
-
-    Raises FastptError, OSError.
-    """
+def changed_targets(dataset: "Dataset", plan: "NoisePlan", most: int, rng: "np.random.Generator") -> Changed:
+    """Up to `most` samples, drawn by `rng`, whose target under `plan` is not the clean one. Raises FastptError."""
     import numpy as np
 
-    clean = dataset.targets(None, of=of)
-    changed = np.flatnonzero(clean != shown)
+    clean = dataset.targets(None, of=plan.of)
+    changed = np.flatnonzero(clean != plan.array)
     chosen = np.sort(rng.permutation(changed)[:most])
-    before, after = (target_texts(dataset, targets[chosen], of) for targets in (clean, shown))
+    before, after = (target_texts(dataset, targets[chosen], plan.of) for targets in (clean, plan.array))
     rows = zip(chosen.tolist(), before, after, strict=True)
     return Changed(len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows])
 

@@ -131,7 +131,7 @@ def _clean_pictures(dataset: Dataset, rows: np.ndarray) -> list[Picture]:
 
 
 def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> PlanSection:
-    changed = changed_targets(dataset, plan.array, plan.of, pictures, rng)
+    changed = changed_targets(dataset, plan, pictures, rng)
     seed = "" if plan.seed is None else f", seed {plan.seed}"
     note = (
         f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "

@@ -12,17 +12,11 @@ from fastpt.printable import finite, one_line
 from fastpt.report import StepCost
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
-from fastpt.report.text import NBSP, count, duration, is_share, metric_value, percent, plural, rate
+from fastpt.report.measures import measures_of, memorization_of, memorized
+from fastpt.report.text import NBSP, count, duration, percent, plural, rate
 from fastpt.runs import Run
 
-_MEASURES = ("sve", "lsvr")
-# What the last evaluation looks at in the training pictures; see docs/training.md and docs/clip.md.
-MEMORISED = {
-    "clean_fit": "Right targets: as they were shown",
-    "mislabeled_memorized": "Wrong targets: memorized, as they were shown",
-    "mislabeled_corrected": "Wrong targets: corrected, as they truly are",
-}
-_BOOKKEEPING = {*MEMORISED, "step", "epoch", "samples", "seconds"}
+_SPECTRUM = ("sve", "lsvr")
 
 
 @dataclass(frozen=True)
@@ -92,9 +86,8 @@ def _final(run: Run) -> str:
     parts = []
     for record in run.last_evals:
         split = one_line(record.get("split", ""))
-        names = [key for key in record if key not in _BOOKKEEPING and finite(record[key]) is not None]
-        names.sort(key=lambda name: not is_share(name))
-        words = [f"{one_line(name).replace('_', ' ')} {metric_value(name, record[name])}" for name in names[:4]]
+        values = [(measure, finite(record.get(measure.name))) for measure in measures_of([run])]
+        words = [f"{measure.label} {measure.text(value)}" for measure, value in values if value is not None][:4]
         if words:  # of the training split there may be what was memorised only, which has its own table
             parts.append(f"{split}: {', '.join(words)}" if split else ", ".join(words))
     return "; ".join(parts) or "none logged"
@@ -222,32 +215,19 @@ def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
 
 def memorization_table(family: Family) -> Table | None:
     """What the last evaluation found in the training pictures, a row for each run."""
-    found = {run: _memorised(run) for one in family.conditions for run in one.runs}
-    names = [name for name in MEMORISED if any(name in measures for measures in found.values())]
-    if not names:
+    measures = memorization_of([run for one in family.conditions for run in one.runs])
+    if not measures:
         return None
-    groups = [
-        Group(
-            one.label,
-            [
-                Row(f"seed {one_line(run.seed)}", [Cell(percent(found[run].get(name))) for name in names])
-                for run in one.runs
-            ],
-        )
-        for one in family.conditions
-        if any(found[run] for run in one.runs)
-    ]
+    groups = []
+    for one in family.conditions:
+        found = {run: memorized(run) for run in one.runs}
+        rows = [
+            Row(f"seed {one_line(run.seed)}", [Cell(percent(shares.get(measure.name))) for measure in measures])
+            for run, shares in found.items()
+        ]
+        groups += [Group(one.label, rows)] if any(found.values()) else []
     note = "Shares of the training samples looked at by the last evaluation, in percent."
-    return Table(f"What was memorised: {family.label}", [MEMORISED[name] for name in names], groups, note, "Run")
-
-
-def _memorised(run: Run) -> dict[str, float]:
-    return {
-        name: value
-        for record in run.last_evals
-        for name in MEMORISED
-        if (value := finite(record.get(name))) is not None
-    }
+    return Table(f"What was memorised: {family.label}", [measure.label for measure in measures], groups, note, "Run")
 
 
 def cost_table(costs: Sequence[StepCost]) -> Table:
@@ -282,7 +262,7 @@ def spectra_table(family: Family, suite: str) -> Table | None:
         found: dict[tuple[str, str, str], list[float]] = {}
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
             label = set_label(*(one_line(record.get(key)) for key in ("domain", "set", "test")))
-            for name in _MEASURES:
+            for name in _SPECTRUM:
                 if (value := finite(record.get(name))) is not None:
                     found.setdefault((label, one_line(record.get("stage")), name), []).append(value)
         stages = list(dict.fromkeys([*stages, *(stage for _, stage, _ in found)]))
@@ -303,7 +283,7 @@ def _spectra_rows(found: dict[tuple[str, str, str], list[float]], stages: list[s
     rows = []
     for test in dict.fromkeys(test for test, _, _ in found):
         cells = [
-            Cell(" / ".join(_two_digits(found.get((test, stage, name))) for name in _MEASURES)) for stage in stages
+            Cell(" / ".join(_two_digits(found.get((test, stage, name))) for name in _SPECTRUM)) for stage in stages
         ]
         rows.append(Row(test, cells))
     return rows

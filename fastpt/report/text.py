@@ -38,13 +38,3 @@ def listing(words: list[str]) -> str:
 def plural(n: int, noun: str) -> str:
     """'1 run', '3 runs'."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def is_share(metric: str) -> bool:
-    """Whether a metric of this name is a share of samples, to be shown as a percentage."""
-    return any(word in metric.lower() for word in ("top", "acc", "recall", "per_class"))
-
-
-def metric_value(metric: str, value: float) -> str:
-    """'61.0 %' for accuracies, three significant digits for the rest."""
-    return f"{percent(value)}{NBSP}%" if is_share(metric) and 0 <= value <= 1 else f"{value:.3g}"

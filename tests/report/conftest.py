@@ -13,6 +13,12 @@ METHODS = {
     "nmtune": {"label": "NMTune", "colour": "#008f68"},
 }
 
+MEMORIZATION = {
+    "clean_fit": "Right targets: as they were shown",
+    "mislabeled_memorized": "Wrong targets: memorized, as they were shown",
+    "mislabeled_corrected": "Wrong targets: corrected, as they truly are",
+}
+
 
 def noise_record(rate: float, kind: str = "symmetric") -> dict | None:
     if rate == 0:
@@ -118,6 +124,8 @@ def write_run(
     (path / "recipe.yaml").write_text(yaml.safe_dump(resolved))
     provenance = {
         "recipe": recipe,
+        "measures": {"zero_shot_top1": "Zero-shot top-1 accuracy"} if task == "clip" else {"top1": "Top-1 accuracy"},
+        "memorization": MEMORIZATION,
         "versions": {"fastpt": "0.1.0", "torch": "2.7.0"},
         "git": "0123abc",
         "samples_id": samples_id,

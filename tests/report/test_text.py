@@ -1,12 +1,10 @@
-from fastpt.report.text import duration, listing, metric_value, rate
+from fastpt.report.text import duration, listing, rate
 
 
 def test_numbers_in_words():
     assert rate(0.05) == "5\u00a0%"
     assert rate(0.125) == "12.5\u00a0%"
     assert rate(None) == "unknown rate"
-    assert metric_value("zero_shot_top1", 0.4) == "40.0\u00a0%"
-    assert metric_value("loss", 1.23456) == "1.23"
     assert [duration(s) for s in (None, 5.25, 65, 3725)] == [
         "–",
         "5.2\u00a0s",

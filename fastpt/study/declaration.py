@@ -1,7 +1,8 @@
 """What a study's file says: the grid, and what is done with each run."""
 
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TypeVar
 
 from pydantic import Field
 
@@ -10,7 +11,10 @@ from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
 from fastpt.noise.kinds import KINDS
 from fastpt.recipe import load_recipe
+from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.suites import load_suite
+
+Value = TypeVar("Value")
 
 
 class Prepare(Section):
@@ -44,8 +48,8 @@ class Pretrain(Section):
 class Tuning(Section):
     """How heads are trained, the same for all runs."""
 
-    methods: list[Literal["lp", "mlp", "nmtune"]] = ["lp", "mlp", "nmtune"]
-    """Tuning methods; the linear probe is always added."""
+    methods: list[str] = [*HEADS]
+    """Names of tuning methods; the linear probe is always added."""
     num_seeds: int = Field(default=3, ge=1)
     """Heads trained a method, of seeds 0, 1 and so on."""
     options: list[str] = []
@@ -71,6 +75,7 @@ def load_study(path: Path) -> Study:
     """Read a study's file. Raises RecipeError that names each wrong key, and each recipe or suite that is not there."""
     study = load_strict(Study, path)
     problems = [] if Path(study.name).name == study.name else [f"name {study.name!r} is no plain folder name."]
+    problems += [f"tune.methods: {problem}" for problem in _refusals(METHODS.get, study.tune.methods)]
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
     if problems:
@@ -79,16 +84,24 @@ def load_study(path: Path) -> Study:
 
 
 def _problems(one: Pretrain) -> list[str]:
-    found = [
+    twice = [
         f"{what} {values} names something twice."
         for what, values in (("rates", one.rates), ("seeds", one.seeds), ("suites", one.suites))
         if len(set(values)) < len(values)
     ]
-    checks = [(check_rate, rate) for rate in one.rates] + [(load_suite, suite) for suite in one.suites]
-    checks += [(KINDS.get, one.kind)] if one.kind else []
-    for check, *arguments in [*checks, (load_recipe, one.recipe, one.set)]:
+    return [
+        *twice,
+        *_refusals(check_rate, one.rates),
+        *_refusals(load_suite, one.suites),
+        *_refusals(KINDS.get, [one.kind] if one.kind else []),
+        *_refusals(lambda recipe: load_recipe(recipe, one.set), [one.recipe]),
+    ]
+
+
+def _refusals(check: Callable[[Value], object], values: Iterable[Value]) -> Iterator[str]:
+    """What `check` says against each value."""
+    for value in values:
         try:
-            check(*arguments)
+            check(value)
         except FastptError as error:
-            found.append(str(error))
-    return found
+            yield str(error)

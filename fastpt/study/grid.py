@@ -100,7 +100,7 @@ class StudyGrid:
         tuning, suite = self.study.tune, load_suite(named)
         out = run / TUNE / f"{suite.name}.json"
         words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
-        words += [f"--{method}" for method in tuning.methods] + tuning.options
+        words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options
         key = _key(train.key, suite.model_dump(), _samples_ids(suite), tuning.model_dump())
         return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)
 

@@ -175,7 +175,7 @@ def test_a_second_study_in_the_folder_is_refused(here):
 def test_everything_that_the_grid_misnames_is_told_at_once(here):
     wrong = {"recipe": "none.yaml", "rates": [0.1, 0.1, 5], "seeds": [0], "suites": ["nothing"], "kind": "symetric"}
     with pytest.raises(RecipeError) as error:
-        plan(name="a/b", pretrain=[wrong])
+        plan(name="a/b", pretrain=[wrong], tune={"methods": ["nmtun"]})
     for part in (
         "'a/b' is no plain folder name",
         "none.yaml",
@@ -183,6 +183,7 @@ def test_everything_that_the_grid_misnames_is_told_at_once(here):
         "write 0.05",
         "'nothing'",
         "did you mean symmetric",
+        "did you mean nmtune",
     ):
         assert part in str(error.value)
 

@@ -90,7 +90,8 @@ class _Regularizer(torch.autograd.Function):
             value, gradient = _consistency(F.double(), z, consistency, gradient is not None)
         if covariance or dominance:
             more, slope = _spectral(z, covariance, dominance, top, gradient is not None)
-            value, gradient = value + more, None if gradient is None else slope.add_(gradient)
+            value = value + more
+            gradient = None if gradient is None or slope is None else slope.add_(gradient)
         if gradient is not None:
             most = torch.finfo(Z.dtype).max  # which the slope at a row of denormal numbers would pass
             ctx.save_for_backward(gradient.clamp_(-most, most).to(Z.dtype))
@@ -98,7 +99,7 @@ class _Regularizer(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         (gradient,) = ctx.saved_tensors
         return None, upstream[..., None, None] * gradient, None, None, None, None
 
@@ -129,23 +130,23 @@ def _spectral(
     mean = z.mean(-2, keepdim=True)
     centred = z - mean
     gram = _gram(centred)
-    value, product = 0.0, None
+    variances = centred.square().sum(-2, keepdim=True) / freedom
+    value, product = z.new_zeros(z.shape[:-2]), None
     if dominance:
         loss, product = _dominance(_uncentred_gram(gram, centred, mean), max(batch, dim), top, differentiate)
         value = dominance * loss
     if covariance:
-        variances = centred.square().sum(-2, keepdim=True) / freedom
         off_diagonal = gram.square().sum((-2, -1)) / freedom**2 - variances.square().sum((-2, -1))
         value = value + covariance * off_diagonal / dim
     if not differentiate:
         return value, None
     rows = batch < dim  # which side the Gram matrix is of
     by_gram = (4 * covariance / dim / freedom**2) * gram
-    if dominance:
+    if product is not None:
         product *= dominance
         by_gram += product
     slope = by_gram @ centred if rows else centred @ by_gram
-    if dominance:  # z is not centred
+    if product is not None:  # z is not centred
         slope += product.sum(-1, keepdim=True) * mean if rows else mean @ product
     if covariance:
         slope.addcmul_(variances, centred, value=-4 * covariance / dim / freedom)
@@ -159,16 +160,13 @@ def _dominance(gram: Tensor, longer_side: int, top: int, differentiate: bool) ->
     """
     # A head that has diverged has no finite entries, which LAPACK would stop at; the loss tells of it.
     gram = torch.where(gram.isfinite(), gram, 0.0)
-    if differentiate:
-        eigenvalues, vectors = torch.linalg.eigh(gram)
-    else:
-        eigenvalues = torch.linalg.eigvalsh(gram)
+    eigenvalues, vectors = torch.linalg.eigh(gram) if differentiate else (torch.linalg.eigvalsh(gram), None)
     sigma = _roots(eigenvalues, longer_side)
     top = min(top, sigma.shape[-1])
     total = sigma.sum(-1, keepdim=True)
     total = torch.where(total > 0, total, 1.0)
     share = sigma[..., -top:].sum(-1, keepdim=True) / (top * total)
-    if not differentiate:
+    if vectors is None:
         return -share[..., 0], None
     slope = (share / total).expand_as(sigma).clone()
     slope[..., -top:] -= 1 / (top * total)

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from safetensors.numpy import load_file
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 
 SUFFIXES = (".npy", ".safetensors", ".parquet")
 
@@ -39,7 +39,10 @@ class FeatureSet:
 
 
 def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
-    """Read features and labels, by default from one file. Raises FastptError if they cannot be trained on."""
+    """Read features and labels, by default from one file.
+
+    Raises DamagedData if a file does not parse, FastptError if what it holds cannot be trained on.
+    """
     from fastpt.tuning.arrays import checked_features  # it brings torch, which reading a suite shall not wait for
 
     if labels is None and features.suffix == ".npy":
@@ -72,11 +75,18 @@ def _read(path: Path, what: str) -> np.ndarray:
     try:
         if path.suffix == ".npy":
             return np.load(path)
-        if path.suffix == ".safetensors":
-            return load_file(path)[what]
-        column = pq.read_table(path, columns=[what]).column(what)
-        return np.stack(column.to_numpy()) if what == "features" else column.to_numpy()
+        values = load_file(path) if path.suffix == ".safetensors" else pq.read_table(path)
     except Exception as error:  # of three libraries
-        raise FastptError(
+        kind = FastptError if "allow_pickle" in str(error) else DamagedData  # Python's objects are no damage
+        raise kind(
             f"{what} cannot be read from {path} ({type(error).__name__}: {error}). Write the file anew."
         ) from None
+    known = values if isinstance(values, dict) else values.column_names
+    if what not in known:
+        raise FastptError(f"{path} holds no {what!r}, only {', '.join(known)}. Store the {what} under that name.")
+    if isinstance(values, dict):
+        return values[what]
+    column = values.column(what).to_numpy()
+    if what == "labels" or len({len(one) for one in column}) > 1:  # lists of different lengths make no array
+        return column
+    return np.stack(column)

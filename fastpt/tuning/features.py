@@ -77,15 +77,16 @@ def features_of(
     key = cache_key(encoder, dataset, decoder, view)
     folder = (cache or cache_dir("features")) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     paths = [folder / f"{number:05d}.safetensors" for number in range(-(-len(dataset) // CHUNK))]
-    parts = [_read(path) for path in paths]
-    if None in parts:
+    found = {number: part for number, path in enumerate(paths) if (part := _read(path))}
+    if len(found) < len(paths):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "key.json", key)
         with _Extraction(encoder, dataset, decoder, threads, view) as extraction:
             for number, path in enumerate(paths):
-                if parts[number] is None:
-                    parts[number] = extraction.chunk(number)
-                    _write(path, parts[number])
+                if number not in found:
+                    found[number] = extraction.chunk(number)
+                    _write(path, found[number])
+    parts = [found[number] for number in range(len(paths))]
     features = Features(
         np.concatenate([part.values for part in parts if len(part.values)] or [np.empty((0, 0), np.float32)]),
         np.concatenate([part.sample_ids for part in parts]),
@@ -192,16 +193,15 @@ def _read(path: Path) -> Features | None:
     try:
         with safe_open(path, "numpy") as file:
             features = Features(file.get_tensor("features"), file.get_tensor("sample_ids"))
-            whole = file.metadata()["sha256"] == _sha256(features)
+            if file.metadata()["sha256"] == _sha256(features):
+                return features
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
-        whole = False
-    if not whole:
-        print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
-        return None
-    return features
+        pass
+    print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
+    return None
 
 
 def _sha256(features: Features) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(features.values))
-    digest.update(np.ascontiguousarray(features.sample_ids))
+    digest = hashlib.sha256(np.ascontiguousarray(features.values).data)
+    digest.update(np.ascontiguousarray(features.sample_ids).data)
     return digest.hexdigest()

@@ -15,7 +15,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -70,7 +70,7 @@ def trainable(encoder: Encoder, kind: Kind, seed: int) -> Encoder:
     wherever they have fewer parameters than the matrix. Of a CLIP model, the image tower is trained. Raises
     FastptError if the encoder is no torch model, or has no place for adapters.
     """
-    model = copy.deepcopy(check_trainable(encoder))
+    model: Any = copy.deepcopy(check_trainable(encoder))
     is_clip = hasattr(model, "encode_image")
     tower = model.visual if is_clip else model
     if kind == "full":
@@ -99,7 +99,8 @@ def finetune(
     device, crop, view = encoder.device, encoder.preprocessing, training_view(encoder, 0)
     dim = encoder(torch.zeros(1, crop.size, crop.size, 3, dtype=torch.uint8)).shape[1]
     heads = Heads(dim, classes, [seed], training.mlp).to(device)
-    trained = [parameter for parameter in tuned.model.to(device).parameters() if parameter.requires_grad]
+    model = check_trainable(tuned).to(device)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {"params": list(heads.parameters()), "lr": training.lr},
         {"params": trained, "lr": training.lr * ENCODER_LR[kind]},
@@ -136,8 +137,8 @@ def finetune(
             progress(step, steps)
     if not all(bool(value.isfinite().all()) for value in (*heads.parameters(), *trained)):
         raise FastptError(f"Fine-tuning diverged at a learning rate of {training.lr} (seed {seed}). Lower it: --lrs.")
-    tuned.model.requires_grad_(False)
-    tuned = replace(tuned, weights_sha256=weights_sha256(tuned.model))
+    model.requires_grad_(False)
+    tuned = replace(tuned, weights_sha256=weights_sha256(model))
     return FineTuned(tuned, heads.eval().requires_grad_(False))
 
 

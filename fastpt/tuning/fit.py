@@ -181,6 +181,7 @@ def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[
     sharing = _sharing(heads)
     streams = [_batches(len(labels), features, training, head, batch) for head in heads[::sharing]]
     finished: list[Heads] = []
+    drawn = torch.empty(0)  # from the first step on [CHUNK, H, views, batch]
     for step in range(steps[0]):
         active = sum(step < one for one in steps)
         if active < len(learning):
@@ -189,7 +190,7 @@ def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[
             optimizer = optimizer.moved_to(learning)
             reg_weights, streams = reg_weights[:active], streams[: active // sharing]
         if step % CHUNK == 0:
-            drawn = torch.stack([next(stream) for stream in streams], 1).to(device)  # [CHUNK, H, views, batch]
+            drawn = torch.stack([next(stream) for stream in streams], 1).to(device)
         ids = drawn[step % CHUNK, : len(streams)]
         x, y = _gathered(features, labels, ids, len(learning))
         if training.mlp:
@@ -296,7 +297,7 @@ class _Optimizer:
         for group, (first, last, lr, steps) in zip(self.adamw.param_groups, self.blocks, strict=True):
             group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
             for value, parameter in zip(group["params"], self.parameters, strict=True):
-                value.grad = parameter.grad[first:last]
+                value.grad = None if parameter.grad is None else parameter.grad[first:last]
         self.adamw.step()
         for parameter in self.parameters:
             parameter.grad = None

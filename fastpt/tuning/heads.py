@@ -30,10 +30,12 @@ class Heads(torch.nn.Module):
         self, dim: int, classes: int, seeds: Sequence[int], mlp: Mlp | None = None, precision: Precision = "fp32"
     ):
         super().__init__()
-        self.dim, self.classes, self.mlp, self.precision = dim, classes, mlp, precision
+        self.dim, self.classes = dim, classes
+        self.mlp: Mlp | None = mlp
+        self.precision: Precision = precision
         generators = [random_stream(seed, "init") for seed in seeds]
+        hidden = 4 * dim if mlp == "reference-code" else dim
         if mlp:
-            hidden = dim if mlp == "paper" else 4 * dim
             self.first = _Linears(dim, hidden, generators, precision)
             self.second = _Linears(hidden, dim, generators, precision)
         if mlp == "reference-code":
@@ -91,7 +93,7 @@ class Heads(torch.nn.Module):
         return parts[0]._with({name: torch.cat([state[name] for state in states]) for name in states[0]})
 
     def _with(self, values: dict[str, Tensor]) -> Self:
-        other = Heads(self.dim, self.classes, [], self.mlp, self.precision).to(self.classifier.weight.device)
+        other = type(self)(self.dim, self.classes, [], self.mlp, self.precision).to(self.classifier.weight.device)
         for name, tensor in other.state_dict(keep_vars=True).items():
             tensor.data = values[name]
         return other.train(self.training).requires_grad_(self.classifier.weight.requires_grad)
@@ -145,7 +147,7 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, None, None]:
+    def backward(ctx, upstream: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, weight = ctx.saved_tensors
         ctx.layer.keep_gradient(x, upstream)
         if not ctx.needs_input_grad[0]:
@@ -161,6 +163,9 @@ def _wide(values: Tensor, groups: int) -> Tensor:
 
 class _BatchNorms(torch.nn.Module):
     """One batch normalisation a head: [H, B, width] -> the same; momentum and epsilon are those of torch."""
+
+    mean: Tensor
+    variance: Tensor
 
     def __init__(self, width: int, heads: int):
         super().__init__()

@@ -28,7 +28,7 @@ from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import Features, features_of, training_view
 from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
 from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, csv_table, text_table
-from fastpt.tuning.spectrum import entropy_of, largest_ratio_of, singular_values
+from fastpt.tuning.spectrum import largest_singular_value_ratio, singular_value_entropy, singular_values
 from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import DownstreamSet, Suite, load_suite, open_suite
 
@@ -315,7 +315,7 @@ def _spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.
     sigma = singular_values(features)
     relative = [float(f"{value:.6g}") for value in (sigma / sigma[0])[:MOST_SINGULAR_VALUES]]
     where = (downstream.domain, downstream.name, test, stage)
-    return Spectrum(*where, entropy_of(sigma), largest_ratio_of(sigma), relative)
+    return Spectrum(*where, singular_value_entropy(sigma), largest_singular_value_ratio(sigma), relative)
 
 
 def _method(name: str) -> dict[str, Any]:

@@ -44,35 +44,15 @@ def streamed_singular_values(chunks: Iterable[np.ndarray | torch.Tensor]) -> np.
     return roots_of(gram, max(rows, len(gram)))[:rows].cpu().numpy()
 
 
-def reference_code_rows(F: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """F [M, D] as the authors' code takes it to `singular_values`: rows of length 1, each less the mean of its entries.
-
-    Rows of zeros stay so. Float64.
-    """
-    F = checked_features(F, dtype=torch.float64)
-    F = torch.nn.functional.normalize(F)
-    return F - F.mean(1, keepdim=True)
-
-
-def singular_value_entropy(F: np.ndarray | torch.Tensor) -> float:
-    """SVE of F [M, D]. Raises FastptError as `singular_values`, and if F is all zeros."""
-    return entropy_of(singular_values(F))
-
-
-def largest_singular_value_ratio(F: np.ndarray | torch.Tensor) -> float:
-    """LSVR of F [M, D]. Raises FastptError as `singular_values`, and if F is all zeros."""
-    return largest_ratio_of(singular_values(F))
-
-
-def entropy_of(sigma: np.ndarray) -> float:
-    """SVE from the singular values themselves."""
+def singular_value_entropy(sigma: np.ndarray) -> float:
+    """SVE of singular values. Raises FastptError if all are 0."""
     p = _shares(sigma)
     p = p[p > 0]  # p log p -> 0 as p -> 0
     return float(-(p * np.log(p)).sum())
 
 
-def largest_ratio_of(sigma: np.ndarray) -> float:
-    """LSVR from the singular values themselves."""
+def largest_singular_value_ratio(sigma: np.ndarray) -> float:
+    """LSVR of singular values. Raises FastptError if all are 0."""
     return float(-np.log(_shares(sigma).max()))
 
 

@@ -18,6 +18,7 @@ Paths are relative to the current folder, as in recipes.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -208,19 +209,17 @@ def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
 
 def _open(source: SplitSpec, prep: str | None, reasons: list[str]) -> Dataset | FeatureSet | None:
     """The split, or None and a sentence more in `reasons`."""
-    paths = (
-        [Path(source.split, "dataset.json")] if source.split else [Path(source.features), Path(source.labels or ".")]
-    )
-    gone = [path.parent if source.split else path for path in paths if not path.exists()]
+    paths = [Path(one) for one in (source.split, source.features, source.labels) if one]
+    gone = [path for path in paths if not (path / "dataset.json" if source.split else path).exists()]
     if gone and (prep or source.features):
         advice = f"Prepare it: {prep}" if prep else "Put it there, or mend its path in the suite."
         reasons[:] = [reason.removesuffix(f" {advice}") for reason in reasons]  # once, at the end
         reasons.append(f"{gone[0]} is not there. {advice}")
         return None
     if source.features:
-        return read_features(Path(source.features), source.labels and Path(source.labels))
+        return read_features(*paths)
     try:
-        return Dataset(source.split)
+        return Dataset(paths[0])
     except FastptError as error:
         reasons.append(str(error))
         return None
@@ -229,15 +228,18 @@ def _open(source: SplitSpec, prep: str | None, reasons: list[str]) -> Dataset | 
 def _answers(
     name: str, train: Dataset | FeatureSet, test: Dataset | FeatureSet, classes: str | None
 ) -> np.ndarray | None:
-    """`Test.answers`, after a check that the classes agree as `classes` says."""
+    """`TestSplit.answers`, after a check that the classes agree as `classes` says."""
     for data in (train, test):
         if not data.has_labels:
             raise FastptError(f"set {name}: {data.path} has no labels to tune on.")
-    if isinstance(test, FeatureSet):
+    if isinstance(train, FeatureSet) or isinstance(test, FeatureSet):
+        assert isinstance(train, FeatureSet)  # a suite does not mix them
+        assert isinstance(test, FeatureSet)
         return _feature_answers(name, train, test, classes)
     if classes is None:
         _check_same(name, train, test)
         return None
+    wanted: Mapping[str, str | list[str]]
     number = {known: i for i, known in enumerate(train.classes)}
     if classes == "subset":
         wanted = {known: known for known in test.classes}

@@ -4,7 +4,7 @@ import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.tuning.feature_files import read_features
 
 VALUES = np.random.default_rng(0).normal(size=(5, 3))
@@ -57,10 +57,25 @@ def test_files_that_cannot_be_read_are_told(tmp_path):
     with pytest.raises(FastptError, match=r"labels cannot be read from .*labels\.npy"):
         read_features(path, labels)
     save_file({"embeddings": VALUES}, tmp_path / "other.safetensors")
-    with pytest.raises(FastptError, match=r"features cannot be read from .*KeyError"):
+    with pytest.raises(FastptError, match=r"holds no 'features', only embeddings\."):
         read_features(tmp_path / "other.safetensors")
     with pytest.raises(FastptError, match=r"none of \.npy, \.safetensors, \.parquet"):
         read_features(tmp_path / "set.csv", labels)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".safetensors", ".parquet"])
+def test_a_file_that_was_cut_short_is_damaged(tmp_path, suffix):
+    path, *labels = written(tmp_path, suffix)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(DamagedData, match=r"features cannot be read from"):
+        read_features(path, *labels)
+
+
+def test_lists_of_different_lengths_are_told(tmp_path):
+    table = pa.table({"features": [[1.0, 2.0], [3.0]], "labels": [0, 1]})
+    pq.write_table(table, tmp_path / "ragged.parquet")
+    with pytest.raises(FastptError, match="features are object"):
+        read_features(tmp_path / "ragged.parquet")
 
 
 @pytest.mark.parametrize("label", [2**31, 10**12, 2**63 + 5])

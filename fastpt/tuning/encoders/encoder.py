@@ -77,11 +77,11 @@ def freeze(
     """The encoder that a torch model is; of a CLIP model, its image tower."""
     import torch
 
-    model = model.eval().requires_grad_(False)
-    sha256 = weights_sha256(model)
-    model = model.to(device, memory_format=torch.channels_last)  # which is how convolutions are fastest
-    forward = model.encode_image if hasattr(model, "encode_image") else model
-    return Encoder(name, sha256, preprocessing, repr(model), forward, torch.device(device), None, precision, model)
+    frozen: Any = model.eval().requires_grad_(False)
+    sha256 = weights_sha256(frozen)
+    frozen = frozen.to(device, memory_format=torch.channels_last)  # which is how convolutions are fastest
+    forward = frozen.encode_image if hasattr(frozen, "encode_image") else frozen
+    return Encoder(name, sha256, preprocessing, repr(frozen), forward, torch.device(device), None, precision, frozen)
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

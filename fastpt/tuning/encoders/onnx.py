@@ -82,7 +82,7 @@ def _metadata(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """The keys of `EncoderFile` in the metadata of an ONNX file."""
     try:
         values = {key: json.loads(text) for key, text in metadata.items() if key in EncoderFile.model_fields}
-        return EncoderFile(**(values | {"model": "onnx"})).overrides()
+        return EncoderFile.model_validate(values | {"model": "onnx"}).overrides()
     except (ValueError, ValidationError) as error:
         raise FastptError(
             f"the metadata of {path} cannot be read ({cause(error)}). Values are JSON, such as mean: [0.5, 0.5, 0.5]."

@@ -32,6 +32,7 @@ KIND = TimmEncoder()
 def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
     """A timm model without its classifier. `name` may be timm's `local-dir:FOLDER`."""
     import timm
+    from timm.data.config import resolve_model_data_config
 
     import fastpt.models  # noqa: F401  (registers the small-image ResNets)
 
@@ -49,11 +50,11 @@ def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
                 f"the weights of timm model {name} could not be had ({cause(error)}). "
                 "Give a local file: --encoder timm:NAME:WEIGHTS."
             ) from None
-    config = timm.data.resolve_model_data_config(model)
+    config = resolve_model_data_config(model)
     return model, library_preprocessing(config, config["input_size"][-1], config["crop_pct"])
 
 
-def _load(model: torch.nn.Module, weights: str) -> None:
+def _load(model: Any, weights: str) -> None:
     """Load a file whose only surplus over the model may be a classifier."""
     from timm.models import load_state_dict
 

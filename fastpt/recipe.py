@@ -18,15 +18,9 @@ from fastpt.files import atomic_write
 from fastpt.loading.config import Data
 from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Schedule
 from fastpt.training.tasks import TASKS
+from fastpt.tuning.config import Tune
 
 TaskSection = TypeVar("TaskSection", bound=Section)
-
-
-class Tune(Section):
-    """What `fastpt tune` measures this run on by default."""
-
-    suite: str
-    """Name of a suite (recipes/suites) or the path of its file."""
 
 
 class Recipe(Section):

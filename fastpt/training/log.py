@@ -35,7 +35,7 @@ class MetricsLogger:
         self._bar = tqdm(total=total, initial=step, unit="step") if sys.stderr.isatty() else None
 
     def train(self, **values: Any) -> None:
-        """A logged training step; see `engine.py` for the values."""
+        """A logged training step; see `loop.py` for the values."""
         self._write("train", values)
         shown = (
             f"loss {values['loss']:.4f}, {values['images_per_second']:.0f} img/s, "

@@ -4,8 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fastpt.config import Section
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import BASELINE, HEADS, METHODS
+
+
+class Tune(Section):
+    """The recipe's `tune`: what `fastpt tune` measures this run on by default."""
+
+    suite: str
+    """Name of a suite (recipes/suites) or the path of its file."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ RECIPE = {
     "batch_size": 8,
     "engine": {"precision": "fp32"},
     "log_every": 1,
-    "evaluate": {"wrong_labels": 0},
+    "supervised": {"memorization_samples": 0},
     "checkpoint": {"every_steps": 2, "keep": 3},
     "tune": {"suite": "small.yaml"},
 }
@@ -39,8 +39,7 @@ CLIP = {
     "batch_size": 8,
     "engine": {"precision": "fp32"},
     "log_every": 1,
-    "zero_shot": {"data": "data/pets/val", "templates": ["a photo of a {}"]},
-    "evaluate": {"training_pairs": 0},
+    "clip": {"zero_shot": {"data": "data/pets/val", "templates": ["a photo of a {}"]}, "memorization_samples": 0},
 }
 SUITE = {"name": "small", "id": [{"name": "pets", "train": "data/pets/train", "test": "data/pets/val"}]}
 

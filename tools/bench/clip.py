@@ -31,7 +31,7 @@ from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
 from fastpt.training.launch import Preemption
 from fastpt.training.optim import build_optimizer
-from fastpt.training.tasks.clip import MEAN, STD, Clip, build_model, model_config
+from fastpt.training.tasks.clip.task import MEAN, STD, Clip, build_model, model_config
 
 WARM_UP = 5  # steps before the clock runs
 
@@ -127,13 +127,13 @@ def of_open_clip(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[st
 
 def of_fastpt(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[str, float]:
     """fastpt's loop, without evaluation, checkpoints and export."""
-    process = launch.start()
+    dist_info = launch.start()
     torch.manual_seed(0)
-    task = Clip(recipe, process)
+    task = Clip(recipe, dist_info)
     data = recipe.data
     with (
         tempfile.TemporaryDirectory() as folder,
-        Preemption(process) as end_request,
+        Preemption(dist_info) as preemption,
         Loader(
             task.train_set,
             recipe.batch_size,
@@ -146,7 +146,7 @@ def of_fastpt(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[str, 
             threads=threads,
         ) as loader,
     ):
-        training = loop._Training(recipe, process, task, loader, Path(folder), end_request)
+        training = loop._Training(recipe, dist_info, task, loader, Path(folder), preemption)
         timed = Steps(Repeated(next(iter(loader)), steps) if fed else loader, steps, recipe.batch_size)
         batches = iter(timed)
         since = loop._Since.now()

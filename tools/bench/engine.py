@@ -31,7 +31,7 @@ from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
 from fastpt.training.launch import DistInfo, Preemption
 from fastpt.training.optim import build_optimizer
-from fastpt.training.tasks.supervised import MEAN, STD, Supervised
+from fastpt.training.tasks.supervised.task import MEAN, STD, Supervised
 
 STEPS = 10  # of each in a round
 Step = Callable[[int], None]  # takes the number of the step, from 0
@@ -56,10 +56,10 @@ def is_logged(step: int) -> bool:
     return (step + 1) % STEPS == 0
 
 
-def engine_step(recipe: Recipe, process: DistInfo, task: Supervised, loader: Loader, run: Path) -> Step:
+def engine_step(recipe: Recipe, dist_info: DistInfo, task: Supervised, loader: Loader, run: Path) -> Step:
     """The step of fastpt's own loop. `train` offers no single steps, hence the private names."""
     run.mkdir()
-    training = loop._Training(recipe, process, task, loader, run, Preemption(process))
+    training = loop._Training(recipe, dist_info, task, loader, run, Preemption(dist_info))
     batches, since = endless(loader), loop._Since.now()
 
     def step(number: int) -> None:
@@ -71,19 +71,19 @@ def engine_step(recipe: Recipe, process: DistInfo, task: Supervised, loader: Loa
     return step
 
 
-def plain_step(recipe: Recipe, process: DistInfo, task: Supervised, loader: Loader) -> Step:
+def plain_step(recipe: Recipe, dist_info: DistInfo, task: Supervised, loader: Loader) -> Step:
     """The step of the loop that everybody writes."""
-    model = timm.create_model(recipe.model.name, num_classes=len(task.train_set.classes)).to(process.device)
+    model = timm.create_model(recipe.model.name, num_classes=len(task.train_set.classes)).to(dist_info.device)
     model = model.to(memory_format=torch.channels_last)
     optimizer = build_optimizer(model, recipe.optim)
-    cast = launch.precision(recipe, process.device) == "bf16"
+    cast = launch.precision(recipe, dist_info.device) == "bf16"
     batches = endless(loader)
 
     def step(number: int) -> None:
         batch = next(batches)
         images = normalize(batch.images, MEAN, STD)
-        with torch.autocast(process.device.type, torch.bfloat16, enabled=cast):
-            loss = F.cross_entropy(model(images), task.labels[batch.sample_ids.cpu()].to(process.device))
+        with torch.autocast(dist_info.device.type, torch.bfloat16, enabled=cast):
+            loss = F.cross_entropy(model(images), task.labels[batch.sample_ids.cpu()].to(dist_info.device))
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -109,14 +109,14 @@ def seconds(step: Step, number: int) -> float:
 
 def compare(recipe: Recipe, run: Path, rounds: int) -> list[tuple[float, float]]:
     """Seconds a step of engine and plain loop, of each round."""
-    process = launch.start()
-    task, data = Supervised(recipe, process), recipe.data
+    dist_info = launch.start()
+    task, data = Supervised(recipe, dist_info), recipe.data
     loaders = [
-        Loader(task.train_set, recipe.batch_size, data.size, seed=0, decoder=data.decoder, device=process.device)
+        Loader(task.train_set, recipe.batch_size, data.size, seed=0, decoder=data.decoder, device=dist_info.device)
         for _ in range(2)
     ]
     with closing(loaders[0]), closing(loaders[1]):
-        steps = engine_step(recipe, process, task, loaders[0], run), plain_step(recipe, process, task, loaders[1])
+        steps = engine_step(recipe, dist_info, task, loaders[0], run), plain_step(recipe, dist_info, task, loaders[1])
         found = []
         for number in range((rounds + 1) * STEPS):
             turn = (0, 1) if number % 2 else (1, 0)

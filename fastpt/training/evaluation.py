@@ -6,13 +6,14 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 
-from fastpt import Batch, Dataset, Loader
+from fastpt import Batch, Loader
+from fastpt.data.samples import ImageDataset
 from fastpt.recipe import Recipe
 from fastpt.training.launch import DistInfo
 
 
 def batches_of(
-    dataset: Dataset, recipe: Recipe, dist_info: DistInfo, order: Literal["sequential", "random"] = "sequential"
+    dataset: ImageDataset, recipe: Recipe, dist_info: DistInfo, order: Literal["sequential", "random"] = "sequential"
 ) -> Generator[Batch, None, None]:
     """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
     data = recipe.data
@@ -39,7 +40,7 @@ def batches_of(
         loader.close()
 
 
-def split_name(dataset: Dataset, train_set: Dataset) -> str:
+def split_name(dataset: ImageDataset, train_set: ImageDataset) -> str:
     """How metrics call a split: `val`, or `imagenet/val` if it is of another dataset than what is trained on."""
     return dataset.split if dataset.name == train_set.name else f"{dataset.name}/{dataset.split}"
 

@@ -61,7 +61,7 @@ def train(
     task = TASKS.get(recipe.task).build(recipe, dist_info)
     run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
     with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
-        origin = provenance(recipe, recipe_name, task.train_set, task.noise, command, launch.machine(recipe, dist_info))
+        origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
         if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
             _say(dist_info, f"{run} has no checkpoint to resume from: starting at step 0.")
         for change in on_rank_zero(dist_info, lambda: runs.begin(run, recipe.as_dict(), origin, resume, allow_changes)):

@@ -5,23 +5,19 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastpt.data.dataset import Dataset
-from fastpt.data.plan import NoisePlan
 from fastpt.recipe import Recipe
 from fastpt.training.tasks import TASKS
-from fastpt.training.tasks.kind import MEMORIZATION
+from fastpt.training.tasks.kind import MEMORIZATION, Task
 
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "numpy")
 
 
-def provenance(
-    recipe: Recipe, recipe_name: str, dataset: Dataset, noise: NoisePlan | None, command: str, machine: dict
-) -> dict:
+def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machine: dict) -> dict:
     """Where a run's weights come from; `machine` is what `launch.machine` tells.
 
     What the task learns of and what it measures stands there too, for those who read runs and know no task.
     """
-    kind = TASKS.get(recipe.task)
+    kind, dataset, noise = TASKS.get(recipe.task), task.train_set, task.noise
     return {
         "recipe": recipe_name,
         "task": recipe.task,

@@ -21,6 +21,7 @@ from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
 from fastpt.data.concat import ConcatDataset
+from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError, suggestion
 from fastpt.files import write_json
@@ -217,7 +218,7 @@ class Clip:
         same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
         return recalls("image_to_text", images, texts, same) | recalls("text_to_image", texts, images, same)
 
-    def _image_features(self, forward: Callable, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    def _image_features(self, forward: Callable, dataset: ImageDataset) -> tuple[Tensor, Tensor]:
         """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
         ids, features = [], []
         for batch in batches_of(dataset, self.recipe, self.dist_info):

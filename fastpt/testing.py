@@ -16,6 +16,7 @@ from PIL import Image
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.samples import ImageDataset
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.decoders import DECODERS
@@ -68,7 +69,7 @@ def assert_resumes_everywhere(
                 _assert_follows(rest, whole[resumed_at + 1 :], world_size == first, where)
 
 
-def assert_decodes(dataset: Dataset, decoder: str, min_psnr: float = 25.0) -> None:
+def assert_decodes(dataset: ImageDataset, decoder: str, min_psnr: float = 25.0) -> None:
     """Assert that a decoder keeps the contract of `fastpt.loading.decoders.Decoder`, on a split of some 40 samples.
 
     Batches have the ids, views, shapes and types of the order, be they full, short or empty. If the decoder reads, each
@@ -112,14 +113,15 @@ def _assert_is_batch(batch: Batch, sample_ids: np.ndarray, size: int) -> None:
     assert found == expected, f"images are {found}, not {expected}"
 
 
-def _assert_shows(dataset: Dataset, batch: Batch, min_psnr: float) -> None:
+def _assert_shows(dataset: ImageDataset, batch: Batch, min_psnr: float) -> None:
     """Against Pillow, for the boxes of seed 0 in epoch 0."""
     ids, views, size = batch.sample_ids.numpy(), batch.views.numpy(), batch.images.shape[1]
     samples = dataset.samples
     boxes, flips = random_resized_crops(samples.width[ids], samples.height[ids], ids, views, seed=0, epoch=0)
-    for image, sample_id, box, flip in zip(batch.images.cpu().numpy(), ids.tolist(), boxes, flips, strict=True):
+    jpegs, images = dataset.jpegs(ids, checked=True), batch.images.cpu().numpy()
+    for image, jpeg, sample_id, box, flip in zip(images, jpegs, ids, boxes, flips, strict=True):
         top, left, height, width = box.tolist()
-        with Image.open(io.BytesIO(dataset.jpeg(sample_id).tobytes())) as picture:
+        with Image.open(io.BytesIO(jpeg.tobytes())) as picture:
             cut = picture.convert("RGB").crop((left, top, left + width, top + height))
         shown = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR), np.float64)
         error = np.square(image - (shown[:, ::-1] if flip else shown)).mean()

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from fastpt.data.dataset import Dataset
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError
 from fastpt.jpeg import kernel, libffcv
 from fastpt.loading.batch import Batch
@@ -72,7 +72,7 @@ class Report:
         return {**asdict(self), "decoders": decoders}
 
 
-def benchmark(dataset: Dataset, size: int, batch_size: int, threads: int | None, seconds: float) -> Report:
+def benchmark(dataset: ImageDataset, size: int, batch_size: int, threads: int | None, seconds: float) -> Report:
     """Pictures a second of every decoder, on every device that it decodes on, and of full decoding.
 
     Each is measured for `seconds`. Raises FastptError if the split is empty.
@@ -146,15 +146,15 @@ def judge(report: Report, model_rate: float) -> list[str]:
     return lines
 
 
-def full_decodes(dataset: Dataset, ids: np.ndarray, threads: int) -> int:
+def full_decodes(dataset: ImageDataset, ids: np.ndarray, threads: int) -> int:
     """Decode whole pictures, int [N], by libjpeg-turbo from `threads` threads and drop them; returns how many."""
     samples = dataset.samples
 
     def decode(ids: np.ndarray) -> None:
         heights, widths = samples.height[ids].tolist(), samples.width[ids].tolist()
         memory = np.empty(3 * max(h * w for h, w in zip(heights, widths, strict=True)), np.uint8)
-        for sample_id, height, width in zip(ids.tolist(), heights, widths, strict=True):
-            libffcv.decode(dataset.jpeg(sample_id), memory[: 3 * height * width].reshape(height, width, 3))
+        for jpeg, height, width in zip(dataset.jpegs(ids), heights, widths, strict=True):
+            libffcv.decode(jpeg, memory[: 3 * height * width].reshape(height, width, 3))
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(decode, np.array_split(ids, max(1, len(ids) // CHUNK))))
@@ -162,7 +162,7 @@ def full_decodes(dataset: Dataset, ids: np.ndarray, threads: int) -> int:
 
 
 def _decoder_rate(
-    dataset: Dataset, size: int, batch_size: int, threads: int, seconds: float, decoder: str, device: str
+    dataset: ImageDataset, size: int, batch_size: int, threads: int, seconds: float, decoder: str, device: str
 ) -> DecoderRate:
     settings = {"seed": 0, "decoder": decoder, "device": device, "threads": threads, "drop_last": False}
     try:
@@ -191,11 +191,11 @@ def _rate(work: Callable[[], int], seconds: float) -> float:
     return count / spent
 
 
-def _smaller(dataset: Dataset, ids: np.ndarray, size: int, seconds: float) -> dict[int, float]:
+def _smaller(dataset: ImageDataset, ids: np.ndarray, size: int, seconds: float) -> dict[int, float]:
     """How many times faster one thread decodes the pictures if their sides are reduced to those of SIDES."""
     if kernel.kernel() is None:
         return {}
-    stored = [dataset.jpeg(i) for i in ids.tolist()]
+    stored = dataset.jpegs(ids)
     longest = int(np.median(np.maximum(dataset.samples.width[ids], dataset.samples.height[ids])))
     sides = [side for side in SIDES if max(size, 1) <= side < longest]
     rates = [_probe(pictures, ids, size, seconds / 4) for pictures in (stored, *(_reduced(stored, s) for s in sides))]

@@ -93,7 +93,7 @@ class BatchReader:
     def read(self, plan: BatchPlan) -> ReadBatch:
         """Read and check the pictures; K = B unless some are left out.
 
-        Raises FastptError if a shard is missing or cut short, or if `MAX_DAMAGED_RUN` pictures in a row are damaged.
+        Raises DamagedData if a shard is missing or cut short, or if `MAX_DAMAGED_RUN` pictures in a row are damaged.
         """
         jpegs = self.dataset.jpegs(plan.sample_ids)
         damaged = np.flatnonzero(~self.dataset.samples.intact(plan.sample_ids, jpegs))

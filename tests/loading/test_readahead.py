@@ -70,9 +70,9 @@ def test_a_file_system_that_takes_no_hints_is_read_all_the_same(split, monkeypat
 
 DATASETS = {
     "dataset": lambda split, _: split,
-    "union": lambda split, labelled: ConcatDataset([split.path, labelled.path], [2, 1]),
+    "concat": lambda split, labelled: ConcatDataset([split.path, labelled.path], [2, 1]),
     "subset": lambda split, _: Subset(split, np.arange(len(split))[::-3]),
-    "subset of a union": lambda split, labelled: Subset(
+    "subset of a concat": lambda split, labelled: Subset(
         ConcatDataset([labelled.path, split.path], [1, 1]), np.arange(7, 71)
     ),
 }
@@ -94,11 +94,11 @@ def test_every_kind_of_dataset_gives_its_pictures_in_every_order(split, labelled
 
 
 def test_a_shard_of_several_splits_is_the_file_that_its_manifest_names(split, labelled):
-    union = ConcatDataset([split.path, labelled.path], [2, 1])
-    shards = [shard for part in union.parts for shard in part.manifest["shards"]]
+    concat = ConcatDataset([split.path, labelled.path], [2, 1])
+    shards = [shard for part in concat.parts for shard in part.manifest["shards"]]
     for index, shard in enumerate(shards):
-        assert os.fstat(union.shard(index)).st_size == shard["bytes"]
-        assert os.fstat(Subset(union, np.arange(3)).shard(index)).st_size == shard["bytes"]
+        assert os.fstat(concat.shard(index)).st_size == shard["bytes"]
+        assert os.fstat(Subset(concat, np.arange(3)).shard(index)).st_size == shard["bytes"]
 
 
 def test_what_lies_between_the_pictures_of_a_block_is_not_asked_for(split, monkeypatch):

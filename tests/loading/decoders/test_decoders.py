@@ -84,9 +84,9 @@ def demo(tmp_path_factory):
 @pytest.mark.parametrize("interpolation", ["area", "bilinear", "bicubic"])
 def test_decoders_agree_with_each_other_and_with_pillow_on_the_demo_set(demo, interpolation):
     settings = {"interpolation": interpolation, "crop": "center", "crop_fraction": 0.95}
-    ffcv, dali = (images_of(demo, decoder, 64, **settings) for decoder in DECODERS)
+    cpu, dali = (images_of(demo, decoder, 64, **settings) for decoder in DECODERS)
     pillow = with_pillow(demo, interpolation, 64, crop_fraction=0.95, count=40)
-    for ratios in (psnr(ffcv, dali), psnr(ffcv, pillow), psnr(dali, pillow)):
+    for ratios in (psnr(cpu, dali), psnr(cpu, pillow), psnr(dali, pillow)):
         assert np.median(ratios) >= 38
         assert ratios.min() >= 25
 

@@ -17,6 +17,8 @@ from fastpt.report.text import NBSP, count, duration, percent, plural, rate
 from fastpt.runs import Run
 
 _SPECTRUM = ("sve", "lsvr")
+_ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean ci95_half n"
+_EFFECT_COLUMNS = "suite recipe domain condition method minus difference ci95_half n"
 
 
 @dataclass(frozen=True)
@@ -203,9 +205,7 @@ def _effect_row(family: Family, found: Sequence[Effect], method: str, other: str
 
 def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
     """The effects of every suite and family in long form; shares, unrounded."""
-    rows: list[list[Any]] = [
-        ["suite", "recipe", "domain", "condition", "method", "minus", "difference", "ci95_half", "n"]
-    ]
+    rows: list[list[Any]] = [_EFFECT_COLUMNS.split()]
     for suite, family, mine in found:
         for one in mine:
             where = [suite, family.label, one.domain, one.condition.label]
@@ -296,22 +296,7 @@ def _two_digits(values: list[float] | None) -> str:
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
-    long: list[list[Any]] = [
-        [
-            "suite",
-            "recipe",
-            "condition",
-            "domain",
-            "set",
-            "test",
-            "metric",
-            "fraction",
-            "method",
-            "mean",
-            "ci95_half",
-            "n",
-        ]
-    ]
+    long: list[list[Any]] = [_ACCURACY_COLUMNS.split()]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
             long.append([suite, family.label, condition.label, table.domain, *key, table.fraction, method, *cell])

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 
 from fastpt.intervals import Interval, interval, paired
+from fastpt.runs import TUNE_FORMAT
 from fastpt.tuning.methods import BASELINE
 from fastpt.tuning.suites import Missing
 
-FORMAT = "2.0"
 ENCODER = "encoder"
 """The stage of a spectrum whose features are those of the encoder; others are called by their method."""
 DOMAINS = {"id": "ID", "ood": "OOD"}
@@ -78,7 +78,7 @@ class Results:
     def as_dict(self) -> dict[str, Any]:
         """What the JSON file holds."""
         return {
-            "format": FORMAT,
+            "format": TUNE_FORMAT,
             "suite": self.suite,
             "encoder": self.encoder,
             "config": self.config,

@@ -1,6 +1,9 @@
 """Tuning of frozen encoders: linear probe (LP), MLP tuning and NMTune, and the spectrum of their features."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastpt.tuning.classifier import NMTuneClassifier as NMTuneClassifier
 
 
 def __getattr__(name: str) -> Any:

@@ -38,13 +38,13 @@ Metric = Literal["accuracy", "mean_per_class"]
 class SplitSpec(Section):
     """Where a labelled split comes from: the path of a prepared split, or one of these."""
 
-    split: str | None = Field(None, min_length=1)
+    split: str | None = Field(default=None, min_length=1)
     """Folder of a prepared split."""
-    features: str | None = Field(None, min_length=1)
+    features: str | None = Field(default=None, min_length=1)
     """File of features: .npy, .safetensors or .parquet."""
-    labels: str | None = Field(None, min_length=1)
+    labels: str | None = Field(default=None, min_length=1)
     """File of their labels; by default `features` holds them too."""
-    classes: str | None = Field(None, min_length=1)
+    classes: str | None = Field(default=None, min_length=1)
     """What a test's classes are to the training classes; by default they are the same. `subset`: some of them, by
     their ids; `index`: folders named by the number of a training class; or a JSON file that maps each class of the test
     to a training class, or to a list of those that count as right. Samples of classes that it does not map are left

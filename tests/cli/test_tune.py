@@ -1,0 +1,50 @@
+"""How `fastpt tune` asks for methods; what they are asked to do is tested in tests/tuning."""
+
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from fastpt.cli import main
+
+
+@pytest.fixture
+def tune(monkeypatch):
+    """Run `fastpt tune ARGS` without the tuning; returns the exit code, the output, and what tuning was asked for."""
+    import fastpt.tuning.results
+    import fastpt.tuning.run
+
+    asked = {}
+
+    def run(*args: str) -> tuple[int, str, dict]:
+        asked.clear()
+        result = CliRunner().invoke(main, ["tune", *args])
+        return result.exit_code, result.output, asked
+
+    monkeypatch.setattr(fastpt.tuning.run, "tune_command", lambda **words: asked.update(words) or SimpleNamespace())
+    monkeypatch.setattr(fastpt.tuning.results, "text_table", lambda results: "table")
+    return run
+
+
+def test_flags_and_names_of_methods_add_up(tune):
+    assert tune("--nmtune", "--method", "ridge", "--method", "lp+lora")[2]["methods"] == ["nmtune", "ridge", "lp+lora"]
+    assert tune()[2]["methods"] == ["lp", "mlp", "nmtune"]
+
+
+def test_fine_tuning_is_of_the_heads_that_are_asked_for(tune):
+    assert tune("--ridge", "--mlp", "--finetune", "full")[2]["methods"] == ["ridge", "mlp", "mlp+full"]
+    code, output, _ = tune("--ridge", "--finetune", "lora")
+    assert code == 2
+    assert "add --lp or --mlp or --nmtune" in output
+
+
+def test_options_of_methods_are_handed_on_where_they_are_given(tune):
+    asked = tune("--nmtune", "--lrs", "0.1,1e-2", "--ablate", "covariance", "--ablate", "dominance")[2]
+    assert (asked["lrs"], asked["ablate"]) == ([0.1, 0.01], ("covariance", "dominance"))
+    assert not {"epochs", "variant", "reg_weights", "head_precision"} & set(asked)
+
+
+def test_a_list_of_numbers_is_one(tune):
+    code, output, _ = tune("--lrs", "0.1;1")
+    assert code == 2
+    assert "'0.1;1' is no list of numbers" in output

@@ -1,0 +1,27 @@
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+
+import fastpt.models  # noqa: F401
+from fastpt.errors import FastptError
+from fastpt.tuning.encoders import open_encoder
+from tests.tuning.encoders.conftest import images
+
+
+def test_open_clip_gives_the_image_embedding(tmp_path, monkeypatch):
+    vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
+    text = {"width": 32, "heads": 2, "layers": 1, "context_length": 8, "vocab_size": 100}
+    config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-test", config)
+    torch.manual_seed(0)
+    model = open_clip.create_model("tiny-test").eval()
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "w.safetensors")
+    encoder = open_encoder(f"open_clip:tiny-test:{tmp_path / 'w.safetensors'}")
+    assert (encoder.preprocessing.size, encoder.preprocessing.crop_fraction) == (32, 1.0)
+    mean, std = (torch.tensor(getattr(encoder.preprocessing, key)).view(3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        expected = model.encode_image((images().permute(0, 3, 1, 2) / 255 - mean) / std)
+    torch.testing.assert_close(encoder(images()), expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(FastptError, match="names no weights"):
+        open_encoder("open_clip:tiny-test")

@@ -309,11 +309,11 @@ def _finish(
     """Put the parts together: samples table, rejects, and at last the manifest."""
     parts = [pq.read_table(job.part) for job in jobs]
     notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
-    rejected = [{"key": key, "reason": reason} for key, reason in split.rejected]
-    rejected += [{"key": entry["key"], "reason": entry["reason"]} for note in notes for entry in note["rejected"]]
+    rejected = [manifest.Rejected(*pair) for pair in split.rejected]
+    rejected += [manifest.Rejected(one["key"], one["reason"]) for note in notes for one in note["rejected"]]
     total = len(split) + len(split.rejected)
     if len(rejected) > max_rejects * total:
-        first = "; ".join(f"{entry['key']}: {entry['reason']}" for entry in rejected[:3])
+        first = "; ".join(f"{one.key}: {one.reason}" for one in rejected[:3])
         enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
         raise FastptError(
             f"split {split.name}: {len(rejected)} of {total} samples cannot be used "
@@ -324,7 +324,7 @@ def _finish(
     if len(table) == 0:
         raise FastptError(
             f"split {split.name}: none of {total} samples can be used, the first for this reason: "
-            f"{rejected[0]['reason']}. Check the source."
+            f"{rejected[0].reason}. Check the source."
         )
     manifest.write(
         folder,

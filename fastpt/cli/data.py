@@ -54,7 +54,7 @@ def _kind_options() -> list[click.Option]:
     default = ", ".join(f"{kind} for {of}" for of, kind in DEFAULTS.items())
     kind = click.Option(["--kind"], type=click.Choice(list(_kinds())), help=f"Default: {default}.")
     return [kind] + [
-        click.Option([f"--{option}"], type=FOLDER, metavar="FILE", help="; ".join(texts) + ".")
+        click.Option([f"--{option.replace('_', '-')}"], type=FOLDER, metavar="FILE", help="; ".join(texts) + ".")
         for option, texts in files.items()
     ]
 
@@ -155,7 +155,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
 @click.option("--out", type=FOLDER, required=True, help="The folder to make.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
 @click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="wds: samples a tar.")
-def materialize(folder: Path, noise: str, store: str, out: Path, of: str | None, shard_samples: int) -> None:
+def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | None", shard_samples: int) -> None:
     """Write the split FOLDER with noisy targets for other readers: FFCV, webdataset, DALI, open_clip, timm.
 
     \b

@@ -30,7 +30,7 @@ from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES
-from fastpt.storage.tar import keyed_files, open_tar
+from fastpt.storage.tar import keyed_files, open_tar, opened
 
 MOST_CLASSES = 1_000_000  # more are no labels
 
@@ -45,7 +45,7 @@ COLUMNS = {  # of the samples table
     "height": pa.uint16(),
     "xxh3": pa.uint64(),
 }
-Found = tuple[pa.Table, list[dict]]  # the samples table, and what was left out and why
+Found = tuple[pa.Table, list[manifest.Rejected]]  # the samples table, and what was left out and why
 
 
 def index_ffcv(
@@ -105,9 +105,11 @@ def _index(files: list[Path], settings: dict, cache: Path | str | None, read: Ca
     return folder
 
 
-def _write(folder: Path, name: str, shards: list[dict], settings: dict, table: pa.Table, rejected: list[dict]) -> None:
+def _write(
+    folder: Path, name: str, shards: list[dict], settings: dict, table: pa.Table, rejected: list[manifest.Rejected]
+) -> None:
     if len(table) == 0:
-        why = f" ({rejected[0]['key']}: {rejected[0]['reason']})" if rejected else ""
+        why = f" ({rejected[0].key}: {rejected[0].reason})" if rejected else ""
         raise FastptError(f"{shards[0]['name']} holds no picture that can be used{why}.")
     classes = _classes(name, table["clean_label"]) if "clean_label" in table.column_names else []
     manifest.write(
@@ -140,8 +142,8 @@ def _classes(name: str, column: pa.ChunkedArray) -> list[str]:
 
 def _read_ffcv(file: Path, image: str | None, label: str | None, caption: str | None) -> Found:
     """The samples of an FFCV file, from its tables alone."""
-    with file.open("rb") as opened:
-        kinds, rows, allocations = _tables(file, opened)
+    with file.open("rb") as stream:
+        kinds, rows, allocations = _tables(file, stream)
         image = _field(file, kinds, image, (beton.IMAGE_FIELD,))
         label = _field(file, kinds, label, (beton.INT_FIELD,), ("label", "clean_label"))
         texts = {name: kind for name, kind in kinds.items() if caption or name in ("caption", "text")}
@@ -170,23 +172,23 @@ def _read_ffcv(file: Path, image: str | None, label: str | None, caption: str | 
             columns["clean_label"] = rows[label]
         if caption is not None:
             is_json = kinds[caption] == beton.JSON_FIELD
-            columns["caption"] = [_text(file, opened, row, is_json) for row in rows[caption]]
+            columns["caption"] = [_text(file, stream, row, is_json) for row in rows[caption]]
     return pa.table([pa.array(columns[name]).cast(COLUMNS[name]) for name in columns], names=list(columns)), []
 
 
-def _tables(file: Path, opened: io.BufferedReader) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
+def _tables(file: Path, stream: io.BufferedReader) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
     """{field: type id}, the metadata table (structured, by field) and the allocation table."""
     try:
-        header = np.fromfile(opened, beton.HEADER, 1)[0]
+        header = np.fromfile(stream, beton.HEADER, 1)[0]
         length = file.stat().st_size
         if header["version"] != beton.VERSION or max(header["num_samples"], header["alloc_table_ptr"]) > length:
             raise ValueError
-        descriptors = np.fromfile(opened, beton.FIELD, int(header["num_fields"]))
+        descriptors = np.fromfile(stream, beton.FIELD, int(header["num_fields"]))
         kinds = {bytes(one["name"]).rstrip(b"\0").decode("ascii"): int(one["type_id"]) for one in descriptors}
         row = np.dtype([(name, beton.METADATA[kind]) for name, kind in kinds.items()], align=True)
-        rows = np.fromfile(opened, row, int(header["num_samples"]))
-        opened.seek(int(header["alloc_table_ptr"]))
-        allocations = np.fromfile(opened, beton.ALLOCATION)
+        rows = np.fromfile(stream, row, int(header["num_samples"]))
+        stream.seek(int(header["alloc_table_ptr"]))
+        allocations = np.fromfile(stream, beton.ALLOCATION)
         if len(rows) != header["num_samples"]:
             raise ValueError
     except (IndexError, ValueError, KeyError):  # UnicodeDecodeError is a ValueError
@@ -220,9 +222,9 @@ def _sizes(file: Path, pointers: np.ndarray, allocations: np.ndarray) -> np.ndar
     return allocations["size"][at]
 
 
-def _text(file: Path, opened: io.BufferedReader, blob: np.void, is_json: bool) -> str:
+def _text(file: Path, stream: io.BufferedReader, blob: np.void, is_json: bool) -> str:
     """The caption in a bytes or JSON field: UTF-8 text, a JSON string, or what JSON has under "caption" or "text"."""
-    content = os.pread(opened.fileno(), int(blob["size"]), int(blob["ptr"])).rstrip(b"\0")
+    content = os.pread(stream.fileno(), int(blob["size"]), int(blob["ptr"])).rstrip(b"\0")
     try:
         value = json.loads(content) if is_json else content.decode()
         if isinstance(value, dict):
@@ -247,8 +249,9 @@ def _read_tars(files: list[Path]) -> Found:
             kept.remove(name)  # no sample has it
         else:
             reason = pc.if_else(pc.and_(pc.is_null(reason), pc.is_null(table[name])), f"no {what}", reason)
-    left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(pc.is_valid(reason))
-    return table.filter(pc.is_null(reason)).select(kept).combine_chunks(), left_out.to_pylist()
+    left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(pc.is_valid(reason)).to_pylist()
+    used = table.filter(pc.is_null(reason)).select(kept).combine_chunks()
+    return used, [manifest.Rejected(**one) for one in left_out]
 
 
 def _read_tar(number: int, file: Path) -> pa.Table:
@@ -257,7 +260,7 @@ def _read_tar(number: int, file: Path) -> pa.Table:
     with open_tar(file) as tar:
         for key, suffix, member in keyed_files(tar):
             sample = samples.setdefault(key, {"key": key, "shard": number})
-            _take(file, member, suffix, tar.extractfile(member).read(), sample)
+            _take(file, member, suffix, opened(tar, member).read(), sample)
     return pa.Table.from_pylist(list(samples.values()), pa.schema({**COLUMNS, "reason": pa.string()}))
 
 

@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,13 @@ from fastpt.registry import Origin
 FORMAT = "2.0"
 
 
+class Rejected(NamedTuple):
+    """A sample of the source that was left out, and why."""
+
+    key: str
+    reason: str
+
+
 def read(folder: Path) -> dict[str, Any]:
     """The manifest of a split. Raises FastptError if there is none or of another format, DamagedData if it changed."""
     try:
@@ -33,7 +40,7 @@ def read(folder: Path) -> dict[str, Any]:
 def write(
     folder: Path,
     table: pa.Table,
-    rejected: Sequence[Mapping[str, str]],
+    rejected: Sequence[Rejected],
     shards: Sequence[Mapping[str, Any]],
     *,
     name: str,
@@ -47,14 +54,14 @@ def write(
 ) -> None:
     """Write samples.parquet, rejected.jsonl and at last dataset.json of a split whose shards are there.
 
-    `table` has a row a sample, sorted by shard, and the columns of `dataset.Samples` with `key`, `clean_label` and
-    `caption` as far as there are any. `rejected` has the `key` and the `reason` of what was left out. `shards` are
-    entries as of `file_entry`, to which the first sample of each is added. `packages` took part in making the split.
+    `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
+    `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
+    added. `packages` took part in making the split.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
     with atomic_write(folder / "rejected.jsonl", "w") as file:
-        file.writelines(json.dumps(entry) + "\n" for entry in rejected)  # in ASCII: nothing acts on a terminal
+        file.writelines(json.dumps(one._asdict()) + "\n" for one in rejected)  # in ASCII: nothing acts on a terminal
     first_ids = np.searchsorted(table["shard"].to_numpy(), np.arange(len(shards))).tolist()
     stored = int(table["size"].to_numpy().sum(dtype=np.int64))
     counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}

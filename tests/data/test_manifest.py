@@ -22,7 +22,7 @@ def write(folder, packages=()) -> Dataset:
     manifest.write(
         folder,
         table,
-        [{"key": "d", "reason": "none"}],
+        [manifest.Rejected("d", "none")],
         shards,
         name="made-up",
         split="train",

@@ -42,7 +42,7 @@ class NoiseKind(Protocol):
     nested: bool
     """Whether what is wrong at a low rate is wrong in the same way at a higher one, for one seed."""
     files: Mapping[str, str]
-    """Options that name the file it is made from, each with its help; of several, one is given. Empty: no file."""
+    """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given."""
 
     def make(self, dataset: Dataset, of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         """The noise of a split: a function of keys, clean targets, rate, seed and the file that an option names.

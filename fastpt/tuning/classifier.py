@@ -16,7 +16,7 @@ class NMTuneClassifier:
     """A scikit-learn-style classifier: `NMTuneClassifier(seed=0).fit(F, y).predict(F_test)`.
 
     F is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
-    paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the protocol's.
+    paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the method's.
 
     scikit-learn is not needed; where it is there, this can be cloned, cross-validated, searched and put in a pipeline.
     """

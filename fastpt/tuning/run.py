@@ -114,19 +114,19 @@ def tune(
     features_done = time.perf_counter()
     jobs = [_Job(data, method, needs[method], config, encoder, decoder, threads) for data in sets for method in needs]
     rows, spectra = _done(jobs, encoder.device if encoder else torch.device(_device()))
+    before = [
+        _spectrum(one.downstream, test, ENCODER, split.features) for one in sets for test, split in one.tests.items()
+    ]
+    fit_seconds = time.perf_counter() - features_done
     return Results(
-        suite.name,
-        _describe(encoder, origin, sets[0].train.features.shape[1]),
-        config.as_dict(),
-        {method: _method(method) for method in config.methods},
-        rows,
-        [_spectrum(one.downstream, test, ENCODER, split.features) for one in sets for test, split in one.tests.items()]
-        + spectra,
-        missing,
-        {
-            "features": round(features_done - start, 2),
-            "fit": round(time.perf_counter() - features_done, 2),
-        },
+        suite=suite.name,
+        encoder=_describe(encoder, origin, sets[0].train.features.shape[1]),
+        config=config.as_dict(),
+        methods={method: _method(method) for method in config.methods},
+        rows=rows,
+        spectra=before + spectra,
+        missing=missing,
+        seconds={"features": round(features_done - start, 2), "fit": round(fit_seconds, 2)},
     )
 
 
@@ -257,10 +257,18 @@ class _Job:
     def _rows(self, test: str, split: _Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
         one = self.data.downstream
         for settings, predicted in zip(fitted.settings, split.predicted(fitted, device), strict=True):
-            value = METRICS[one.metric](predicted, split.labels)
-            own = {name: value for name, value in settings.items() if name not in ("seed", "fraction")}
-            where = (one.domain, one.name, test, self.method, one.metric)
-            yield Row(*where, value, len(split.labels), settings["seed"], settings["fraction"], own)
+            yield Row(
+                domain=one.domain,
+                set=one.name,
+                test=test,
+                method=self.method,
+                metric=one.metric,
+                value=METRICS[one.metric](predicted, split.labels),
+                samples=len(split.labels),
+                seed=settings["seed"],
+                fraction=settings["fraction"],
+                settings={name: value for name, value in settings.items() if name not in ("seed", "fraction")},
+            )
 
 
 def train(config: TuningConfig, method: str, data: TrainingData, device: torch.device | str) -> Iterator[Fitted]:
@@ -269,16 +277,20 @@ def train(config: TuningConfig, method: str, data: TrainingData, device: torch.d
     The labels are given as they are before the noise of `config`.
     """
     labels = noisy(data.labels, data.classes, config.label_noise)
-    keys = [{"seed": seed, "fraction": fraction} for fraction in config.fractions for seed in config.seeds]
+    left = [{"seed": seed, "fraction": fraction} for fraction in config.fractions for seed in config.seeds]
     heads = [
-        HeadSpec(seed, rows=None if fraction == 1 else subset(labels, fraction, seed))
-        for fraction in config.fractions
-        for seed in config.seeds
+        HeadSpec(one["seed"], rows=None if one["fraction"] == 1 else subset(labels, one["fraction"], one["seed"]))
+        for one in left
     ]
-    left = iter(keys)
     given = replace(data, labels=labels)
     for fitted in METHODS.get(method).fit(given, heads, torch.device(device), **config.options_of(method)):
-        yield replace(fitted, settings=[next(left) | settings for settings in fitted.settings])
+        mine, left = left[: len(fitted.settings)], left[len(fitted.settings) :]
+        settings = [one | chosen for one, chosen in zip(mine, fitted.settings, strict=True)]
+        yield replace(fitted, settings=settings)
+    if left:
+        raise FastptError(
+            f"{method} trained {len(heads) - len(left)} of {len(heads)} heads, which is a fault of its own."
+        )
 
 
 def noisy(labels: np.ndarray, classes: int, rate: float) -> np.ndarray:

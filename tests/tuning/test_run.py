@@ -9,7 +9,7 @@ import yaml
 
 from fastpt.errors import FastptError
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.methods import TrainingData
+from fastpt.tuning.methods import METHODS, Fitted, TrainingData
 from fastpt.tuning.run import accuracy, mean_per_class, noisy, train, tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
@@ -234,3 +234,18 @@ def test_the_precision_of_the_heads_reaches_their_training():
     configs = [TuningConfig(["lp"], options={"epochs": 1, "head_precision": one}) for one in ("fp32", "bf16")]
     exact, rounded = (trained(config, "lp", features, labels).logits(features) for config in configs)
     assert not np.array_equal(exact, rounded)
+
+
+def test_a_method_that_leaves_heads_out_is_told(monkeypatch):
+    class Forgetful:
+        options = ()
+
+        def check(self):
+            pass
+
+        def fit(self, data, heads, device):
+            yield Fitted([{}], lambda x: x)
+
+    monkeypatch.setattr(METHODS, "get", lambda name: Forgetful())
+    with pytest.raises(FastptError, match="lp trained 1 of 2 heads"):
+        list(train(TuningConfig(["lp"], seeds=[0, 1]), "lp", TrainingData(*blobs(10), 4), "cpu"))

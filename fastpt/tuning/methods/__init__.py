@@ -111,7 +111,7 @@ class Method(Protocol):
         """Train the heads of all seeds and shares of the data: together the parts have them in the order given.
 
         A head is a function of its own spec and the data: the same in any company. Where heads have encoders of their
-        own, each is a part, made when it is asked for, so that no two encoders need be in memory. `data.features` may
+        own, each is a part, made when it is asked for, so that they need not all be in memory. `data.features` may
         lie on another device. Raises FastptError if the data cannot be trained on or training diverges.
         """
         ...

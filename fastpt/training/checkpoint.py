@@ -24,7 +24,7 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, atomic_write, file_sha256, read_sealed_json, write_json, write_sealed_json
 from fastpt.recipe import Recipe
 from fastpt.runs import CHECKPOINTS
@@ -125,7 +125,10 @@ def find_damage(checkpoint: Path) -> str | None:
 
 
 def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose files are as they were written, and a line for each damaged one passed over."""
+    """The newest checkpoint whose files are as they were written, and a line for each damaged one passed over.
+
+    Raises DamagedData if there are checkpoints, and all are damaged.
+    """
     passed = []
     for checkpoint in newest_first(run):
         problem = find_damage(checkpoint)
@@ -133,14 +136,14 @@ def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
             return checkpoint, passed
         passed.append(f"checkpoint {checkpoint} is damaged ({problem}); going back to the one before.")
     if passed:
-        raise FastptError(
+        raise DamagedData(
             "\n".join([*passed, f"No whole checkpoint is left in {run}. Start anew with another --run-dir."])
         )
     return None, []
 
 
 def best(run: Path) -> Path:
-    """The checkpoint of the best evaluation. Raises FastptError if there is none, or if it is damaged."""
+    """The checkpoint of the best evaluation. Raises FastptError if there is none, DamagedData if it is damaged."""
     newest, _ = newest_intact(run)
     found = read_state(newest)["best"] if newest else None
     if newest is None or not found:
@@ -148,7 +151,7 @@ def best(run: Path) -> Path:
     checkpoint = newest.parent / folder_name(found["step"])
     problem = find_damage(checkpoint)
     if problem:
-        raise FastptError(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
+        raise DamagedData(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
     return checkpoint
 
 
@@ -181,8 +184,8 @@ def needs_conversion(checkpoint: Path, dist_info: DistInfo, recipe: Recipe) -> b
 def load(checkpoint: Path, engine: Engine, dist_info: DistInfo, convert: bool) -> None:
     """Put a whole checkpoint into the engine, which is made with `load_universal` if the checkpoint is to be converted.
 
-    Every process calls this. Raises FastptError if the checkpoint is of another model, or wants more unpickled than
-    tensors, plain values and DeepSpeed's own classes.
+    Every process calls this. Raises FastptError if the checkpoint is of another model, DamagedData if it wants more
+    unpickled than tensors, plain values and DeepSpeed's own classes.
     """
     universal = checkpoint.parent / UNIVERSAL
     try:
@@ -190,7 +193,7 @@ def load(checkpoint: Path, engine: Engine, dist_info: DistInfo, convert: bool) -
             on_rank_zero(dist_info, lambda: deepspeed_adapter.convert(checkpoint, universal))
         engine.load(universal if convert else checkpoint)
     except pickle.UnpicklingError as error:
-        raise FastptError(
+        raise DamagedData(
             f"checkpoint {checkpoint} wants objects unpickled that are neither tensors nor plain values, which can run "
             f"code: {str(error).splitlines()[0]} Do not use a checkpoint that fastpt did not write."
         ) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RECIPE, read_metrics, read_provenance
@@ -19,13 +19,13 @@ from fastpt.training.tasks import TASKS
 def export_run(run: Path, best: bool = False) -> Path:
     """Write `run`/export anew, of the last checkpoint or the best, and return it.
 
-    Raises FastptError if `run` is no run or has no such checkpoint.
+    Raises FastptError if `run` is no run or has no such checkpoint, DamagedData if it is damaged.
     """
     origin = read_provenance(run)
     recipe = load_recipe(run / RECIPE)
     newest, passed = checkpoint.newest_intact(run)
     if passed:  # an older one would be other weights under the results of the last
-        raise FastptError(
+        raise DamagedData(
             f"{passed[0].split(';')[0]}, so {run} is not exported; an export that is there stays as it is. "
             "`fastpt train --resume` trains on from the checkpoint before."
         )
@@ -43,12 +43,12 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
     """The model card: data, noise, recipe, results of the last evaluation up to `step`, how to load it."""
     data, noise = origin["dataset"], origin["noise"]
     if noise:
-        told = (
+        noise_line = (
             f"`{noise['plan']}`: {noise['kind']} noise, {noise['rate']:.2%} asked for, {noise['realised_rate']:.4%} "
             f"realised, seed {noise['seed']}, array sha256 `{noise['array_sha256']}`"
         )
     else:
-        told = "none: clean targets"
+        noise_line = "none: clean targets"
     last = max((event["step"] for event in metrics if event["event"] == "eval" and event["step"] <= step), default=None)
     rows = [
         f"| {event['split']} | {name} | {value:.2%} |"
@@ -64,7 +64,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 
 - Task: {recipe.task}
 - Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
-- Noise: {told}
+- Noise: {noise_line}
 - Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "outside a repository"}
 - Weights: after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
 - Made with: {versions}

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, RecipeError
 from fastpt.recipe import Recipe
 from fastpt.training.config import Precision
 from fastpt.training.deepspeed_adapter import join_group
@@ -115,10 +115,10 @@ def _describe_a_group_of_one() -> None:
 def precision(recipe: Recipe, device: torch.device) -> Precision:
     """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32.
 
-    Raises FastptError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.
+    Raises RecipeError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.
     """
     if recipe.engine.precision == "fp16" and device.type == "cpu":
-        raise FastptError("engine.precision fp16 needs a GPU, and none is seen here. Use bf16 or fp32.")
+        raise RecipeError("engine.precision fp16 needs a GPU, and none is seen here. Use bf16 or fp32.")
     if recipe.engine.precision == "bf16" and device.type == "cpu":
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bf16" if fast else "fp32"

@@ -31,7 +31,7 @@ class MetricsLogger:
         self.evaluations = [event for event in kept if event["event"] == "eval"]
         self._file = (run / runs.METRICS).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
-        self._total, self._first_step, self._began, self._said = total, step, time.monotonic(), 0.0
+        self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
         self._bar = tqdm(total=total, initial=step, unit="step") if sys.stderr.isatty() else None
 
     def train(self, **values: Any) -> None:
@@ -44,9 +44,9 @@ class MetricsLogger:
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(values["step"] - self._bar.n)
-        elif time.monotonic() - self._said > PLAIN_LINE_SECONDS:
-            self._said = time.monotonic()
-            pace = (self._said - self._began) / max(1, values["step"] - self._first_step)
+        elif time.monotonic() - self._last_line > PLAIN_LINE_SECONDS:
+            self._last_line = time.monotonic()
+            pace = (self._last_line - self._began) / max(1, values["step"] - self._first_step)
             left = datetime.timedelta(seconds=round(pace * (self._total - values["step"])))
             self.say(f"step {values['step']}/{self._total}, epoch {values['epoch']:.2f}, {shown}, {left} left")
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from fastpt import Batch, Loader, runs
-from fastpt.errors import FastptError, Preempted
+from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.config import Precision
@@ -35,9 +35,9 @@ from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import Task
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
 
-DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run is told that it is
-BUSY = 1.5  # load average over cores from which a run on a CPU is told that others use them too
-TOLD_AFTER = 30.0  # seconds of steps before either is told
+DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run warns of it
+BUSY = 1.5  # load average over cores from which a run on a CPU warns that others use them too
+WARN_AFTER = 30.0  # seconds of steps before either is said
 
 
 def train(
@@ -85,7 +85,7 @@ def _alone(run: Path, dist_info: DistInfo) -> Iterator[None]:
 def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
     data = recipe.data
     if recipe.batch_size > len(task.train_set):
-        raise FastptError(
+        raise RecipeError(
             f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of {data.train}. "
             "Use a smaller batch_size."
         )
@@ -152,7 +152,7 @@ class _Training:
         self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
         if self.warmup >= self.total:
-            raise FastptError(
+            raise RecipeError(
                 f"the schedule's warm-up of {self.warmup} steps leaves nothing of its {self.total} steps. "
                 "Shorten the warm-up or train longer."
             )
@@ -163,7 +163,7 @@ class _Training:
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start(self._whole_checkpoint())
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
-        self.told_data_bound = self.told_busy = False
+        self.warned_data_bound = self.warned_busy = False
         self.began = time.monotonic()
         self.record = MetricsLogger(run, self.step, self.total) if dist_info.is_rank_zero else None
 
@@ -286,17 +286,17 @@ class _Training:
                 memory_gib=_memory(self.dist_info),
                 seconds=self._seconds(),
             )
-            if self.stepping > TOLD_AFTER:
-                self._tell(self.record)
+            if self.stepping > WARN_AFTER:
+                self._warn(self.record)
 
-    def _tell(self, record: MetricsLogger) -> None:
+    def _warn(self, record: MetricsLogger) -> None:
         """Say once what holds the run up, if something does."""
-        if self._is_data_bound() and not self.told_data_bound:
-            self.told_data_bound = True
+        if self._is_data_bound() and not self.warned_data_bound:
+            self.warned_data_bound = True
             record.say(self._data_bound())
         load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads()
-        if self.dist_info.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.told_busy:
-            self.told_busy = True
+        if self.dist_info.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.warned_busy:
+            self.warned_busy = True
             record.say(
                 f"Busy cores: a load of {load:.1f} on {cores}. torch's {threads} threads wait for one another, so a "
                 "step can take many times as long; OMP_NUM_THREADS=1 is often faster beside other programs."

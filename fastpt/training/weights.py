@@ -5,13 +5,13 @@ import torch.distributed as dist
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from fastpt.errors import FastptError
+from fastpt.errors import RecipeError
 from fastpt.training.deepspeed_adapter import gathered_parameters
 from fastpt.training.launch import DistInfo
 
 
 def checkpoint_activations(model: nn.Module, tower: nn.Module, what: str) -> None:
-    """Have `model` compute activations again in the backward pass. Raises FastptError if `tower` of it cannot.
+    """Have `model` compute activations again in the backward pass. Raises RecipeError if `tower` of it cannot.
 
     Some of open_clip's pass the wish over without a word, so that the flag is looked for.
     """
@@ -22,7 +22,7 @@ def checkpoint_activations(model: nn.Module, tower: nn.Module, what: str) -> Non
     else:
         can = any(getattr(module, "grad_checkpointing", False) for module in tower.modules())
     if not can:
-        raise FastptError(
+        raise RecipeError(
             f"engine.activation_checkpointing: {what} cannot do it. Leave it out, raise "
             "engine.gradient_accumulation_steps, or choose a vision transformer."
         )

@@ -10,7 +10,7 @@ from fastpt.tuning.methods import BASELINE, HEADS, METHODS
 
 
 class Tune(Section):
-    """The recipe's `tune`: what `fastpt tune` measures this run on by default."""
+    """What `fastpt tune` measures this run on by default."""
 
     suite: str
     """Name of a suite (recipes/suites) or the path of its file."""

@@ -23,7 +23,7 @@ from fastpt.augment.transforms import normalize
 from fastpt.data.concat import ConcatDataset
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
-from fastpt.errors import FastptError, suggestion
+from fastpt.errors import RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.loading.config import TrainSplit
 from fastpt.losses.contrastive import contrastive
@@ -43,26 +43,26 @@ MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 
 
 def model_config(model: Model, size: int) -> dict:
-    """open_clip's configuration of the recipe's model for pictures of `size` pixels. Raises FastptError if unknown."""
+    """open_clip's configuration of the recipe's model for pictures of `size` pixels. Raises RecipeError if unknown."""
     config = copy.deepcopy(model.config) if model.config else open_clip.get_model_config(model.name)
     if config is None:
         near = suggestion(model.name, open_clip.list_models(), most=3)
-        raise FastptError(
+        raise RecipeError(
             f"model.name is {model.name!r}, which open_clip does not know; {near} "
             "A model of your own is written out in model.config."
         )
     missing = {"embed_dim", "vision_cfg", "text_cfg"} - set(config)
     if missing:
-        raise FastptError(
+        raise RecipeError(
             f"model.config lacks {', '.join(sorted(missing))}; see open_clip's model_configs for examples."
         )
     if "multimodal_cfg" in config or "hf_model_name" in config["text_cfg"] or "hf_tokenizer_name" in config["text_cfg"]:
-        raise FastptError(
+        raise RecipeError(
             f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP."
         )
     words = config["text_cfg"].get("vocab_size", VOCABULARY)
     if words < VOCABULARY:
-        raise FastptError(
+        raise RecipeError(
             f"text_cfg.vocab_size of {model.name} is {words}, but CLIP's byte-pair encoding has {VOCABULARY} words. "
             f"Set it to {VOCABULARY}."
         )
@@ -71,13 +71,13 @@ def model_config(model: Model, size: int) -> dict:
 
 
 def build_model(config: dict, **extra: Any) -> CLIP | CustomTextCLIP:
-    """The model that a configuration describes, returning dictionaries. Raises FastptError if it describes none."""
+    """The model that a configuration describes, returning dictionaries. Raises RecipeError if it describes none."""
     config = {**config, **extra}
     kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
     try:
         return kind(**config, output_dict=True)
     except (TypeError, RuntimeError) as error:
-        raise FastptError(f"open_clip cannot make the model: {error}") from None
+        raise RecipeError(f"open_clip cannot make the model: {error}") from None
 
 
 def _open(train: str | list[TrainSplit]) -> Dataset | ConcatDataset:

@@ -17,7 +17,7 @@ import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
-from fastpt.errors import FastptError, suggestion
+from fastpt.errors import RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.losses.classification import binary_cross_entropy
 from fastpt.recipe import Recipe
@@ -31,17 +31,17 @@ MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
-    """The recipe's timm model with one output for each class. Raises FastptError if timm has no such model."""
+    """The recipe's timm model with one output for each class. Raises RecipeError if timm has no such model."""
     name, known = recipe.model.name, timm.list_models()
     if name.split(".")[0] not in known:
-        raise FastptError(f"model.name is {name!r}, which timm does not know; {suggestion(name, known, most=3)}")
+        raise RecipeError(f"model.name is {name!r}, which timm does not know; {suggestion(name, known, most=3)}")
     arguments = dict(recipe.model.args)
     if recipe.model.drop_path:
         arguments["drop_path_rate"] = recipe.model.drop_path
     try:
         return timm.create_model(name, num_classes=classes, **arguments)
     except TypeError as error:
-        raise FastptError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
+        raise RecipeError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
 
 
 class Supervised:
@@ -56,7 +56,7 @@ class Supervised:
         self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
         classes = len(self.train_set.classes)
         if self.val_set is not None and self.val_set.classes != self.train_set.classes:
-            raise FastptError(
+            raise RecipeError(
                 f"{recipe.data.val} has other classes ({len(self.val_set.classes)}) than {recipe.data.train} "
                 f"({classes}). Prepare both from one source, or choose another data.val."
             )

@@ -494,7 +494,7 @@ def test_a_broken_record_of_a_finished_recipe_is_named(finished, fastpt, content
 def test_a_dry_run_of_1500_steps_takes_a_second_or_two(here):
     rates = [0, *(round(0.01 * i, 2) for i in range(1, 25))]
     grid = {"recipe": "recipe.yaml", "rates": rates, "seeds": list(range(20)), "suites": ["demo", "small.yaml"]}
-    write_yaml("big.yaml", {"name": "big", "pretrain": [grid], "tune": {"methods": ["lp"], "seeds": 1}})
+    write_yaml("big.yaml", {"name": "big", "pretrain": [grid], "tune": {"methods": ["lp"], "num_seeds": 1}})
     steps = Path("studies/big/steps")
     steps.mkdir(parents=True)
     for i in range(1500):

@@ -19,6 +19,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from tests.cases import zero3_small_limits
 from tests.cases.conftest import FASTPT, REPOSITORY, Command, Ran, command, process, wrong
 from tests.cases.workplace import RECIPE, SUITE, cut_off, digests, events, files_below, sets, write_yaml
 from tests.conftest import picture
@@ -278,7 +279,7 @@ def test_a_study_writes_a_lost_export_again(here):
 @pytest.mark.parametrize("samples", [2, 0])
 def test_zero_3_with_small_limits_trains(here, samples):
     overrides = ("model.args={}", "data.noise=0.25", "engine.zero_stage=3", "schedule.steps=3", "evaluate.batch_size=2")
-    script = Path(__file__).with_name("zero3_small_limits.py")
+    script = zero3_small_limits.__file__
     launcher = ("timeout", 60, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, script)
     overrides = sets(*overrides, f"supervised.memorization_samples={samples}")
     command(*launcher, "train", "recipe.yaml", "--run-dir", "run", *overrides).worked()

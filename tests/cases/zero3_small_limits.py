@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from fastpt.cli import main
-from fastpt.training import launch
+from fastpt.training import deepspeed_adapter
 
 LIMITS = {
     "stage3_max_live_parameters": 400_000,
@@ -12,14 +12,14 @@ LIMITS = {
     "stage3_prefetch_bucket_size": 20_000,
     "stage3_param_persistence_threshold": 10_000,
 }
-configuration = launch.deepspeed_config
+configuration = deepspeed_adapter.configuration  # looked up here, so that a test that imports this sees it moved
 
 
 def with_limits(*arguments: Any, **options: Any) -> dict:
     made = configuration(*arguments, **options)
-    made["zero_optimization"] |= LIMITS
-    return made
+    return {**made, "zero_optimization": {**made["zero_optimization"], **LIMITS}}
 
 
-launch.deepspeed_config = with_limits
-main(sys.argv[1:])
+if __name__ == "__main__":
+    deepspeed_adapter.configuration = with_limits
+    main(sys.argv[1:])

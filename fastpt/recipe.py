@@ -8,13 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import yaml
 from pydantic import Field, create_model
 
 from fastpt.augment.config import Augment
 from fastpt.config import Section, read_mapping, validate
 from fastpt.errors import RecipeError
-from fastpt.files import atomic_write
 from fastpt.loading.config import Data
 from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Schedule
 from fastpt.training.tasks import TASKS
@@ -97,11 +95,6 @@ class Recipe(Section):
     def as_dict(self) -> dict[str, Any]:
         """Every setting, defaults written out: what a run records. `load_recipe` reads it back to an equal recipe."""
         return self.model_dump(mode="json", exclude_none=True)
-
-    def save(self, path: Path) -> None:
-        """Write the resolved recipe as YAML."""
-        with atomic_write(path, "w") as file:
-            yaml.safe_dump(self.as_dict(), file, sort_keys=False)
 
 
 def recipe_schema() -> type[Recipe]:

@@ -81,6 +81,11 @@ def tiny_recipe(folder: Path, train, val, task: str, model: dict, overrides) -> 
     return load_recipe(path, overrides)
 
 
+def save(recipe: Recipe, path: Path) -> None:
+    """Write a resolved recipe, for other processes."""
+    path.write_text(yaml.safe_dump(recipe.as_dict()))
+
+
 def lines(run: Path, event: str) -> list[dict]:
     """The lines of metrics.jsonl of one kind."""
     return [line for line in map(json.loads, (run / "metrics.jsonl").open()) if line["event"] == event]
@@ -102,7 +107,7 @@ def forget_the_end(run: Path) -> None:
 def command(recipe: Recipe, run: Path, *options: str, launcher: tuple[str, ...] = (sys.executable,)) -> list[str]:
     """The command that trains `recipe` in processes of its own."""
     path = run.parent / f"{run.name}.yaml"
-    recipe.save(path)
+    save(recipe, path)
     script = Path(__file__).with_name("train_script.py")
     return [*launcher, str(script), str(path), str(run), *options]
 

@@ -14,7 +14,7 @@ from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip.task import MAX_LOGIT_SCALE, contrastive_loss
-from tests.training.conftest import VIT_CLIP, losses, run_command
+from tests.training.conftest import VIT_CLIP, losses, run_command, save
 
 # One step of plain SGD at rate 1 moves the weights by their gradient.
 ONE_STEP = (
@@ -52,7 +52,7 @@ def trained(folder: Path, processes: int, recipes: dict[str, Recipe]) -> list[Pa
     """The runs of recipes, trained by so many processes."""
     arguments = []
     for name, recipe in recipes.items():
-        recipe.save(folder / f"{name}.yaml")
+        save(recipe, folder / f"{name}.yaml")
         arguments += [str(folder / f"{name}.yaml"), str(folder / name)]
     script = Path(__file__).with_name("train_forked.py")
     done = run_command([sys.executable, str(script), str(processes), *arguments])

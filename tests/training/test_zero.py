@@ -12,7 +12,7 @@ import torch
 from fastpt.errors import FastptError
 from fastpt.training import checkpoint
 from fastpt.training.loop import train
-from tests.training.conftest import TINY_VIT, forget_the_end, losses, run_command
+from tests.training.conftest import TINY_VIT, forget_the_end, losses, run_command, save
 
 STAGES = (0, 1, 2, 3)
 VIT = (f"model={json.dumps(TINY_VIT)}", "data.size=16", "data.val=null")
@@ -26,7 +26,7 @@ def train_in(processes: int, trainings: dict[Path, object]) -> None:
     arguments = []
     for run, recipe in trainings.items():
         path = run.parent / f"{run.name}.yaml"
-        recipe.save(path)
+        save(recipe, path)
         arguments += [str(path), str(run)]
     done = run_command([sys.executable, str(Path(__file__).with_name("train_forked.py")), str(processes), *arguments])
     assert done.returncode == 0, done.stderr

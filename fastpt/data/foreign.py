@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import xxhash
 from PIL import Image
 
@@ -248,9 +247,10 @@ def _read_tars(files: list[Path]) -> Found:
         if name != "size" and table[name].null_count == len(table):
             kept.remove(name)  # no sample has it
         else:
-            reason = pc.if_else(pc.and_(pc.is_null(reason), pc.is_null(table[name])), f"no {what}", reason)
-    left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(pc.is_valid(reason)).to_pylist()
-    used = table.filter(pc.is_null(reason)).select(kept).combine_chunks()
+            lacks = np.asarray(table[name].is_null()) & np.asarray(reason.is_null())
+            reason = pa.chunked_array([pa.array(np.where(lacks, f"no {what}", np.asarray(reason)), pa.string())])
+    left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(reason.is_valid()).to_pylist()
+    used = table.filter(reason.is_null()).select(kept).combine_chunks()
     return used, [manifest.Rejected(**one) for one in left_out]
 
 

@@ -150,7 +150,7 @@ def _read_csv(path: Path, keys: pa.ChunkedArray, column: str) -> tuple[np.ndarra
 
 
 def _rows_of(path: Path, texts: pa.ChunkedArray, keys: pa.ChunkedArray) -> np.ndarray:
-    rows = pc.index_in(texts, keys)
+    rows = pc.call_function("index_in", [texts], pc.SetLookupOptions(keys))
     _refuse_unknown(path, texts, rows, "keys that the split does not have")
     return rows.to_numpy().astype(np.int64)
 
@@ -160,14 +160,14 @@ def _class_numbers(path: Path, texts: pa.ChunkedArray, classes: list[str], names
     known = {str(index): index for index in range(len(classes))}
     known |= {name: index for index, name in enumerate(names) if names.count(name) == 1}
     known |= {name: index for index, name in enumerate(classes)}
-    found = pc.index_in(texts, pa.array(list(known), pa.string()))
+    found = pc.call_function("index_in", [texts], pc.SetLookupOptions(pa.array(list(known), pa.string())))
     _refuse_unknown(path, texts, found, "labels that are no class of the split")
     return np.array(list(known.values()))[found.to_numpy()]
 
 
 def _refuse_unknown(path: Path, texts: pa.ChunkedArray, found: pa.ChunkedArray, what: str) -> None:
     if found.null_count:
-        unknown = texts.filter(pc.is_null(found))
+        unknown = texts.filter(found.is_null())
         first = ", ".join(repr(one) for one in unknown.slice(0, 3).to_pylist())
         raise FastptError(
             f"{path} has {len(unknown)} {what}, such as {first}. It must be made for these samples; "

@@ -107,7 +107,7 @@ def test_a_step_that_fails_takes_down_only_what_needs_it(study, here):
 
 def test_what_a_failed_step_printed_is_told_and_kept(study):
     _, said, _ = study
-    told = next(line for line in said if "failed with exit code 1" in line)
+    told = next(line for line in said if "failed with exit code 2" in line)
     assert "batch_size 1000 is more than the 40 samples" in told
 
 

@@ -13,76 +13,24 @@ import json
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xxhash
 
-from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
 from datasets_prep.listing import SplitListing
+from datasets_prep.shard import Options, ShardJob
 from datasets_prep.workers import run_locally, run_on_ray
-from datasets_prep.writers.beton import BetonWriter
-from datasets_prep.writers.tar import TarWriter
 from fastpt.data import manifest
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, locked, write_json
+from fastpt.files import locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
-
-# pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
-with contextlib.suppress(ImportError):
-    import pandas  # noqa: F401
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the bytes of a split depend on, besides its source."""
-
-    format: str = "ffcv"  # or "wds"
-    policy: ImagePolicy = field(default_factory=ImagePolicy)
-    shard_samples: int = 20_000
-    order: str = "random"  # or "source"
-    seed: int = 0
-
-    def settings(self) -> dict:
-        """As recorded in the manifest."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class ShardJob:
-    """One shard to be made: the `rows` of a listing, in their order."""
-
-    split: SplitListing
-    rows: np.ndarray
-    shard: int
-    folder: Path
-    options: Options
-
-    def make(self, tick: Callable[[], None]) -> None:
-        _make_shard(self, tick)
-
-    def key(self, position: int) -> str:
-        return self.split.keys[int(self.rows[position])]
-
-    def alone(self) -> "ShardJob":
-        split = self.split.take(self.rows, self.split.name, self.split.is_train)
-        return replace(self, split=split, rows=np.arange(len(self.rows)))
-
-    @property
-    def part(self) -> Path:
-        return self.folder / ".parts" / f"{self.shard:06d}.parquet"
-
-    @property
-    def path(self) -> Path:
-        digits, suffix = (5, BetonWriter.suffix) if self.options.format == "ffcv" else (6, TarWriter.suffix)
-        return self.folder / "images" / f"{self.split.name}-{self.shard:0{digits}d}{suffix}"
 
 
 def prepare(
@@ -109,8 +57,7 @@ def prepare(
             if not (out / split.name / "dataset.json").exists():
                 jobs[split.name] = _plan_jobs(split, out / split.name, options)
             else:
-                _check_same(Dataset(out / split.name), split, options)
-                _check_whole(out / split.name)
+                _check_complete(Dataset(out / split.name), split, options)
                 _sweep(out / split.name)
         _run([job for per_split in jobs.values() for job in per_split], workers, progress, ray)
         for split in splits:
@@ -142,7 +89,7 @@ def _listing_sha256(split: SplitListing) -> str:
 
 def _settings(split: SplitListing, options: Options) -> dict:
     """All that the bytes of a split depend on."""
-    return {**options.settings(), **split.settings, "listing_sha256": _listing_sha256(split)}
+    return {**asdict(options), **split.settings, "listing_sha256": _listing_sha256(split)}
 
 
 def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
@@ -176,16 +123,14 @@ def _order(split: SplitListing, options: Options) -> np.ndarray:
     return order[np.argsort(place[split.groups[order]], kind="stable")]
 
 
-def _check_same(dataset: Dataset, split: SplitListing, options: Options) -> None:
+def _check_complete(dataset: Dataset, split: SplitListing, options: Options) -> None:
+    """Raise if a split that is there was prepared otherwise, or lacks files."""
     there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
     _refuse_changed(dataset.path, there, _settings(split, options))
-
-
-def _check_whole(folder: Path) -> None:
-    problems = missing_files(folder)
+    problems = missing_files(dataset)
     if problems:
         raise DamagedData(
-            f"{folder} was prepared, but {problems[0]} `fastpt verify {folder}` lists all damage; "
+            f"{dataset.path} was prepared, but {problems[0]} `fastpt verify {dataset.path}` lists all damage; "
             "delete the folder to prepare it anew."
         )
 
@@ -211,7 +156,7 @@ def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
 
 def _run(jobs: list[ShardJob], workers: int, progress: Callable[[int, int], None], ray: str | None) -> None:
     """Make all shards whose part is missing, or lacks pictures that can be read by now."""
-    todo = [job for job in jobs if not job.part.exists() or _was_mended(job)]
+    todo = [job for job in jobs if not job.part.exists() or job.was_mended()]
     total = sum(len(job.rows) for job in jobs)
     before = total - sum(len(job.rows) for job in todo)
 
@@ -222,69 +167,6 @@ def _run(jobs: list[ShardJob], workers: int, progress: Callable[[int, int], None
         run_on_ray(ray, todo, workers, tell)
     else:
         run_locally(todo, workers, tell)
-
-
-def _was_mended(job: ShardJob) -> bool:
-    """Whether a picture that was rejected when the shard was made can be used now."""
-    for entry in json.loads(pq.read_schema(job.part).metadata[b"part"])["rejected"]:
-        with contextlib.suppress(RejectedImage):
-            encode(_read(job.split, int(job.rows[entry["position"]])), job.options.policy)
-            job.part.unlink()
-            return True
-    return False
-
-
-def _make_shard(job: ShardJob, tick: Callable[[], None]) -> None:
-    """Write a shard, then its part."""
-    split = job.split
-    labels = split.labels
-    columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}
-    rejected = []
-    with _writer(job) as writer:
-        for position, i in enumerate(job.rows):
-            try:
-                stored = encode(_read(split, i), job.options.policy)
-            except RejectedImage as reason:
-                rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
-            else:
-                label = None if labels is None else int(labels[i])
-                offset = writer.add(stored.jpeg, stored.width, stored.height, label)
-                xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
-                row = (i, offset, len(stored.jpeg), stored.width, stored.height, xxh3)
-                for column, value in zip(columns.values(), row, strict=True):
-                    column.append(value)
-            tick()
-    rows = np.array(columns.pop("row"), np.int64)
-    types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
-    table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
-    if labels is not None:
-        table["clean_label"] = pa.array(labels[rows].astype(np.int32))
-    if split.captions is not None:
-        table["caption"] = pa.array([split.captions[i] for i in rows], pa.string())
-    table["shard"] = pa.array(np.full(len(rows), job.shard, np.uint16))
-    table |= {name: pa.array(np.array(column, types[name])) for name, column in columns.items()}
-
-    entry = manifest.file_entry(job.path)
-    if job.options.format == "wds":
-        entry["index"] = manifest.file_entry(job.path.with_suffix(".idx"))
-    note = json.dumps({"shard": entry, "rejected": rejected}, ensure_ascii=False)
-    with atomic_write(job.part) as file:
-        pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
-
-
-def _writer(job: ShardJob) -> BetonWriter | TarWriter:
-    if job.options.format == "ffcv":
-        return BetonWriter(job.path, len(job.rows), None if job.split.labels is None else "clean_label")
-    return TarWriter(job.path, job.shard, None)
-
-
-def _read(split: SplitListing, i: int) -> bytes:
-    try:
-        return split.read(i)
-    except KeyError:
-        raise RejectedImage("missing from the source") from None
-    except OSError as error:
-        raise RejectedImage(f"cannot be read: {error.strerror or error}") from None
 
 
 def _sweep(folder: Path) -> None:
@@ -334,7 +216,7 @@ def _finish(
         name=name,
         split=split.name,
         note=split.note,
-        settings={**options.settings(), **split.settings},
+        settings={**asdict(options), **split.settings},
         classes=split.classes,
         class_names=split.class_names,
         listing_sha256=_listing_sha256(split),

@@ -96,7 +96,7 @@ def _samples(
 
 def _write_ffcv(path: Path, samples: Iterator, count: int, of: Targets) -> None:
     field, kind = ("label", beton.INT_FIELD) if of == "labels" else ("caption", beton.JSON_FIELD)
-    with BetonWriter(path, count, field, kind) as writer:
+    with BetonWriter.open(path, count, field, kind) as writer:
         for jpeg, width, height, target in samples:
             writer.add(jpeg, width, height, target if of == "labels" else {"caption": target})
 
@@ -106,7 +106,7 @@ def _write_tars(folder: Path, dataset: Dataset, samples: Iterator, of: Targets, 
     for shard, start in enumerate(range(0, len(dataset), shard_samples)):
         name = f"{dataset.split}-{shard:06d}.tar"
         sizes[name] = min(shard_samples, len(dataset) - start)
-        with TarWriter(folder / name, shard, "cls" if of == "labels" else "txt") as writer:
+        with TarWriter.open(folder / name, shard, "cls" if of == "labels" else "txt") as writer:
             for _ in range(sizes[name]):
                 writer.add(*next(samples))
     write_json(folder / "sizes.json", sizes)

@@ -10,11 +10,11 @@ import signal
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Protocol
 
+from datasets_prep.shard import ShardJob
 from fastpt import ray_cluster
 from fastpt.errors import FastptError
 from fastpt.processes import die_with
@@ -25,33 +25,7 @@ POLL_SECONDS = 0.02  # a worker that only waits for the disk is noticed by looki
 RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 
-class WorkItem(Protocol):
-    """One shard to be made."""
-
-    @property
-    def rows(self) -> Sized:
-        """As many as it has pictures."""
-        ...
-
-    @property
-    def path(self) -> Path:
-        """Names it."""
-        ...
-
-    def make(self, tick: Callable[[], None]) -> None:
-        """Make the shard; call `tick` after each picture."""
-        ...
-
-    def key(self, position: int) -> str:
-        """The name of one of its pictures."""
-        ...
-
-    def alone(self) -> "WorkItem":
-        """The same job without the rest of the listing, to be sent elsewhere."""
-        ...
-
-
-def run_locally(jobs: Sequence[WorkItem], workers: int, progress: Callable[[int], None]) -> None:
+def run_locally(jobs: Sequence[ShardJob], workers: int, progress: Callable[[int], None]) -> None:
     """Make all shards in processes, one a shard, `workers` at work at a time. `progress` is told the pictures done."""
     waiting, running, failures, finished = deque(jobs), [], Counter(), 0
     try:
@@ -78,7 +52,7 @@ def run_locally(jobs: Sequence[WorkItem], workers: int, progress: Callable[[int]
             worker.process.join(5)
 
 
-def _count_failure(failures: Counter, job: WorkItem, how: str) -> None:
+def _count_failure(failures: Counter, job: ShardJob, how: str) -> None:
     failures[job.path] += 1
     if failures[job.path] == ATTEMPTS:
         raise FastptError(
@@ -91,7 +65,7 @@ def _count_failure(failures: Counter, job: WorkItem, how: str) -> None:
 class _Worker:
     """A process that makes one shard. It inherits the listing, which may be large; nothing is pickled."""
 
-    def __init__(self, job: WorkItem):
+    def __init__(self, job: ShardJob):
         context = multiprocessing.get_context("fork")
         self.job = job
         self.done = context.RawValue("q", 0)  # pictures; written by the process only
@@ -135,7 +109,7 @@ def _exit_name(code: int) -> str:
     return f"exit code {code}" if code > 0 else signal.Signals(-code).name
 
 
-def _work(job: WorkItem, done, errors, parent: int) -> None:
+def _work(job: ShardJob, done, errors, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     die_with(parent)
 
@@ -152,7 +126,7 @@ def _work(job: WorkItem, done, errors, parent: int) -> None:
 # --- Ray ---
 
 
-def run_on_ray(address: str, jobs: Sequence[WorkItem], workers: int, progress: Callable[[int], None]) -> None:
+def run_on_ray(address: str, jobs: Sequence[ShardJob], workers: int, progress: Callable[[int], None]) -> None:
     """Make all shards as tasks of the Ray cluster at `address`, or of one with `workers` CPUs here if it is "local".
 
     Every node must see the same files under the same paths, and have fastpt installed. `progress` is told the pictures
@@ -179,7 +153,7 @@ def run_on_ray(address: str, jobs: Sequence[WorkItem], workers: int, progress: C
             progress(finished)
 
 
-def _ray_task(job: WorkItem, folder: str, stall_seconds: int) -> None:
+def _ray_task(job: ShardJob, folder: str, stall_seconds: int) -> None:
     os.chdir(folder)  # paths may be relative
 
     def tick() -> None:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_prep.convert import Options, prepare
+from datasets_prep.convert import prepare
 from datasets_prep.listing import SplitListing
+from datasets_prep.shard import Options
 from fastpt import Dataset
 
 

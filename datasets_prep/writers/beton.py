@@ -1,7 +1,10 @@
 """Write one complete FFCV file, sample by sample, in bounded memory."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -11,16 +14,15 @@ from fastpt.files import atomic_write
 
 
 class BetonWriter:
-    """A context manager; the file appears under its name only when the context ends well.
+    """What appends samples to the file that `open` opens.
 
     `capacity` bounds the number of samples (their metadata table stands before the pages). `target` names the field
     beside the image, or is None for pictures alone; `kind` is its type id: INT_FIELD, or JSON_FIELD, whose values
     FFCV's own `JSONField.unpack` gives back.
     """
 
-    suffix = ".beton"
-
-    def __init__(self, path: Path, capacity: int, target: str | None, kind: int = beton.INT_FIELD):
+    def __init__(self, file: IO[bytes], capacity: int, target: str | None, kind: int):
+        self._file = file
         self._fields = beton.fields(target, kind)
         self._metadata = np.zeros(capacity, beton.metadata_dtype(target, kind))
         self._allocations: list[tuple[int, int, int]] = []  # sample, offset, size
@@ -28,12 +30,18 @@ class BetonWriter:
         self._count = 0
         head = beton.HEADER.itemsize + self._fields.nbytes + self._metadata.nbytes
         self._position = -(-head // beton.PAGE_SIZE) * beton.PAGE_SIZE
-        self._writing = atomic_write(path)
-
-    def __enter__(self) -> "BetonWriter":
-        self._file = self._writing.__enter__()
         self._file.seek(self._position)
-        return self
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, path: Path, capacity: int, target: str | None, kind: int = beton.INT_FIELD
+    ) -> Iterator["BetonWriter"]:
+        """The writer of the file `path`, which appears under that name only when the context ends well."""
+        with atomic_write(path) as file:
+            writer = cls(file, capacity, target, kind)
+            yield writer
+            writer._finish()
 
     def add(self, jpeg: bytes, width: int, height: int, target: int | dict | None) -> int:
         """Append a sample; returns the offset of its JPEG in the file, in bytes."""
@@ -63,15 +71,6 @@ class BetonWriter:
         self._position += len(content)
         self._allocations.append((self._count, offset, len(content)))
         return offset
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        except BaseException as failure:
-            self._writing.__exit__(type(failure), failure, failure.__traceback__)
-            raise
-        self._writing.__exit__(kind, error, trace)
 
     def _finish(self) -> None:
         end = -(-self._position // beton.PAGE_SIZE) * beton.PAGE_SIZE

@@ -2,30 +2,36 @@
 
 import io
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fastpt.files import atomic_write
 
 
 class TarWriter:
-    """A context manager like `BetonWriter`; the tar and its index appear only when the context ends well.
+    """What appends samples to the tar that `open` opens.
 
     Members are `<shard><row>.jpg` and, if `target` names an extension (`cls` or `txt`), the target beside it. The index
     is DALI's "v1.2": a line a sample of `extension offset size name` groups.
     """
 
-    suffix = ".tar"
-
-    def __init__(self, path: Path, shard: int, target: str | None):
-        self._path = path
+    def __init__(self, tar: tarfile.TarFile, shard: int, target: str | None):
+        self._tar = tar
         self._shard = shard
         self._target = target
         self._lines: list[str] = []
-        self._writing = atomic_write(path)
 
-    def __enter__(self) -> "TarWriter":
-        self._tar = tarfile.open(fileobj=self._writing.__enter__(), mode="w", format=tarfile.USTAR_FORMAT)
-        return self
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, shard: int, target: str | None) -> Iterator["TarWriter"]:
+        """The writer of the tar `path`; it and its index appear only when the context ends well."""
+        with atomic_write(path) as file:
+            with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+                writer = cls(tar, shard, target)
+                yield writer
+            with atomic_write(path.with_suffix(".idx"), "w") as index:
+                index.write("\n".join([f"v1.2 {len(writer._lines)}", *writer._lines]) + "\n")
 
     def add(self, jpeg: bytes, width: int, height: int, target: int | str | None) -> int:
         """Append a sample; returns the offset of its JPEG in the file, in bytes."""
@@ -42,14 +48,3 @@ class TarWriter:
         offset = self._tar.offset + tarfile.BLOCKSIZE  # a ustar header is one block
         self._tar.addfile(info, io.BytesIO(value))
         return offset, f"{name.rpartition('.')[2]} {offset} {len(value)} {name}"
-
-    def __exit__(self, kind, error, trace) -> None:
-        try:
-            if kind is None:
-                self._tar.close()
-                with atomic_write(self._path.with_suffix(".idx"), "w") as index:
-                    index.write("\n".join([f"v1.2 {len(self._lines)}", *self._lines]) + "\n")
-        except BaseException as failure:
-            self._writing.__exit__(type(failure), failure, failure.__traceback__)
-            raise
-        self._writing.__exit__(kind, error, trace)

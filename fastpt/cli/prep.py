@@ -254,9 +254,10 @@ def _prepare(
     ray: str | None,
 ) -> None:
     """List the splits of `source` with its `own` options, convert them, and say what was made."""
-    from datasets_prep.convert import Options, prepare
+    from datasets_prep.convert import prepare
     from datasets_prep.images.policy import ImagePolicy
     from datasets_prep.places import check_places, hold_out, list_splits
+    from datasets_prep.shard import Options
     from fastpt.progress import Progress
 
     if name and (Path(name).name != name or not name.isprintable()):

@@ -34,16 +34,11 @@ class TextColumn:
     def __len__(self) -> int:
         return self._file.metadata.num_rows
 
-    def batches(self) -> Iterator[list[str]]:
-        """All texts in their order, at most BATCH at a time."""
+    def __iter__(self) -> Iterator[str]:
+        """All texts in their order."""
         with arrow_errors(self._path):
             for batch in self._file.iter_batches(BATCH, columns=[self._column]):
-                yield batch.column(0).to_pylist()
-
-    def load(self) -> pa.ChunkedArray:
-        """All texts at once."""
-        with arrow_errors(self._path):
-            return self._file.read(columns=[self._column]).column(0)
+                yield from batch.column(0).to_pylist()
 
 
 def update_sha256(digest: "hashlib._Hash", texts: pa.ChunkedArray) -> None:

@@ -23,8 +23,7 @@ class ConcatDataset:
     Raises FastptError if a weight is below 1.
     """
 
-    has_labels = False  # the classes of one split are not those of another
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # those of one split are not those of another
     class_names: tuple[str, ...] = ()
     split = "train"
 
@@ -35,7 +34,6 @@ class ConcatDataset:
                 raise FastptError(f"the weight of {path} is {weight}; it is a whole number from 1, the times an epoch.")
         self.path = " and ".join(str(part.path) for part in self.parts)  # for messages
         self.name = "+".join(part.name for part in self.parts)
-        self.has_captions = all(part.has_captions for part in self.parts)
         self.block = min(part.block for part in self.parts)
         identity = [f"{part.samples_id} {weight}" for part, weight in zip(self.parts, weights, strict=True)]
         self.samples_id = _sha256(identity)

@@ -92,18 +92,24 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({self.name}/{self.split}, {len(self)} samples)"
 
+    def table(self, columns: list[str] | None = None) -> pa.Table:
+        """samples.parquet, or some of its columns. Raises DamagedData if it cannot be read."""
+        path = self.path / "samples.parquet"
+        with arrow_errors(path):
+            return pq.read_table(path, columns=columns, memory_map=True)
+
     @cached_property
     def samples(self) -> Samples:
         """Where the pictures lie; see `Samples`."""
         # A column at a time: at millions of samples the table they come from is as large as the columns.
-        samples = Samples(*(self._read([name]).column(name).to_numpy() for name in Samples.COLUMNS))
+        samples = Samples(*(self.table([name]).column(name).to_numpy() for name in Samples.COLUMNS))
         pa.default_memory_pool().release_unused()  # what reading took; arrow would keep it
         return samples
 
     @cached_property
     def keys(self) -> list[str]:
         """The source's name of each sample."""
-        return self._read(["key"]).column("key").to_pylist()
+        return self.table(["key"]).column("key").to_pylist()
 
     @property
     def stored_keys(self) -> TextColumn:
@@ -113,7 +119,7 @@ class Dataset:
     @cached_property
     def _captions(self) -> pa.ChunkedArray:
         self.require_captions()
-        return self._read(["caption"]).column("caption")
+        return self.table(["caption"]).column("caption")
 
     def require_captions(self) -> None:
         """Raise FastptError if the split has no captions."""
@@ -135,7 +141,7 @@ class Dataset:
         """int64 [N], the labels of the source."""
         if not self.has_labels:
             raise FastptError(f"{self.path} has no labels, only captions. Prepare it from a source with labels.")
-        return self._read(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
+        return self.table(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
 
     def jpeg(self, sample_id: int, checked: bool = False) -> np.ndarray:
         """The stored JPEG of a sample: uint8 [size], a copy of its own; see `jpegs`.
@@ -277,9 +283,6 @@ class Dataset:
         """What is meant where nobody says which targets."""
         return "labels" if self.has_labels else "captions"
 
-    def _read(self, columns: list[str]) -> pa.Table:
-        return read_samples(self.path / "samples.parquet", columns)
-
 
 def _open(path: Path) -> int:
     """Open a file for reading. A split of thousands of shards may need more descriptors than the usual soft limit."""
@@ -296,12 +299,6 @@ def _open(path: Path) -> int:
 def _close_all(shards: dict[int, int]) -> None:
     for descriptor in shards.values():
         os.close(descriptor)
-
-
-def read_samples(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """The samples table, or some of its columns. Raises DamagedData if it cannot be read."""
-    with arrow_errors(path):
-        return pq.read_table(path, columns=columns, memory_map=True)
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fastpt.data.columns import take
-from fastpt.data.dataset import Dataset, read_samples
+from fastpt.data.dataset import Dataset
 from fastpt.data.manifest import samples_id
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
@@ -64,7 +64,7 @@ def _damaged_pictures(dataset: Dataset, file: Path) -> str:
         rows = np.flatnonzero(samples.shard == names.index(file.name))
         parts = np.split(rows, range(READ, len(rows), READ))
         damaged = [row for part in parts for row in part[~samples.intact(part, dataset.jpegs(part))].tolist()]
-        keys = take(read_samples(dataset.path / "samples.parquet", ["key"]).column("key"), damaged[:NAMED])
+        keys = take(dataset.table(["key"]).column("key"), damaged[:NAMED])
     except FastptError:  # of another length, or without its table
         return ""
     named = ", ".join(f"{row} ({key})" for row, key in zip(damaged, keys, strict=False))
@@ -72,9 +72,9 @@ def _damaged_pictures(dataset: Dataset, file: Path) -> str:
     return f" Damaged samples: {named}{more}." if damaged else " All its pictures are as they were stored."
 
 
-def missing_files(path: Path) -> list[str]:
+def missing_files(dataset: Dataset) -> list[str]:
     """A line for each file of a split that is missing or has another size. Reads no contents, so it is quick."""
-    return [problem for file, entry in _entries(Dataset(path)) for problem in _compare_size(file, entry)]
+    return [problem for file, entry in _entries(dataset) for problem in _compare_size(file, entry)]
 
 
 def _entries(dataset: Dataset) -> list[tuple[Path, dict]]:
@@ -105,7 +105,7 @@ def _compare(file: Path, entry: dict) -> list[str]:
 # --- the deep check ---------------------------------------------------------------------------------------------
 
 
-def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int | None = None) -> list[str]:
+def verify_deep(path: Path, progress: Callable[[int, int], None]) -> list[str]:
     """Check the contents of a split whose files are as written: a line for each thing that does not agree.
 
     Every picture has its checksum, decodes to its end and is as large as the samples table says; counts and samples_id
@@ -114,7 +114,7 @@ def verify_deep(path: Path, progress: Callable[[int, int], None], threads: int |
     """
     dataset = Dataset(path)
     problems = _deep_counts(dataset)
-    with ThreadPoolExecutor(threads or cores()) as pool:  # reading and decoding release the GIL
+    with ThreadPoolExecutor(cores()) as pool:  # reading and decoding release the GIL
         for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
             problems += [problem] if problem else []
             progress(done, len(dataset))
@@ -149,7 +149,7 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
 
 
 def _deep_counts(dataset: Dataset) -> list[str]:
-    table = read_samples(dataset.path / "samples.parquet")
+    table = dataset.table()
     counts = dataset.manifest["counts"]
     with (dataset.path / "rejected.jsonl").open(encoding="utf-8") as file:
         found = {"samples": len(table), "rejected": sum(1 for _ in file)}

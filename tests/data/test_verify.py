@@ -8,7 +8,6 @@ import pytest
 import xxhash
 
 from fastpt import Dataset
-from fastpt.data.dataset import read_samples
 from fastpt.data.verify import verify, verify_deep
 from fastpt.files import write_sealed_json
 from tests.conftest import made_up, prepared
@@ -66,7 +65,7 @@ def test_truncated_missing_and_foreign_files_are_named(split):
 
 
 def deep(path):
-    return verify_deep(path, lambda done, total: None, threads=2)
+    return verify_deep(path, lambda done, total: None)
 
 
 def resealed(path, **changes):
@@ -81,7 +80,7 @@ def test_a_sound_split_passes_the_deep_check(split):
 
 
 def test_a_picture_that_was_stored_damaged_or_with_a_wrong_size_is_named(split):
-    table = read_samples(split / "samples.parquet")
+    table = Dataset(split).table()
     columns = {name: table[name].to_numpy(zero_copy_only=False).copy() for name in ("width", "size", "xxh3")}
     columns["width"][3] += 1
     columns["size"][7] -= 200  # a JPEG without its end, checksum and all

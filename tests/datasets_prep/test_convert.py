@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from datasets_prep import convert
-from datasets_prep.convert import Options, prepare
+from datasets_prep.convert import prepare
+from datasets_prep.shard import Options
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
 

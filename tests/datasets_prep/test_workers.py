@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from datasets_prep import convert, workers
-from datasets_prep.convert import Options, prepare
+from datasets_prep.convert import prepare
+from datasets_prep.shard import Options
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
 from tests.datasets_prep.test_convert import content

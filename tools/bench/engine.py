@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 import yaml
 
-from datasets_prep.convert import Options, prepare
+from datasets_prep.convert import prepare
+from datasets_prep.shard import Options
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Loader
 from fastpt.augment.transforms import normalize

@@ -36,9 +36,10 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
     """The pictures of a tar, repeated to `count`, as a prepared split of one shard."""
     import numpy as np
 
-    from datasets_prep.convert import Options, prepare
+    from datasets_prep.convert import prepare
     from datasets_prep.images.policy import ImagePolicy
     from datasets_prep.listing import SplitListing
+    from datasets_prep.shard import Options
     from fastpt.storage.files import open_files
 
     files = open_files(photos)

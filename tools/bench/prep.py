@@ -68,9 +68,9 @@ def fastpt(photos: Photos, out: Path, encode: bool, workers: int, write) -> dict
 
 
 def ready_fastpt(photos: Photos, encode: bool):
-    from datasets_prep.convert import Options
     from datasets_prep.images.policy import ImagePolicy
     from datasets_prep.listing import SplitListing
+    from datasets_prep.shard import Options
 
     keys = [f"{i:06d}" for i in range(photos.count)]
     split = SplitListing("train", keys, np.zeros(photos.count, np.int64), None, ["photo"], ["photo"], photos)
@@ -202,14 +202,14 @@ def stages(photos: Photos, out: Path, encode: bool) -> dict[str, float]:
         spent[stage] += (time.perf_counter() - start) / count * 1e3
         return result
 
-    writer = BetonWriter(out / "a.beton", count, None)
-    writer.__enter__()
+    writing = BetonWriter.open(out / "a.beton", count, None)
+    writer = writing.__enter__()
     for i in range(count):
         source = timed("read", lambda i=i: photos(i))
         stored = timed(list(spent)[1], lambda source=source: policy.encode(source, wanted))
         timed("xxh3", lambda stored=stored: xxhash.xxh3_64_intdigest(stored.jpeg))
         timed("write", lambda stored=stored: writer.add(stored.jpeg, stored.width, stored.height, None))
-    timed("write", lambda: writer.__exit__(None, None, None))
+    timed("write", lambda: writing.__exit__(None, None, None))
     with (out / "a.beton").open("rb") as file:
         timed("sha256", lambda: hashlib.file_digest(file, "sha256"))
     return spent

@@ -34,8 +34,9 @@ DECODERS = ("synthetic", "dali", "ffcv")
 
 
 def prepared(photos: Path, out: Path, count: int) -> Path:
-    from datasets_prep.convert import Options, prepare
+    from datasets_prep.convert import prepare
     from datasets_prep.listing import SplitListing
+    from datasets_prep.shard import Options
     from fastpt.loading.loader import default_threads
     from fastpt.storage.files import open_files
 

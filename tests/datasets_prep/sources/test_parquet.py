@@ -6,8 +6,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets_prep.convert import Options, _order
+from datasets_prep.convert import _order
 from datasets_prep.records import RecordFormat
+from datasets_prep.shard import Options
 from datasets_prep.sources.parquet import parquet_splits
 from fastpt.errors import FastptError
 from tests.conftest import picture, prepared

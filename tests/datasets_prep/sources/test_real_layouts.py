@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets_prep.convert import Options, prepare
+from datasets_prep.convert import prepare
 from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.records import RecordFormat
+from datasets_prep.shard import Options
 from datasets_prep.sources.captions import caption_splits
 from datasets_prep.sources.imagenet import imagenet_splits
 from datasets_prep.sources.webdataset import webdataset_splits
@@ -72,7 +73,7 @@ def test_every_layout_of_imagenet_prepares_to_the_same_samples_and_noise(mini_im
         layout(root, *mini_imagenet)
         splits = imagenet_splits(root)
         made = prepared_splits(splits, tmp_path / f"{layout.__name__}-prepared", [0.1, 0.3], shard_samples=100)
-        assert [problem for split in made.values() for problem in verify_deep(split.path, lambda *_: None, 2)] == []
+        assert [problem for split in made.values() for problem in verify_deep(split.path, lambda *_: None)] == []
         found[layout.__name__] = seen(made["train"], [0.1, 0.3], "labels"), seen(made["val"], [], "labels")
     assert all(one == found["official"] for one in found.values())
     train, val = found["official"]
@@ -141,7 +142,7 @@ def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos,
         made = prepared_splits(splits(root), tmp_path / f"{layout.__name__}-prepared", [0.2], shard_samples=120)[
             "train"
         ]
-        assert verify_deep(made.path, lambda *_: None, 2) == []
+        assert verify_deep(made.path, lambda *_: None) == []
         found = {Path(key).stem: values for key, values in seen(made, [0.2], "captions").items()}
         assert {id: clean for id, (_, _, _, clean, _) in found.items()} == wanted
         wrong = [id for id, (*_, clean, shown) in found.items() if shown != clean]

@@ -26,7 +26,7 @@ def test_prepared_tars_hold_no_targets(tmp_path):
 
 def test_webdataset_reads_pictures_and_targets(tmp_path):
     webdataset = pytest.importorskip("webdataset")
-    with TarWriter(tmp_path / "a.tar", 0, "cls") as writer:
+    with TarWriter.open(tmp_path / "a.tar", 0, "cls") as writer:
         for i in range(5):
             writer.add(picture(i), 80, 64, i % 3)
     samples = list(webdataset.WebDataset(str(tmp_path / "a.tar"), shardshuffle=False))

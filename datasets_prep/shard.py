@@ -1,0 +1,124 @@
+"""One shard: the pictures of a slice of a listing, encoded and written, and their part of the samples table."""
+
+import contextlib
+import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xxhash
+
+from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
+from datasets_prep.listing import SplitListing
+from datasets_prep.writers.beton import BetonWriter
+from datasets_prep.writers.tar import TarWriter
+from fastpt.data import manifest
+from fastpt.files import atomic_write
+
+# pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
+with contextlib.suppress(ImportError):
+    import pandas  # noqa: F401
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the bytes of a split depend on, besides its source."""
+
+    format: str = "ffcv"  # or "wds"
+    policy: ImagePolicy = field(default_factory=ImagePolicy)
+    shard_samples: int = 20_000
+    order: str = "random"  # or "source"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """One shard to be made: the `rows` of a listing, in their order."""
+
+    split: SplitListing
+    rows: np.ndarray
+    shard: int
+    folder: Path
+    options: Options
+
+    @property
+    def path(self) -> Path:
+        name = f"{self.shard:05d}.beton" if self.options.format == "ffcv" else f"{self.shard:06d}.tar"
+        return self.folder / "images" / f"{self.split.name}-{name}"
+
+    @property
+    def part(self) -> Path:
+        return self.folder / ".parts" / f"{self.shard:06d}.parquet"
+
+    def key(self, position: int) -> str:
+        """The name of one of its pictures."""
+        return self.split.keys[int(self.rows[position])]
+
+    def alone(self) -> "ShardJob":
+        """The same job without the rest of the listing, to be sent elsewhere."""
+        split = self.split.take(self.rows, self.split.name, self.split.is_train)
+        return replace(self, split=split, rows=np.arange(len(self.rows)))
+
+    def make(self, tick: Callable[[], None]) -> None:
+        """Write the shard, then its part; `tick` is called after each picture."""
+        split = self.split
+        labels = split.labels
+        columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}
+        rejected = []
+        with self._writer() as writer:
+            for position, i in enumerate(self.rows):
+                try:
+                    stored = encode(_read(split, i), self.options.policy)
+                except RejectedImage as reason:
+                    rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
+                else:
+                    label = None if labels is None else int(labels[i])
+                    offset = writer.add(stored.jpeg, stored.width, stored.height, label)
+                    xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
+                    row = (i, offset, len(stored.jpeg), stored.width, stored.height, xxh3)
+                    for column, value in zip(columns.values(), row, strict=True):
+                        column.append(value)
+                tick()
+        rows = np.array(columns.pop("row"), np.int64)
+        types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
+        table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
+        if labels is not None:
+            table["clean_label"] = pa.array(labels[rows].astype(np.int32))
+        if split.captions is not None:
+            table["caption"] = pa.array([split.captions[i] for i in rows], pa.string())
+        table["shard"] = pa.array(np.full(len(rows), self.shard, np.uint16))
+        table |= {name: pa.array(np.array(column, types[name])) for name, column in columns.items()}
+
+        entry = manifest.file_entry(self.path)
+        if self.options.format == "wds":
+            entry["index"] = manifest.file_entry(self.path.with_suffix(".idx"))
+        note = json.dumps({"shard": entry, "rejected": rejected}, ensure_ascii=False)
+        with atomic_write(self.part) as file:
+            pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
+
+    def was_mended(self) -> bool:
+        """Whether a picture that was rejected when the shard was made can be used now; its part goes then."""
+        for entry in json.loads(pq.read_schema(self.part).metadata[b"part"])["rejected"]:
+            with contextlib.suppress(RejectedImage):
+                encode(_read(self.split, int(self.rows[entry["position"]])), self.options.policy)
+                self.part.unlink()
+                return True
+        return False
+
+    def _writer(self) -> AbstractContextManager[BetonWriter | TarWriter]:
+        if self.options.format == "ffcv":
+            return BetonWriter.open(self.path, len(self.rows), None if self.split.labels is None else "clean_label")
+        return TarWriter.open(self.path, self.shard, None)
+
+
+def _read(split: SplitListing, i: int) -> bytes:
+    try:
+        return split.read(i)
+    except KeyError:
+        raise RejectedImage("missing from the source") from None
+    except OSError as error:
+        raise RejectedImage(f"cannot be read: {error.strerror or error}") from None

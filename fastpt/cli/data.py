@@ -95,7 +95,7 @@ def noise(
     plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in files.items() if path})
     click.echo(printable(describe_plan(plan, len(dataset)).strip()))
     if csv:
-        write_csv(csv, plan.of, dataset.stored_keys.load(), plan.array, dataset.classes)
+        write_csv(csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
 
 
 @click.command()

@@ -55,13 +55,10 @@ def read_labels(path: Path, keys: pa.ChunkedArray, labels: np.ndarray, classes: 
     A CSV has the columns `key` and `label` (a class's folder name or WordNet id, its readable name or its number); an
     .npy holds a class number a sample in the order of the split, -1 where the clean label stays.
     """
-    if path.suffix == ".npy":
-        found = _column(path, len(labels), "class number a sample")
-        if (found >= len(classes)).any():
-            raise FastptError(f"{path} holds class {found.max()}, but the split has {len(classes)} classes, from 0.")
-        return Made(np.where(found < 0, labels, found).astype(np.int32), int((found < 0).sum()))
-    rows, texts = _read_csv(path, keys, "label")
     noisy = np.array(labels, np.int32)
+    if path.suffix == ".npy":
+        return _read_npy(path, noisy, "class", len(classes), "classes")
+    rows, texts = _read_csv(path, keys, "label")
     noisy[rows] = _class_numbers(path, texts, classes, names)
     return Made(noisy, len(labels) - len(rows))
 
@@ -74,10 +71,7 @@ def read_captions(path: Path, keys: pa.ChunkedArray) -> Made:
     """
     own = np.arange(len(keys), dtype=np.int64)
     if path.suffix == ".npy":
-        found = _column(path, len(keys), "row number a sample")
-        if (found >= len(keys)).any():
-            raise FastptError(f"{path} holds row {found.max()}, but the split has {len(keys)} samples, from 0.")
-        return Made(np.where(found < 0, own, found).astype(np.int64), int((found < 0).sum()))
+        return _read_npy(path, own, "row", len(keys), "samples")
     rows, texts = _read_csv(path, keys, "caption_of")
     own[rows] = _rows_of(path, texts, keys)
     return Made(own, len(keys) - len(rows))
@@ -112,18 +106,20 @@ def _load_npy(path: Path) -> np.ndarray:
         raise ValueError("the file is empty") from None
 
 
-def _column(path: Path, count: int, what: str) -> np.ndarray:
-    """An .npy of `count` integers."""
+def _read_npy(path: Path, own: np.ndarray, what: str, limit: int, things: str) -> Made:
+    """An .npy of a number below `limit` a sample, or -1 for what it is shown without noise: `own`, int [N]."""
     try:
         found = _load_npy(path)
     except ValueError as error:
         raise FastptError(f"{path} is no array of numbers: {error}.") from None
-    if found.shape != (count,) or found.dtype.kind not in "iu":
+    if found.shape != own.shape or found.dtype.kind not in "iu":
         raise FastptError(
-            f"{path} holds {found.dtype} {list(found.shape)}; expected one {what}: integers [{count}]. "
-            "A CSV with keys does not depend on the order of the samples."
+            f"{path} holds {found.dtype} {list(found.shape)}; expected one {what} number a sample: integers "
+            f"[{len(own)}]. A CSV with keys does not depend on the order of the samples."
         )
-    return found
+    if (found >= limit).any():
+        raise FastptError(f"{path} holds {what} {found.max()}, but the split has {limit} {things}, from 0.")
+    return Made(np.where(found < 0, own, found).astype(own.dtype), int((found < 0).sum()))
 
 
 def _read_csv(path: Path, keys: pa.ChunkedArray, column: str) -> tuple[np.ndarray, pa.ChunkedArray]:

@@ -32,7 +32,11 @@ def keyed_order(ranks: np.ndarray, draws: np.ndarray) -> np.ndarray:
     return order
 
 
-def misses_its_rate(labels: np.ndarray, noisy: np.ndarray, classes: int, rate: float) -> bool:
-    """Whether a class has neither round(rate * n_c) flipped samples nor none. labels, noisy: int [N]."""
+def rate_problems(labels: np.ndarray, noisy: np.ndarray, classes: int, rate: float) -> list[str]:
+    """What to say (see `NoiseKind.check`) if a class has neither round(rate * n_c) flipped samples nor none.
+
+    labels, noisy: int [N].
+    """
     counts, wrong = (np.bincount(some, minlength=classes) for some in (labels, labels[noisy != labels]))
-    return not ((wrong == 0) | (wrong == np.rint(rate * counts))).all()
+    kept = ((wrong == 0) | (wrong == np.rint(rate * counts))).all()
+    return [] if kept else ["does not flip its rate of each class"]

@@ -30,7 +30,7 @@ def test_a_file_that_cannot_be_written_is_told_by_the_name_that_was_given(labell
         write_csv(
             tmp_path / "nowhere" / "plan.csv",
             "labels",
-            labelled.stored_keys.load(),
+            labelled.table(["key"])["key"],
             labelled.clean_labels,
             labelled.classes,
         )

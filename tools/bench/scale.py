@@ -104,7 +104,7 @@ def measure(step: str, folder: Path) -> dict:
     """Seconds and memory of a step, in this process."""
     import numpy as np
 
-    from fastpt.data.dataset import Dataset, read_samples
+    from fastpt.data.dataset import Dataset
     from fastpt.data.manifest import samples_id
     from fastpt.noise import add_noise
 
@@ -117,16 +117,15 @@ def measure(step: str, folder: Path) -> dict:
         if name == "external":  # made in a process of its own, so that its memory does not count
             files = {"file": Path(scratch) / "labels.csv"}
             code = f"from fastpt import Dataset; from fastpt.noise.formats import *; d = Dataset({str(folder)!r}); "
-            code += (
-                f"write_csv(Path({str(files['file'])!r}), 'labels', d.stored_keys.load(), d.targets(0.05), d.classes)"
-            )
+            code += "keys = d.table(['key'])['key']; "
+            code += f"write_csv(Path({str(files['file'])!r}), 'labels', keys, d.targets(0.05), d.classes)"
             subprocess.run([sys.executable, "-c", code], check=True)
         if name not in ("open", "join", "join-captions", "samples_id"):
             for old in (folder / "noise").glob(f"{name}{'-' + rate if rate else ''}*"):
                 old.unlink()
         before, start = _memory("VmRSS"), time.perf_counter()
         if name == "samples_id":
-            kept = samples_id(read_samples(folder / "samples.parquet", ["key", "clean_label", "caption"]))
+            kept = samples_id(Dataset(folder).table(["key", "clean_label", "caption"]))
         elif name.startswith(("open", "join")):
             dataset = Dataset(folder)
             kept = [dataset, dataset.samples]

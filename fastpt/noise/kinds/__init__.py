@@ -37,11 +37,11 @@ class NoiseKind(Protocol):
     """What it does to which targets, in a line of help."""
     of: frozenset[Targets]
     """The targets that it can change."""
-    takes_rate: bool
+    takes_rate: bool = True
     """Whether a rate and a seed are asked for; if not, the rate is what its file comes to."""
     nested: bool
     """Whether what is wrong at a low rate is wrong in the same way at a higher one, for one seed."""
-    files: Mapping[str, str]
+    files: Mapping[str, str] = {}
     """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given."""
 
     def make(self, dataset: Dataset, of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:

@@ -9,8 +9,8 @@ import numpy as np
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.data.plan import NoisePlan, Targets, check_rate
 from fastpt.errors import FastptError
-from fastpt.noise.kinds import Made
-from fastpt.noise.ranking import first_of_each_class, misses_its_rate
+from fastpt.noise.kinds import Made, NoiseKind
+from fastpt.noise.ranking import first_of_each_class, rate_problems
 
 if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
@@ -89,12 +89,11 @@ def _ancestors(name: str, parents: dict[str, list[str]]) -> dict[str, int]:
     return found
 
 
-class Asymmetric:
+class Asymmetric(NoiseKind):
     summary = "labels, flipped as classes are confused, by a matrix or a hierarchy"
-    of: frozenset[Targets] = frozenset({"labels"})
-    takes_rate = True
+    of = frozenset({"labels"})
     nested = True
-    files: Mapping[str, str] = {
+    files = {
         "matrix": "confusion matrix, .npy or CSV [K, K]",
         "hierarchy": "`parent child` lines; classes are confused with the nearest ones",
     }
@@ -109,8 +108,7 @@ class Asymmetric:
         return Made(asymmetric(dataset.stored_keys, dataset.clean_labels, weights, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
-        wrong = misses_its_rate(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)
-        return ["does not flip its rate of each class"] if wrong else []
+        return rate_problems(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)
 
 
 KIND = Asymmetric()

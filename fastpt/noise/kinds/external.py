@@ -5,23 +5,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastpt.data.plan import NoisePlan, Targets
-from fastpt.noise.kinds import Made
+from fastpt.noise.kinds import Made, NoiseKind
 
 if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
 
-class External:
+class External(NoiseKind):
     summary = "labels or captions that a file holds"
-    of: frozenset[Targets] = frozenset({"labels", "captions"})
+    of = frozenset({"labels", "captions"})
     takes_rate = False
     nested = False
-    files: Mapping[str, str] = {"file": "CSV `key,label` or `key,caption_of`, or .npy"}
+    files = {"file": "CSV `key,label` or `key,caption_of`, or .npy"}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         from fastpt.noise.formats import read_captions, read_labels
 
-        keys = dataset.stored_keys.load()
+        keys = dataset.table(["key"])["key"]
         if of == "labels":
             return read_labels(files["file"], keys, dataset.clean_labels, dataset.classes, dataset.class_names)
         dataset.require_captions()

@@ -9,7 +9,7 @@ import numpy as np
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.data.plan import NoisePlan, Targets, check_rate
 from fastpt.errors import FastptError
-from fastpt.noise.kinds import Made
+from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import keyed_order
 
 if TYPE_CHECKING:
@@ -48,12 +48,10 @@ def pairswap(keys: Texts, rate: float, seed: int) -> np.ndarray:
     return rows
 
 
-class Pairswap:
+class Pairswap(NoiseKind):
     summary = "captions, N * rate random swaps with replacement, as the paper's code does"
-    of: frozenset[Targets] = frozenset({"captions"})
-    takes_rate = True
+    of = frozenset({"captions"})
     nested = False
-    files: Mapping[str, str] = {}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         dataset.require_captions()

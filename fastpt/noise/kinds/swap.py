@@ -9,7 +9,7 @@ import numpy as np
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.data.plan import NoisePlan, Targets, check_rate
 from fastpt.errors import FastptError
-from fastpt.noise.kinds import Made
+from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import keyed_order
 
 if TYPE_CHECKING:
@@ -86,12 +86,10 @@ def _next_pair_without(pairs: np.ndarray, texts: np.ndarray, text: int, start: i
     return None
 
 
-class Swap:
+class Swap(NoiseKind):
     summary = "captions, traded between pairs of samples with different texts"
-    of: frozenset[Targets] = frozenset({"captions"})
-    takes_rate = True
+    of = frozenset({"captions"})
     nested = True
-    files: Mapping[str, str] = {}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(swap(dataset.stored_keys, dataset.caption_hashes, rate, seed))

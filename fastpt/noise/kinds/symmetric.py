@@ -9,8 +9,8 @@ import numpy as np
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.data.plan import NoisePlan, Targets, check_rate
 from fastpt.errors import FastptError
-from fastpt.noise.kinds import Made
-from fastpt.noise.ranking import first_of_each_class, misses_its_rate
+from fastpt.noise.kinds import Made, NoiseKind
+from fastpt.noise.ranking import first_of_each_class, rate_problems
 
 if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
@@ -32,19 +32,16 @@ def symmetric(keys: Texts, labels: np.ndarray, classes: int, rate: float, seed: 
     return noisy
 
 
-class Symmetric:
+class Symmetric(NoiseKind):
     summary = "labels, each flipped to any other class with equal chance"
-    of: frozenset[Targets] = frozenset({"labels"})
-    takes_rate = True
+    of = frozenset({"labels"})
     nested = True
-    files: Mapping[str, str] = {}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(symmetric(dataset.stored_keys, dataset.clean_labels, len(dataset.classes), rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
-        wrong = misses_its_rate(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)
-        return ["does not flip its rate of each class"] if wrong else []
+        return rate_problems(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)
 
 
 KIND = Symmetric()

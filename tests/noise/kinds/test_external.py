@@ -60,7 +60,7 @@ def test_external_arrays_follow_the_order_of_the_split(split, tmp_path):
 def test_a_plan_written_as_csv_comes_back_as_the_same_targets(split, tmp_path, kind):
     plan = add_noise(split, 0.3, 0, kind=kind)
     file = tmp_path / f"{kind}.csv"
-    write_csv(file, plan.of, split.stored_keys.load(), plan.array, split.classes)
+    write_csv(file, plan.of, split.table(["key"])["key"], plan.array, split.classes)
     back = add_noise(split, None, 0, of=plan.of, kind="external", files={"file": file})
     assert np.array_equal(back.array, plan.array)
     assert back.array.dtype == plan.array.dtype

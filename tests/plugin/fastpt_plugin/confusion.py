@@ -8,7 +8,7 @@ import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.data.plan import NoisePlan, Targets, check_rate
-from fastpt.noise.kinds import Made
+from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import first_of_each_class
 
 if TYPE_CHECKING:
@@ -23,12 +23,10 @@ def confusion(keys: Texts, labels: np.ndarray, classes: int, rate: float, seed: 
     return noisy
 
 
-class Confusion:
+class Confusion(NoiseKind):
     summary = "labels, each flipped to the next class"
-    of: frozenset[Targets] = frozenset({"labels"})
-    takes_rate = True
+    of = frozenset({"labels"})
     nested = True
-    files: Mapping[str, str] = {}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(confusion(dataset.stored_keys, dataset.clean_labels, len(dataset.classes), rate, seed))

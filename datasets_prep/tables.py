@@ -1,4 +1,4 @@
-"""Parquet files of pictures, opened: what stands beside the pictures, and how to read them.
+"""Parquet files of pictures, opened: what stands beside the pictures, how to read them, and the listing of a split.
 
 A parquet file can only be read a row group at a time, so random order shuffles the row groups and, within each, the
 rows.
@@ -13,6 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets_prep.listing import SplitListing
+from datasets_prep.records import RecordFormat
 from fastpt.errors import DamagedData, FastptError
 
 SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
@@ -68,14 +70,9 @@ class _Reader:
         return {**self.__dict__, "_last": None}
 
 
-def parquet_files(root: Path) -> list[Path]:
-    """All parquet files below a folder, sorted; or the file."""
-    return sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
-
-
 def open_tables(roots: Sequence[Path], columns: Sequence[str]) -> list[Table]:
-    """The splits of the parquet files below `roots`, with those of `columns` that are there."""
-    files = [file for root in roots for file in parquet_files(root)]
+    """The splits of parquet files, and of all of them below folders, with those of `columns` that are there."""
+    files = [file for root in roots for file in (sorted(root.rglob("*.parquet")) if root.is_dir() else [root])]
     if not files:
         raise FastptError(f"--source {', '.join(map(str, roots))} holds no .parquet files.")
     splits: dict[str, list[Path]] = {}
@@ -137,7 +134,60 @@ def _class_names(schema: pa.Schema) -> list[str] | None:
         return None
 
 
-def has_label(labels: pa.ChunkedArray) -> np.ndarray:
+def listing(table: Table, record_format: RecordFormat, label_column: str) -> SplitListing:
+    """The rows that have what the others of the split have: a caption, or a label, or both."""
+    columns = table.columns
+    labels = columns.column(label_column) if label_column in columns.column_names else None
+    has_captions = any(name in columns.column_names for name in record_format.caption_columns)
+    if labels is None and not has_captions:
+        wanted = ", ".join([label_column, *record_format.caption_columns])
+        raise FastptError(f"the parquet files of split {table.split} have none of the columns {wanted}.")
+    keys, captions, rejected = _keys(table), [], []
+    usable = np.ones(len(keys), bool) if labels is None else _has_label(labels)
+    records = columns.select([name for name in columns.column_names if name not in (label_column, "path")])
+    for i, record in enumerate(_records(records)):
+        caption = record_format.caption(record) if has_captions else None
+        captions.append(caption)
+        if has_captions and not caption:
+            usable[i] = False
+            rejected.append((keys[i], "no caption"))
+        elif not usable[i]:
+            rejected.append((keys[i], "no label"))
+    rows = np.flatnonzero(usable)
+    classes, numbers = ([], None) if labels is None else _numbered(labels, rows, table.classes)
+    return record_format.annotate(
+        SplitListing(
+            name=table.split,
+            keys=[keys[i] for i in rows],
+            labels=numbers,
+            captions=[captions[i] for i in rows] if has_captions else None,
+            classes=classes,
+            class_names=classes,
+            read=table.reader().take(rows),
+            is_train=table.split == "train",
+            rejected=tuple(rejected),
+            groups=table.groups[rows],
+        )
+    )
+
+
+def _records(columns: pa.Table) -> Iterable[dict]:
+    """The rows as dictionaries, a batch at a time."""
+    if not columns.num_columns:
+        yield from ({} for _ in range(len(columns)))
+    for batch in columns.to_batches(max_chunksize=10_000):
+        if columns.num_columns:
+            yield from batch.to_pylist()
+
+
+def _keys(table: Table) -> list[str]:
+    paths = table.columns.column("path").to_pylist()
+    if None not in paths and len(set(paths)) == len(paths):
+        return paths
+    return [f"{table.files[table.places[group][0]].stem}/{row}" for row, group in enumerate(table.groups)]
+
+
+def _has_label(labels: pa.ChunkedArray) -> np.ndarray:
     """Which rows of a column have a class: bool [N]."""
     found = labels.is_valid().to_numpy()
     if pa.types.is_integer(labels.type):
@@ -145,7 +195,7 @@ def has_label(labels: pa.ChunkedArray) -> np.ndarray:
     return found
 
 
-def numbered(labels: pa.ChunkedArray, rows: np.ndarray, names: list[str] | None) -> tuple[list[str], np.ndarray]:
+def _numbered(labels: pa.ChunkedArray, rows: np.ndarray, names: list[str] | None) -> tuple[list[str], np.ndarray]:
     """The classes of a column, called by `names` where it holds numbers, and the class of each row: int64 [rows]."""
     values = labels.take(pa.array(rows)).to_pylist()
     if not pa.types.is_integer(labels.type):

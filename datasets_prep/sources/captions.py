@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def caption_splits(
             raise FastptError(f"--list {list_file} has no column {column!r}; it has: {', '.join(map(str, first))}.")
 
     keys, captions, labels, rejected, seen = [], [], [], [], set()
-    for row in _chain(first, rows):
+    for row in chain([first], rows):
         try:
             name = well_formed(image_pattern.format(**row))
         except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
@@ -115,11 +116,6 @@ def caption_splits(
             )
         )
     ]
-
-
-def _chain(first: dict, rest: Iterator[dict]) -> Iterator[dict]:
-    yield first
-    yield from rest
 
 
 def _broken_text_note(captions: Iterable[str]) -> str:

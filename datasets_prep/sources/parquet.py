@@ -6,23 +6,16 @@
 Pictures are `struct<bytes, path>` or plain bytes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-import numpy as np
 
 from datasets_prep.listing import SplitListing
 from datasets_prep.places import with_same_classes
 from datasets_prep.records import RecordFormat, caption_options
 from datasets_prep.sources import Request, Source
-from fastpt.errors import FastptError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from datasets_prep.tables import Table
 
 
 class Parquet(Source):
@@ -44,64 +37,10 @@ def parquet_splits(
 
     The key of a row is its picture's `path`, or `<file>/<row>` where these are no keys. Labels are integers or names.
     """
-    from datasets_prep.tables import open_tables
+    from datasets_prep.tables import listing, open_tables
 
     tables = open_tables(roots, [*record_format.caption_columns, label_column])
-    return [_split(table, record_format, label_column) for table in tables]
-
-
-def _split(table: "Table", record_format: RecordFormat, label_column: str) -> SplitListing:
-    from datasets_prep.tables import has_label, numbered
-
-    columns = table.columns
-    labels = columns.column(label_column) if label_column in columns.column_names else None
-    has_captions = any(name in columns.column_names for name in record_format.caption_columns)
-    if labels is None and not has_captions:
-        wanted = ", ".join([label_column, *record_format.caption_columns])
-        raise FastptError(f"the parquet files of split {table.split} have none of the columns {wanted}.")
-    keys, captions, rejected = _keys(table), [], []
-    usable = np.ones(len(keys), bool) if labels is None else has_label(labels)
-    records = columns.select([name for name in columns.column_names if name not in (label_column, "path")])
-    for i, record in enumerate(_records(records)):
-        caption = record_format.caption(record) if has_captions else None
-        captions.append(caption)
-        if has_captions and not caption:
-            usable[i] = False
-            rejected.append((keys[i], "no caption"))
-        elif not usable[i]:
-            rejected.append((keys[i], "no label"))
-    rows = np.flatnonzero(usable)
-    classes, numbers = ([], None) if labels is None else numbered(labels, rows, table.classes)
-    return record_format.annotate(
-        SplitListing(
-            name=table.split,
-            keys=[keys[i] for i in rows],
-            labels=numbers,
-            captions=[captions[i] for i in rows] if has_captions else None,
-            classes=classes,
-            class_names=classes,
-            read=table.reader().take(rows),
-            is_train=table.split == "train",
-            rejected=tuple(rejected),
-            groups=table.groups[rows],
-        )
-    )
-
-
-def _records(columns: "pa.Table") -> Iterable[dict]:
-    """The rows as dictionaries, a batch at a time."""
-    if not columns.num_columns:
-        yield from ({} for _ in range(len(columns)))
-    for batch in columns.to_batches(max_chunksize=10_000):
-        if columns.num_columns:
-            yield from batch.to_pylist()
-
-
-def _keys(table: "Table") -> list[str]:
-    paths = table.columns.column("path").to_pylist()
-    if None not in paths and len(set(paths)) == len(paths):
-        return paths
-    return [f"{table.files[table.places[group][0]].stem}/{row}" for row, group in enumerate(table.groups)]
+    return [listing(table, record_format, label_column) for table in tables]
 
 
 SOURCE = Parquet()

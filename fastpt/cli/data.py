@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import printable
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
         well = "every file is as it was written" + ", pictures decode, counts and noise agree" * deep
         for path, lines in problems.items():
             click.echo("\n".join(printable(line) for line in lines) or f"{path}: {well}")
-    sys.exit(1 if any(problems.values()) else 0)
+    sys.exit(DamagedData.exit_code if any(problems.values()) else 0)
 
 
 @click.command()

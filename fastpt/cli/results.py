@@ -16,7 +16,7 @@ from fastpt.tuning.methods.head_training import Numbers
 
 
 class _Tune(click.Command):
-    """Has a flag for each method that wants one, then its own options, then those of the methods."""
+    """Has a flag for each method that wants one, then its own options, the decoders that read, the methods' options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         known = _methods()
@@ -25,8 +25,10 @@ class _Tune(click.Command):
             for name, method in known.items()
             if method.flag
         ]
+        decoders = [name for name in DECODERS.names() if DECODERS.get(name).reads]
+        decoder = click.Option(["--decoder"], type=click.Choice(decoders), default="cpu", show_default=True)
         own = super().get_params(ctx)
-        return [*flags, *own[:-1], *_options(known).values(), own[-1]]  # the last is --help
+        return [*flags, *own[:-1], decoder, *_options(known).values(), own[-1]]  # the last is --help
 
 
 def _methods() -> dict[str, Method]:
@@ -75,12 +77,6 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
 )
 @click.option(
     "--label-noise", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
-)
-@click.option(
-    "--decoder",
-    type=click.Choice(DECODERS.names()),
-    default="cpu",
-    show_default=True,
 )
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")

@@ -16,7 +16,6 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
-from fastpt.loading.decoders import DECODERS
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
@@ -60,8 +59,6 @@ def tune_command(
     lrs. Raises FastptError.
     """
     config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
-    if not DECODERS.get(decoder).reads:
-        raise FastptError(f"decoder {decoder} reads no pictures, so that there is nothing to learn. Choose another.")
     loaded = load_suite(suite) if suite else None
     if loaded and loaded.has_features:
         if run or encoder:

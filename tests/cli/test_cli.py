@@ -81,11 +81,11 @@ def test_info_and_verify_tell_what_was_prepared(run, pets):
     assert run("verify", "data/pets")[0] == 0
 
 
-def test_verify_exits_1_and_names_the_file(run, pets, tmp_path):
+def test_verify_exits_3_and_names_the_file(run, pets, tmp_path):
     run("prep", "imagefolder", "--source", pets)
     (tmp_path / "data/pets/train/samples.parquet").write_bytes(b"x")
     code, output = run("verify", "data/pets")
-    assert code == 1
+    assert code == 3
     assert "samples.parquet has 1 bytes" in output
     assert json.loads(run("verify", "data/pets", "--json")[1])["data/pets/train"]
 

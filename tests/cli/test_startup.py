@@ -7,8 +7,8 @@ import time
 import pytest
 
 NEVER = {"torch", "timm", "open_clip", "deepspeed", "nvidia.dali", "onnx", "PIL", "cv2", "matplotlib", "scipy", "ray"}
-HELP = ("--help", "prep demo --help", "train --help", "tune --help", "report --help", "study --help")
-LISTS = ("prep --help", "noise --help")  # the members of a room, which may import numpy
+HELP = ("--help", "prep demo --help", "train --help", "report --help", "study --help")
+LISTS = ("prep --help", "noise --help", "tune --help")  # the members of a room, which may import numpy
 KEYS = ("keys recipe", "keys suite", "keys study")
 
 

@@ -48,3 +48,10 @@ def test_a_list_of_numbers_is_one(tune):
     code, output, _ = tune("--lrs", "0.1;1")
     assert code == 2
     assert "'0.1;1' is no list of numbers" in output
+
+
+def test_a_decoder_that_reads_nothing_is_refused(tune):
+    assert tune("--decoder", "dali")[2]["decoder"] == "dali"
+    code, output, _ = tune("--decoder", "synthetic")
+    assert code == 2
+    assert "'synthetic' is not one of 'cpu', 'dali'" in output

@@ -172,11 +172,6 @@ def test_samples_without_a_training_class_are_left_out(workplace, capsys):
     assert "3 of 9 samples have no training class and are left out" in capsys.readouterr().err
 
 
-def test_a_decoder_that_reads_nothing_is_refused():
-    with pytest.raises(FastptError, match="decoder synthetic reads no pictures"):
-        tune_command(decoder="synthetic")
-
-
 def test_metrics():
     predicted, labels = np.array([0, 0, 0, 2, 2]), np.array([0, 0, 1, 2, 0])
     assert accuracy(predicted, labels) == pytest.approx(3 / 5)

@@ -78,9 +78,9 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
 
 
 def _tell(grid: "StudyGrid", as_json: bool) -> None:
-    from fastpt.study.table import steps_table, text_table, unprepared
+    from fastpt.study.table import steps_table, text_table
 
-    missing = unprepared(grid)
+    missing = [f"fastpt {one.run}" for one in grid.study.prepare if one.missing]
     if missing:  # the steps are keyed by the data, which is not there
         count = sum(len(one.rates) * len(one.seeds) for one in grid.study.pretrain)
         document = {"prepare": missing, "pretrainings": count}

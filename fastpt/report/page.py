@@ -8,6 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, one_line
@@ -131,8 +133,6 @@ def _render(
 
 def _provenance(run: Run) -> dict[str, Any]:
     """What it takes to make a run again: facts in order, the command, the resolved recipe."""
-    import yaml
-
     noise = run.noise or {}
     realised = finite(noise.get("realised_rate"))
     facts = [

@@ -5,18 +5,17 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+from PIL import Image
+
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan, Targets
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line
 from fastpt.report.text import plural
 from fastpt.runs import Run
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fastpt.data.dataset import Dataset
-    from fastpt.data.plan import NoisePlan, Targets
 
 PICTURES = 12
 SIDE = 176  # pixels of a thumbnail's longer side
@@ -41,14 +40,6 @@ class Grid:
     wide: bool = False  # captions need more room than class names
 
 
-@dataclass(frozen=True)
-class Changed:
-    """How many targets a noise plan changed, and some of them."""
-
-    count: int
-    pictures: list[Picture]
-
-
 def grids(runs: Sequence[Run]) -> list[Grid]:
     """One grid for each data set and noise plan that the runs were trained on."""
     found: dict[tuple[str, str], Grid] = {}
@@ -70,19 +61,13 @@ def _grid(run: Run, noise: dict[str, Any]) -> Grid:
 
 
 def _read(run: Run, plan: str, title: str) -> Grid:
-    import numpy as np
-
-    from fastpt.data.dataset import Dataset
-
     dataset = Dataset(_folder(run))
     if run.provenance.get("samples_id") not in (None, dataset.samples_id):
         raise FastptError(f"{dataset.path} no longer holds the samples of the run (its samples_id differs).")
     noise = dataset.noise_plan(plan)
-    changed = changed_targets(dataset, noise, PICTURES, np.random.default_rng(0))
-    note = (
-        f"{len(changed.pictures)} of {plural(changed.count, 'sample')} with a changed target, chosen by a fixed seed."
-    )
-    return Grid(title, note, changed.pictures, noise.of == "captions")
+    count, pictures = changed_targets(dataset, noise, PICTURES, np.random.default_rng(0))
+    note = f"{len(pictures)} of {plural(count, 'sample')} with a changed target, chosen by a fixed seed."
+    return Grid(title, note, pictures, noise.of == "captions")
 
 
 def _folder(run: Run) -> Path:
@@ -92,28 +77,29 @@ def _folder(run: Run) -> Path:
     return above if above.exists() else folder
 
 
-def changed_targets(dataset: "Dataset", plan: "NoisePlan", most: int, rng: "np.random.Generator") -> Changed:
-    """Up to `most` samples, drawn by `rng`, whose target under `plan` is not the clean one. Raises FastptError."""
-    import numpy as np
+def changed_targets(
+    dataset: Dataset, plan: NoisePlan, most: int, rng: np.random.Generator
+) -> tuple[int, list[Picture]]:
+    """How many samples have another target under `plan` than the clean one; `most` of them at most, drawn by `rng`.
 
+    Raises FastptError.
+    """
     clean = dataset.targets(None, of=plan.of)
     changed = np.flatnonzero(clean != plan.array)
     chosen = np.sort(rng.permutation(changed)[:most])
     before, after = (target_texts(dataset, targets[chosen], plan.of) for targets in (clean, plan.array))
     rows = zip(chosen.tolist(), before, after, strict=True)
-    return Changed(len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows])
+    return len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows]
 
 
-def target_texts(dataset: "Dataset", targets: "np.ndarray", of: "Targets") -> list[str]:
+def target_texts(dataset: Dataset, targets: np.ndarray, of: Targets) -> list[str]:
     """The class names of labels, or the captions of rows: one line each."""
     texts = dataset.captions(targets) if of == "captions" else [dataset.class_names[label] for label in targets]
     return [one_line(text) for text in texts]
 
 
-def thumbnail(dataset: "Dataset", row: int) -> str | None:
+def thumbnail(dataset: Dataset, row: int) -> str | None:
     """A sample's picture as a small JPEG in a data: URI, or None if it is damaged."""
-    from PIL import Image
-
     try:
         image = Image.open(io.BytesIO(dataset.jpeg(row, checked=True).tobytes()))
         image.draft("RGB", (SIDE, SIDE))

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
 from fastpt.printable import one_line
 
 INK, RULE = "#4a4e57", "#d9d6ce"
@@ -55,9 +59,6 @@ def rate_style(rank: int, ranks: int) -> dict:
 
 def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
     """One panel of 4 inches' width as an SVG element. `name` keeps its ids apart from those of other panels."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": name,
@@ -114,8 +115,6 @@ def _add(plot, one: Series):
 
 
 def _dress(plot, axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
-
     plot.set_title(one_line(axes.title, 60), fontsize=9, fontweight="bold", loc="left")
     plot.set_xlabel(axes.x)
     plot.set_ylabel(axes.y)

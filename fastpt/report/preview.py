@@ -131,14 +131,14 @@ def _clean_pictures(dataset: Dataset, rows: np.ndarray) -> list[Picture]:
 
 
 def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Generator) -> PlanSection:
-    changed = changed_targets(dataset, plan, pictures, rng)
+    count, shown = changed_targets(dataset, plan, pictures, rng)
     seed = "" if plan.seed is None else f", seed {plan.seed}"
     note = (
         f"{plan.kind} noise of {plan.of}{seed}: {rate(plan.rate)} asked, {rate(plan.realised_rate)} realised "
         f"({round(plan.realised_rate * len(dataset)):,} of {len(dataset):,} samples)."
     )
-    matrix = _matrix(dataset, plan) if plan.of == "labels" and changed.count else []
-    return PlanSection(one_line(plan.name), note, changed.pictures, plan.of == "captions", matrix)
+    matrix = _matrix(dataset, plan) if plan.of == "labels" and count else []
+    return PlanSection(one_line(plan.name), note, shown, plan.of == "captions", matrix)
 
 
 def _matrix(dataset: Dataset, plan: NoisePlan) -> list[MatrixRow]:

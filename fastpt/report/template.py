@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 _HERE = Path(__file__).parent
 
 
 def render(name: str, **values: Any) -> str:
     """The page of template `name`. All text is escaped; a value that the template lacks is an error."""
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,

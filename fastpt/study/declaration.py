@@ -25,6 +25,11 @@ class Prepare(Section):
     makes: list[str] = Field(min_length=1)
     """Folders of the splits that it makes."""
 
+    @property
+    def missing(self) -> list[str]:
+        """Those that are not there."""
+        return [split for split in self.makes if not Path(split, "dataset.json").is_file()]
+
 
 class Pretrain(Section):
     """One recipe at several noise rates and seeds."""

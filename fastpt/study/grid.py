@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
 from fastpt.data.dataset import Dataset
@@ -122,7 +122,7 @@ class StudyGrid:
         """Seconds and bytes that a step will take: the mean of those done that are about the same thing, or None."""
         done = [_read(path) for path in sorted((self.folder / "steps").glob("*.json"))]
         alike = [one for one in done if (one.get("kind"), one.get("group")) == (step.kind, step.group)]
-        return {what: _mean([one[what] for one in alike]) for what in ("seconds", "bytes")}
+        return {what: fmean(one[what] for one in alike) if alike else None for what in ("seconds", "bytes")}
 
 
 def _samples_ids(suite: Suite) -> list[str | None]:
@@ -140,7 +140,3 @@ def _read(path: Path) -> dict:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return {}
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None

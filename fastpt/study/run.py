@@ -70,9 +70,8 @@ def _study_cell(folder: str, file: str, out: str, number: int) -> int:
 def prepare(study: Study, say: Say) -> None:
     """Run the preparations whose splits are not all there. Raises FastptError if one fails."""
     for one in study.prepare:
-        missing = [split for split in one.makes if not Path(split, "dataset.json").is_file()]
-        if missing:
-            say(f"{missing[0]} is not there: fastpt {one.run}")
+        if one.missing:
+            say(f"{one.missing[0]} is not there: fastpt {one.run}")
             if subprocess.run([*FASTPT, *one.run.split()]).returncode:
                 raise FastptError(f"`fastpt {one.run}` failed, see above. Nothing was trained.")
 

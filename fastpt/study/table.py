@@ -16,15 +16,6 @@ def steps_table(grid: StudyGrid) -> list[StepCost]:
     return rows
 
 
-def unprepared(grid: StudyGrid) -> list[str]:
-    """The commands that prepare data for the study and have not been run."""
-    return [
-        f"fastpt {one.run}"
-        for one in grid.study.prepare
-        if not all(Path(split, "dataset.json").is_file() for split in one.makes)
-    ]
-
-
 def text_table(rows: list[StepCost], folder: Path) -> str:
     """The rows as aligned text, with totals of what is done and what is to do."""
     width = max(len(row.step) for row in rows)

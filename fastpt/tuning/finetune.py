@@ -14,7 +14,7 @@ import copy
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -54,15 +54,6 @@ class LowRank(torch.nn.Module):
         return weight + (ALPHA / RANK * self.B @ self.A).view(weight.shape)
 
 
-@dataclass(frozen=True, eq=False)
-class FineTuned:
-    """An encoder and the head that it was trained with."""
-
-    encoder: Encoder
-    heads: Heads
-    """One."""
-
-
 def trainable(encoder: Encoder, kind: Kind, seed: int) -> Encoder:
     """A copy of the encoder, of equal features, whose weights are trained: all of them, or only adapters beside them.
 
@@ -87,8 +78,8 @@ def trainable(encoder: Encoder, kind: Kind, seed: int) -> Encoder:
 
 def finetune(
     pictures: TrainingImages, labels: np.ndarray, classes: int, kind: Kind, training: HeadTraining, seed: int
-) -> FineTuned:
-    """The fine-tuned encoder and its head; the encoder of the pictures is left as it is.
+) -> tuple[Encoder, Heads]:
+    """The fine-tuned encoder and its one head; the encoder of the pictures is left as it is.
 
     labels: int64 [N], in [0, classes), of the N samples of `pictures`. The result depends on the arguments only (on one
     device and number of threads, bit for bit). Raises FastptError if the encoder cannot be fine-tuned or if training
@@ -138,8 +129,7 @@ def finetune(
     if not all(bool(value.isfinite().all()) for value in (*heads.parameters(), *trained)):
         raise FastptError(f"Fine-tuning diverged at a learning rate of {training.lr} (seed {seed}). Lower it: --lrs.")
     model.requires_grad_(False)
-    tuned = replace(tuned, weights_sha256=weights_sha256(model))
-    return FineTuned(tuned, heads.eval().requires_grad_(False))
+    return replace(tuned, weights_sha256=weights_sha256(model)), heads.eval().requires_grad_(False)
 
 
 def _add_adapters(model: torch.nn.Module, generator: torch.Generator) -> None:

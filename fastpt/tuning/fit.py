@@ -25,7 +25,7 @@ from fastpt.tuning.arrays import validate
 from fastpt.tuning.heads import Heads, random_stream
 from fastpt.tuning.methods import HeadSpec
 from fastpt.tuning.methods.head_training import HeadTraining
-from fastpt.tuning.subsets import holdout
+from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
 
 PASS_PARAMETERS = 2**24
 """Heads trained in one pass have at most this many parameters together; a larger head has a pass to itself."""
@@ -70,13 +70,12 @@ def select(
     reg_weights: Sequence[float],
     classes: int | None = None,
     device: torch.device | str = "cpu",
-    share: float = 0.2,
 ) -> list[HeadSpec]:
     """Each head with the learning rate and λ that do best on a validation part of its own rows, to be fit on all.
 
-    The part is `share` of each class, drawn from the head's seed. Best: most right answers on the (first view of the)
-    part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that diverge are not
-    chosen. A single setting is taken as it is, without training.
+    The part is `VALIDATION_SHARE` of each class, drawn from the head's seed. Best: most right answers on the (first
+    view of the) part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that
+    diverge are not chosen. A single setting is taken as it is, without training.
     """
     wanted = _settled(heads, training)
     grid = list(itertools.product(lrs, reg_weights))
@@ -84,7 +83,7 @@ def select(
         return [replace(head, lr=grid[0][0], reg_weight=grid[0][1]) for head in wanted]
     features, labels, classes = validate(features, labels, classes)
     rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in wanted]
-    parts = [holdout(labels[one].numpy(), share, head.seed) for head, one in zip(wanted, rows, strict=True)]
+    parts = [holdout(labels[one].numpy(), VALIDATION_SHARE, head.seed) for head, one in zip(wanted, rows, strict=True)]
     learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
     candidates = [replace(head, lr=lr, reg_weight=reg_weight) for head in learned for lr, reg_weight in grid]
     trained = _train(features.to(device), labels.to(device), training, candidates, classes)
@@ -104,25 +103,17 @@ def select(
     return chosen
 
 
-def as_head(head: HeadSpec | int) -> HeadSpec:
-    """A head, or the head of a seed. Raises FastptError if the seed is none."""
-    head = head if isinstance(head, HeadSpec) else HeadSpec(head)
-    if not isinstance(head.seed, int | np.integer) or head.seed < 0:
-        raise FastptError(f"The seed of a head is {head.seed!r}. Give an integer, 0 or more.")
-    return head
-
-
 def _settled(heads: Sequence[HeadSpec | int], training: HeadTraining) -> list[HeadSpec]:
-    """The heads with nothing left to the training but what all share."""
-    given = [as_head(head) for head in heads]
-    return [
-        replace(
-            head,
-            lr=training.lr if head.lr is None else head.lr,
-            reg_weight=training.reg_weight if head.reg_weight is None else head.reg_weight,
-        )
-        for head in given
-    ]
+    """The heads with nothing left to the training but what all share. Raises FastptError if a seed is none."""
+    settled = []
+    for head in heads:
+        head = head if isinstance(head, HeadSpec) else HeadSpec(head)
+        if not isinstance(head.seed, int | np.integer) or head.seed < 0:
+            raise FastptError(f"The seed of a head is {head.seed!r}. Give an integer, 0 or more.")
+        lr = training.lr if head.lr is None else head.lr
+        reg_weight = training.reg_weight if head.reg_weight is None else head.reg_weight
+        settled.append(replace(head, lr=lr, reg_weight=reg_weight))
+    return settled
 
 
 def _are_finite(heads: Heads) -> list[bool]:

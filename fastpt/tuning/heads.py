@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fastpt.rng import seed_sequence
-from fastpt.tuning.methods.head_training import Mlp, Precision
+from fastpt.tuning.methods.head_training import Precision, Variant
 
 
 class Heads(torch.nn.Module):
@@ -27,11 +27,11 @@ class Heads(torch.nn.Module):
     """
 
     def __init__(
-        self, dim: int, classes: int, seeds: Sequence[int], mlp: Mlp | None = None, precision: Precision = "fp32"
+        self, dim: int, classes: int, seeds: Sequence[int], mlp: Variant | None = None, precision: Precision = "fp32"
     ):
         super().__init__()
         self.dim, self.classes = dim, classes
-        self.mlp: Mlp | None = mlp
+        self.mlp: Variant | None = mlp
         self.precision: Precision = precision
         generators = [random_stream(seed, "init") for seed in seeds]
         hidden = 4 * dim if mlp == "reference-code" else dim

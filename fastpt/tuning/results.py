@@ -148,7 +148,7 @@ def text_table(results: Results) -> str:
     for fraction in fractions:
         chosen = [row for row in rows if row.fraction == fraction]
         title = "" if fractions == [1.0] else f"{fraction:.0%} of the data"
-        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, list(labels))])]
+        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, list(labels), fraction)])]
         lines += [""] * bool(gains := _gains(chosen, labels, fraction)) + gains
     titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}
     stages = [stage for stage in titles if any(one.stage == stage for one in results.spectra)]
@@ -158,7 +158,7 @@ def text_table(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _accuracy_lines(rows: list[Row], methods: list[str]) -> list[list[str]]:
+def _accuracy_lines(rows: list[Row], methods: list[str], fraction: float) -> list[list[str]]:
     lines = []
     for domain, title in DOMAINS.items():
         mine = [row for row in rows if row.domain == domain]
@@ -171,7 +171,8 @@ def _accuracy_lines(rows: list[Row], methods: list[str]) -> list[list[str]]:
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
         if tests:
-            lines.append([f"{title} average", *(_mean(_averages(mine, domain, method)) for method in methods)])
+            averages = [list(by_seed(rows, domain, method, fraction).values()) for method in methods]
+            lines.append([f"{title} average", *map(_mean, averages)])
     return lines
 
 
@@ -183,11 +184,6 @@ def _spectrum_lines(spectra: list[Spectrum], stages: list[str]) -> list[list[str
         numbers = [f"{getattr(cell, what):.3f}" if cell else "" for what in ("sve", "lsvr") for cell in cells]
         lines.append([f"{DOMAINS[domain]} {name} -> {test}", *numbers])
     return lines
-
-
-def _averages(rows: list[Row], domain: str, method: str) -> list[float]:
-    fractions = {row.fraction for row in rows}
-    return [value for fraction in fractions for value in by_seed(rows, domain, method, fraction).values()]
 
 
 def _gains(rows: list[Row], labels: dict[str, str], fraction: float) -> list[str]:

@@ -8,6 +8,9 @@ import numpy as np
 from fastpt.errors import FastptError
 from fastpt.rng import seed_sequence
 
+VALIDATION_SHARE = 0.2
+"""Of each class, what choices are made on."""
+
 
 def subset(labels: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Rows of round(share · n_c) samples of each class c, at least one: int64, rising. labels: int [N]."""

@@ -88,7 +88,7 @@ def test_every_adapter_moves_the_features(encoder, make):
 
 
 def test_lora_trains_adapters_alone(encoder, labelled):
-    result = tuned(encoder, labelled).encoder
+    result, _ = tuned(encoder, labelled)
     before = encoder.model.state_dict()
     after = {
         name.replace("parametrizations.weight.original", "weight"): value
@@ -101,7 +101,7 @@ def test_lora_trains_adapters_alone(encoder, labelled):
 
 
 def test_full_trains_all_weights_and_keeps_the_statistics(encoder, labelled):
-    result = tuned(encoder, labelled, "full").encoder
+    result, _ = tuned(encoder, labelled, "full")
     before, after = encoder.model.state_dict(), result.model.state_dict()
     trained = {name for name, _ in encoder.model.named_parameters()}
     assert {name for name in before if not torch.equal(before[name], after[name])} == trained
@@ -111,7 +111,7 @@ def test_full_trains_all_weights_and_keeps_the_statistics(encoder, labelled):
 def test_the_pre_trained_encoder_stays_as_it_was(encoder, labelled, kind):
     images = pictures()
     before = encoder(images)
-    result = tuned(encoder, labelled, kind).encoder
+    result, _ = tuned(encoder, labelled, kind)
     assert torch.equal(encoder(images), before)
     assert weights_sha256(encoder.model) == encoder.weights_sha256 != result.weights_sha256
     assert not any(value.requires_grad for value in encoder.model.parameters())
@@ -119,9 +119,9 @@ def test_the_pre_trained_encoder_stays_as_it_was(encoder, labelled, kind):
 
 
 def test_the_same_seed_gives_the_same_result(encoder, labelled):
-    first, again, other = (tuned(encoder, labelled, seed=seed) for seed in (3, 3, 4))
-    assert first.encoder.weights_sha256 == again.encoder.weights_sha256 != other.encoder.weights_sha256
-    assert torch.equal(first.heads.classifier.weight, again.heads.classifier.weight)
+    (first, head), (again, again_head), (other, _) = (tuned(encoder, labelled, seed=seed) for seed in (3, 3, 4))
+    assert first.weights_sha256 == again.weights_sha256 != other.weights_sha256
+    assert torch.equal(head.classifier.weight, again_head.classifier.weight)
 
 
 def test_the_consistency_term_holds_on_to_the_pre_trained_features(encoder, labelled):
@@ -131,7 +131,7 @@ def test_the_consistency_term_holds_on_to_the_pre_trained_features(encoder, labe
         training = dataclasses.replace(
             SHORT, mlp=None, reg_weight=reg_weight, weights=SHORT.weights._replace(dominance=0.0)
         )
-        result = tuned(encoder, labelled, "full", training=training).encoder
+        result, _ = tuned(encoder, labelled, "full", training=training)
         away.append(1 - torch.cosine_similarity(result(images), encoder(images)).mean())
     assert away[1] < 0.5 * away[0]
 

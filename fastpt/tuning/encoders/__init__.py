@@ -12,6 +12,7 @@ in `ENCODERS` and a test; its module imports torch and the like inside its funct
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
@@ -86,8 +87,6 @@ def open_encoder(spec: str, device: str = "cpu", precision: Precision = "fp32") 
     """The encoder that `spec` names; the head of this module lists the kinds. Raises FastptError."""
     if not spec.endswith((".yaml", ".yml")):
         return _open(spec, {}, device, precision)
-    from dataclasses import replace
-
     file = load_strict(EncoderFile, Path(spec))
     return replace(_open(file.model, file.overrides(), device, precision), name=Path(spec).stem)
 

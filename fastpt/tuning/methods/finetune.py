@@ -68,9 +68,9 @@ class FineTuned:
         for head in heads:
             rows = slice(None) if head.rows is None else head.rows
             images = replace(data.images, sample_ids=data.images.sample_ids[rows])
-            tuned = finetune(images, data.labels[rows], data.classes, self.kind, training, head.seed)
+            encoder, tuned = finetune(images, data.labels[rows], data.classes, self.kind, training, head.seed)
             settings = [{"lr": training.lr, "reg_weight": training.reg_weight}]
-            yield Fitted(settings, tuned.heads.logits, tuned.heads.transformed, tuned.encoder)
+            yield Fitted(settings, tuned.logits, tuned.transformed, encoder)
 
 
 LP_LORA = FineTuned("LP+LoRA", "#4c9ed9", linear_probe.METHOD, "lora")

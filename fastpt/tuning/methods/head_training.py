@@ -15,7 +15,6 @@ from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData
 if TYPE_CHECKING:
     import torch
 
-Mlp = Literal["paper", "reference-code"]
 Precision = Literal["fp32", "bf16"]
 Variant = Literal["paper", "reference-code"]
 
@@ -87,7 +86,7 @@ class HeadTraining:
     """Learning rate of the first step."""
     weight_decay: float
     """AdamW's decoupled weight decay, on every parameter."""
-    mlp: Mlp | None
+    mlp: Variant | None
     """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
     reg_weight: float = 0.0
     """λ: weight of NMTune's regulariser beside the cross-entropy."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor
 
@@ -45,22 +47,18 @@ METHOD = Ridge()
 def fit_ridge(
     features: np.ndarray | Tensor,
     labels: np.ndarray | Tensor,
-    heads: Sequence[HeadSpec | int],
+    heads: Sequence[HeadSpec],
     classes: int | None = None,
     device: torch.device | str = "cpu",
-    share: float = 0.2,
 ) -> tuple[Heads, list[float]]:
     """Linear heads that minimise ‖(X − x̄) W − (Y − ȳ)‖² + l ‖W‖² on a head's rows, Y one-hot; and the l of each.
 
-    l is the one of `L2` with most right answers on a validation part of the rows (`share` of each class, drawn from the
-    head's seed; of equals, the largest); W is then fit on all rows. A head's learning rate and λ are ignored. Arguments
-    and errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
+    l is the one of `L2` with most right answers on a validation part of the rows, drawn as `fastpt.tuning.fit.select`
+    does (of equals, the largest); W is then fit on all rows. A head's learning rate and λ are ignored. Arguments and
+    errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
     spare, l is 1.
     """
-    import numpy as np
-
     from fastpt.tuning.arrays import validate
-    from fastpt.tuning.fit import as_head
     from fastpt.tuning.heads import Heads
 
     features, labels, classes = validate(features, labels, classes)
@@ -68,21 +66,19 @@ def fit_ridge(
     labels = labels.to(device)
     parts, chosen = [], []
     for head in heads:
-        head = as_head(head)
         rows = np.arange(len(labels)) if head.rows is None else head.rows
         x, y = features[rows], labels[rows]
-        l2 = _choose(x, y, classes, head.seed, share)
+        l2 = _choose(x, y, classes, head.seed)
         parts.append(_solve(x, y, classes, [l2])[0])
         chosen.append(l2)
     return Heads.join(parts).requires_grad_(False).eval(), chosen
 
 
-def _choose(x: Tensor, y: Tensor, classes: int, seed: int, share: float) -> float:
+def _choose(x: Tensor, y: Tensor, classes: int, seed: int) -> float:
     from fastpt.tuning.heads import Heads
-    from fastpt.tuning.subsets import holdout
 
     try:
-        kept, held = holdout(y.cpu().numpy(), share, seed)
+        kept, held = holdout(y.cpu().numpy(), VALIDATION_SHARE, seed)
     except FastptError:
         return 1.0
     ladder = L2[::-1]

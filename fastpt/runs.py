@@ -14,7 +14,7 @@
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -217,7 +217,7 @@ class Run:
         return list({str(record.get("split", "")): record for record in self.evals}.values())
 
 
-def read_runs(paths: list[Path]) -> list[Run]:
+def read_runs(paths: Sequence[Path]) -> list[Run]:
     """The runs in the given order, each once. Raises FastptError if there is none, or one is no run folder."""
     if not paths:
         raise FastptError(

@@ -16,14 +16,14 @@ from fastpt.tuning.methods.head_training import Numbers
 
 
 class _Tune(click.Command):
-    """Has a flag for each method that wants one, then its own options, the decoders that read, the methods' options."""
+    """Has a flag for each method with a summary, its own options, the decoders that read, the methods' options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         known = _methods()
         flags = [
             click.Option([f"--{name}", "methods"], flag_value=name, multiple=True, help=method.summary)
             for name, method in known.items()
-            if method.flag
+            if method.summary
         ]
         decoders = [name for name in DECODERS.names() if DECODERS.get(name).reads]
         decoder = click.Option(["--decoder"], type=click.Choice(decoders), default="cpu", show_default=True)
@@ -112,11 +112,11 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
 @click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
-    from fastpt.report import write_report
+    from fastpt.report.page import write_report
     from fastpt.runs import read_runs
 
-    page = write_report(list(runs), out, files)
-    for run in read_runs(list(runs)):
+    page = write_report(runs, out, files)
+    for run in read_runs(runs):
         for problem in run.problems:
             click.echo(f"report: {printable(str(run.path))}: {problem}", err=True)
     click.echo(f"report: {page}")

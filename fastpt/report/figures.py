@@ -36,7 +36,7 @@ class Figure:
     panels: dict[str, str]
 
 
-def rate_figure(family: Family, suite: str, number_: int) -> Figure | None:
+def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """ID and OOD averages against the noise rate, a line for each method."""
     panels = {}
     points = 0
@@ -127,7 +127,7 @@ def _fraction_lines(
     return lines
 
 
-def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
+def spectrum_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """Singular values of the frozen encoder's features on each test set, a line for each run."""
     lines: dict[tuple[str, str, str], list[Series]] = {}
     for condition in family.conditions:
@@ -147,7 +147,7 @@ def spectrum_figure(family: Family, suite: str, number_: int) -> Figure | None:
     return Figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
 
 
-def relation_figure(family: Family, suite: str, number_: int) -> Figure | None:
+def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """The paper's figure 3: the spectrum of the encoder's features against the linear probe, a point for each run."""
     panels = {}
     for domain, measure, words in (("id", "sve", "singular value entropy (SVE)"), ("ood", "lsvr", "LSVR")):
@@ -194,7 +194,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def stage_figure(family: Family, suite: str, number_: int) -> Figure | None:
+def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """How the heads change the spectrum: a panel for each condition, on the first set that has more than one stage."""
     panels = {}
     shown: tuple[str, str, str] | None = None

@@ -46,8 +46,17 @@ class SuiteResults:
     without: list[str]  # runs that have no results under this suite
 
 
-def write(paths: list[Path], out: Path, files: bool, costs: Sequence[StepCost] | None) -> Path:
-    """See `fastpt.report.write_report`."""
+def write_report(
+    paths: Sequence[Path], out: Path, files: bool = False, costs: Sequence[StepCost] | None = None
+) -> Path:
+    """Write the page that compares the runs in `paths` (their folders) to `out` and return its path.
+
+    The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
+    What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures are
+    also written as .svg, the numbers as .csv and the tables as .tex into `<out stem>_files/` beside the page. `costs`
+    are those of a study's steps; without, each training's cost is shown. The same runs give the same bytes. Raises
+    FastptError if there is no run, or if a path is no run folder.
+    """
     runs = read_runs(paths)
     if out.is_dir():
         raise FastptError(

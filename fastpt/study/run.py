@@ -85,7 +85,7 @@ def run_cell(grid: StudyGrid, cell: Cell, say: Say) -> list[Step]:
 
 def write_report(grid: StudyGrid, say: Say) -> Path:
     """The page over all runs that have begun."""
-    from fastpt.report import write_report
+    from fastpt.report.page import write_report
 
     runs = [cell.train.result.parent for cell in grid.cells]
     begun = [run for run in runs if (run / PROVENANCE).is_file()]

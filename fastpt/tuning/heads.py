@@ -102,9 +102,7 @@ class Heads(torch.nn.Module):
 class _Linears(torch.nn.Module):
     """One linear layer a head: [S, B, in] or [B, in] -> [H, B, out], as in `Heads.transform`."""
 
-    def __init__(
-        self, width_in: int, width_out: int, generators: Sequence[torch.Generator], precision: Precision = "fp32"
-    ):
+    def __init__(self, width_in: int, width_out: int, generators: Sequence[torch.Generator], precision: Precision):
         super().__init__()
         self.factors = torch.bfloat16 if precision == "bf16" else torch.float32
         bound = width_in**-0.5

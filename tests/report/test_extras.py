@@ -5,9 +5,10 @@ import json
 
 import pytest
 
-from fastpt.report import StepCost, write_report
+from fastpt.report import StepCost
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
+from fastpt.report.page import write_report
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 from tests.report.test_page import words

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from fastpt.errors import FastptError
-from fastpt.report import write_report
+from fastpt.report.page import write_report
 from fastpt.report.tables import Cell, Group, Row, Table, latex
 from tests.conftest import made_up, prepared
 from tests.report.conftest import METHODS, tune_results, write_run

@@ -12,8 +12,8 @@ import yaml
 
 from fastpt import Loader
 from fastpt.errors import FastptError
+from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, check_trainable, weights_sha256
-from fastpt.tuning.encoders.run import encoder_of_run
 from fastpt.tuning.finetune import _batches, finetune, trainable
 from fastpt.tuning.methods import TrainingImages
 from fastpt.tuning.methods.head_training import HeadTraining
@@ -28,7 +28,7 @@ CROP = Preprocessing(size=32, crop_fraction=1.0, interpolation="bilinear", mean=
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory) -> Encoder:
     """A ResNet in which every layer counts: timm begins the last BatchNorm of each block at 0."""
-    found = encoder_of_run(finished_run(tmp_path_factory.mktemp("runs")))
+    found = open_encoder(f"run:{finished_run(tmp_path_factory.mktemp('runs'))}")
     for module in found.model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.weight.fill_(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,10 +116,21 @@ def library_preprocessing(config: dict[str, Any], size: int, crop_fraction: floa
     return Preprocessing(size, crop_fraction, interpolation, tuple(config["mean"]), tuple(config["std"]))
 
 
-def check_weights(spec: str, weights: str) -> None:
-    """Raise FastptError if weights are named that are no local file."""
+def of_library(
+    library: str,
+    load: Callable[[str, str], tuple[torch.nn.Module, Preprocessing]],
+    name: str,
+    overrides: dict[str, Any],
+    device: str,
+    precision: Precision,
+) -> Encoder:
+    """NAME[:WEIGHTS] of a library, whose `load` takes both. Raises FastptError if the weights are no local file."""
+    name, _, weights = name.partition(":")
+    spec = f"{library}:{name}"
     if weights and not Path(weights).is_file():
         raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
+    model, preprocessing = load(name, weights)
+    return freeze(spec, model, replace(preprocessing, **overrides), device, precision)
 
 
 def cause(error: Exception) -> str:

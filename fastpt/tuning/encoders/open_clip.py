@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.encoders import Precision
-from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, check_weights, freeze, library_preprocessing
+from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, library_preprocessing, of_library
 
 if TYPE_CHECKING:
     import torch
@@ -18,10 +17,7 @@ class OpenClipEncoder:
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
         """A model of open_clip, with the weights of a file."""
-        name, _, weights = name.partition(":")
-        check_weights(f"open_clip:{name}", weights)
-        model, preprocessing = load_open_clip(name, weights)
-        return freeze(f"open_clip:{name}", model, replace(preprocessing, **overrides), device, precision)
+        return of_library("open_clip", load_open_clip, name, overrides, device, precision)
 
 
 KIND = OpenClipEncoder()

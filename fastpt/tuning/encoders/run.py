@@ -7,44 +7,41 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.errors import FastptError
+from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT, RECIPE
 from fastpt.tuning.encoders import Precision
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
+from fastpt.tuning.encoders.open_clip import load_open_clip
+from fastpt.tuning.encoders.timm import load_timm
 
 
 class RunEncoder:
     form = "run:FOLDER"
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
-        """The encoder of a run's folder."""
-        encoder = encoder_of_run(Path(name), device, precision)
-        return replace(encoder, preprocessing=replace(encoder.preprocessing, **overrides))
+        """The encoder of a run's folder. Raises FastptError if it has no export."""
+        run = Path(name)
+        export = run / EXPORT
+        if (export / "open_clip_config.json").is_file():
+            model, preprocessing = load_open_clip(f"local-dir:{export}", "")
+        elif (export / "config.json").is_file():
+            model, preprocessing = load_timm(f"local-dir:{export}", "")
+        else:
+            state = "has no export yet: its training has not ended" if run.is_dir() else "does not exist"
+            raise FastptError(
+                f"run {run} {state}. Train it with `fastpt train`, or write its export with `fastpt export`."
+            )
+        if (run / RECIPE).is_file():
+            data = load_recipe(run / RECIPE).data
+            preprocessing = Preprocessing(
+                data.eval_size or data.size,
+                data.crop_fraction,
+                data.eval_interpolation,
+                preprocessing.mean,
+                preprocessing.std,
+            )
+        preprocessing = replace(preprocessing, **overrides)
+        return replace(freeze(run.resolve().name, model, preprocessing, device, precision), run=run)
 
 
 KIND = RunEncoder()
-
-
-def encoder_of_run(run: Path, device: str = "cpu", precision: Precision = "fp32") -> Encoder:
-    """The encoder that a finished run exported. Raises FastptError."""
-    from fastpt.recipe import load_recipe
-    from fastpt.tuning.encoders.open_clip import load_open_clip
-    from fastpt.tuning.encoders.timm import load_timm
-
-    export = run / EXPORT
-    if (export / "open_clip_config.json").is_file():
-        model, preprocessing = load_open_clip(f"local-dir:{export}", "")
-    elif (export / "config.json").is_file():
-        model, preprocessing = load_timm(f"local-dir:{export}", "")
-    else:
-        state = "has no export yet: its training has not ended" if run.is_dir() else "does not exist"
-        raise FastptError(f"run {run} {state}. Train it with `fastpt train`, or write its export with `fastpt export`.")
-    if (run / RECIPE).is_file():
-        data = load_recipe(run / RECIPE).data
-        preprocessing = Preprocessing(
-            data.eval_size or data.size,
-            data.crop_fraction,
-            data.eval_interpolation,
-            preprocessing.mean,
-            preprocessing.std,
-        )
-    return replace(freeze(run.resolve().name, model, preprocessing, device, precision), run=run)

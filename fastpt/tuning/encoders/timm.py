@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.encoders import Precision
-from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, check_weights, freeze, library_preprocessing
+from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, library_preprocessing, of_library
 
 if TYPE_CHECKING:
     import torch
@@ -20,10 +19,7 @@ class TimmEncoder:
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
         """A model of timm, with weights of its own or those of a file."""
-        name, _, weights = name.partition(":")
-        check_weights(f"timm:{name}", weights)
-        model, preprocessing = load_timm(name, weights)
-        return freeze(f"timm:{name}", model, replace(preprocessing, **overrides), device, precision)
+        return of_library("timm", load_timm, name, overrides, device, precision)
 
 
 KIND = TimmEncoder()

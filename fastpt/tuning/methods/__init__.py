@@ -91,9 +91,7 @@ class Method(Protocol):
     colour: str
     """`#rrggbb`, that of its lines in figures."""
     summary: str
-    """A line of help."""
-    flag: bool
-    """Whether `fastpt tune --NAME` asks for it; `--method NAME` does for any."""
+    """A line of help of the flag `fastpt tune --NAME`; empty where only `--method NAME` asks for it, as for any."""
     options: tuple[click.Option, ...]
     """Its own options of `fastpt tune`, each with a default; methods that share one share the object."""
 

@@ -28,8 +28,7 @@ class FineTuned:
     head: HeadMethod
     kind: Literal["lora", "full"]
     """Low-rank adapters are trained, or all weights."""
-    flag: ClassVar[bool] = False
-    summary: ClassVar[str] = "The head, trained together with the encoder."
+    summary: ClassVar[str] = ""  # --finetune asks for it
 
     @property
     def options(self) -> tuple[click.Option, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import click
 
@@ -121,7 +121,6 @@ class HeadMethod:
     options: tuple[click.Option, ...] = (LRS, EPOCHS, HEAD_PRECISION)
     reference_code: Mapping[str, Any] = field(default_factory=dict)
     """What the authors' published code does otherwise."""
-    flag: ClassVar[bool] = True
 
     def configured(self, variant: Variant = "paper", ablate: Sequence[str] = (), **changes: Any) -> HeadTraining:
         """The training in a variant, without some terms of the regulariser, with the changes that are not None.

@@ -26,7 +26,6 @@ class Ridge:
 
     label, colour = "Ridge", "#a8487f"
     summary = "The best linear baseline: ridge classification, its strength validated."
-    flag = True
     options = ()
 
     def check(self) -> None:

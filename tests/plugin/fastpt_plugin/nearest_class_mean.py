@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 class NearestClassMean:
     label, colour = "NCM", "#6b5b95"
-    summary = "The class whose mean feature is nearest."
-    flag = False
+    summary = ""  # no flag of its own: --method ncm
     options = (
         click.Option(
             ["--shrink"],

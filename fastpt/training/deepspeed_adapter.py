@@ -241,6 +241,16 @@ def _tensors_and_plain_values_only() -> Iterator[None]:
             os.environ["TORCH_FORCE_WEIGHTS_ONLY_LOAD"] = before
 
 
+@contextlib.contextmanager
+def torch_left_as_it_was() -> Iterator[None]:
+    """Put back torch's linear function, which ZeRO 3 replaces for the whole process: its last bits are others."""
+    linear = torch.nn.functional.linear
+    try:
+        yield
+    finally:
+        torch.nn.functional.linear = linear
+
+
 def gathered_parameters(parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:
     """Within, each process holds the parameters whole: ZeRO 3 gathers them; otherwise nothing happens."""
     import deepspeed

@@ -23,7 +23,7 @@ from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.config import Precision
-from fastpt.training.deepspeed_adapter import Engine
+from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
 from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
@@ -69,7 +69,7 @@ def train(
         if on_rank_zero(dist_info, lambda: runs.is_finished(run)):
             _say(dist_info, f"{run} is finished already.")
             return run
-        with Preemption(dist_info) as preemption:
+        with Preemption(dist_info) as preemption, torch_left_as_it_was():
             _Training(recipe, dist_info, task, loader, run, preemption).go()
     return run
 

@@ -61,6 +61,12 @@ def test_the_gradient_is_that_of_the_whole_batch_in_one_process(supervised, tmp_
     }
 
 
+def test_zero_3_leaves_torch_as_it_was(supervised, tmp_path):
+    before = torch.nn.functional.linear
+    train(supervised(*GRADIENT, "engine.zero_stage=3"), "tiny", tmp_path / "run")
+    assert torch.nn.functional.linear is before
+
+
 def stopped_at(step: int, run: Path, copy: Path) -> Path:
     """A copy of a finished run as it was after the checkpoint of `step`."""
     shutil.copytree(run, copy)

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fastpt.errors import FastptError, RecipeError, suggestion
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
+Precision = Literal["fp32", "bf16"]
+"""Of products of matrices; what precision is a training's adds fp16, see `fastpt.training.config`."""
 
 
 class Section(BaseModel):

@@ -6,10 +6,9 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from fastpt.config import Section
+from fastpt.config import Section, Share
 from fastpt.errors import RecipeError
 
-Share = Annotated[float, Field(ge=0, le=1)]
 Quadruple = Annotated[tuple[float, float, float, float], Strict(False)]  # YAML has lists only
 
 

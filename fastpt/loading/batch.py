@@ -1,9 +1,13 @@
 """What a decoder gives, and what a Loader yields of it."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # so that decoders are light
+    import torch
 
 
 class DecodedBatch(NamedTuple):

@@ -5,13 +5,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from fastpt.config import Section
+from fastpt.config import Pair, Section
 from fastpt.errors import suggestion
 from fastpt.jpeg import Interpolation
 from fastpt.loading.decoders import DECODERS
 
-Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
-IntPair = Annotated[tuple[int, int], Strict(False)]
+IntPair = Annotated[tuple[int, int], Strict(False)]  # YAML has lists only
 
 
 class TrainSplit(Section):

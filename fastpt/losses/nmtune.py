@@ -26,31 +26,20 @@ def consistency_loss(F: Tensor, Z: Tensor) -> Tensor:
     return nmtune_regularizer(F, Z, covariance=0, dominance=0)
 
 
-def covariance_loss(Z: Tensor) -> Tensor:
-    """L_COV = (1/D) Σ_{i≠j} C_ij², C = Zcᵀ Zc / (B−1), Zc = Z − its mean over the batch: decorrelate the features.
-
-    A batch of one sample has no covariance: 0.
-    """
-    return nmtune_regularizer(Z, Z, consistency=0, dominance=0)
-
-
-def dominant_singular_value_loss(Z: Tensor, top: int = 1) -> Tensor:
-    """L_SVD = −σ₁ / Σ_j σ_j, with σ the singular values of Z (not centred): strengthen the dominant direction.
-
-    Of `top` > 1, the mean of that many largest (all, if there are fewer) stands for σ₁. Z of nothing but zeros has no
-    singular values: 0, with no gradient.
-    """
-    return nmtune_regularizer(Z, Z, consistency=0, covariance=0, top=top)
-
-
 def nmtune_regularizer(
     F: Tensor, Z: Tensor, consistency: float = 1.0, covariance: float = 1.0, dominance: float = 1.0, top: int = 1
 ) -> Tensor:
     """L_MSE + L_COV + L_SVD, each times its weight, to be weighted by λ (0.01 in the paper) beside the cross-entropy.
 
-    A term of weight 0 is not computed.
+    - L_MSE: see `consistency_loss`.
+    - L_COV = (1/D) Σ_{i≠j} C_ij², C = Zcᵀ Zc / (B−1), Zc = Z − its mean over the batch: decorrelate the features. A
+      batch of one sample has no covariance: 0.
+    - L_SVD = −σ₁ / Σ_j σ_j, with σ the singular values of Z (not centred): strengthen the dominant direction. Of `top`
+      > 1, the mean of that many largest (all, if there are fewer) stands for σ₁. Z of nothing but zeros has no singular
+      values: 0, with no gradient.
 
-    F may lack Z's leading dimensions: it is shared by the heads then. It gets no gradient: the encoder is frozen.
+    A term of weight 0 is not computed. F may lack Z's leading dimensions: it is shared by the heads then. It gets no
+    gradient: the encoder is frozen.
     """
     _check(Z)
     _check(F, "F")

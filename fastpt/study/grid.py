@@ -13,7 +13,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.noise import add_noise
-from fastpt.noise.kinds import KINDS
+from fastpt.noise.kinds import DEFAULTS, KINDS
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.declaration import Pretrain, Study
@@ -89,8 +89,8 @@ class StudyGrid:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
-        task = TASKS.get(recipe.task)
-        kind, of = one.kind or task.default_noise, task.of
+        of = TASKS.get(recipe.task).of
+        kind = one.kind or DEFAULTS[of]
         name, train_set = plan_name(kind, rate, one.noise_seed), Dataset(train_split)
         if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
             return name, train_set.noise_plan(name, of).array_sha256

@@ -1,15 +1,13 @@
 """The recipe's sections of training, whatever the task: model, optimiser, schedule, engine, evaluation, checkpoints."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, Strict
+from pydantic import Field
 
-from fastpt.config import Section
+from fastpt.config import Pair, Precision, Section, Share
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
-Precision = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision = Literal[Precision, "fp16"]
 
 
 class Model(Section):
@@ -94,7 +92,7 @@ class Schedule(Section):
 class Engine(Section):
     """How DeepSpeed runs it."""
 
-    precision: Precision = "bf16"
+    precision: TrainingPrecision = "bf16"
     """bf16 and fp16 are autocast with fp32 weights; fp16 scales the loss, and runs on a GPU only. A processor without
     bf16 instructions runs fp32 instead, and says so."""
     zero_stage: Literal[0, 1, 2, 3] = 0

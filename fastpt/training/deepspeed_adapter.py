@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fastpt.recipe import Recipe
-from fastpt.training.config import Precision
+from fastpt.training.config import TrainingPrecision
 
 TESTED = "0.19"  # the minor version, as in pyproject.toml
 
@@ -76,7 +76,7 @@ def _silenced() -> Iterator[None]:
         os.close(nowhere)
 
 
-def configuration(recipe: Recipe, world_size: int, precision: Precision, load_universal: bool = False) -> dict:
+def configuration(recipe: Recipe, world_size: int, precision: TrainingPrecision, load_universal: bool = False) -> dict:
     """DeepSpeed's configuration: the only place where one is written.
 
     bf16 and fp16 are torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and
@@ -107,7 +107,7 @@ class Engine:
         optimizer: torch.optim.Optimizer,
         recipe: Recipe,
         world_size: int,
-        precision: Precision,
+        precision: TrainingPrecision,
         load_universal: bool = False,
     ):
         import deepspeed

@@ -1,19 +1,19 @@
 """What tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
 
 from collections.abc import Generator
-from typing import Literal
 
 import torch
 import torch.distributed as dist
 
 from fastpt import Batch, Loader
 from fastpt.data.samples import ImageDataset
+from fastpt.loading.order import Order
 from fastpt.recipe import Recipe
 from fastpt.training.launch import DistInfo
 
 
 def batches_of(
-    dataset: ImageDataset, recipe: Recipe, dist_info: DistInfo, order: Literal["sequential", "random"] = "sequential"
+    dataset: ImageDataset, recipe: Recipe, dist_info: DistInfo, order: Order = "sequential"
 ) -> Generator[Batch, None, None]:
     """This process's share of a split, every sample once, cropped as the recipe says for evaluation."""
     data = recipe.data

@@ -4,7 +4,6 @@ Weights are safetensors only. `export_run` reads the newest whole checkpoint, so
 """
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -85,9 +84,5 @@ Evaluated on centre crops of {recipe.data.crop_fraction:.0%}, at {recipe.data.ev
 ## Recipe
 
 ```yaml
-{_yaml(recipe.as_dict())}```
+{yaml.safe_dump(recipe.as_dict(), sort_keys=False)}```
 """
-
-
-def _yaml(value: Any) -> str:
-    return yaml.safe_dump(value, sort_keys=False)

@@ -13,7 +13,7 @@ import torch.distributed as dist
 
 from fastpt.errors import FastptError, RecipeError
 from fastpt.recipe import Recipe
-from fastpt.training.config import Precision
+from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import join_group
 
 Result = TypeVar("Result")
@@ -112,7 +112,7 @@ def _describe_a_group_of_one() -> None:
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 
 
-def precision(recipe: Recipe, device: torch.device) -> Precision:
+def precision(recipe: Recipe, device: torch.device) -> TrainingPrecision:
     """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32.
 
     Raises RecipeError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.

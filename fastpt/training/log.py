@@ -28,7 +28,6 @@ class MetricsLogger:
         kept = [event for event in runs.read_metrics(run) if event["step"] <= step]
         with atomic_write(run / runs.METRICS, "w") as file:
             file.writelines(json.dumps(event) + "\n" for event in kept)
-        self.evaluations = [event for event in kept if event["event"] == "eval"]
         self._file = (run / runs.METRICS).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
         self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
@@ -53,7 +52,6 @@ class MetricsLogger:
     def evaluation(self, **values: Any) -> None:
         """The measures of one split."""
         self._write("eval", values)
-        self.evaluations.append({"event": "eval", **values})
         measures = {name: value for name, value in values.items() if isinstance(value, float) and name != "epoch"}
         self.say(
             f"step {values['step']}/{self._total}, {values['split']}: "

@@ -11,18 +11,18 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fastpt import Batch, Loader, runs
+from fastpt import Batch, Loader, rng, runs
 from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
-from fastpt.training.config import Precision
+from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
@@ -122,7 +122,7 @@ def _memory(dist_info: DistInfo) -> float:
 
 def _seed_step(*key: int) -> None:
     """Seed torch's and numpy's global generators: mixup, RandAugment, drop-path and dropout draw from them."""
-    first, second = np.random.SeedSequence(key).generate_state(2)
+    first, second = rng.seed_sequence(*key).generate_state(2)
     torch.manual_seed(int(first))
     np.random.seed(int(second))  # noqa: NPY002  (timm's Mixup draws from the legacy generator)
 
@@ -133,11 +133,7 @@ class _Since:
 
     steps: int = 0
     waited: float = 0.0  # seconds spent waiting for the loader
-    began: float = 0.0
-
-    @classmethod
-    def now(cls) -> "_Since":
-        return cls(began=time.monotonic())
+    began: float = field(default_factory=time.monotonic)
 
 
 class _Training:
@@ -156,26 +152,23 @@ class _Training:
                 f"the schedule's warm-up of {self.warmup} steps leaves nothing of its {self.total} steps. "
                 "Shorten the warm-up or train longer."
             )
-        self.precision: Precision = launch.precision(recipe, dist_info.device)
+        self.precision: TrainingPrecision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
             _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
         self.step, self.seconds_before, self.best = 0, 0.0, None
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
-        self._start(self._whole_checkpoint())
+        self._start()
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
         self.warned_data_bound = self.warned_busy = False
         self.began = time.monotonic()
         self.record = MetricsLogger(run, self.step, self.total) if dist_info.is_rank_zero else None
 
-    def _whole_checkpoint(self) -> Path | None:
-        found, messages = on_rank_zero(self.dist_info, lambda: checkpoint.newest_intact(self.run))
-        for message in messages:
-            _say(self.dist_info, message)
-        return found
-
-    def _start(self, found: Path | None) -> None:
-        """Make the engine, and put the checkpoint into it if there is one."""
+    def _start(self) -> None:
+        """Make the engine, and put the newest whole checkpoint into it if there is one."""
         recipe, dist_info = self.recipe, self.dist_info
+        found, messages = on_rank_zero(dist_info, lambda: checkpoint.newest_intact(self.run))
+        for message in messages:
+            _say(dist_info, message)
         convert = found is not None and checkpoint.needs_conversion(found, dist_info, recipe)
         model = self.task.model.to(dist_info.device)
         self.ema = Ema(model, recipe.ema) if recipe.ema else None
@@ -213,22 +206,22 @@ class _Training:
         self.loader.set_epoch(epoch)
         if self.recipe.data.sizes:
             self.loader.set_size(self.recipe.data.size_in(epoch))
-        batches, since = iter(self.loader), _Since.now()
+        batches, since = iter(self.loader), _Since()
         for step in range(self.step, min((epoch + 1) * self.steps_per_epoch, self.total)):
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
             loss, norm = self._step(step, batches, since, logged)
             self.step = step + 1
             if logged:
                 self._log(loss, norm, since)
-                since = _Since.now()
+                since = _Since()
             epoch_ends = self.step % self.steps_per_epoch == 0
             is_best = False
             if self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0):
                 is_best = self._evaluate()
-                since = _Since.now()
+                since = _Since()
             if is_best or self._checkpoint_is_due(epoch_ends):
                 self._save()
-                since = _Since.now()
+                since = _Since()
             if self.preemption.agreed() and self.step < self.total:
                 self._leave()
 
@@ -369,9 +362,10 @@ class _Training:
     def _finish(self) -> None:
         assert self.record is not None  # the first process's
         folder = export_run(self.run)
-        last = [event for event in self.record.evaluations if event["step"] == self.total]
         results = {
-            event["split"]: {name: value for name, value in event.items() if name not in _PLACE} for event in last
+            event["split"]: {name: value for name, value in event.items() if name not in _PLACE}
+            for event in runs.read_metrics(self.run)
+            if event["event"] == "eval" and event["step"] == self.total
         }
         self.record.end(
             step=self.total,

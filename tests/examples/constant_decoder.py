@@ -9,12 +9,11 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
+from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.reading import BatchReader
 
 if TYPE_CHECKING:  # at run time torch is imported where it is used: help and tables of names do not wait for it
     import torch
-
-    from fastpt.loading.batch import DecodedBatch
-    from fastpt.loading.reading import BatchReader
 
 
 class ConstantDecoder:
@@ -40,8 +39,6 @@ class ConstantDecoder:
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         """One that reads has `read = reader.read(plan)` here: the checked `read.jpegs`, `read.boxes`, `read.flips`."""
         import torch
-
-        from fastpt.loading.batch import DecodedBatch
 
         for places in positions:
             plan = reader.plan(places)

@@ -40,7 +40,6 @@ class Kind:
     """The numbers of a split's classes, learned by a timm model of one output."""
 
     of: Targets = "labels"
-    default_noise = "symmetric"
     Section: type[Section] = Settings
     measures: Mapping[str, str] = {"r2": "Explained variance R²"}
 

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from fastpt.errors import FastptError
 from fastpt.loading.order import OPEN_BLOCKS, epoch_order, step_positions, steps_per_epoch
 
 KINDS = ("random", "quasi_random", "sequential")
@@ -73,11 +72,6 @@ def test_repeats_follow_each_other_with_views_of_their_own_and_keep_the_epoch_as
     once, _ = epoch_order(100, seed=0, epoch=0, kind=kind, block=8)
     assert np.array_equal(ids, np.repeat(once, repeats)[:100])
     assert np.array_equal(views, np.arange(100) % repeats)
-
-
-def test_repeats_of_a_sequential_order_are_refused():
-    with pytest.raises(FastptError, match="repeats is 3 with order 'sequential'"):
-        epoch_order(10, 0, 0, "sequential", 1, repeats=3)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4, 6])

@@ -18,12 +18,11 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation, kernel, libffcv
+from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.reading import BatchPlan, BatchReader, ReadBatch
 
 if TYPE_CHECKING:
     import torch
-
-    from fastpt.loading.batch import DecodedBatch
-    from fastpt.loading.reading import BatchPlan, BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
 CHUNK = 16  # pictures of a work item, at most: enough to amortise numpy's overhead, few enough to share a batch out
@@ -75,8 +74,6 @@ class CpuDecoder:
 
     def _finish(self, images: torch.Tensor, work: list[Future]) -> DecodedBatch:
         import torch
-
-        from fastpt.loading.batch import DecodedBatch
 
         masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
         if not masks.all():

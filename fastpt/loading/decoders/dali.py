@@ -18,12 +18,11 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
+from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.reading import BatchReader, ReadBatch
 
 if TYPE_CHECKING:
     import torch
-
-    from fastpt.loading.batch import DecodedBatch
-    from fastpt.loading.reading import BatchReader, ReadBatch
 
 AHEAD = 2  # batches in work beside the one that is waited for
 
@@ -80,8 +79,6 @@ class DaliDecoder:
     def _batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         import torch
 
-        from fastpt.loading.batch import DecodedBatch
-
         if self._pipeline is None:
             self._pipeline = self._build()
         pipeline, inside = self._pipeline, deque()
@@ -120,8 +117,6 @@ class DaliDecoder:
     def _empties(self, inside: deque[ReadBatch]) -> Iterator[DecodedBatch]:
         """The empty batches that come next."""
         import torch
-
-        from fastpt.loading.batch import DecodedBatch
 
         while inside and not inside[0].jpegs:
             read = inside.popleft()

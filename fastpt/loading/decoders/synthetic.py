@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.jpeg import Interpolation
+from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.reading import BatchReader
 
 if TYPE_CHECKING:
     import torch
-
-    from fastpt.loading.batch import DecodedBatch
-    from fastpt.loading.reading import BatchReader
 
 
 class SyntheticDecoder:
@@ -29,8 +28,6 @@ class SyntheticDecoder:
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         """No stored picture is read, so none is found damaged."""
         import torch
-
-        from fastpt.loading.batch import DecodedBatch
 
         for places in positions:
             ids, views = reader.sample_ids[places].astype(np.int64), reader.views[places].astype(np.int64)

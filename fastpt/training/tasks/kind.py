@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from fastpt.data.concat import ConcatDataset
     from fastpt.data.dataset import Dataset
+    from fastpt.data.plan import NoisePlan, Targets
     from fastpt.loading.batch import Batch
-    from fastpt.noise.store import NoisePlan, Targets
     from fastpt.recipe import Recipe
     from fastpt.training.launch import DistInfo
 
@@ -32,8 +32,6 @@ class TaskKind(Protocol):
 
     of: "Targets"
     """What is learned from, and what noise makes wrong: labels or captions."""
-    default_noise: str
-    """The kind of noise that a study adds where it names none."""
     Section: type[config.Section]
     """The recipe's section that is called like the task: what no other task knows."""
     measures: Mapping[str, str]

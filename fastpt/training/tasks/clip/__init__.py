@@ -38,7 +38,6 @@ class Kind:
     """Captions of one or several splits, learned by an open_clip model; exported as open_clip loads it."""
 
     of: "Targets" = "captions"
-    default_noise = "swap"
     Section: type[config.Section] = Settings
     measures: Mapping[str, str] = {
         "zero_shot_top1": "Zero-shot top-1 accuracy",

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -22,7 +22,7 @@ class Settings(config.Section):
 
     loss: Literal["cross_entropy", "bce"] = "cross_entropy"
     """Softmax cross entropy, or binary cross entropy over the classes."""
-    bce_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    bce_threshold: config.Share | None = None
     """Mixed labels above this share count as whole ones in `bce` (timm's bce_target_thresh); none keeps the shares."""
     memorization_samples: int = Field(default=1000, ge=0)
     """At the end, how many wrongly labelled training pictures show what was memorised; 0 is none. To meet them,
@@ -37,7 +37,6 @@ class Kind:
     """Labels of a split, learned by a timm model; exported as timm loads it."""
 
     of: "Targets" = "labels"
-    default_noise = "symmetric"
     Section: type[config.Section] = Settings
     measures: Mapping[str, str] = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy"}
 

@@ -64,10 +64,9 @@ class Supervised:
         if recipe.engine.activation_checkpointing:
             checkpoint_activations(self.model, self.model, f"timm's {recipe.model.name}")
         augment = recipe.augment
-        mixing = augment.mixup > 0 or augment.cutmix > 0
         self._mixup = (
             Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.label_smoothing, num_classes=classes)
-            if mixing
+            if augment.mixup or augment.cutmix
             else None
         )
 

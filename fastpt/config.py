@@ -25,7 +25,7 @@ Precision = Literal["fp32", "bf16"]
 class Section(BaseModel):
     """A mapping of known keys: each field has its meaning as a docstring, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     def problems(self) -> Iterable[str]:
         """What the keys allow one by one but not together: one line each, which names keys in full."""
@@ -58,7 +58,7 @@ def read_mapping(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         raise FastptError(f"there is no file {path}. Files there: {others}.")
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} should hold keys and values; it holds {type(values).__name__}.")
@@ -77,7 +77,14 @@ def validate(schema: type[Schema], values: dict[str, Any], path: Path) -> Schema
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 reads 5e-3 as text; here it is the number that everybody means."""
+    """YAML 1.1 reads 5e-3 as text; here it is the number that everybody means. A key that comes twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen: dict[str, yaml.Node] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and seen.setdefault(key.value, key) is not key:
+                raise yaml.constructor.ConstructorError(None, None, f"found {key.value} twice", key.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$")
@@ -119,7 +126,9 @@ def _explain(schema: type[Section], error: ErrorDetails) -> str:
         return f"{key} is missing."
     if error["type"] == "model_type":
         return f"{key} is {error['input']!r}; it should be a section with keys."
-    return f"{key} is {error['input']!r}; it {error['msg'].removeprefix('Input ')}."
+    if error["type"] == "invalid_key":
+        return f"key {key} is no text; put it in quotes."
+    return f"{key} is {error['input']!r}; it {re.sub(r'^[A-Z][a-z]+ (?=should )', '', error['msg'])}."
 
 
 def _fields(schema: type[Section], path: list[str]) -> list[str]:

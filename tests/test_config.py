@@ -57,6 +57,11 @@ def test_overrides_reach_into_sections_that_are_not_there_yet(tmp_path):
         ("section: 3", "section is 3; it should be a section with keys"),
         ("[1, 2]", "should hold keys and values"),
         ("a: [", "not valid YAML"),
+        ("rate: 1.0\nrate: 2.0", "found rate twice"),
+        ("section: {metric: x, metric: y}", "found metric twice"),
+        ("rate: .inf", "rate is inf; it should be a finite number"),
+        ("3: 4", "3 is no text; put it in quotes"),
+        ("a: " + 3000 * "[", "not valid YAML"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_full_key(tmp_path, text, said):

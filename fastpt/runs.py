@@ -266,7 +266,8 @@ def _mapping(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     try:
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        json.dumps(value, default=str, skipkeys=True)  # which an anchor of YAML that holds itself cannot be
+    except (yaml.YAMLError, RecursionError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(value, dict):
         raise ValueError("it holds no mapping")

@@ -64,6 +64,13 @@ def test_a_missing_or_damaged_file_is_a_problem_that_names_it(tmp_path, missing,
     assert any(missing in problem for problem in problems)
 
 
+@pytest.mark.parametrize("text", ["a: &a [*a]", "a: " + 3000 * "["])
+def test_a_recipe_without_an_end_is_a_problem(tmp_path, text):
+    run = write_run(tmp_path)
+    (run / "recipe.yaml").write_text(text)
+    assert any("recipe.yaml cannot be read" in problem for problem in read_run(run).problems)
+
+
 def test_a_truncated_last_line_is_told_apart_from_damage(tmp_path):
     path = write_run(tmp_path)
     add_lines(path, '{"event": "train", "st')

@@ -180,6 +180,8 @@ def accuracies(family: Family, suite: str, domain: str, fraction: float | None =
             averages[condition, method] = interval(means)
     methods = [method for method in family.methods if any(method == other for _, other in found)]
     shown = [condition for condition in conditions if any((condition, method) in found for method in methods)]
+    if not shown:  # rows of no method that has a name
+        return None
     return Accuracies(domain, fraction, shown, methods, keys, common, cells, averages, over_heads)
 
 

@@ -136,3 +136,8 @@ def test_the_largest_fraction_of_the_data_is_shown_unless_another_is_asked_for(t
     assert (table.fraction, table.cell(condition, None, "lp").mean) == (0.5, 0.7)
     assert accuracies(family, "demo", "id", 0.1).cell(condition, None, "lp").mean == 0.5
     assert accuracies(family, "demo", "id", 1.0) is None
+
+
+def test_rows_of_the_stage_before_all_methods_are_no_results(tmp_path):
+    _, table = table_of(read(write_run(tmp_path, tune=tune_results({A: {"encoder": [0.5]}}))))
+    assert table is None

@@ -3,18 +3,23 @@
 A room's `__init__.py` holds its table, in the order in which people see it:
 
     KINDS: Registry[NoiseKind] = Registry(
-        "kind of noise", {"symmetric": "fastpt.noise.kinds.symmetric:KIND", ...}, "fastpt.noise_kinds"
+        "kind of noise", {"symmetric": "fastpt.noise.kinds.symmetric:KIND", ...}, "fastpt.noise_kinds", NoiseKind
     )
 
 Where a room has an entry point group, members of installed packages come behind its own. They are looked for only when
-a name is not in the table, or all names are asked for: a scan takes some 0.1 s.
+a name is not in the table, or all names are asked for: a scan takes some 0.1 s. What they bring is held to the room's
+Protocol, so that a package that is broken breaks its own names only.
 """
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Generic, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
+
+from click import ClickException
 
 from fastpt.errors import FastptError, suggestion
 
@@ -30,10 +35,13 @@ class Origin(NamedTuple):
 
 
 class Registry(Generic[Member]):
-    """The members of one room by name. `table` maps names to `module:attribute`; `group` names entry points."""
+    """The members of one room by name. `table` maps names to `module:attribute`.
 
-    def __init__(self, what: str, table: Mapping[str, str], group: str | None = None):
-        self.what, self.table, self.group = what, dict(table), group
+    `group` names the entry points of packages, and `protocol` is the class that says what their members bring.
+    """
+
+    def __init__(self, what: str, table: Mapping[str, str], group: str | None = None, protocol: type | None = None):
+        self.what, self.table, self.group, self.protocol = what, dict(table), group, protocol
 
     @cached_property
     def _installed(self) -> dict[str, list[EntryPoint]]:
@@ -48,16 +56,34 @@ class Registry(Generic[Member]):
         return [*self.table, *sorted(self._installed)]
 
     def get(self, name: str) -> Member:
-        """The member called `name`. Raises FastptError if there is none, or if two packages have it."""
+        """The member called `name`. Raises FastptError if there is none, two packages have it, or it is broken."""
         if name in self.table:
             module, _, attribute = self.table[name].partition(":")
             return cast(Member, getattr(import_module(module), attribute))
-        point = self._point(name)
+        where = f"{self.what} {name!r} of package {_distribution(point := self._point(name))}"
         try:
-            return cast(Member, point.load())
-        except Exception as error:  # a package of others, which may fail in any way
-            where = f"{self.what} {name!r} of package {_distribution(point)}"
+            member = point.load()
+            problems = _problems(member, self.protocol) if self.protocol else []
+        except (Exception, SystemExit) as error:  # a package of others, which may fail in any way
             raise FastptError(f"{where} cannot be loaded ({error!r}). Mend the package.") from None
+        if problems:
+            raise FastptError(f"{where} is not what it should be: {'; '.join(problems)}. Mend the package.")
+        return cast(Member, member)
+
+    @contextmanager
+    def blaming(self, name: str) -> Iterator[None]:
+        """Around what the member called `name` does: what goes wrong in a package is told as a fault of that package.
+
+        Errors that are told in a line anyway pass, and so do all of a member of the table, which are faults of ours.
+        """
+        try:
+            yield
+        except Exception as error:
+            told = isinstance(error, (FastptError, ClickException)) or getattr(error, "filename", None) is not None
+            if told or not (origin := self.origin(name)):
+                raise
+            where = f"{self.what} {name!r} of package {origin.distribution} {origin.version}"
+            raise FastptError(f"{where} failed ({error!r}). Mend the package.") from error
 
     def origin(self, name: str) -> Origin | None:
         """The package that gave the member, or None for one of our own. Raises FastptError as `get` does."""
@@ -74,6 +100,24 @@ class Registry(Generic[Member]):
             packages = " and ".join(sorted(_distribution(point) for point in points))
             raise FastptError(f"{self.what} {name!r} is in {packages}. Uninstall one of them.")
         return points[0]
+
+
+def _problems(member: object, protocol: type) -> list[str]:
+    """What a member lacks of what a Protocol names, and what is of another type."""
+    from pydantic import ConfigDict, ValidationError, create_model  # not for built-in names alone
+
+    methods = {name: Callable for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_"}
+    fields: dict[str, Any] = {name: (type_, ...) for name, type_ in (get_type_hints(protocol) | methods).items()}
+    config = ConfigDict(strict=True, arbitrary_types_allowed=True)
+    try:
+        schema = create_model("Member", __config__=config, **fields)
+        schema.model_validate({name: getattr(member, name) for name in fields if hasattr(member, name)})
+    except ValidationError as error:
+        return [
+            f"it has no {one['loc'][0]}" if one["type"] == "missing" else f"{one['loc'][0]}: {one['msg']}"
+            for one in error.errors()
+        ]
+    return []
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -1,13 +1,18 @@
 """The table of a room, and the members that installed packages bring."""
 
+import re
 import sys
 from importlib.metadata import EntryPoint, EntryPoints
+from typing import Literal, Protocol
 
 import pytest
 
+from datasets_prep.sources import SOURCES
 from fastpt import registry
 from fastpt.errors import FastptError
+from fastpt.noise.kinds import KINDS
 from fastpt.registry import Registry
+from fastpt.tuning.methods import METHODS
 
 TABLE = {"ordered": "collections:OrderedDict", "counter": "collections:Counter"}
 
@@ -59,3 +64,74 @@ def test_a_package_that_cannot_be_loaded_is_told(monkeypatch):
     room = with_packages(monkeypatch, EntryPoint("broken", "collections:Nothing", "tests.mappings"))
     with pytest.raises(FastptError, match=r"kind of mapping 'broken' of package .* cannot be loaded"):
         room.get("broken")
+
+
+class Clock(Protocol):
+    hands: int
+    face: Literal["round", "square"] = "round"
+
+    def tick(self) -> None: ...
+
+
+class Wall:
+    hands, face = 2, "round"
+
+    def tick(self):
+        raise ZeroDivisionError("no\nspring")
+
+
+class Sundial:
+    hands, face = "one", "round"
+
+
+WALL, SUNDIAL = Wall(), Sundial()
+
+
+def clocks(monkeypatch, attribute: str) -> Registry:
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group: EntryPoints([EntryPoint("clock", f"{__name__}:{attribute}", group)]),
+    )
+    return Registry("kind of clock", {}, "tests.clocks", Clock)
+
+
+def test_a_packages_member_is_held_to_the_protocol(monkeypatch):
+    assert clocks(monkeypatch, "WALL").get("clock") is WALL
+    with pytest.raises(FastptError, match=r"'clock' of package unknown .*hands: .* valid integer; it has no tick"):
+        clocks(monkeypatch, "SUNDIAL").get("clock")
+
+
+@pytest.mark.parametrize("room", [SOURCES, KINDS, METHODS], ids=lambda room: room.what)
+def test_our_own_members_keep_the_protocol_too(monkeypatch, room):
+    points = [EntryPoint(name, where, room.group) for name, where in room.table.items()]
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points))
+    for name in room.table:
+        assert Registry(room.what, {}, room.group, room.protocol).get(name) is room.get(name)
+
+
+def test_a_package_that_ends_the_process_is_told(monkeypatch, tmp_path):
+    (tmp_path / "leaves_at_once.py").write_text("raise SystemExit(7)")
+    monkeypatch.syspath_prepend(tmp_path)
+    room = with_packages(monkeypatch, EntryPoint("broken", "leaves_at_once:CLOCK", "tests.mappings"))
+    with pytest.raises(FastptError, match="cannot be loaded"):
+        room.get("broken")
+
+
+def test_what_goes_wrong_in_a_package_is_told_as_its_fault(monkeypatch):
+    room = clocks(monkeypatch, "WALL")
+    failed = r"'clock' of package unknown unknown failed \(ZeroDivisionError"
+    with pytest.raises(FastptError, match=failed), room.blaming("clock"):
+        WALL.tick()
+
+
+def test_what_goes_wrong_in_a_member_of_ours_is_a_fault_of_ours():
+    with pytest.raises(ZeroDivisionError), Registry("kind of clock", {"wall": f"{__name__}:WALL"}).blaming("wall"):
+        WALL.tick()
+
+
+def test_errors_that_are_told_in_a_line_pass(monkeypatch, tmp_path):
+    room = clocks(monkeypatch, "WALL")
+    for error in (FastptError("mend it"), FileNotFoundError(2, "gone", "a.txt")):
+        with pytest.raises(type(error), match=re.escape(str(error))), room.blaming("clock"):
+            raise error

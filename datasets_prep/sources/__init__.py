@@ -63,4 +63,5 @@ SOURCES: Registry[Source] = Registry(
         "torchvision": "datasets_prep.sources.torchvision:SOURCE",
     },
     "fastpt.sources",
+    Source,
 )

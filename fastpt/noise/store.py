@@ -42,7 +42,10 @@ def add_noise(
     name = _name(kind, member, rate, seed, files)
     source = next(iter(files.values()), None)
     if name not in dataset.noise_plans():
-        made = member.make(dataset, of, rate or 0.0, seed, files)
+        with KINDS.blaming(kind):
+            made = member.make(dataset, of, rate or 0.0, seed, files)
+        if wrong := malformed(dataset, of, made.array):
+            raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
         if made.left_clean:
             log.warning("%s does not name %d of %d samples; they stay clean.", source, made.left_clean, len(dataset))
         realised, origin = realised_rates(dataset, of, made.array), KINDS.origin(kind)
@@ -85,6 +88,13 @@ def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Ma
         raise FastptError(f"{kind} noise has the rate that its file holds; leave the rate out.")
     stems = ["".join(char if char.isalnum() or char in "-_." else "_" for char in path.stem) for path in files.values()]
     return "-".join([kind, *stems])
+
+
+def malformed(dataset: Dataset, of: Targets, array: np.ndarray) -> str | None:
+    """What is wrong with an array of noise, whatever its kind: "is no ..."; None if nothing is."""
+    limit, dtype = (len(dataset.classes), np.int32) if of == "labels" else (len(dataset), np.int64)
+    right = array.shape == (len(dataset),) and array.dtype == dtype and array.min() >= 0 and array.max() < limit
+    return None if right else f"is no array of {len(dataset)} numbers from 0 to {limit - 1} in {dtype.__name__}"
 
 
 class Realised(NamedTuple):

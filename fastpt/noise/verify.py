@@ -6,7 +6,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, plan_name
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import KINDS
-from fastpt.noise.store import NO_FILES, realised_rates
+from fastpt.noise.store import NO_FILES, malformed, realised_rates
 
 
 def verify_plans(dataset: Dataset) -> list[str]:
@@ -17,9 +17,8 @@ def verify_plans(dataset: Dataset) -> list[str]:
 
 
 def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
-    limit = len(dataset.classes) if plan.of == "labels" else len(dataset)
-    if plan.array.shape != (len(dataset),) or plan.array.min() < 0 or plan.array.max() >= limit:
-        return [f"is no array of {len(dataset)} numbers from 0 to {limit - 1}"]
+    if wrong := malformed(dataset, plan.of, plan.array):
+        return [wrong]
     if (plan.realised_rate, plan.realised_per_class) != realised_rates(dataset, plan.of, plan.array):
         return ["states other realised rates than it has"]
     try:
@@ -32,6 +31,9 @@ def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
         named = plan_name(plan.kind, plan.rate, seed)
         if plan.name != named:
             return [f"holds {named}"]
-        if not np.array_equal(plan.array, kind.make(dataset, plan.of, plan.rate, seed, NO_FILES).array):
+        with KINDS.blaming(plan.kind):
+            again = kind.make(dataset, plan.of, plan.rate, seed, NO_FILES).array
+        if not np.array_equal(plan.array, again):
             return [f"is not the {plan.kind} noise of its rate and seed"]
-    return kind.check(plan, dataset)
+    with KINDS.blaming(plan.kind):
+        return kind.check(plan, dataset)

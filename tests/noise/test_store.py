@@ -6,6 +6,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.noise import add_noise
+from fastpt.noise.kinds import KINDS, Made
 from tests.conftest import made_up, prepared
 
 
@@ -22,6 +23,15 @@ def test_a_plan_made_from_a_file_names_it_by_sha256_and_refuses_another(split, t
     np.save(tmp_path / "m.npy", np.ones((4, 4)) + np.eye(4)[0])
     with pytest.raises(FastptError, match="made from another file"):
         add_noise(split, 0.2, 3, kind="asymmetric", files={"matrix": tmp_path / "m.npy"})
+
+
+def test_what_is_no_noise_of_the_split_is_not_written(split, monkeypatch):
+    kind = KINDS.get("symmetric")
+    for array in (np.full(40, 4, np.int32), np.zeros(3, np.int32), np.zeros(40), -np.ones(40, np.int32)):
+        monkeypatch.setattr(kind, "make", lambda *_, array=array: Made(array))
+        with pytest.raises(FastptError, match=r"no array of 40 numbers from 0 to 3 in int32, .* Nothing was written"):
+            add_noise(split, 0.3, 9, of="labels", kind="symmetric")
+    assert "symmetric-0.3-seed9" not in split.noise_plans()
 
 
 def test_several_kinds_of_one_rate_must_be_named(split):

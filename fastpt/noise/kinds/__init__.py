@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+from fastpt.data.plan import Targets
 from fastpt.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fastpt.data.dataset import Dataset
-    from fastpt.data.plan import NoisePlan, Targets
+    from fastpt.data.plan import NoisePlan
 
 
 class Made(NamedTuple):
@@ -70,6 +71,7 @@ KINDS: Registry[NoiseKind] = Registry(
         "external": "fastpt.noise.kinds.external:KIND",
     },
     "fastpt.noise_kinds",
+    NoiseKind,
 )
 DEFAULTS: Mapping[Targets, str] = {"labels": "symmetric", "captions": "swap"}
 """The kind that is meant where only a rate is asked for."""

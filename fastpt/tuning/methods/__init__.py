@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import click
+
 from fastpt.registry import Registry
 
 if TYPE_CHECKING:
-    import click
     import numpy as np
     import torch
 
@@ -131,4 +132,5 @@ METHODS: Registry[Method] = Registry(
         "nmtune+full": "fastpt.tuning.methods.finetune:NMTUNE_FULL",
     },
     "fastpt.methods",
+    Method,
 )

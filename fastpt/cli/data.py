@@ -30,13 +30,18 @@ class _NoiseCommand(click.Command):
 
 @cache
 def _kinds() -> "dict[str, NoiseKind]":
-    """All kinds of noise. Those of a package that cannot be loaded are left out, with a warning."""
+    """All kinds of noise. Those of a package that is broken are left out, with a warning."""
     from fastpt.noise.kinds import KINDS
 
     found = {}
     for name in KINDS.names():
         try:
-            found[name] = KINDS.get(name)
+            kind = KINDS.get(name)
+            if taken := {"kind", *(one.name for one in noise.params)} & kind.files.keys():
+                raise FastptError(
+                    f"kind of noise {name!r} has an option {min(taken)}, which is taken. Rename it there."
+                )
+            found[name] = kind
         except FastptError as error:
             click.echo(printable(f"warning: {error}"), err=True)
     return found

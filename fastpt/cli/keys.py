@@ -52,7 +52,9 @@ def describe(file: str, section: str | None = None) -> "list[Key]":
     within = {key.name: key.name.replace("[]", "").rpartition(".")[0] for key in every}
     found = [key for key in every if f"{within[key.name]}.".startswith(f"{section}.")]
     if not found:
-        raise RecipeError(f"a {file} has no section {section!r}; {suggestion(section, filter(None, within.values()))}")
+        raise RecipeError(
+            f"a {file} has no section {section!r}; {suggestion(section, dict.fromkeys(filter(None, within.values())))}"
+        )
     return found
 
 

@@ -9,10 +9,11 @@ import click
 from click.core import ParameterSource
 
 from datasets_prep.sources import SOURCES, Source
-from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, describe, describe_plan
+from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, claim, describe, describe_plan
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 from fastpt.processes import cores
+from fastpt.storage.names import is_plain
 
 
 class Place(click.ParamType):
@@ -55,7 +56,7 @@ class Side(click.ParamType):
         text = str(value)
         if text == "none":
             return None
-        if not text.isdigit() or int(text) == 0:
+        if not text.isdecimal() or int(text) == 0:
             self.fail(f"a number of pixels or none; found {value!r}", param, ctx)
         return int(text)
 
@@ -146,9 +147,7 @@ class SourceCommand(click.Command):
     """`fastpt prep SOURCE`: its own options, and the common ones, which may stand before its name too."""
 
     def __init__(self, name: str, source: Source):
-        flags = {flag for option in COMMON for flag in option.opts}
-        if taken := [flag for option in source.options for flag in option.opts if flag in flags]:
-            raise FastptError(f"source {name!r} has an option {taken[0]}, which every source has. Rename it there.")
+        claim({}, f"source {name!r}", [*COMMON, *source.options])
         super().__init__(
             name,
             params=[*source.options, *COMMON],
@@ -260,17 +259,19 @@ def _prepare(
     from datasets_prep.shard import Options
     from fastpt.progress import Progress
 
-    if name and (Path(name).name != name or not name.isprintable()):
+    if name and not is_plain(name):
         raise click.BadParameter(
             f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
         )
     if name is None and source.default_name:
-        name = source.default_name.format(**own)
+        with SOURCES.blaming(source_name):
+            name = source.default_name.format(**own)
     name = name or (places[0][1].name.split(".")[0] if places else source_name)
     out = out or Path("data") / name
     check_places(source_name, source, places, out)
     try:
-        splits = list_splits(source, places, own, out, seed, workers)
+        with SOURCES.blaming(source_name):
+            splits = list_splits(source, places, own, out, seed, workers)
         found = ", ".join(split.name for split in splits)
         if holdout is not None:
             if len(splits) > 1:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import FOLDER, JSON
+from fastpt.cli.shared import FOLDER, JSON, claim
 from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
@@ -19,7 +19,7 @@ class _Tune(click.Command):
     """Has a flag for each method with a summary, its own options, the decoders that read, the methods' options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        known = _methods()
+        known, _ = _methods()
         flags = [
             click.Option([f"--{name}", "methods"], flag_value=name, multiple=True, help=method.summary)
             for name, method in known.items()
@@ -31,15 +31,19 @@ class _Tune(click.Command):
         return [*flags, *own[:-1], decoder, *_options(known).values(), own[-1]]  # the last is --help
 
 
-def _methods() -> dict[str, Method]:
-    """Every method; the fault of a package that cannot be loaded is told when its method is asked for."""
-    found = {}
+def _methods() -> tuple[dict[str, Method], dict[str, FastptError]]:
+    """Every method, and what is wrong with those of packages that are broken: told when the method is asked for."""
+    found, broken = {}, {}
+    taken: dict[str, object] = {f"--{name}": name for name in METHODS.names()}
+    claim(taken, "fastpt tune", tune.params)
     for name in METHODS.names():
         try:
-            found[name] = METHODS.get(name)
-        except FastptError:
-            continue
-    return found
+            method = METHODS.get(name)
+            claim(taken, f"tuning method {name!r}", method.options)
+            found[name] = method
+        except FastptError as error:
+            broken[name] = error
+    return found, broken
 
 
 def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
@@ -98,10 +102,14 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
             heads = " or ".join(f"--{head}" for head in HEADS)
             raise click.UsageError(f"--finetune trains the encoder with a head; add {heads}")
         chosen += tuned
+    known, broken = _methods()
+    for name in chosen:
+        if name in broken:
+            raise broken[name]
     from fastpt.tuning.results import text_table
     from fastpt.tuning.run import tune_command
 
-    defaults = [name for name in _options(_methods()) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
+    defaults = [name for name in _options(known) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
     result = tune_command(methods=chosen, **{name: value for name, value in settings.items() if name not in defaults})
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else printable(text_table(result)))
 

@@ -1,5 +1,7 @@
 """What the commands share: types of options, and how errors and prepared splits are told."""
 
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +26,13 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for before, word in zip(["", *args], args, strict=False):
+            if not word or re.fullmatch("--[a-z-]+=", word):  # which would be taken for none, or for this folder
+                option = word[:-1] or (before if before.startswith("-") else "an argument")
+                raise click.UsageError(f"{option} is empty: a shell variable that is not set? Give a value.", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
@@ -38,6 +47,14 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def claim(taken: dict[str, object], who: str, options: Iterable[click.Parameter]) -> None:
+    """Add the flags and names of options to those `taken` by others. Raises FastptError if one is taken already."""
+    for option in options:
+        for word in (str(option.name), *option.opts, *option.secondary_opts):
+            if taken.setdefault(word, option) is not option:
+                raise FastptError(f"{who} has an option {option.opts[0]}, whose name {word} is taken. Rename it there.")
 
 
 class Rate(click.ParamType):

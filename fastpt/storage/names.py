@@ -1,4 +1,4 @@
-"""File names: which of them are of pictures, and what of them UTF-8 can hold."""
+"""File names: which of them are of pictures, which are plain, and what of them UTF-8 can hold."""
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
@@ -8,6 +8,11 @@ def is_image(name: str) -> bool:
     """Whether a file of this name is a picture. Hidden files are none."""
     base = name.rpartition("/")[2]
     return not base.startswith(".") and base.lower().endswith(IMAGE_SUFFIXES)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a name can be that of a folder: one that stays where it is put, and that a terminal shows."""
+    return name.isprintable() and name not in ("", ".", "..") and "/" not in name
 
 
 def is_utf8(name: str) -> bool:

@@ -11,6 +11,7 @@ from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
 from fastpt.noise.kinds import KINDS
 from fastpt.recipe import load_recipe
+from fastpt.storage.names import is_plain
 from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.suites import load_suite
 
@@ -79,7 +80,7 @@ class Study(Section):
 def load_study(path: Path) -> Study:
     """Read a study's file. Raises RecipeError that names each wrong key, and each recipe or suite that is not there."""
     study = load_strict(Study, path)
-    problems = [] if Path(study.name).name == study.name else [f"name {study.name!r} is no plain folder name."]
+    problems = [] if is_plain(study.name) else [f"name {study.name!r} is no plain folder name."]
     problems += [f"tune.methods: {problem}" for problem in _refusals(METHODS.get, study.tune.methods)]
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]

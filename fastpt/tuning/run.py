@@ -67,12 +67,14 @@ def tune_command(
     else:
         run = newest_finished() if run is None and encoder is None else run
         loaded = loaded or load_suite(_suite_of(run))
-        opened = open_encoder(encoder or f"run:{run}", _device(), precision)
+        opened = open_encoder(f"run:{run}" if encoder is None else encoder, _device(), precision)
     name = opened.name if opened else "features"
     folder = (opened and opened.run) or RUNS / name.replace(":", "-")
     out = out or folder / TUNE / f"{loaded.name}.json"
     if out.is_dir():
         raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
+    if out.suffix != ".json":  # .csv and .txt stand beside it
+        raise FastptError(f"--out {out} names no .json, which the results are. Name it {out.with_suffix('.json')}.")
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
     _say(f"encoder {name}, suite {loaded.name}")
     results = tune(opened, loaded, config, threads, decoder)
@@ -97,6 +99,8 @@ def tune(
     `encoder` is None if the suite holds features. Features are kept in `cache`, by default that of fastpt. Raises
     FastptError.
     """
+    if ENCODER in config.methods:
+        raise FastptError(f"a method called {ENCODER!r} would pass for the stage before all methods. Rename it there.")
     needs = {method: METHODS.get(method).trains_on(**config.options_of(method)) for method in config.methods}
     if "images" in needs.values():
         check_trainable(encoder)
@@ -149,13 +153,23 @@ class _Split:
     answers: np.ndarray | None = None  # as in suites.TestSplit
     sample_ids: np.ndarray | None = None  # int64 [N]; None: the samples are those of a feature file
 
-    def predicted(self, fitted: Fitted, device: torch.device) -> np.ndarray:
-        """int64 [H, N]: what each head answers, of the classes that the split knows."""
+    def predicted(self, fitted: Fitted, classes: int, device: torch.device) -> np.ndarray:
+        """int64 [H, N]: what each head answers, of the classes that the split knows. Raises FastptError."""
         answers = self.answers
         known = slice(None) if answers is None else np.flatnonzero(answers >= 0)
         parts = self.features.to(device).split(1024)  # the scores of many heads take memory
-        chosen = torch.cat([fitted.logits(part)[..., known].argmax(-1) for part in parts], 1).cpu().numpy()
+        scores = (_scores(fitted, part, classes) for part in parts)
+        chosen = torch.cat([one[..., known].argmax(-1) for one in scores], 1).cpu().numpy()
         return chosen if answers is None else answers[known][chosen]
+
+
+def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tensor:
+    """float [H, N, K]. Raises FastptError if a method gives scores of another shape, or of which none is largest."""
+    scores, shape = fitted.logits(features), (len(fitted.settings), len(features), classes)
+    if tuple(scores.shape) != shape or scores.isnan().any():
+        found = f"of shape {list(scores.shape)}, {int(scores.isnan().sum())} of them NaN"
+        raise FastptError(f"its scores are {found}, not numbers of shape {list(shape)}, which is a fault of its own.")
+    return scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -233,27 +247,33 @@ class _Job:
 
     def measure(self, device: torch.device) -> tuple[list[Row], list[Spectrum]]:
         """Train the heads and test them. The spectrum is that of the first seed, trained on the largest fraction."""
-        start = time.perf_counter()
+        start, one = time.perf_counter(), self.data.downstream
+        try:
+            with METHODS.blaming(self.method):
+                measured = self._measure(device)
+        except FastptError as error:
+            raise type(error)(f"set {one.name}, {self.method}: {error}") from error.__cause__
+        _say(f"{one.domain} {one.name}: {self.method} trained in {time.perf_counter() - start:.1f} s")
+        return measured
+
+    def _measure(self, device: torch.device) -> tuple[list[Row], list[Spectrum]]:
         one, rows, spectra = self.data.downstream, [], []
         shown = {"seed": self.config.seeds[0], "fraction": max(self.config.fractions)}
-        try:
-            for fitted in train(self.config, self.method, self.training_data(), device):
-                tests = self.tests(fitted)
-                rows += [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
-                heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
-                if fitted.transformed and heads:
-                    spectra += [
-                        _spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
-                        for test, split in tests.items()
-                    ]
-        except FastptError as error:
-            raise type(error)(f"set {one.name}, {self.method}: {error}") from None
-        _say(f"{one.domain} {one.name}: {self.method} trained in {time.perf_counter() - start:.1f} s")
+        for fitted in train(self.config, self.method, self.training_data(), device):
+            tests = self.tests(fitted)
+            rows += [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
+            heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
+            if fitted.transformed and heads:
+                spectra += [
+                    _spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
+                    for test, split in tests.items()
+                ]
         return rows, spectra
 
     def _rows(self, test: str, split: _Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
         one = self.data.downstream
-        for settings, predicted in zip(fitted.settings, split.predicted(fitted, device), strict=True):
+        found = split.predicted(fitted, one.classes, device)
+        for settings, predicted in zip(fitted.settings, found, strict=True):
             yield Row(
                 domain=one.domain,
                 set=one.name,
@@ -282,6 +302,12 @@ def train(config: TuningConfig, method: str, data: TrainingData, device: torch.d
     given = replace(data, labels=labels)
     for fitted in METHODS.get(method).fit(given, heads, torch.device(device), **config.options_of(method)):
         mine, left = left[: len(fitted.settings)], left[len(fitted.settings) :]
+        for name, value in (item for chosen in fitted.settings for item in chosen.items()):
+            if name in Row.__dataclass_fields__ or not isinstance(value, (int, float, str)):
+                raise FastptError(
+                    f"{method} records {name!r} as a setting, of type {type(value).__name__}, which is a fault of its "
+                    "own: a setting is a number or text, and not called as a column of the results."
+                )
         settings = [one | chosen for one, chosen in zip(mine, fitted.settings, strict=True)]
         yield replace(fitted, settings=settings)
     if left:

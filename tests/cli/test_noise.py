@@ -37,6 +37,17 @@ def test_a_package_that_cannot_be_loaded_is_left_out_with_one_warning(broken_pac
     assert "broken" not in ran.stdout
 
 
+def test_a_kind_whose_option_is_taken_is_left_out_with_a_warning(broken_package, monkeypatch):
+    class Greedy:
+        summary, takes_rate, files = "takes too much", True, {"rate": "a file of rates"}
+
+    get = KINDS.get
+    monkeypatch.setattr(KINDS, "get", lambda name: Greedy() if name == "broken" else get(name))
+    ran = CliRunner().invoke(main, ["noise", "nowhere", "--rate", "0.1"])
+    assert "warning: kind of noise 'broken' has an option rate, which is taken" in ran.stderr
+    assert "nowhere does not exist" in ran.stderr
+
+
 @pytest.mark.parametrize("words", [["--kind", "external", "--rate", "0.1"], ["--kind", "swap"], []])
 def test_a_rate_is_asked_for_as_the_kind_takes_one(words):
     ran = CliRunner().invoke(main, ["noise", "nowhere", *words])

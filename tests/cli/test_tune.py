@@ -2,10 +2,12 @@
 
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from fastpt.cli import main
+from fastpt.tuning.methods import METHODS
 
 
 @pytest.fixture
@@ -42,6 +44,20 @@ def test_options_of_methods_are_handed_on_where_they_are_given(tune):
     asked = tune("--nmtune", "--lrs", "0.1,1e-2", "--ablate", "covariance", "--ablate", "dominance")[2]
     assert (asked["lrs"], asked["ablate"]) == ([0.1, 0.01], ("covariance", "dominance"))
     assert not {"epochs", "variant", "reg_weights", "head_precision"} & set(asked)
+
+
+def test_a_packages_method_whose_option_is_taken_is_told_when_it_is_asked_for(tune, monkeypatch):
+    class Greedy:
+        label, colour, summary, flag = "G", "#123456", "Takes too much.", False
+        options = (click.Option(["--suite"]),)
+
+    get = METHODS.get
+    monkeypatch.setattr(METHODS, "names", lambda: [*METHODS.table, "greedy"])
+    monkeypatch.setattr(METHODS, "get", lambda name: Greedy() if name == "greedy" else get(name))
+    assert tune("--ridge", "--suite", "mini")[2]["suite"] == "mini"
+    code, output, _ = tune("--method", "greedy")
+    assert code == 1
+    assert "tuning method 'greedy' has an option --suite, whose name suite is taken" in output
 
 
 def test_a_list_of_numbers_is_one(tune):

@@ -5,12 +5,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from fastpt.errors import FastptError
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
-from fastpt.tuning.run import accuracy, mean_per_class, noisy, train, tune_command
+from fastpt.tuning.run import _Split, accuracy, mean_per_class, noisy, train, tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 from tests.tuning.test_fit import blobs
@@ -244,3 +245,54 @@ def test_a_method_that_leaves_heads_out_is_told(monkeypatch):
     monkeypatch.setattr(METHODS, "get", lambda name: Forgetful())
     with pytest.raises(FastptError, match="lp trained 1 of 2 heads"):
         list(train(TuningConfig(["lp"], seeds=[0, 1]), "lp", TrainingData(*blobs(10), 4), "cpu"))
+
+
+class Odd:
+    """A method of one head that answers and records what a test gives it."""
+
+    options = ()
+
+    def __init__(self, scores=None, **settings):
+        self.scores, self.settings = scores, settings
+
+    def check(self):
+        pass
+
+    def trains_on(self):
+        return "features"
+
+    def fit(self, data, heads, device):
+        yield Fitted([self.settings], lambda x: self.scores)
+
+
+@pytest.mark.parametrize("settings", [{"value": 0.5}, {"seed": 3}, {"head": object()}])
+def test_a_setting_that_would_stand_for_a_column_or_is_no_value_is_told(monkeypatch, settings):
+    monkeypatch.setattr(METHODS, "get", lambda name: Odd(**settings))
+    with pytest.raises(FastptError, match=f"lp records '{next(iter(settings))}' as a setting"):
+        list(train(TuningConfig(["lp"]), "lp", TrainingData(*blobs(10), 4), "cpu"))
+
+
+@pytest.mark.parametrize(
+    ("scores", "said"),
+    [
+        (torch.full((1, 6, 4), torch.nan), r"shape \[1, 6, 4\], 24 of them NaN"),
+        (torch.zeros(1, 7, 4), r"shape \[1, 7, 4\], 0 of them NaN"),
+    ],
+)
+def test_scores_that_name_no_answer_are_told(scores, said):
+    split = _Split(torch.zeros(6, 2), np.zeros(6, np.int64))
+    with pytest.raises(FastptError, match=f"{said}, not numbers of shape .1, 6, 4."):
+        split.predicted(Fitted([{}], lambda x: scores), 4, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("name", ["found.csv", "found.txt", "found"])
+def test_tables_do_not_take_the_place_of_the_results(workplace, name):
+    with pytest.raises(FastptError, match=r"names no \.json"):
+        tune_command(out=workplace / name)
+
+
+def test_a_method_is_not_called_as_the_stage_before_all_methods(workplace, monkeypatch):
+    get = METHODS.get
+    monkeypatch.setattr(METHODS, "get", lambda name: Odd() if name == "encoder" else get(name))
+    with pytest.raises(FastptError, match="'encoder' would pass for"):
+        tune_command(methods=["encoder"])

@@ -59,7 +59,9 @@ def assert_resumes_everywhere(
     assert whole, f"no step in {epochs} epochs: there is nothing to resume"
     for world_size in world_sizes[1:]:
         _assert_follows(_run(make_loader, world_size, epochs), whole, False, f"at {world_size} ranks, not {first}")
-    with _process() if new_process else contextlib.nullcontext() as process:
+    # Spawned: it shares no memory, no random state and no hash seed with this one.
+    spawned = ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) if new_process else contextlib.nullcontext()
+    with spawned as process:
         for resumed_at, step in enumerate(whole):
             state = json.loads(json.dumps(step.state))
             for world_size in world_sizes:
@@ -132,11 +134,6 @@ def _assert_shows(dataset: ImageDataset, batch: Batch, min_psnr: float) -> None:
 def _threads() -> int:
     """Of this process, those of C libraries too."""
     return len(list(Path("/proc/self/task").iterdir()))
-
-
-def _process() -> ProcessPoolExecutor:
-    """One process that starts from nothing: it shares no memory, no random state and no hash seed with this one."""
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
 
 
 def _assert_follows(found: list[_Step], wanted: list[_Step], in_order: bool, where: str) -> None:

@@ -20,7 +20,10 @@ import torch.nn.functional as F
 from fastpt import rng
 
 FILL = 128  # timm's fill value where a picture is moved away
+TURNS = 2  # operations of RandAugment a picture
+SIGMA = (0.1, 2.0)  # widths of the Gaussian that blurs, pixels
 TRIES = 10  # to fit a rectangle, as in timm's RandomErasing
+AREA, MIN_ASPECT = (0.02, 1 / 3), 0.3  # of that rectangle: its share of the picture, and how narrow it may be
 Images = torch.Tensor  # uint8 [B, H, W, 3]
 RngKeys = torch.Tensor  # int64 [B], on the CPU: `Batch.rng_keys`
 Pixels = torch.Tensor  # float32 [B, 3, H, W], 0 to 255
@@ -38,10 +41,10 @@ def normalize(images: Images, mean: Sequence[float], std: Sequence[float]) -> to
     return images.to(torch.float32).div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
-def randaugment(images: Images, magnitude: float, spread: float, rng_keys: RngKeys, operations: int = 2) -> Images:
+def randaugment(images: Images, magnitude: float, spread: float, rng_keys: RngKeys) -> Images:
     """RandAugment; returns a new tensor. `magnitude` and `spread` of 0 to 10."""
     pixels = _pixels(images)
-    for turn in range(operations):
+    for turn in range(TURNS):
         choice, applied, sign, radius, angle = _uniform(rng_keys, 5, RANDAUGMENT, turn).T
         normal = torch.sqrt(-2 * torch.log1p(-radius)) * torch.cos(2 * torch.pi * angle)  # Box and Muller
         levels = (magnitude + spread * normal).clamp(0, 10) / 10 * torch.where(sign < 0.5, -1, 1)
@@ -83,35 +86,27 @@ def grayscale(images: Images, probability: float, rng_keys: RngKeys) -> Images:
     return _images(pixels)
 
 
-def gaussian_blur(
-    images: Images, probability: float, rng_keys: RngKeys, sigma: tuple[float, float] = (0.1, 2.0)
-) -> Images:
-    """Pictures blurred with a probability, by a Gaussian whose width is uniform in `sigma`, pixels. A new tensor."""
+def gaussian_blur(images: Images, probability: float, rng_keys: RngKeys) -> Images:
+    """Pictures blurred with a probability, by a Gaussian whose width is uniform in `SIGMA`. Returns a new tensor."""
     pixels = _pixels(images)
     draws = _uniform(rng_keys, 2, BLUR)
-    widths = sigma[0] + (sigma[1] - sigma[0]) * draws[:, 1]
-    reach = int(np.ceil(3 * sigma[1]))
+    widths = SIGMA[0] + (SIGMA[1] - SIGMA[0]) * draws[:, 1]
+    reach = int(np.ceil(3 * SIGMA[1]))
     _change(pixels, [lambda pixels, widths: _blur(pixels, widths, reach)], _first_where(draws, probability), widths)
     return _images(pixels)
 
 
-def random_erasing(
-    pixels: torch.Tensor,
-    probability: float,
-    rng_keys: RngKeys,
-    area: tuple[float, float] = (0.02, 1 / 3),
-    min_aspect: float = 0.3,
-) -> torch.Tensor:
+def random_erasing(pixels: torch.Tensor, probability: float, rng_keys: RngKeys) -> torch.Tensor:
     """Replace, with a probability, a rectangle of a normalised picture, float [B, 3, H, W], by normal noise, in place.
 
-    The rectangle has a share of the picture uniform in `area` and a log-uniform aspect from `min_aspect` to its
+    The rectangle has a share of the picture uniform in `AREA` and a log-uniform aspect from `MIN_ASPECT` to its
     inverse; the first of ten that fits is taken. Its noise is drawn on the device, so GPUs draw another than CPUs.
     """
     height, width = pixels.shape[2:]
     draws = _uniform(rng_keys, 4 * TRIES + 1, ERASING)
     share, aspect, down, across = draws[:, 1:].unflatten(1, (4, TRIES)).unbind(1)
-    share = (area[0] + (area[1] - area[0]) * share) * height * width
-    aspect = torch.exp((2 * aspect - 1) * np.log(1 / min_aspect))
+    share = (AREA[0] + (AREA[1] - AREA[0]) * share) * height * width
+    aspect = torch.exp((2 * aspect - 1) * np.log(1 / MIN_ASPECT))
     h, w = torch.round(torch.sqrt(share * aspect)), torch.round(torch.sqrt(share / aspect))
     fits = (h < height) & (w < width)
     boxes = torch.stack([(down * (height - h + 1)).floor(), (across * (width - w + 1)).floor(), h, w], dim=-1).long()
@@ -187,10 +182,10 @@ def _warp(
     f: Entry = 0.0,
 ) -> Pixels:
     """The picture at (x, y) is what was at (a x + b y + c, d x + e y + f), in units of half a side from the centre."""
-    theta = torch.zeros(len(pixels), 2, 3, device=pixels.device)
-    for place, value in zip([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2)], (a, b, c, d, e, f), strict=True):
-        theta[:, place[0], place[1]] = value
-    grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+    theta = torch.zeros(len(pixels), 6, device=pixels.device)
+    for column, value in enumerate((a, b, c, d, e, f)):
+        theta[:, column] = value
+    grid = F.affine_grid(theta.view(-1, 2, 3), list(pixels.shape), align_corners=False)
     return F.grid_sample(pixels - FILL, grid, mode="bilinear", padding_mode="zeros", align_corners=False) + FILL
 
 

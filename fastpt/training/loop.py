@@ -204,8 +204,7 @@ class _Training:
         """From where training stands to the end of the epoch."""
         epoch = self.step // self.steps_per_epoch
         self.loader.set_epoch(epoch)
-        if self.recipe.data.sizes:
-            self.loader.set_size(self.recipe.data.size_in(epoch))
+        self.loader.set_size(self.recipe.data.size_in(epoch))
         batches, since = iter(self.loader), _Since()
         for step in range(self.step, min((epoch + 1) * self.steps_per_epoch, self.total)):
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total

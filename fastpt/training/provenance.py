@@ -9,7 +9,17 @@ from fastpt.recipe import Recipe
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import MEMORIZATION, Task
 
-PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed", "ffcv", "numpy")
+PACKAGES = (
+    "fastpt",
+    "torch",
+    "timm",
+    "open_clip_torch",
+    "deepspeed",
+    "ffcv",
+    "numpy",
+    "nvidia-dali-cuda130",
+    "nvidia-dali-cuda120",
+)
 
 
 def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machine: dict) -> dict:
@@ -41,9 +51,8 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
 
 
 def _versions() -> dict[str, str]:
-    names = (*PACKAGES, "nvidia-dali-cuda130", "nvidia-dali-cuda120")
     found = {}
-    for name in names:
+    for name in PACKAGES:
         try:
             found["open_clip" if name == "open_clip_torch" else name] = version(name)
         except PackageNotFoundError:

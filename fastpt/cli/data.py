@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe, describe_plan
+from fastpt.cli.shared import FOLDER, JSON, SEED, FiniteRange, Rate, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import printable
 
@@ -204,11 +204,11 @@ def _noise(text: str) -> float | str | None:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--model-rate", type=click.FloatRange(0, min_open=True), help="Pictures a second that the model takes.")
+@click.option("--model-rate", type=FiniteRange(0, min_open=True), help="Pictures a second that the model takes.")
 @click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Of the crops, pixels.")
 @click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
 @click.option("--threads", type=click.IntRange(1), help="That decode (default: this process's cores).")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="A measure.")
+@click.option("--seconds", type=FiniteRange(0, min_open=True), default=5.0, show_default=True, help="A measure.")
 @JSON
 def bench(
     folder: Path,

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import FOLDER, JSON, claim
+from fastpt.cli.shared import FOLDER, JSON, FiniteRange, claim
 from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
@@ -80,7 +80,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     help="Shares of each class to train on, such as 0.1,0.25,1.",
 )
 @click.option(
-    "--label-noise", type=click.FloatRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
+    "--label-noise", type=FiniteRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
 )
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")

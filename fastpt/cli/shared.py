@@ -1,5 +1,6 @@
 """What the commands share: types of options, and how errors and prepared splits are told."""
 
+import math
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -55,6 +56,15 @@ def claim(taken: dict[str, object], who: str, options: Iterable[click.Parameter]
         for word in (str(option.name), *option.opts, *option.secondary_opts):
             if taken.setdefault(word, option) is not option:
                 raise FastptError(f"{who} has an option {option.opts[0]}, whose name {word} is taken. Rename it there.")
+
+
+class FiniteRange(click.FloatRange):
+    """A FloatRange, in which NaN and infinity, which click lets pass, do not lie."""
+
+    def convert(self, value, param, ctx):
+        if not math.isfinite(found := super().convert(value, param, ctx)):
+            self.fail(f"{value} is not a finite number", param, ctx)
+        return found
 
 
 class Rate(click.ParamType):

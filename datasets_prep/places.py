@@ -80,8 +80,6 @@ def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
 
 def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:
     """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
-    if not 0 < share < 1:
-        raise FastptError(f"--holdout must be a share between 0 and 1, found {share}")
     rows = np.random.default_rng(seed).permutation(len(split))
     cut = round(share * len(split))
     if cut == 0 or cut == len(split):

@@ -67,7 +67,8 @@ class ShardJob:
         """Write the shard, then its part; `tick` is called after each picture."""
         split = self.split
         labels = split.labels
-        columns = {name: [] for name in ("row", "offset", "size", "width", "height", "xxh3")}
+        types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
+        columns = {name: [] for name in ("row", *types)}
         rejected = []
         with self._writer() as writer:
             for position, i in enumerate(self.rows):
@@ -84,7 +85,6 @@ class ShardJob:
                         column.append(value)
                 tick()
         rows = np.array(columns.pop("row"), np.int64)
-        types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
         table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
         if labels is not None:
             table["clean_label"] = pa.array(labels[rows].astype(np.int32))

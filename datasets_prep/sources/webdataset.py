@@ -148,7 +148,7 @@ def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str
             records.setdefault(sample.key, {})["caption"] = content.decode("utf-8", errors="replace")
         elif suffix == ".json":
             records[sample.key] = parse_record(content) | records.get(sample.key, {})
-        elif suffix == ".cls":
+        else:
             sample.label = int(content)
             if sample.label < 0:
                 raise ValueError("negative")

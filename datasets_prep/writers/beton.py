@@ -74,12 +74,7 @@ class BetonWriter:
 
     def _finish(self) -> None:
         end = -(-self._position // beton.PAGE_SIZE) * beton.PAGE_SIZE
-        header = np.zeros((), beton.HEADER)
-        header["version"] = beton.VERSION
-        header["num_fields"] = len(self._fields)
-        header["page_size"] = beton.PAGE_SIZE
-        header["num_samples"] = self._count
-        header["alloc_table_ptr"] = end
+        header = np.array((beton.VERSION, len(self._fields), beton.PAGE_SIZE, self._count, end), beton.HEADER)
         self._file.seek(end)
         self._file.write(np.array(self._allocations, beton.ALLOCATION).tobytes())
         self._file.seek(0)

@@ -53,12 +53,11 @@ class ConcatDataset:
     @cached_property
     def samples(self) -> Samples:
         """Where the pictures lie, as of a `Dataset`; shards are counted through all splits."""
-        columns = {name: self._column(name) for name in Samples.COLUMNS}
-        shards = [self.parts[index].samples.shard + np.uint32(self._first_shards[index]) for index in self._segments]
-        return Samples(**columns | {"shard": np.concatenate(shards)})
-
-    def _column(self, name: str) -> np.ndarray:
-        return np.concatenate([getattr(self.parts[index].samples, name) for index in self._segments])
+        parts = [self.parts[index].samples for index in self._segments]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Samples.COLUMNS}
+        first = self._first_shards[self._segments].astype(np.uint32)
+        columns["shard"] = np.concatenate([part.shard + one for part, one in zip(parts, first, strict=True)])
+        return Samples(**columns)
 
     def jpegs(self, sample_ids: np.ndarray, checked: bool = False) -> list[np.ndarray]:
         """The stored JPEGs of samples, int64 [K]: K times uint8 [size]; see `Dataset.jpegs`."""

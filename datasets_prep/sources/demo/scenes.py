@@ -18,7 +18,6 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from datasets_prep.listing import SplitListing
 from datasets_prep.sources.demo.drawings import LEAVES, OBJECTS, PATTERNS, TAU, Rng, Shape, arc, noise, smooth
-from fastpt.errors import FastptError
 
 COLOURS = {
     "red": (205, 50, 45),
@@ -269,13 +268,6 @@ DOMAINS = {"photo": photo, "clipart": clipart, "sketch": sketch}
 # --- Splits. ---
 
 
-def jpeg(pixels: np.ndarray) -> bytes:
-    """Encode float [h, w, 3] in 0..255."""
-    out = io.BytesIO()
-    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
-    return out.getvalue()
-
-
 @dataclass(frozen=True)
 class DemoSplit:
     """What a split holds. The class of picture i is i modulo the classes, so that they are balanced."""
@@ -313,7 +305,7 @@ def texture(name: str, rng: Rng) -> tuple[str, Callable[[], np.ndarray]]:
 
 
 def sample(split: DemoSplit, number: int, seed: int, i: int) -> tuple[str, Callable[[], np.ndarray]]:
-    """Caption of sample i of the split, and its pixels when called."""
+    """Caption of sample i of the split, and its pixels, float [h, w, 3] in 0..255, when called."""
     rng = np.random.default_rng([seed, number, i])
     name = split.classes[i % len(split.classes)]
     if split.domain == "texture":
@@ -324,13 +316,14 @@ def sample(split: DemoSplit, number: int, seed: int, i: int) -> tuple[str, Calla
 
 def read(number: int, seed: int, i: int) -> bytes:
     """The JPEG of sample i of split `number`."""
-    return jpeg(sample(SPLITS[number], number, seed, i)[1]())
+    _, pixels = sample(SPLITS[number], number, seed, i)
+    out = io.BytesIO()
+    Image.fromarray(pixels().clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=90)
+    return out.getvalue()
 
 
 def demo_splits(seed: int = 0) -> list[SplitListing]:
     """The splits of the demo world of this seed; another seed is another world of the same classes."""
-    if seed < 0:
-        raise FastptError(f"the seed of the demo set must be 0 or more, found {seed}")
     return [
         SplitListing(
             name=split.name,

@@ -6,7 +6,6 @@ import pytest
 from PIL import Image
 
 from datasets_prep.sources.demo.scenes import COLOURS, GROUNDS, demo_splits
-from fastpt.errors import FastptError
 
 NAMES = ["train", "val", "clipart", "sketch", "leaves-train", "leaves-test", "textures-train", "textures-test"]
 
@@ -118,8 +117,3 @@ def test_the_colour_a_caption_tells_is_in_the_picture(splits):
             share = (np.abs(seen - ink).max(-1) < 30).mean()
             (told if f"{colour} {thing}" in split.captions[i] else untold).append(share)
     assert np.mean(told) > 2 * np.mean(untold)
-
-
-def test_a_negative_seed_is_refused():
-    with pytest.raises(FastptError, match="found -1"):
-        demo_splits(seed=-1)

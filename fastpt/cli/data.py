@@ -79,7 +79,7 @@ def noise(
     csv: Path | None,
     **files: Path | None,
 ) -> None:
-    """Add a noise plan to the prepared split FOLDER, or name the one that is there. Touches no picture.
+    """Add a noise plan to the split FOLDER. Touches no picture; a plan that is there is named.
 
     \b
     fastpt noise data/imagenet/train --rate 0.05
@@ -131,7 +131,7 @@ def info(folder: Path, as_json: bool) -> None:
 @click.option("--deep", is_flag=True, help="Decode every picture, and make every noise plan again to compare.")
 @JSON
 def verify(folder: Path, deep: bool, as_json: bool) -> None:
-    """Check every file of the prepared splits at FOLDER against its checksum; name each that changed."""
+    """Check every file of the splits at FOLDER by its checksum. Names each that changed."""
     from fastpt.data.dataset import Dataset
     from fastpt.data.verify import split_folders, verify_deep
     from fastpt.data.verify import verify as verify_split
@@ -161,7 +161,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
 @click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="wds: samples a tar.")
 def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | None", shard_samples: int) -> None:
-    """Write the split FOLDER with noisy targets for other readers: FFCV, webdataset, DALI, open_clip, timm.
+    """Write the split FOLDER with noisy targets for other readers. FFCV, webdataset, DALI, open_clip, timm.
 
     \b
     fastpt materialize data/imagenet/train --noise 0.05 --format ffcv --out imagenet-noisy
@@ -180,17 +180,17 @@ def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--noise", "plans", multiple=True, metavar="PLAN", help="Show this plan alone; repeatable.")
+@click.option("--noise", "plans", multiple=True, metavar="PLAN|RATE|clean", help="Show this alone; repeatable.")
 @click.option("--pictures", type=click.IntRange(1, 1000), default=24, show_default=True, help="Pictures a section.")
 @click.option("--out", type=FOLDER, help="The file (default: NAME-SPLIT-preview.html here).")
 def preview(folder: Path, plans: tuple[str, ...], pictures: int, out: Path | None) -> None:
-    """Write one HTML page that shows the split FOLDER: pictures, targets clean and noisy, classes, sizes."""
+    """Show the split FOLDER on one HTML page. It has pictures, targets clean and noisy, classes, sizes."""
     from fastpt.data.dataset import Dataset
     from fastpt.report.preview import write_preview
 
     dataset = Dataset(folder)
     out = out or Path(f"{dataset.name}-{dataset.split}-preview.html")
-    write_preview(dataset, list(plans) or dataset.noise_plans(), pictures, out)
+    write_preview(dataset, list(map(_noise, plans)) or dataset.noise_plans(), pictures, out)
     click.echo(f"wrote {out}")
 
 
@@ -205,10 +205,10 @@ def _noise(text: str) -> float | str | None:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--model-rate", type=FiniteRange(0, min_open=True), help="Pictures a second that the model takes.")
-@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Of the crops, pixels.")
-@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True)
-@click.option("--threads", type=click.IntRange(1), help="That decode (default: this process's cores).")
-@click.option("--seconds", type=FiniteRange(0, min_open=True), default=5.0, show_default=True, help="A measure.")
+@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of the crops, pixels.")
+@click.option("--batch-size", type=click.IntRange(1), default=256, show_default=True, help="Pictures a batch.")
+@click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: this process's cores).")
+@click.option("--seconds", type=FiniteRange(0, min_open=True), default=5.0, show_default=True, help="Of each measure.")
 @JSON
 def bench(
     folder: Path,
@@ -219,7 +219,7 @@ def bench(
     seconds: float,
     as_json: bool,
 ) -> None:
-    """Measure how fast the prepared split FOLDER loads on this machine, and say whether a model would wait for it.
+    """Measure how fast the split FOLDER loads on this machine. Says whether a model would wait for it.
 
     The rate of your model is in the log of a training whose recipe has data.decoder: synthetic.
     """

@@ -27,7 +27,7 @@ WIDTH = 100  # columns
 @click.argument("section", required=False)
 @JSON
 def keys(file: str, section: str | None, as_json: bool) -> None:
-    """Say what may stand in a recipe, a suite or a study: every key, its type, its default, its meaning.
+    """Say what may stand in a recipe, a suite or a study. Of each key: its type, default and meaning.
 
     \b
     fastpt keys recipe          all keys of a recipe

@@ -178,7 +178,7 @@ prep = Prep(
     "prep",
     params=list(COMMON),
     subcommand_metavar="SOURCE [OPTIONS]",
-    help="""Convert a SOURCE into prepared splits, with noise plans beside them.
+    help="""Convert a SOURCE into prepared splits, with noise plans.
 
     \b
     fastpt prep --noise 0.05 demo

@@ -68,7 +68,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     type=click.Choice(["fp32", "bf16"]),
     default="fp32",
     show_default=True,
-    help="In which the encoder computes features; they are kept as fp32.",
+    help="Of the encoder; its features are kept as fp32.",
 )
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
 @click.option("--num-seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
@@ -83,14 +83,15 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     "--label-noise", type=FiniteRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
 )
 @click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
-@click.option("--out", type=FOLDER, help="Results file (default: <run>/tune/<suite>.json).")
+@click.option("--out", type=FOLDER, help="Results file, which is replaced (default: <run>/tune/<suite>.json).")
 @JSON
 @click.pass_context
 def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, as_json: bool, **settings: Any) -> None:
-    """Train light heads on the features of a frozen encoder, in and out of domain.
+    """Train light heads on frozen features, in and out of domain.
 
     \b
-    fastpt tune --nmtune                            the newest run, its suite, NMTune beside the linear probe
+    fastpt tune                                     the newest run, its suite: linear probe, MLP tuning, NMTune
+    fastpt tune --nmtune                            NMTune beside the linear probe alone
     fastpt tune --encoder timm:resnet50 --suite mini
     """
     if settings["run"] and settings["encoder"]:
@@ -119,7 +120,7 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
 @click.option("--out", type=FOLDER, default=Path("report.html"), show_default=True, help="The page to write.")
 @click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
-    """Write one HTML page that compares RUNS: accuracies, spectra, curves, what the noise did."""
+    """Write one HTML page that compares RUNS. It has accuracies, spectra, curves, what the noise did."""
     from fastpt.report.page import write_report
     from fastpt.runs import read_runs
 

@@ -32,7 +32,7 @@ def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume
 @click.argument("run", type=FOLDER)
 @click.option("--best", is_flag=True, help="Of the best evaluation (checkpoint.keep_best) instead of the last step.")
 def export(run: Path, best: bool) -> None:
-    """Write the weights of RUN as a timm or open_clip folder, with a model card."""
+    """Write the weights of RUN as a timm or open_clip folder. It has a model card."""
     from fastpt.training.export import export_run
 
     click.echo(f"exported to {export_run(run, best)}")

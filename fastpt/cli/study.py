@@ -27,7 +27,7 @@ class StudyCommands(click.Group):
 
 @click.group(cls=StudyCommands)
 def study() -> None:
-    """Pre-train and tune a grid of noise rates and seeds, then report: from images to the paper's figures.
+    """Pre-train and tune a grid of noise rates and seeds. From images to the paper's figures.
 
     \b
     fastpt study recipes/study_demo.yaml             run what is not done yet
@@ -46,6 +46,8 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
     """Run what is not done yet of the study FILE, then write its report."""
     if cell is not None and ray:
         raise click.UsageError("--cell and --ray do not go together")
+    if cell is not None and dry_run:
+        raise click.UsageError("--dry-run shows the whole grid; leave --cell out")
     from fastpt.study.declaration import load_study
     from fastpt.study.grid import StudyGrid
 

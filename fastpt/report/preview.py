@@ -1,5 +1,6 @@
 """A prepared split on one HTML page: pictures with clean and noisy targets, classes, sizes, the matrix of the noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,11 +54,11 @@ class PlanSection:
     matrix: list[MatrixRow]
 
 
-def write_preview(dataset: Dataset, plans: list[str], pictures: int, out: Path) -> None:
-    """Write the page `out`. `plans` are the noise plans to show, `pictures` the number of pictures a section."""
+def write_preview(dataset: Dataset, plans: Sequence[float | str | None], pictures: int, out: Path) -> None:
+    """Write the page `out`, with so many `pictures` a section. `plans` are named as `Dataset.noise_plan` takes them."""
     if out.is_dir():
         raise FastptError(f"{out} is a folder, but the preview is one file. Name the file.")
-    shown = [dataset.noise_plan(name) for name in plans]
+    shown = [plan for noise in plans if (plan := dataset.noise_plan(noise))]
     rng = np.random.default_rng(0)
     some = np.sort(rng.permutation(len(dataset))[:pictures])
     page = render(

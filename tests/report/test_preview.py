@@ -58,6 +58,14 @@ def test_bins_have_round_edges_and_hold_every_value(values):
     assert all(len(name) <= len("1e+05–1.1e+05 px") for name, _ in bins)
 
 
+def test_a_plan_is_also_named_by_its_rate_and_clean_shows_none(tmp_path):
+    dataset = prepared(tmp_path, made_up(80), [0.25, 0.5])
+    write_preview(dataset, [0.5, None], 2, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "symmetric-0.5-seed0" in page
+    assert "symmetric-0.25-seed0" not in page
+
+
 def test_a_plan_that_is_not_there_and_a_folder_as_target_are_refused(labelled, tmp_path):
     with pytest.raises(FastptError, match="no noise plan 'mine'"):
         write_preview(labelled, ["mine"], 2, tmp_path / "page.html")

@@ -222,6 +222,12 @@ def test_status_and_dry_run_run_nothing(here):
     assert [row["state"] for row in rows] == ["failed", "to do", "done", "done", "done", "done"]
 
 
+def test_a_dry_run_of_one_cell_is_refused(here):
+    result = CliRunner().invoke(main, ["study", "study.yaml", "--dry-run", "--cell", "1"])
+    assert result.exit_code == 2
+    assert "leave --cell out" in result.output
+
+
 def test_looking_makes_no_noise_plan(here):
     plans = set(Path("data/train/noise").iterdir())
     one = {"recipe": "tiny.yaml", "rates": [0, 0.5], "seeds": [0]}

@@ -47,7 +47,7 @@ LRS = click.Option(
     ["--lrs"], type=Numbers(), default=(), help="Learning rates to choose from on a part of the training data."
 )
 REG_WEIGHTS = click.Option(
-    ["--reg-weights"], type=Numbers(), default=(), help="NMTune's lambdas to choose from, likewise."
+    ["--reg-weights"], type=Numbers(), default=(), help="NMTune's lambdas to choose from, as with --lrs."
 )
 VARIANT = click.Option(
     ["--variant"],
@@ -71,7 +71,7 @@ HEAD_PRECISION = click.Option(
     type=click.Choice(["fp32", "bf16"]),
     default="fp32",
     show_default=True,
-    help="Of the matrix products that train heads on features.",
+    help="Precision of the matrix products that train heads.",
 )
 
 

@@ -120,6 +120,9 @@ def _explain(schema: type[Section], error: ErrorDetails) -> str:
     if error["type"] == "contradiction":
         return error["msg"]
     if error["type"] == "extra_forbidden":
+        elsewhere = [known.name for known in describe_keys(schema) if known.name.endswith(f".{key}")]
+        if elsewhere:
+            return f"unknown key {key}; did you mean {' or '.join(elsewhere)}?"
         prefix = "".join(f"{section}." for section in path[:-1])
         return f"unknown key {key}; {suggestion(path[-1], _fields(schema, path[:-1]), prefix=prefix)}"
     if error["type"] == "missing":

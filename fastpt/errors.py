@@ -38,7 +38,7 @@ class Preempted(FastptError):
 
 def suggestion(name: str, known: Iterable[str], most: int = 1, prefix: str = "") -> str:
     """What to say behind an unknown `name`: the nearest of the `known` ones behind `prefix`, or else the first ones."""
-    known = list(known)
+    known = list(dict.fromkeys(known))
     near = [prefix + one for one in difflib.get_close_matches(name, known, n=most, cutoff=0.4)]
     if near:
         return f"did you mean {' or '.join(near)}?"

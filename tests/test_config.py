@@ -53,6 +53,7 @@ def test_overrides_reach_into_sections_that_are_not_there_yet(tmp_path):
         ("entries: [{metrc: x}]", "unknown key entries.0.metrc; did you mean entries.0.metric?"),
         ("section: {metrc: x}", "unknown key section.metrc; did you mean section.metric?"),
         ("rat: 1", "unknown key rat; did you mean rate?"),
+        ("metric: mine", "unknown key metric; did you mean entries[].metric or section.metric?"),
         ("rate: fast", "rate is 'fast'; it should be a valid number"),
         ("section: 3", "section is 3; it should be a section with keys"),
         ("[1, 2]", "should hold keys and values"),

@@ -65,7 +65,7 @@ def test_its_own_options_count(fastpt, suite, tmp_path):
 def test_its_option_is_refused_where_it_takes_no_part(fastpt, suite):
     ran = fastpt("tune", "--suite", suite, "--lp", "--shrink", "1")
     assert ran.returncode == 1
-    assert "shrink is no option of lp" in ran.stderr
+    assert "shrink is no option of lp. Add one of ncm, or leave it out." in ran.stderr
 
 
 def test_help_shows_its_options(fastpt):

@@ -75,8 +75,8 @@ def add_noise(
 def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Mapping[str, Path]) -> str:
     """The name of a plan. Raises FastptError if rate or files are not what the kind needs."""
     if len(files) != min(len(member.files), 1) or not set(files) <= set(member.files):
-        wanted = " or ".join(member.files) or "no file"
-        raise FastptError(f"{kind} noise is made from: {wanted}; given: {', '.join(files) or 'no file'}.")
+        wanted = f"needs one file: {' or '.join(member.files)}" if member.files else "takes no file"
+        raise FastptError(f"{kind} noise {wanted}; given: {', '.join(files) or 'none'}.")
     for option, path in files.items():
         if not path.is_file():
             raise FastptError(f"{path} is no file. Give the {option} that {kind} noise is made from.")

@@ -45,7 +45,7 @@ class TuningConfig:
             METHODS.get(method).check(**self.options_of(method))
         if stray := self.options.keys() - self._known().keys():
             name = min(stray)
-            takers = [method for method in METHODS.table if name in _defaults(method)]
+            takers = [method for method in METHODS.names() if name in _defaults(method)]
             raise FastptError(
                 f"{name} is no option of {', '.join(self.methods)}. "
                 + (f"Add one of {', '.join(takers)}, or leave it out." if takers else "Leave it out.")

@@ -29,6 +29,10 @@ def test_an_unknown_section_names_the_nearest_one():
     assert (result.exit_code, result.output) == (2, "Error: a recipe has no section 'dato'; did you mean data?\n")
 
 
+def test_a_section_that_is_like_no_other_is_answered_with_each_section_once():
+    assert "; known here: data, data.train, model, optim, " in run("recipe", "xyz").output
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_every_key_has_a_meaning(file):
     assert [key.name for key in describe(file) if not key.meaning] == []

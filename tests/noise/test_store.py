@@ -46,10 +46,10 @@ def test_several_kinds_of_one_rate_must_be_named(split):
 @pytest.mark.parametrize(
     ("kind", "rate", "files", "said"),
     [
-        ("asymmetric", 0.1, {}, "made from: matrix or hierarchy; given: no file"),
-        ("symmetric", 0.1, {"file": Path("x")}, "made from: no file; given: file"),
+        ("asymmetric", 0.1, {}, "needs one file: matrix or hierarchy; given: none"),
+        ("symmetric", 0.1, {"file": Path("x")}, "takes no file; given: file"),
         ("external", 0.1, {"file": Path(__file__)}, "leave the rate out"),
-        ("gaussian", 0.1, {}, "symmetric, asymmetric, swap, pairswap, external"),
+        ("gaussian", 0.1, {}, ", ".join(KINDS.table)),
         ("swap", None, {}, "needs a rate"),
     ],
 )

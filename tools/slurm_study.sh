@@ -7,7 +7,7 @@
 #SBATCH --requeue
 # One task of the array is one pre-training of the grid, with its tunings. The folder must be shared by the nodes.
 #
-#   fastpt study status recipes/study_in1k.yaml                                     # prepares nothing, counts the cells
+#   fastpt study status recipes/study_in1k.yaml                                     # runs nothing; a cell is a line `train`, from 0
 #   sbatch --array=0-4 tools/slurm_study.sh recipes/study_in1k.yaml
 #   fastpt study recipes/study_in1k.yaml                                            # afterwards: the report
 #

@@ -11,10 +11,6 @@ from fastpt.loading.decoders.cpu import CpuDecoder
 from fastpt.testing import assert_decodes
 
 
-def test_decoders_come_in_their_order():
-    assert DECODERS.names() == ["cpu", "dali", "synthetic"]
-
-
 def test_what_is_known_about_a_decoder_costs_no_library():
     code = (
         "import sys; from fastpt.loading.decoders import DECODERS\n"

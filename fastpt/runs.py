@@ -51,14 +51,16 @@ def begin(
 ) -> list[str]:
     """Begin a run's folder, or check that the one there is of this run; return what has changed since it began.
 
-    Raises FastptError that says what differs, unless changes are allowed: then the recipe and the provenance are
-    written anew, and the provenance lists all changes so far.
+    Raises FastptError that says what differs, unless changes are allowed and the run is not finished: then the recipe
+    and the provenance are written anew, and the provenance lists all changes so far.
     """
     if any((run / CHECKPOINTS).glob("step-*")):
         if not resume:
             raise FastptError(f"{run} holds a run with checkpoints. Go on with --resume, or name another --run-dir.")
         before = read_provenance(run)
         differing = _differences(recipe, provenance, _intact(run / RECIPE), before)
+        if differing and is_finished(run):
+            raise FastptError(f"{run} is finished, and differs: {'; '.join(differing)}. Name another --run-dir.")
         if differing and not allow_changes:
             raise FastptError(
                 f"{run} cannot be resumed: {'; '.join(differing)}. "

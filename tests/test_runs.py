@@ -150,6 +150,14 @@ def test_what_differs_keeps_a_run_from_resuming_unless_changes_are_allowed(tmp_p
     assert begin(run, *changed, resume=True) == []
 
 
+def test_a_finished_run_keeps_its_record_also_where_changes_are_allowed(tmp_path):
+    run = begun(tmp_path / "run")
+    add_lines(run, {"event": "end", "step": 200})
+    with pytest.raises(FastptError, match="is finished, and differs: task was 'supervised', is 'clip'"):
+        begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
+    assert read_provenance(run) == PROVENANCE
+
+
 def test_what_does_not_touch_the_weights_may_change(tmp_path):
     run = begun(tmp_path / "run")
     free = {**RECIPE, "data": {"train": "data/a", "threads": 8}, "log_every": 1, "checkpoint": {"keep": 9}}

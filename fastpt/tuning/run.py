@@ -74,7 +74,8 @@ def tune_command(
     if out.is_dir():
         raise FastptError(f"--out {out} is a folder. Name the results file, such as {out / loaded.name}.json.")
     if out.suffix != ".json":  # .csv and .txt stand beside it
-        raise FastptError(f"--out {out} names no .json, which the results are. Name it {out.with_suffix('.json')}.")
+        plain = out.with_suffix("") if out.suffix in (".csv", ".txt") else out
+        raise FastptError(f"--out {out} names no .json, which the results are. Name it {plain}.json.")
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
     _say(f"encoder {name}, suite {loaded.name}")
     results = tune(opened, loaded, config, threads, decoder)

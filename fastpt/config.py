@@ -72,7 +72,7 @@ def validate(schema: type[Schema], values: dict[str, Any], path: Path) -> Schema
     try:
         return schema.model_validate(values)
     except ValidationError as error:
-        lines = [line for one in error.errors() for line in _explain(schema, one).splitlines()]
+        lines = "\n".join(_explained(schema, error.errors())).splitlines()
         raise RecipeError("\n".join(f"{path}: {line}" for line in lines)) from None
 
 
@@ -113,9 +113,42 @@ def _override(values: dict, override: str) -> None:
         raise RecipeError(f"--set {override!r}: the value is not valid YAML. Put it in quotes.") from None
 
 
-def _explain(schema: type[Section], error: ErrorDetails) -> str:
+def _explained(schema: type[Section], errors: Iterable[ErrorDetails]) -> Iterator[str]:
+    """A line for each of pydantic's complaints; of the members of a union, those that the value is not are one line."""
+    places = [(_place(schema, error["loc"]), error) for error in errors]
+    more = [path for (path, _), error in places if not _is_no_member(path, error)]
+    told = set()
+    for (path, annotation), error in places:
+        key = ".".join(path)
+        if not _is_no_member(path, error):
+            yield _explain(schema, error, path, annotation)
+        elif key not in told and not any(other[: len(path)] == path for other in more):
+            told.add(key)
+            yield f"{key} is {error['input']!r}; it should be {_type(annotation)}."
+
+
+def _is_no_member(path: list[str], error: ErrorDetails) -> bool:
+    """Whether a complaint says no more than that the value at `path` is not of one member of a union."""
+    of_member = bool(path) and path[-1] != str(error["loc"][-1])
+    return of_member and error["type"].endswith(("_type", "literal_error"))
+
+
+def _place(schema: type[Section], location: Iterable[int | str]) -> tuple[list[str], Any]:
+    """The keys that lead to where pydantic found fault, and the annotation there."""
+    path, annotation, in_member = [], schema, False
+    for part in location:
+        if not in_member and len(_members(annotation)) > 1:
+            in_member = True  # `part` names the member of a union, and is no key
+            continue
+        path.append(str(part))
+        section = next(_sections(annotation), None)
+        if section and part in section.model_fields:  # else an entry of a list or a dict
+            annotation, in_member = section.model_fields[str(part)].annotation, False
+    return path, annotation
+
+
+def _explain(schema: type[Section], error: ErrorDetails, path: list[str], annotation: Any) -> str:
     """One line for one of pydantic's complaints, with the full dotted key."""
-    path = [str(part) for part in error["loc"]]
     key = ".".join(path)
     if error["type"] == "contradiction":
         return error["msg"]
@@ -124,7 +157,7 @@ def _explain(schema: type[Section], error: ErrorDetails) -> str:
         if elsewhere:
             return f"unknown key {key}; did you mean {' or '.join(elsewhere)}?"
         prefix = "".join(f"{section}." for section in path[:-1])
-        return f"unknown key {key}; {suggestion(path[-1], _fields(schema, path[:-1]), prefix=prefix)}"
+        return f"unknown key {key}; {suggestion(path[-1], next(_sections(annotation)).model_fields, prefix=prefix)}"
     if error["type"] == "missing":
         return f"{key} is missing."
     if error["type"] == "model_type":
@@ -132,15 +165,6 @@ def _explain(schema: type[Section], error: ErrorDetails) -> str:
     if error["type"] == "invalid_key":
         return f"key {key} is no text; put it in quotes."
     return f"{key} is {error['input']!r}; it {re.sub(r'^[A-Z][a-z]+ (?=should )', '', error['msg'])}."
-
-
-def _fields(schema: type[Section], path: list[str]) -> list[str]:
-    """The keys that a section knows; `path` leads to the section."""
-    section = schema
-    for name in path:
-        if name in section.model_fields:  # else an entry of a list or a dict, whose annotation has led to its section
-            section = next(_sections(section.model_fields[name].annotation))
-    return list(section.model_fields)
 
 
 @dataclass(frozen=True)
@@ -183,6 +207,13 @@ def _sections(annotation: Any) -> Iterator[type[Section]]:
         yield from _sections(inner)
 
 
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """What a union may be but None; of another annotation, itself."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return tuple(one for one in get_args(annotation) if one is not type(None))
+    return (annotation,)
+
+
 def _yaml(value: Any) -> str:
     return "" if isinstance(value, Section) else json.dumps(value, ensure_ascii=False)
 
@@ -196,7 +227,7 @@ def _type(annotation: Any, metadata: Iterable[Any] = ()) -> str:
     if origin is Annotated:
         return _type(arguments[0], [*metadata, *arguments[1:]])
     if origin in (Union, types.UnionType):
-        return " | ".join(_type(one, metadata) for one in arguments if one is not type(None))
+        return " | ".join(_type(one, metadata) for one in _members(annotation))
     if origin is Literal:
         return " | ".join(str(one) for one in arguments)
     if origin is list:

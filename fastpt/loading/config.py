@@ -29,6 +29,8 @@ class Data(Section):
     """Folder of the prepared split to train on; or several splits with weights, as one (clip)."""
     val: str | None = None
     """Folder of the prepared split to evaluate on."""
+    prep: str | None = None
+    """The command that makes the splits, told where one is missing."""
     noise: float | str | None = None
     """Noise plan of the training split, or of each: a rate from 0 to below 1, or a plan's name. None or 0 is clean."""
     decoder: str = "cpu"

@@ -86,7 +86,10 @@ class Schedule(Section):
         if [epochs, self.steps, self.samples].count(None) != 2:
             yield "schedule needs exactly one of epochs, steps and samples."
         elif epochs is not None and warmup is not None and warmup >= epochs:
-            yield f"schedule.warmup_epochs {warmup:g} leaves nothing of schedule.epochs {epochs}."
+            yield (
+                f"schedule.warmup_epochs {warmup:g} leaves nothing of schedule.epochs {epochs}; set it lower, or train "
+                "longer."
+            )
 
 
 class Engine(Section):

@@ -49,6 +49,16 @@ def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, mon
     assert "DeepSpeed" not in capfd.readouterr().out
 
 
+def test_a_split_that_is_missing_is_told_with_the_recipes_way_to_make_it(supervised, clip, tmp_path):
+    gone = tmp_path / "gone"
+    for recipe in (
+        supervised(f"data.val={gone}", "data.prep=fastpt prep demo"),
+        clip(f"data.train=[{{path: {gone}}}, {{path: {gone}}}]", "data.prep=fastpt prep demo"),
+    ):
+        with pytest.raises(FastptError, match=r"gone is not there\. Prepare it: fastpt prep demo$"):
+            train(recipe, "tiny", tmp_path / "run")
+
+
 def test_a_clip_run_is_measured_by_zero_shot_and_retrieval(clip, tmp_path):
     run = train(clip("data.noise=0.2"), "tiny", tmp_path / "run")
     measures = lines(run, "eval")[-1]

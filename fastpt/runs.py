@@ -32,7 +32,7 @@ RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 TUNE_FORMAT = "2.0"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
-FREE = ("data.threads", "checkpoint", "evaluate", "log_every", "tune")
+FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
 
 
@@ -87,7 +87,9 @@ def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, pro
     found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
     samples, samples_then = provenance["samples_id"], provenance_then["samples_id"]
     if samples != samples_then:
-        found.append(f"samples_id of {recipe['data']['train']} was {samples_then[:12]}, is {samples[:12]}")
+        train = recipe["data"]["train"]
+        what = train if isinstance(train, str) else "data.train"
+        found.append(f"samples_id of {what} was {samples_then[:12]}, is {samples[:12]}")
     if provenance["noise"] != provenance_then["noise"]:
         was, now_is = (
             noise["plan"] + " " + noise["array_sha256"][:12] if noise else "none"
@@ -97,9 +99,12 @@ def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, pro
     return found
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key; entries of a list of mappings by their number."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
+        if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
+            value = dict(enumerate(value))
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
 

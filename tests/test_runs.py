@@ -131,6 +131,18 @@ def test_a_run_with_checkpoints_begins_only_to_resume(tmp_path):
     assert begin(run, RECIPE, PROVENANCE, resume=True) == []
 
 
+def test_of_several_splits_only_what_differs_is_told(tmp_path):
+    several = [{"path": "data/a", "weight": 1}, {"path": "data/b", "weight": 1}]
+    recipes = [{**RECIPE, "data": {"train": [several[0], {**several[1], "weight": weight}]}} for weight in (1, 2)]
+    begin(tmp_path / "run", recipes[0], PROVENANCE, resume=False)
+    (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir()
+    found = begin(tmp_path / "run", recipes[1], {"samples_id": "b2" * 32, "noise": None}, True, allow_changes=True)
+    assert found == [
+        "data.train.1.weight was 1, is 2",
+        "samples_id of data.train was a1a1a1a1a1a1, is b2b2b2b2b2b2",
+    ]
+
+
 @pytest.mark.parametrize(
     ("recipe", "provenance", "words"),
     [

@@ -84,11 +84,9 @@ def _tell(grid: "StudyGrid", as_json: bool) -> None:
 
     missing = [f"fastpt {one.run}" for one in grid.study.prepare if one.missing]
     if missing:  # the steps are keyed by the data, which is not there
-        count = sum(len(one.rates) * len(one.seeds) for one in grid.study.pretrain)
+        count = grid.study.size
         document = {"prepare": missing, "pretrainings": count}
-        text = "\n".join(
-            ["to be prepared first:", *(f"  {command}" for command in missing), f"then {count} pre-trainings"]
-        )
+        text = "\n  ".join(["to be prepared first:", *missing]) + f"\nthen {count} pre-trainings"
     else:
         rows = steps_table(grid)
         document = [dataclasses.asdict(row) for row in rows]

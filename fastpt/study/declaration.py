@@ -76,6 +76,11 @@ class Study(Section):
     launcher: list[str] = []
     """What starts a training, if not one process: [torchrun, --nproc-per-node=8, -m, fastpt], say."""
 
+    @property
+    def size(self) -> int:
+        """Pre-trainings of the grid."""
+        return sum(len(one.rates) * len(one.seeds) for one in self.pretrain)
+
 
 def load_study(path: Path) -> Study:
     """Read a study's file. Raises RecipeError that names each wrong key, and each recipe or suite that is not there."""

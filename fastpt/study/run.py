@@ -39,8 +39,8 @@ def run_study(grid: StudyGrid, say: Say) -> Path:
 
 def run_one(grid: StudyGrid, number: int, say: Say) -> None:
     """Do the steps of pre-training `number` of the grid: a task of a cluster's array. Raises FastptError."""
-    if not 0 <= number < len(grid.cells):
-        raise FastptError(f"--cell {number} is not in the grid: it has cells 0 to {len(grid.cells) - 1}.")
+    if not 0 <= number < grid.study.size:  # before the cells, which make noise plans
+        raise FastptError(f"--cell {number} is not in the grid: it has cells 0 to {grid.study.size - 1}.")
     with _alone(grid, f".lock-{number}"):
         _raise_if(run_cell(grid, grid.cells[number], say), grid)
 

@@ -109,12 +109,15 @@ def newest_first(run: Path) -> list[Path]:
 
 
 def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if each is as it was written."""
+    """What is wrong with a checkpoint's files; None if each is as it was written.
+
+    Raises FastptError if it is of another format, which is no damage.
+    """
     try:
         manifest = read_sealed_json(checkpoint / "manifest.json", FORMAT)
     except FileNotFoundError:
         return "manifest.json is missing"
-    except FastptError as error:
+    except DamagedData as error:
         return str(error)
     for name, expected in manifest["files"].items():
         if not (checkpoint / name).exists():

@@ -228,6 +228,14 @@ def test_a_dry_run_of_one_cell_is_refused(here):
     assert "leave --cell out" in result.output
 
 
+def test_a_cell_that_is_not_there_is_refused_before_plans_are_made(here):
+    plans = set(Path("data/train/noise").iterdir())
+    grid = StudyGrid(plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0, 0.4], "seeds": [0]}]).study)
+    with pytest.raises(FastptError, match="--cell 99 is not in the grid: it has cells 0 to 1"):
+        study_run.run_one(grid, 99, lambda _: None)
+    assert set(Path("data/train/noise").iterdir()) == plans
+
+
 def test_looking_makes_no_noise_plan(here):
     plans = set(Path("data/train/noise").iterdir())
     one = {"recipe": "tiny.yaml", "rates": [0, 0.5], "seeds": [0]}

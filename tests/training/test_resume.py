@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.recipe import load_recipe
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
@@ -95,6 +96,15 @@ def test_with_every_checkpoint_damaged_it_says_so(stopped):
         path.write_bytes(b"")
     with pytest.raises(FastptError, match="No whole checkpoint is left"):
         train(recipe, "tiny", run, resume=True)
+
+
+def test_a_checkpoint_of_another_format_is_not_damaged(stopped):
+    recipe, run = stopped
+    path = run / "checkpoints" / "step-00000010" / "manifest.json"
+    write_sealed_json(path, {**read_sealed_json(path, checkpoint.FORMAT), "format": "2.99"})
+    with pytest.raises(FastptError, match=r"has format version '2\.99'; this fastpt reads") as failure:
+        train(recipe, "tiny", run, resume=True)
+    assert not isinstance(failure.value, DamagedData)
 
 
 def test_a_changed_recipe_is_not_resumed(supervised, stopped):

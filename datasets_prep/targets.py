@@ -1,0 +1,229 @@
+"""Labels as they stand in a list, a table or beside pictures, made into classes and class numbers.
+
+Whole numbers are numbers of classes, in text too; other text names classes, which are sorted. -1, null, NaN and ""
+mean that there is no label. What cannot be meant as a label is an error.
+"""
+
+import math
+import re
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+
+from fastpt.errors import FastptError
+from fastpt.storage.names import well_formed
+
+MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a column with far fewer rows
+FEW_CLASSES = 10_000  # so many may be there, however few rows there are
+ROWS_A_CLASS = 0.1
+NO_LABEL = frozenset({"", "nan", "<na>", "nat", "null", "#n/a"})  # in lower case
+PERHAPS_NO_LABEL = frozenset({"na", "n/a", "none"})  # none of the numbers of a column, but names that classes do have
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+CODE = re.compile(r"[+-]?0\d+", re.ASCII)  # a number does not begin with 0
+MOST_NAMED = 3  # values in a warning
+
+Key = tuple[type, object]  # 1, 1.0 and True are equal, and not the same
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The classes of a column, and of each row its class.
+
+    `numbers` is int64 [N] into `classes`, -1 where a row has no label; `missing` says why, by row. `warnings` are what
+    the user should know, one line each.
+    """
+
+    classes: list[str]
+    numbers: np.ndarray
+    missing: dict[int, str]
+    warnings: tuple[str, ...] = ()
+
+
+def read_labels(
+    values: Sequence[object], column: str, keys: Sequence[str], names: Sequence[str] | None = None
+) -> Labels:
+    """Read the labels of all rows that share their classes, those of all splits together.
+
+    `values` are as they were found: numbers, texts, None. `column` is how messages call the column ("column 'kind'"),
+    and `keys` how they call the rows. `names` are those of the classes by number, where the source knows them; else
+    numbers are called by their digits, from 0 to the largest. Raises FastptError for what is no label: a fraction, an
+    infinity, a list, a negative number but -1, a number without a name in `names`, one so large that it is an id.
+    """
+    if names is not None and len(set(names)) < len(names):
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise FastptError(f"{column}: two of its {len(names)} classes are called {shown(twice)}. Rename one.")
+    read = _Reading(column, keys, {})
+    for row, value in enumerate(values):
+        try:
+            read.first.setdefault((type(value), value), row)
+        except TypeError:  # it cannot be hashed
+            raise read.refused(row, value, f"is a {type(value).__name__}") from None
+    found = {key: read.plain(key[1], row) for key, row in read.first.items()}
+    if _all_numbers(list(found.values())):
+        found = {key: read.number(value, read.first[key]) for key, value in found.items()}
+        classes = _numbered_classes(read, found, len(values), names)
+        codes = {key: -1 if number is None else number for key, number in found.items()}
+        warnings = ()
+    else:
+        found = {key: None if value in (-1, "-1", None) else str(value) for key, value in found.items()}
+        classes = _named_classes(read, found, names)
+        number_of = {name: i for i, name in enumerate(classes)}
+        codes = {key: -1 if name is None else number_of[name] for key, name in found.items()}
+        warnings = _warnings(column, values, found, bool(names))
+    numbers = np.array([codes[type(value), value] for value in values], np.int64)
+    missing = {row: _why_missing(values[row]) for row in np.flatnonzero(numbers < 0).tolist()}
+    return Labels(classes, numbers, missing, warnings)
+
+
+def _all_numbers(found: Sequence[int | str | None]) -> bool:
+    """Whether a column holds numbers, in text or not, and nothing else."""
+    texts = [value for value in found if isinstance(value, str)]
+    numbers = [text for text in texts if NUMBER.fullmatch(text)]
+    others = {text.lower() for text in texts if not NUMBER.fullmatch(text)}
+    there = len(numbers) > 0 or any(isinstance(value, int) for value in found) or not texts
+    return there and others <= PERHAPS_NO_LABEL and not any(map(CODE.fullmatch, numbers))
+
+
+@dataclass(frozen=True)
+class _Reading:
+    column: str
+    keys: Sequence[str]
+    first: dict[Key, int]  # of each value, the row in which it stands first
+
+    def refused(
+        self, row: int, value: object, what: str, cure: str = "A label is a whole number or a name."
+    ) -> FastptError:
+        return FastptError(f"{self.column}: the label of {self.keys[row]}, {shown(value)}, {what}. {cure}")
+
+    def plain(self, value: object, row: int) -> int | str | None:
+        """A number, a text without blanks around it, or None for no label."""
+        if value is None or value != value:  # NaN
+            return None
+        if isinstance(value, bool):
+            return str(value)
+        if isinstance(value, int):
+            return self.whole(value, row)
+        if isinstance(value, float | Decimal):
+            return self.number(str(value), row)
+        if not isinstance(value, str):
+            raise self.refused(row, value, f"is a {type(value).__name__}")
+        text = well_formed(value).strip()
+        return None if text.lower() in NO_LABEL else text
+
+    def number(self, value: int | str | None, row: int) -> int | None:
+        """The whole number that a text is, or None for no label."""
+        if value is None or isinstance(value, int):
+            return value
+        if value.lower() in PERHAPS_NO_LABEL:
+            return None
+        if re.fullmatch(r"[+-]?\d+", value):
+            return self.whole(int(value[:100]), row)  # what has more digits is no number of a class anyway
+        number = float(value)
+        if not math.isfinite(number) or number != int(number):
+            raise self.refused(row, value, "is no whole number")
+        return self.whole(int(number), row)
+
+    def whole(self, value: int, row: int) -> int:
+        if value < -1:
+            raise self.refused(row, value, "is negative", "Only -1 is known, for no label.")
+        return value
+
+
+def _numbered_classes(
+    read: _Reading, found: dict[Key, int | None], rows: int, names: Sequence[str] | None
+) -> list[str]:
+    """The classes of a column of numbers. Raises FastptError if the largest is no number of a class."""
+    most, row = max(((value, read.first[key]) for key, value in found.items() if value is not None), default=(-1, -1))
+    if names is not None:
+        if most >= len(names):
+            raise read.refused(
+                row, most, f"has no name: {len(names)} classes are named, from 0", "Mend the names or the label."
+            )
+        return list(names)
+    if most >= MOST_CLASSES or (most >= FEW_CLASSES and rows < ROWS_A_CLASS * most):
+        raise read.refused(
+            row,
+            most,
+            f"would make {shown(most + 1)} classes of {rows:,} rows: it looks like an id",
+            "Name another column, or write classes as names.",
+        )
+    return [str(i) for i in range(most + 1)]
+
+
+def _named_classes(read: _Reading, found: dict[Key, str | None], names: Sequence[str] | None) -> list[str]:
+    """The classes of a column of texts. Raises FastptError if one is not in `names`, or two cannot be told apart."""
+    raw: dict[str, object] = {}
+    for key, name in found.items():
+        if name is None:
+            continue
+        value, row = key[1], read.first[key]
+        if names is not None and name not in names:
+            raise read.refused(row, value, f"is none of the {len(names)} classes that are known", "Mend it.")
+        other = raw.setdefault(name, value)
+        if isinstance(value, str) and isinstance(other, str) and value.strip() != other.strip():
+            raise read.refused(
+                row, value, f"differs from {other[:50]!a} only in what is not UTF-8", "Mend the encoding of the list."
+            )
+    return list(names) if names is not None else sorted(raw)
+
+
+def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None], named: bool) -> tuple[str, ...]:
+    """What to say of a column of names."""
+    counted: dict[str, int] = {}
+    for value in values:
+        text = found[type(value), value]
+        if isinstance(text, str):
+            counted[text] = counted.get(text, 0) + 1
+    padded = [value for value in values if isinstance(value, str) and value != value.strip() and value.strip()]
+    broken = [text for text in counted if "\N{REPLACEMENT CHARACTER}" in text]
+    numbers = [text for text in counted if NUMBER.fullmatch(text)]
+    warnings = []
+    if padded:
+        warnings.append(f"{column}: blanks around {len(padded):,} labels are left out, such as {shown(padded[0])}")
+    if broken:
+        count = sum(counted[text] for text in broken)
+        warnings.append(
+            f"{column}: {count:,} labels hold what is not UTF-8, stored as U+FFFD, such as {shown(broken[0])}"
+        )
+    if numbers and not named:
+        others = len(counted) - len(numbers)
+        what = f"{len(numbers):,} numbers and {others:,} names" if others else "numbers that begin with 0"
+        warnings.append(f"{column} holds {what}: all are taken for names, which are sorted as text ('10' before '9')")
+    for text in counted:
+        if text.lower() in PERHAPS_NO_LABEL:
+            warnings.append(
+                f"{column}: {text!r} is a class, of {counted[text]:,} rows. Leave it empty if it means none"
+            )
+    warnings += _alike(column, counted)
+    rows = sum(counted.values())
+    if len(counted) == rows >= 20 and not named:
+        warnings.append(f"{column}: each of {rows:,} rows has a class of its own. Is it the label?")
+    return tuple(warnings)
+
+
+def _alike(column: str, names: Iterable[str]) -> list[str]:
+    """What to say of names that differ in case, in blanks, or in how Unicode writes them only."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        text = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
+        groups.setdefault(f"{float(text):g}" if NUMBER.fullmatch(text) else text, []).append(name)
+    alike = [" and ".join(map(shown, sorted(group))) for group in groups.values() if len(group) > 1]
+    if not alike:
+        return []
+    more = f", and {len(alike) - MOST_NAMED:,} more" if len(alike) > MOST_NAMED else ""
+    return [f"{column}: these are classes apart: {'; '.join(alike[:MOST_NAMED])}{more}"]
+
+
+def _why_missing(value: object) -> str:
+    return "no label" if value is None or value == "" else f"no label ({shown(value)})"
+
+
+def shown(value: object) -> str:
+    """A value in a message, cut where it is long."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    text = repr(value[:50]) if isinstance(value, str | bytes) else str(value)
+    return f"{text[:60]}..." if len(text) > 60 or (isinstance(value, str) and len(value) > 50) else text

@@ -1,4 +1,4 @@
-"""Texts and numbers that come from data, made safe to show: nothing acts on a terminal, a page or a reader's eyes."""
+"""What comes from data, made safe to show: nothing acts on a terminal, a page or a reader's eyes."""
 
 import math
 import re
@@ -35,6 +35,11 @@ def finite(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """A mapping, or an empty one: files that are read tolerantly may hold anything where one should be."""
+    return value if isinstance(value, dict) else {}
 
 
 def _is_control(char: str) -> bool:

@@ -25,7 +25,7 @@ import yaml
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, locked, write_json
-from fastpt.printable import finite, one_line
+from fastpt.printable import finite, mapping, one_line
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
@@ -166,7 +166,7 @@ class Run:
 
     @property
     def model(self) -> str:
-        return one_line(_dict(self.recipe.get("model")).get("name") or "unknown model")
+        return one_line(mapping(self.recipe.get("model")).get("name") or "unknown model")
 
     @property
     def seed(self) -> Any:
@@ -176,8 +176,8 @@ class Run:
     def noise(self) -> dict[str, Any] | None:
         """The noise plan as the provenance has it; None if the targets were clean."""
         if "noise" in self.provenance:
-            return _dict(self.provenance["noise"]) or None
-        asked = _dict(self.recipe.get("data")).get("noise")
+            return mapping(self.provenance["noise"]) or None
+        asked = self.data.get("noise")
         if asked in (None, 0):
             return None
         return {"plan": str(asked), "kind": "noise", "rate": asked}
@@ -194,7 +194,7 @@ class Run:
 
     @property
     def data(self) -> dict[str, Any]:
-        return _dict(self.recipe.get("data"))
+        return mapping(self.recipe.get("data"))
 
     @property
     def seconds(self) -> float | None:
@@ -262,10 +262,6 @@ def _why_no_run(path: Path) -> str:
     if inside:
         return f"{path} is no run folder but holds some, such as {inside[0]}. Give those: {path}/*"
     return f"{path} is no run folder: it has neither {RECIPE} nor {PROVENANCE}. Give folders that `fastpt train` made."
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _mapping(path: Path) -> dict[str, Any]:

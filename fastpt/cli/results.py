@@ -124,8 +124,9 @@ def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     from fastpt.report.page import write_report
     from fastpt.runs import read_runs
 
-    page = write_report(runs, out, files)
-    for run in read_runs(runs):
+    found = read_runs(runs)
+    write_report(found, out, files)
+    for run in found:
         for problem in run.problems:
             click.echo(f"report: {printable(str(run.path))}: {problem}", err=True)
-    click.echo(f"report: {page}")
+    click.echo(f"report: {out}")

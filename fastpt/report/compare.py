@@ -6,7 +6,6 @@ compared result has: an average over other sets would not be comparable.
 """
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -90,7 +89,8 @@ def _conditions(runs: list[Run]) -> tuple[Condition, ...]:
         while any(run.seed == other.seed for other in groups.get((run.kind, run.rate, repeat), [])):
             repeat += 1
         groups.setdefault((run.kind, run.rate, repeat), []).append(run)
-    ordered = sorted(groups.items(), key=lambda entry: (_or_inf(entry[0][1]), entry[0][0] or "", entry[0][2]))
+    # Unknown rates come last.
+    ordered = sorted(groups.items(), key=lambda one: (one[0][1] is None, one[0][1], one[0][0] or "", one[0][2]))
     alike = len({len(group) for group in groups.values()}) == 1
     return tuple(
         Condition(
@@ -104,10 +104,6 @@ def _conditions(runs: list[Run]) -> tuple[Condition, ...]:
         )
         for rank, ((kind, rate_, repeat), group) in enumerate(ordered)
     )
-
-
-def _or_inf(value: float | None) -> float:
-    return math.inf if value is None else value
 
 
 def suites(runs: Iterable[Run]) -> list[str]:

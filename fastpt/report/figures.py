@@ -1,8 +1,9 @@
 """Which figures the page has: each is a caption and some panels."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from fastpt.intervals import Interval
 from fastpt.printable import finite, one_line
@@ -36,6 +37,10 @@ class Figure:
     panels: dict[str, str]
 
 
+def _figure(title: str, caption: str, panels: dict[str, str]) -> Figure | None:
+    return Figure(title, caption, panels) if panels else None
+
+
 def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """ID and OOD averages against the noise rate, a line for each method."""
     panels = {}
@@ -52,14 +57,12 @@ def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
             )
             panels[name] = _rate_panel(name, title, table, family.methods)
             points = max(points, len({one.rate for one in table.conditions}))
-    if not panels:
-        return None
     caption = (
         "Accuracy averaged over the sets of the suite against the noise rate of pre-training; "
         "bands, where there are any, are 95 % confidence intervals over seeds, as in the tables below."
         + (" One rate only: points, no trend." if points == 1 else "")
     )
-    return Figure(f"Accuracy against noise rate: {family.label}", caption, panels)
+    return _figure(f"Accuracy against noise rate: {family.label}", caption, panels)
 
 
 def _rate_panel(name: str, title: str, table: Accuracies, methods: Mapping[str, Method]) -> str:
@@ -107,13 +110,11 @@ def fraction_figure(family: Family, suite: str, domain: str, number_: str) -> Fi
                 least_span=10,
             )
             panels[name] = draw(name, axes, series)
-    if not panels:
-        return None
     caption = (
         "Accuracy averaged over the sets of the suite, of heads trained on a part of each set's training data, "
         "after pre-training at the lowest and the highest noise rate; bands are 95 % confidence intervals over seeds."
     )
-    return Figure(f"{DOMAINS[domain]} accuracy against data fraction: {family.label}", caption, panels)
+    return _figure(f"{DOMAINS[domain]} accuracy against data fraction: {family.label}", caption, panels)
 
 
 def _fraction_lines(
@@ -141,10 +142,8 @@ def spectrum_figure(family: Family, suite: str, number_: str) -> Figure | None:
         name = f"spectrum-{number_}-{index}"
         title = f"{DOMAINS.get(domain, domain)} · {set_label(domain, set_, test)}"
         panels[name] = draw(name, Axes(title, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
-    if not panels:
-        return None
     caption = "Singular values of the frozen encoder's features on each test set, relative to the largest."
-    return Figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
+    return _figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
 
 
 def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
@@ -157,7 +156,7 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
         series = []
         for condition in table.conditions:
             points = [
-                (_mean(spectra), 100 * accuracy)
+                (fmean(spectra), 100 * accuracy)
                 for run in condition.runs
                 if (spectra := _measures(run, suite, domain, measure))
                 and (accuracy := run_average(run, suite, table, LP)) is not None
@@ -174,13 +173,11 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
                 least_span=5,
             )
             panels[name] = draw(name, axes, series)
-    if not panels:
-        return None
     caption = (
         "Left to right: how evenly the features use their directions (SVE), and how little the largest one dominates "
         "(LSVR: minus the logarithm of its share), each a mean over the test sets, against the linear probe's accuracy."
     )
-    return Figure(f"Spectra against accuracy: {family.label}", caption, panels)
+    return _figure(f"Spectra against accuracy: {family.label}", caption, panels)
 
 
 def _measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
@@ -188,10 +185,6 @@ def _measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
     spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == domain]
     spectra = [one for one in spectra if one.get("stage") == ENCODER.name]
     return [value for one in spectra if (value := finite(one.get(measure))) is not None]
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
 
 
 def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
@@ -271,11 +264,9 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
             name = f"curve-{number_}-{'eval' if evaluated else key}"
             label += " (%)" if percent else ""
             panels[name] = draw(name, Axes(title, "step", label), series)
-    if not panels:
-        return None
     many = any(len(one.runs) > 1 for one in family.conditions)
     caption = f"{'Means over seeds' if many else 'As logged'}; beyond {MOST_POINTS} points, means of consecutive ones."
-    return Figure(f"Training: {family.label}", caption, panels)
+    return _figure(f"Training: {family.label}", caption, panels)
 
 
 def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool) -> Series:
@@ -284,8 +275,8 @@ def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool)
     for record in (record for run in condition.runs for record in getattr(run, log)):
         if (value := finite(record.get(key))) is not None:
             at_step.setdefault(record["step"], []).append(scale * value)
-    points = [(step, _mean(values)) for step, values in sorted(at_step.items())]
+    points = [(step, fmean(values)) for step, values in sorted(at_step.items())]
     width = math.ceil(len(points) / MOST_POINTS) or 1
     chunks = [points[start : start + width] for start in range(0, len(points), width)]
-    x, y = ([_mean([point[axis] for point in chunk]) for chunk in chunks] for axis in (0, 1))
+    x, y = ([fmean([point[axis] for point in chunk]) for chunk in chunks] for axis in (0, 1))
     return Series(condition.label, x, y, marker="o" if marked else None, **_style(condition))

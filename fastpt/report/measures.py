@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastpt.printable import finite, one_line
+from fastpt.printable import finite, mapping, one_line
 from fastpt.report.text import NBSP, percent
 from fastpt.runs import Run
 
@@ -48,5 +48,4 @@ def memorized(run: Run) -> dict[str, float]:
 
 
 def _labels(runs: Sequence[Run], key: str) -> dict[str, str]:
-    found = [value for run in runs if isinstance(value := run.provenance.get(key), dict)]
-    return {name: one_line(label) for labels in found for name, label in labels.items()}
+    return {name: one_line(label) for run in runs for name, label in mapping(run.provenance.get(key)).items()}

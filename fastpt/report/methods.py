@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastpt.printable import one_line
+from fastpt.printable import mapping, one_line
 from fastpt.report.plots import INK, RATE_COLOURS
 from fastpt.runs import Run
 
@@ -40,8 +40,7 @@ def methods_of(runs: Sequence[Run]) -> dict[str, Method]:
 
 
 def _described(tune: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found = tune.get("methods")
-    entries = found.items() if isinstance(found, dict) else ()
+    entries = mapping(tune.get("methods")).items()
     return {one_line(name): entry for name, entry in entries if isinstance(entry, dict)}
 
 

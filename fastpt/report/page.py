@@ -12,7 +12,7 @@ import yaml
 
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.printable import block, finite, one_line
+from fastpt.printable import block, finite, mapping, one_line
 from fastpt.report import StepCost, figures, summary, tables
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
@@ -24,7 +24,7 @@ from fastpt.report.plots import themed
 from fastpt.report.tables import Table
 from fastpt.report.template import render
 from fastpt.report.text import duration, percent, rate
-from fastpt.runs import Run, read_runs
+from fastpt.runs import Run
 
 
 @dataclass(frozen=True)
@@ -46,18 +46,15 @@ class SuiteResults:
     without: list[str]  # runs that have no results under this suite
 
 
-def write_report(
-    paths: Sequence[Path], out: Path, files: bool = False, costs: Sequence[StepCost] | None = None
-) -> Path:
-    """Write the page that compares the runs in `paths` (their folders) to `out` and return its path.
+def write_report(runs: Sequence[Run], out: Path, files: bool = False, costs: Sequence[StepCost] | None = None) -> None:
+    """Write the page `out` that compares the runs, of which there is one at least.
 
     The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
     What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures are
     also written as .svg, the numbers as .csv and the tables as .tex into `<out stem>_files/` beside the page. `costs`
     are those of a study's steps; without, each training's cost is shown. The same runs give the same bytes. Raises
-    FastptError if there is no run, or if a path is no run folder.
+    FastptError if `out` is a folder.
     """
-    runs = read_runs(paths)
     if out.is_dir():
         raise FastptError(
             f"{out} is a folder, but the report is one file. Name the file, such as {out / 'report.html'}."
@@ -70,10 +67,9 @@ def write_report(
     _write(out, _render(runs, groups, results, curves, cost))
     if files:
         _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
-    return out
 
 
-def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteResults:
+def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str) -> SuiteResults:
     numbers = [
         (suite, family, table)
         for family in groups
@@ -113,7 +109,7 @@ def _suite_results(runs: list[Run], groups: list[Family], suite: str) -> SuiteRe
 
 
 def _render(
-    runs: list[Run],
+    runs: Sequence[Run],
     groups: list[Family],
     results: list[SuiteResults],
     curves: list[Figure],
@@ -156,8 +152,8 @@ def _provenance(run: Run) -> dict[str, Any]:
         ("Versions", _versions(run.provenance.get("versions"))),
     ]
     for tune in run.tunes:
-        facts.append((f"Tuned on {tune['suite']}: weights sha256", _mapping(tune.get("encoder")).get("weights_sha256")))
-        spent = [f"{part} {duration(finite(value))}" for part, value in _mapping(tune.get("seconds")).items()]
+        facts.append((f"Tuned on {tune['suite']}: weights sha256", mapping(tune.get("encoder")).get("weights_sha256")))
+        spent = [f"{part} {duration(finite(value))}" for part, value in mapping(tune.get("seconds")).items()]
         facts.append((f"Tuned on {tune['suite']}: time", ", ".join(spent) or None))
     command = run.provenance.get("command")
     if isinstance(command, list):
@@ -171,10 +167,6 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
 def _versions(versions: Any) -> str | None:
     if isinstance(versions, dict):
         return ", ".join(f"{name} {version}" for name, version in versions.items())
@@ -186,7 +178,7 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _write_files(folder: Path, runs: list[Run], results: list[SuiteResults], curves: list[Figure]) -> None:
+def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults], curves: list[Figure]) -> None:
     """For a paper: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     folder.mkdir(exist_ok=True)
     drawn = [*curves, *(figure for result in results for figure in (*result.rate_figures, *result.spectrum_figures))]

@@ -20,38 +20,14 @@ MOST_CELLS = 16  # classes a side of the noise matrix; more are put together
 
 
 @dataclass(frozen=True)
-class Bar:
-    """`share` is that of the longest bar, in percent."""
-
-    name: str
-    count: int
-    share: float
-
-
-@dataclass(frozen=True)
-class Histogram:
-    title: str
-    bars: list[Bar]
-
-
-@dataclass(frozen=True)
-class MatrixRow:
-    """How often a group of classes is shown as each group: counts, and their shares of the largest in percent."""
-
-    number: int
-    name: str
-    cells: list[tuple[int, int]]
-
-
-@dataclass(frozen=True)
 class PlanSection:
-    """What a noise plan did; no matrix where it is of captions."""
+    """What a noise plan did."""
 
     name: str
     note: str
     pictures: list[Picture]
     wide: bool
-    matrix: list[MatrixRow]
+    matrix: list[tuple[str, list[int]]]  # how often a group of classes is shown as each; empty where it is of captions
 
 
 def write_preview(dataset: Dataset, plans: Sequence[float | str | None], pictures: int, out: Path) -> None:
@@ -63,7 +39,7 @@ def write_preview(dataset: Dataset, plans: Sequence[float | str | None], picture
     some = np.sort(rng.permutation(len(dataset))[:pictures])
     page = render(
         "preview.html",
-        title=one_line(f"{dataset.name}/{dataset.split}"),
+        split=one_line(f"{dataset.name}/{dataset.split}"),
         facts=_facts(dataset),
         histograms=_histograms(dataset),
         clean_pictures=_clean_pictures(dataset, some),
@@ -88,8 +64,8 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
     return facts + ([("Note", one_line(remark))] if remark else [])
 
 
-def _histograms(dataset: Dataset) -> list[Histogram]:
-    """Class sizes, and sizes of pictures and files."""
+def _histograms(dataset: Dataset) -> list[tuple[str, list[tuple[str, int]]]]:
+    """Class sizes, and sizes of pictures and files: each a title, and a name and a count for each bar."""
     samples = dataset.samples
     made = []
     if dataset.has_labels:
@@ -101,10 +77,7 @@ def _histograms(dataset: Dataset) -> list[Histogram]:
             made.append(("Classes by number of samples", _bins(counts, "")))
     made.append(("Longer side of the pictures", _bins(np.maximum(samples.width, samples.height), " px")))
     made.append(("Size of the stored JPEGs", _bins(samples.size / 1e3, " kB")))
-    return [
-        Histogram(title, [Bar(name, count, 100 * count / max(most for _, most in bars)) for name, count in bars])
-        for title, bars in made
-    ]
+    return made
 
 
 def _bins(values: np.ndarray, unit: str) -> list[tuple[str, int]]:
@@ -142,8 +115,8 @@ def _plan(dataset: Dataset, plan: NoisePlan, pictures: int, rng: np.random.Gener
     return PlanSection(one_line(plan.name), note, shown, plan.of == "captions", matrix)
 
 
-def _matrix(dataset: Dataset, plan: NoisePlan) -> list[MatrixRow]:
-    """How often each class is shown as which, for at most MOST_CELLS groups of neighbouring classes."""
+def _matrix(dataset: Dataset, plan: NoisePlan) -> list[tuple[str, list[int]]]:
+    """How often each class is shown as which, for at most MOST_CELLS groups of neighbouring classes, by name."""
     classes = len(dataset.classes)
     groups = min(classes, MOST_CELLS)
     group = np.arange(classes) * groups // classes
@@ -155,8 +128,4 @@ def _matrix(dataset: Dataset, plan: NoisePlan) -> list[MatrixRow]:
     names = [
         one_line(dataset.class_names[a] if a == b else f"classes {a}–{b}", 40) for a, b in zip(first, last, strict=True)
     ]
-    most = max(int(counts.max()), 1)
-    return [
-        MatrixRow(index + 1, names[index], [(count, round(100 * count / most)) for count in row])
-        for index, row in enumerate(counts.tolist())
-    ]
+    return list(zip(names, counts.tolist(), strict=True))

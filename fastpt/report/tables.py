@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
-from fastpt.printable import finite, one_line
+from fastpt.printable import finite, mapping, one_line
 from fastpt.report import StepCost
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
@@ -54,7 +54,7 @@ class Table:
 def run_cells(run: Run) -> list[tuple[str, str]]:
     """One run's row of the table of runs: (column, text)."""
     noise = run.noise or {}
-    epochs = _dict_number(run.recipe.get("schedule"), "epochs")
+    epochs = finite(mapping(run.recipe.get("schedule")).get("epochs"))
     done = [finite(record.get("epoch")) for record in (*run.train, *run.evals)]
     return [
         ("Run", run.name),
@@ -77,10 +77,6 @@ def _realised(run: Run) -> str:
         return rate(0)
     realised = finite(run.noise.get("realised_rate"))
     return "–" if realised is None else f"{percent(realised, 2)} %"
-
-
-def _dict_number(value: object, key: str) -> float | None:
-    return finite(value.get(key)) if isinstance(value, dict) else None
 
 
 def _final(run: Run) -> str:

@@ -14,7 +14,7 @@ from fastpt import ray_cluster
 from fastpt.errors import FastptError, Preempted
 from fastpt.files import locked, write_json
 from fastpt.processes import die_with
-from fastpt.runs import PROVENANCE
+from fastpt.runs import PROVENANCE, read_runs
 from fastpt.study.declaration import Study
 from fastpt.study.grid import Cell, Step, StudyGrid
 from fastpt.study.table import steps_table
@@ -91,7 +91,8 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
     begun = [run for run in runs if (run / PROVENANCE).is_file()]
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
-    page = write_report(begun, grid.folder / "report.html", files=True, costs=steps_table(grid))
+    page = grid.folder / "report.html"
+    write_report(read_runs(begun), page, files=True, costs=steps_table(grid))
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
 

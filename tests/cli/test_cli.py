@@ -192,5 +192,4 @@ def test_ctrl_c_is_told_in_a_word_and_by_its_exit_code(run, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("fastpt.runs.read_runs", interrupted)
-    monkeypatch.setattr("fastpt.report.page.write_report", lambda *_: "page")
     assert run("report", "x") == (130, "interrupted\n")

@@ -8,10 +8,9 @@ import pytest
 from fastpt.report import StepCost
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
-from fastpt.report.page import write_report
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
-from tests.report.test_page import words
+from tests.report.test_page import page, words
 
 A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
 
@@ -22,10 +21,10 @@ def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
         for rate, level in ((0, 0.5), (0.05, 0.4))
         for seed in (0, 1, 2)
     ]
-    seen = words(write_report(runs, tmp_path / "out.html", files=True).read_text())
+    seen = words(page(tmp_path, *runs, files=True))
     assert "Not supported: demo_resnet, symmetric: slight noise raises the ID accuracy of LP (−10.0 ± 0.0 at" in seen
     assert "ID, minus clean pre-training LP – −10.0 ± 0.0" in seen
-    (row,) = csv.DictReader((tmp_path / "out_files" / "effects.csv").open())
+    (row,) = csv.DictReader((tmp_path / "out" / "report_files" / "effects.csv").open())
     assert (row["minus"], float(row["difference"]), row["n"]) == ("clean pre-training", pytest.approx(-0.1), "3")
 
 
@@ -33,7 +32,7 @@ def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_
     tune = tune_results({A: {"lp": [0.3, 0.5]}})
     for row, fraction in zip(tune["rows"], (0.1, 0.5), strict=True):
         row["fraction"] = fraction
-    seen = words(write_report([write_run(tmp_path, tune=tune)], tmp_path / "out.html").read_text())
+    seen = words(page(tmp_path, write_run(tmp_path, tune=tune)))
     assert "ID accuracy against data fraction" in seen
     assert "heads trained on 50 % of the data" in seen
     assert "average (1 set) 50.0" in seen
@@ -44,7 +43,7 @@ def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
     with (run / "metrics.jsonl").open("a") as file:
         measures = {"clean_fit": 0.9, "mislabeled_memorized": 0.25, "mislabeled_corrected": 0.5}
         file.write(json.dumps({"event": "eval", "step": 200, "split": "train", **measures}) + "\n")
-    assert "seed 0 90.0 25.0 50.0" in words(write_report([run], tmp_path / "out.html").read_text())
+    assert "seed 0 90.0 25.0 50.0" in words(page(tmp_path, run))
 
 
 def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
@@ -53,7 +52,7 @@ def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
         StepCost("two", "train", 30.0, 1_000_000),
         StepCost("three", "train", 45.0, 1_500_000, "failed"),
     ]
-    seen = words(write_report([write_run(tmp_path)], tmp_path / "out.html", costs=costs).read_text())
+    seen = words(page(tmp_path, write_run(tmp_path), costs=costs))
     assert "three failed – 2 steps done 1 min 30 s 3.0 MB" in seen
 
 
@@ -61,7 +60,7 @@ def test_a_run_without_a_study_has_its_own_cost(tmp_path):
     run = write_run(tmp_path)
     (run / "export").mkdir()
     (run / "export" / "model.safetensors").write_bytes(bytes(500_000))
-    seen = words(write_report([run], tmp_path / "out.html").read_text())
+    seen = words(page(tmp_path, run))
     assert "demo_resnet-clean-s0 1 min 12 s 0.5 MB" in seen
 
 

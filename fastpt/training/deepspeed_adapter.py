@@ -176,15 +176,12 @@ class Engine:
 
     def load(self, folder: Path) -> None:
         """Put what `save` wrote in place. Raises pickle.UnpicklingError for files that hold more than they should."""
-        settings = [_settings(group) for group in self._engine.optimizer.param_groups]
+        groups = self._engine.optimizer.param_groups
+        settings = [{name: value for name, value in group.items() if name != "params"} for group in groups]
         with _tensors_and_plain_values_only():
             self._engine.load_checkpoint(str(folder.parent), tag=folder.name)
         if self._universal:
             _undo_sharing(self._engine.optimizer, settings)
-
-
-def _settings(group: dict) -> dict:
-    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _undo_sharing(optimizer: Any, settings: list[dict]) -> None:

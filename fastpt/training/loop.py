@@ -114,7 +114,7 @@ def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
         rank=dist_info.rank,
         world_size=dist_info.world_size,
         threads=data.threads,
-        repeats=recipe.augment.repeated_augmentation if recipe.augment else 1,
+        repeats=recipe.augment.repeated_augmentation,
     )
 
 
@@ -330,9 +330,7 @@ class _Training:
     def _evaluate(self) -> bool:
         """Measure and record; return whether this is the best evaluation so far."""
         with self._measuring() as forward:
-            results = self.task.evaluate(forward)
-            if self.step == self.total:
-                results |= self.task.memorization(forward)
+            results = self.task.evaluate(forward, last=self.step == self.total)
         if self.record:
             for split, measures in results.items():
                 self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)

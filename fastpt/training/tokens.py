@@ -61,9 +61,6 @@ class Tokens:
         self._arrays = [_kept(part, context, folder or cache_dir("tokens")) for part in parts]
         self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
 
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
         found = np.empty((len(rows), self.context), np.uint16)
         parts = np.searchsorted(self._starts, rows, side="right") - 1

@@ -104,7 +104,7 @@ class Regression:
     def after_step(self) -> None:
         """Nothing to keep within bounds."""
 
-    def evaluate(self, forward: Callable[..., Any]) -> Results:
+    def evaluate(self, forward: Callable[..., Any], last: bool) -> Results:
         """R² = 1 - Σ (y - f)² / Σ (y - ȳ)², over the true numbers of `data.val`."""
         import torch
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -124,9 +124,6 @@ class Regression:
         error = sum_over_processes(error, self.dist_info)
         r2 = 1 - error.item() / (true - true.mean()).square().sum().item()
         return {split_name(self.val_set, self.train_set): {"r2": r2}}
-
-    def memorization(self, forward: Callable[..., Any]) -> Results:
-        return {}
 
 
 KIND = Kind()

@@ -110,9 +110,10 @@ def test_many_captions_are_tokenised_by_processes(captioned, tmp_path, monkeypat
 
 def test_several_splits_are_behind_one_another(captioned, held_out, tmp_path):
     both = Tokens([captioned, held_out], 16, tmp_path)
-    assert len(both) == 52
     wanted = tokenize(captioned.captions([39]) + held_out.captions([0, 11]) + captioned.captions([2]), 16)
     assert np.array_equal(both[np.array([39, 40, 51, 2])], wanted)
+    with pytest.raises(IndexError):
+        both[np.array([52])]
 
 
 def test_a_folder_that_cannot_be_written_is_told(captioned, tmp_path):

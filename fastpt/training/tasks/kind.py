@@ -87,10 +87,6 @@ class Task(Protocol):
         """Keep weights within bounds, where they have any."""
         ...
 
-    def evaluate(self, forward: Callable[..., Any]) -> Results:
-        """What is measured at each evaluation. Every process calls this."""
-        ...
-
-    def memorization(self, forward: Callable[..., Any]) -> Results:
-        """What is measured of the training targets at the last evaluation besides. Every process calls this."""
+    def evaluate(self, forward: Callable[..., Any], last: bool) -> Results:
+        """What is measured at each evaluation; at the last there may be more. Every process calls this."""
         ...

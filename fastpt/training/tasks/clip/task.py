@@ -150,11 +150,11 @@ class Clip:
         deepspeed_adapter.clamp(self.model.logit_scale, 0, MAX_LOGIT_SCALE, self.recipe.engine.zero_stage)
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable) -> Results:
+    def evaluate(self, forward: Callable, last: bool) -> Results:
         """{split: measures}, shares of 0 to 1: zero-shot by class names, retrieval, and pairs of the training split."""
         results: Results = {}
         if most := self.settings.memorization_samples:
-            results[split_name(self.train_set, self.train_set)] = self._training_pairs(forward, most)
+            results[self.train_set.split] = self._training_pairs(forward, most)
         sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
         for dataset in sets.values():
             ids, images = self._image_features(forward, dataset)
@@ -194,10 +194,6 @@ class Clip:
                 "mislabeled_corrected": (nearest == own)[wrong],
             }
         return {name: _share(right) for name, right in measures.items()}
-
-    def memorization(self, forward: Callable) -> Results:
-        """`evaluate` measures it each time."""
-        return {}
 
     def _zero_shot(
         self, forward: Callable, dataset: Dataset, templates: str | list[str], ids: Tensor, images: Tensor

@@ -94,8 +94,11 @@ class Supervised:
         """A classifier has nothing to keep within bounds."""
 
     @torch.no_grad()
-    def evaluate(self, forward: Callable) -> Results:
-        """{split: {top1, top5}}, shares of 0 to 1, over the clean labels of `data.val`."""
+    def evaluate(self, forward: Callable, last: bool) -> Results:
+        """{split: measures}, shares of 0 to 1: over the clean labels of `data.val`, at the last of what was learned."""
+        return self._accuracy(forward) | (self._memorization(forward) if last else {})
+
+    def _accuracy(self, forward: Callable) -> Results:
         if self.val_set is None:
             return {}
         labels = torch.from_numpy(self.val_set.targets(None, of="labels"))
@@ -107,8 +110,7 @@ class Supervised:
         right1, right5, seen = sum_over_processes(tally, self.dist_info).tolist()
         return {split_name(self.val_set, self.train_set): {"top1": right1 / seen, "top5": right5 / seen}}
 
-    @torch.no_grad()
-    def memorization(self, forward: Callable) -> Results:
+    def _memorization(self, forward: Callable) -> Results:
         """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
 
         Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
@@ -132,7 +134,7 @@ class Supervised:
                     break
         wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.dist_info).tolist()
         return {
-            split_name(self.train_set, self.train_set): {
+            self.train_set.split: {
                 "mislabeled_corrected": as_clean / max(1, wrong),
                 "mislabeled_memorized": as_noisy / max(1, wrong),
                 "clean_fit": as_labelled / max(1, right),

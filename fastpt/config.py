@@ -115,36 +115,31 @@ def _override(values: dict, override: str) -> None:
 
 def _explained(schema: type[Section], errors: Iterable[ErrorDetails]) -> Iterator[str]:
     """A line for each of pydantic's complaints; of the members of a union, those that the value is not are one line."""
-    places = [(_place(schema, error["loc"]), error) for error in errors]
-    more = [path for (path, _), error in places if not _is_no_member(path, error)]
-    told = set()
-    for (path, annotation), error in places:
-        key = ".".join(path)
-        if not _is_no_member(path, error):
+    places = [(*_place(schema, error), error) for error in errors]
+    more = [path for path, _, is_no_member, _ in places if not is_no_member]
+    told = []
+    for path, annotation, is_no_member, error in places:
+        if not is_no_member:
             yield _explain(schema, error, path, annotation)
-        elif key not in told and not any(other[: len(path)] == path for other in more):
-            told.add(key)
-            yield f"{key} is {error['input']!r}; it should be {_type(annotation)}."
+        elif path not in told and not any(other[: len(path)] == path for other in more):
+            told.append(path)
+            yield f"{'.'.join(path)} is {error['input']!r}; it should be {_type(annotation)}."
 
 
-def _is_no_member(path: list[str], error: ErrorDetails) -> bool:
-    """Whether a complaint says no more than that the value at `path` is not of one member of a union."""
-    of_member = bool(path) and path[-1] != str(error["loc"][-1])
-    return of_member and error["type"].endswith(("_type", "literal_error"))
-
-
-def _place(schema: type[Section], location: Iterable[int | str]) -> tuple[list[str], Any]:
-    """The keys that lead to where pydantic found fault, and the annotation there."""
+def _place(schema: type[Section], error: ErrorDetails) -> tuple[list[str], Any, bool]:
+    """The keys that lead to what pydantic complains of, the annotation there, and whether it says no more than that the
+    value is not of one member of a union."""
     path, annotation, in_member = [], schema, False
-    for part in location:
+    for part in error["loc"]:
         if not in_member and len(_members(annotation)) > 1:
-            in_member = True  # `part` names the member of a union, and is no key
+            in_member = True  # `part` names the member, and is no key
             continue
         path.append(str(part))
         section = next(_sections(annotation), None)
         if section and part in section.model_fields:  # else an entry of a list or a dict
             annotation, in_member = section.model_fields[str(part)].annotation, False
-    return path, annotation
+    is_member = in_member and path[-1] != str(error["loc"][-1])
+    return path, annotation, is_member and error["type"].endswith(("_type", "literal_error"))
 
 
 def _explain(schema: type[Section], error: ErrorDetails, path: list[str], annotation: Any) -> str:

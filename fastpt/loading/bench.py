@@ -197,7 +197,7 @@ def _smaller(dataset: ImageDataset, ids: np.ndarray, size: int, seconds: float) 
         return {}
     stored = dataset.jpegs(ids)
     longest = int(np.median(np.maximum(dataset.samples.width[ids], dataset.samples.height[ids])))
-    sides = [side for side in SIDES if max(size, 1) <= side < longest]
+    sides = [side for side in SIDES if size <= side < longest]
     rates = [_probe(pictures, ids, size, seconds / 4) for pictures in (stored, *(_reduced(stored, s) for s in sides))]
     return {side: rate / rates[0] for side, rate in zip(sides, rates[1:], strict=True)}
 

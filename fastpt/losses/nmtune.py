@@ -55,17 +55,13 @@ def nmtune_regularizer(
 
 
 def singular_values(Z: Tensor) -> Tensor:
-    """Singular values of Z [..., B, D], largest first: float64 [..., min(B, D)]. One below 1e-6 σ₁ may read 0."""
-    _check(Z)
-    return roots_of(_gram(Z.double()), max(Z.shape[-2:]))
+    """Singular values of Z [..., B, D], largest first: float64 [..., min(B, D)]. One below 1e-6 σ₁ may read 0.
 
-
-def roots_of(gram: Tensor, longer_side: int) -> Tensor:
-    """The singular values σ_j = √λ_j of a matrix with float64 Gram matrix `gram` [..., S, S], largest first.
-
-    An eigenvalue is known to about ε λ₁; one below ε λ₁ max(B, D) is taken as 0.
+    They are the roots of the eigenvalues λ of the Gram matrix, each of which is known to about ε λ₁; one below
+    ε λ₁ max(B, D) is taken as 0.
     """
-    return _roots(torch.linalg.eigvalsh(gram), longer_side).flip(-1)
+    _check(Z)
+    return _roots(torch.linalg.eigvalsh(_gram(Z.double())), max(Z.shape[-2:])).flip(-1)
 
 
 class _Regularizer(torch.autograd.Function):

@@ -5,11 +5,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked_features
 from fastpt.tuning.fit import fit
 from fastpt.tuning.heads import Heads
-from fastpt.tuning.methods.head_training import HeadTraining, Precision, head_training
+from fastpt.tuning.methods.head_training import HeadTraining, head_training
 
 
 class NMTuneClassifier:

@@ -54,18 +54,14 @@ def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
         values = checked_features(values).numpy()
     except (FastptError, TypeError) as error:
         raise FastptError(f"{features}: {error}") from None
-    if truth.shape != values.shape[:1] or truth.dtype.kind not in "iu" or not _are_numbers(truth):
+    are_labels = truth.shape == values.shape[:1] and truth.dtype.kind in "iu"
+    if not are_labels or truth.min() < 0 or truth.max() >= 2**31:  # which is an id, a hash or a fault
         raise FastptError(
             f"{labels or features} should hold {len(values)} labels, integers from 0, one for each row of {features}; "
             f"it holds {truth.dtype} of shape {list(truth.shape)}"
             + (f", from {truth.min()} to {truth.max()}." if truth.size and truth.dtype.kind in "iu" else ".")
         )
     return FeatureSet(features, values, truth.astype(np.int64))
-
-
-def _are_numbers(labels: np.ndarray) -> bool:
-    """Whether labels can be numbers of classes; 2³¹ and more is an id, a hash or a fault."""
-    return labels.min() >= 0 and labels.max() < 2**31
 
 
 def _read(path: Path, what: str) -> np.ndarray:

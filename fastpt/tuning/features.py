@@ -11,7 +11,8 @@ import hashlib
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -78,14 +79,13 @@ def features_of(
     folder = (cache or cache_dir("features")) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     paths = [folder / f"{number:05d}.safetensors" for number in range(-(-len(dataset) // CHUNK))]
     found = {number: part for number, path in enumerate(paths) if (part := _read(path))}
-    if len(found) < len(paths):
+    if missing := [number for number in range(len(paths)) if number not in found]:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "key.json", key)
-        with _Extraction(encoder, dataset, decoder, threads, view) as extraction:
-            for number, path in enumerate(paths):
-                if number not in found:
-                    found[number] = extraction.chunk(number)
-                    _write(path, found[number])
+        with closing(_extracted(encoder, dataset, decoder, threads, view, missing)) as extracted:
+            for number, part in zip(missing, extracted, strict=True):
+                found[number] = part
+                _write(paths[number], part)
     parts = [found[number] for number in range(len(paths))]
     features = Features(
         np.concatenate([part.values for part in parts if len(part.values)] or [np.empty((0, 0), np.float32)]),
@@ -119,65 +119,54 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | Non
     }
 
 
-class _Extraction:
-    """Computes chunks, in rising order best; its loader goes on from one to the next."""
-
-    def __init__(self, encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None):
-        self.encoder, self.dataset = encoder, dataset
-        self.epoch = view.number if view else 0
-        crop = encoder.preprocessing
-        # The loader leaves damaged pictures out, so batches may be short, even empty; they begin where they would.
-        self.loader = Loader(
-            dataset,
-            BATCH,
-            crop.size,
-            crop="random" if view else "center",
-            scale=view.scale if view else (1.0, 1.0),
-            crop_fraction=crop.crop_fraction,
-            interpolation=crop.interpolation,
-            flip=bool(view and view.flip),
-            decoder=decoder,
-            device=encoder.device.type,
-            order="sequential",
-            seed=0,
-            threads=threads,
-            drop_last=False,
-        )
-        what = f"view {view.number} of {dataset.name}" if view else dataset.name
-        self.progress = Progress(f"features of {what}/{dataset.split}", "pictures")
-        self.batches: Iterator[Batch] = iter(())
-        self.next_chunk: int | None = None
-
-    def __enter__(self) -> "_Extraction":
-        self.progress.__enter__()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.progress.__exit__(*error)
-        self.loader.close()
-
-    def chunk(self, number: int) -> Features:
-        """The features of the samples from number * CHUNK on. Raises FastptError if any is not finite."""
-        if number != self.next_chunk:
-            state = {"epoch": self.epoch, "position": number * CHUNK}
-            self.loader.load_state_dict(self.loader.state_dict() | state)
-            self.batches = iter(self.loader)
-        self.next_chunk = number + 1
-        values, ids = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
-        for step, batch in enumerate(itertools.islice(self.batches, CHUNK // BATCH), 1):
-            if len(batch.sample_ids):
-                values.append(self.encoder(batch.images).cpu().numpy())
-                ids.append(batch.sample_ids.cpu().numpy())
-            self.progress(min(number * CHUNK + step * BATCH, len(self.dataset)), len(self.dataset))
-        # The first entry is there for a chunk whose pictures are all damaged.
-        features = Features(np.concatenate(values[1:] or values), np.concatenate(ids))
-        bad = int((~np.isfinite(features.values).all(1)).sum())
-        if bad:
-            raise FastptError(
-                f"encoder {self.encoder.name} gives NaN or infinity for {bad} of {len(features.values)} pictures of "
-                f"{self.dataset.path}. Its training may have diverged; choose another checkpoint or encoder."
-            )
-        return features
+def _extracted(
+    encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None, chunks: Sequence[int]
+) -> Generator[Features, None, None]:
+    """The features of the samples from chunk * CHUNK on, for each of rising chunks, by one loader that goes on from one
+    to the next. Raises FastptError if any is not finite."""
+    crop, total = encoder.preprocessing, len(dataset)
+    # The loader leaves damaged pictures out, so batches may be short, even empty; they begin where they would.
+    loader = Loader(
+        dataset,
+        BATCH,
+        crop.size,
+        crop="random" if view else "center",
+        scale=view.scale if view else (1.0, 1.0),
+        crop_fraction=crop.crop_fraction,
+        interpolation=crop.interpolation,
+        flip=bool(view and view.flip),
+        decoder=decoder,
+        device=encoder.device.type,
+        order="sequential",
+        seed=0,
+        threads=threads,
+        drop_last=False,
+    )
+    what = f"view {view.number} of {dataset.name}" if view else dataset.name
+    with loader, Progress(f"features of {what}/{dataset.split}", "pictures") as progress:
+        batches: Iterator[Batch] = iter(())
+        following = None
+        for chunk in chunks:
+            if chunk != following:
+                state = {"epoch": view.number if view else 0, "position": chunk * CHUNK}
+                loader.load_state_dict(loader.state_dict() | state)
+                batches = iter(loader)
+            following = chunk + 1
+            values, ids = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
+            for step, batch in enumerate(itertools.islice(batches, CHUNK // BATCH), 1):
+                if len(batch.sample_ids):
+                    values.append(encoder(batch.images).cpu().numpy())
+                    ids.append(batch.sample_ids.cpu().numpy())
+                progress(min(chunk * CHUNK + step * BATCH, total), total)
+            # The first entry is there for a chunk whose pictures are all damaged.
+            features = Features(np.concatenate(values[1:] or values), np.concatenate(ids))
+            bad = int((~np.isfinite(features.values).all(1)).sum())
+            if bad:
+                raise FastptError(
+                    f"encoder {encoder.name} gives NaN or infinity for {bad} of {len(features.values)} pictures of "
+                    f"{dataset.path}. Its training may have diverged; choose another checkpoint or encoder."
+                )
+            yield features
 
 
 def _write(path: Path, features: Features) -> None:

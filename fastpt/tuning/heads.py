@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastpt.config import Precision
 from fastpt.rng import seed_sequence
-from fastpt.tuning.methods.head_training import Precision, Variant
+from fastpt.tuning.methods.head_training import Variant
 
 
 class Heads(torch.nn.Module):

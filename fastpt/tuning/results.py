@@ -4,19 +4,18 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fastpt.intervals import Interval, interval, paired
 from fastpt.runs import TUNE_FORMAT
 from fastpt.tuning.methods import BASELINE
-from fastpt.tuning.suites import Missing
+from fastpt.tuning.suites import Domain, Missing
 
 ENCODER = "encoder"
 """The stage of a spectrum whose features are those of the encoder; others are called by their method."""
 DOMAINS = {"id": "ID", "ood": "OOD"}
-Domain = Literal["id", "ood"]
 
 
 @dataclass(frozen=True)

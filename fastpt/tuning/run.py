@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from fastpt import Dataset
+from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_json
 from fastpt.noise.kinds.symmetric import symmetric
@@ -21,7 +22,7 @@ from fastpt.processes import cores
 from fastpt.recipe import load_recipe
 from fastpt.runs import PROVENANCE, RECIPE, RUNS, TUNE, newest_finished, read_provenance
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.encoders import Precision, open_encoder
+from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import Features, features_of, training_view

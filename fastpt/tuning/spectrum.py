@@ -5,13 +5,10 @@ SVE = −Σ p_i log p_i (how flat the spectrum is) and LSVR = −log p_1 (how li
 Both are in nats, from 0 (one direction) to log min(M, D) (all directions alike).
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.losses.nmtune import roots_of
 from fastpt.losses.nmtune import singular_values as gram_singular_values
 from fastpt.tuning.arrays import checked_features
 
@@ -22,26 +19,6 @@ def singular_values(F: np.ndarray | torch.Tensor) -> np.ndarray:
     Raises FastptError if F is empty or holds NaN or infinity.
     """
     return gram_singular_values(checked_features(F, dtype=torch.float64)).cpu().numpy()
-
-
-def streamed_singular_values(chunks: Iterable[np.ndarray | torch.Tensor]) -> np.ndarray:
-    """As `singular_values`, of an F too large for memory, given as its rows in chunks [m, D] (slices of a memory map).
-
-    FᵀF [D, D] is summed in float64, so memory is that of one chunk and D². With M < D the D − M values beyond the rank
-    are left off. Raises FastptError also if chunks differ in D or if there is none.
-    """
-    gram, rows = None, 0
-    for chunk in chunks:
-        part = checked_features(chunk, dtype=torch.float64)
-        if gram is not None and part.shape[1] != len(gram):
-            raise FastptError(
-                f"A chunk has {part.shape[1]} dimensions, those before have {len(gram)}. Give rows of one F."
-            )
-        gram = part.T @ part if gram is None else gram.addmm_(part.T, part)
-        rows += len(part)
-    if gram is None:
-        raise FastptError("There are no features to take a spectrum of. Give at least one chunk of rows.")
-    return roots_of(gram, max(rows, len(gram)))[:rows].cpu().numpy()
 
 
 def singular_value_entropy(sigma: np.ndarray) -> float:

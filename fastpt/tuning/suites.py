@@ -33,6 +33,7 @@ from fastpt.tuning.feature_files import FeatureSet, read_features
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
+Domain = Literal["id", "ood"]
 
 
 class SplitSpec(Section):
@@ -56,34 +57,31 @@ class SplitSpec(Section):
         return {"split": value} if isinstance(value, str) else value
 
 
-class InDomain(Section):
+class TrainedSet(Section):
+    """A set on whose training split heads are trained."""
+
+    name: str
+    """Name of the set."""
+    train: SplitSpec
+    """The split that heads train on."""
+    metric: Metric = "accuracy"
+    """Share of right answers: of all samples, or the mean over classes of each class's."""
+    prep: str | None = None
+    """The command that makes the set, told where it is missing."""
+
+
+class InDomain(TrainedSet):
     """Train on a training split, test on the test split of the same set."""
 
-    name: str
-    """Name of the set."""
-    train: SplitSpec
-    """The split that heads train on."""
     test: SplitSpec
     """The split that they are tested on."""
-    metric: Metric = "accuracy"
-    """Share of right answers: of all samples, or the mean over classes of each class's."""
-    prep: str | None = None
-    """The command that makes the set, told where it is missing."""
 
 
-class OutOfDomain(Section):
+class OutOfDomain(TrainedSet):
     """Train on one domain, test on others."""
 
-    name: str
-    """Name of the set."""
-    train: SplitSpec
-    """The split that heads train on."""
     tests: dict[str, SplitSpec] = Field(min_length=1)
     """Name and split of each domain they are tested on."""
-    metric: Metric = "accuracy"
-    """Share of right answers: of all samples, or the mean over classes of each class's."""
-    prep: str | None = None
-    """The command that makes the set, told where it is missing."""
 
 
 class Suite(Section):
@@ -119,7 +117,7 @@ class TestSplit:
 class DownstreamSet:
     """One training split and the splits that its heads are tested on, opened and found to agree in their classes."""
 
-    domain: Literal["id", "ood"]
+    domain: Domain
     name: str
     metric: Metric
     train: Dataset | FeatureSet
@@ -237,14 +235,23 @@ def _answers(
         assert isinstance(test, FeatureSet)
         return _feature_answers(name, train, test, classes)
     if classes is None:
-        _check_same(name, train, test)
+        if train.classes != test.classes:
+            only = [sorted(set(a.classes) - set(b.classes))[:3] for a, b in ((train, test), (test, train))]
+            raise FastptError(
+                f"set {name}: {train.path} has {len(train.classes)} classes and {test.path} {len(test.classes)}, and "
+                f"they do not agree (only in the first: {only[0]}, only in the second: {only[1]}). Prepare both from "
+                "one source, or say `classes: subset` where the test has some of them."
+            )
         return None
     wanted: Mapping[str, str | list[str]]
     number = {known: i for i, known in enumerate(train.classes)}
     if classes == "subset":
         wanted = {known: known for known in test.classes}
     elif classes == "index":
-        wanted = {known: train.classes[int(known)] if _is_index(known, train) else known for known in test.classes}
+        wanted = {
+            known: train.classes[int(known)] if known.isdecimal() and int(known) < len(train.classes) else known
+            for known in test.classes
+        }
     else:
         wanted = _mapping(Path(classes), test)
     answers = np.full(len(train.classes), -1, np.int64)
@@ -285,10 +292,6 @@ def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: st
     return np.where(np.isin(np.arange(len(train.classes)), test.labels), np.arange(len(train.classes)), -1)
 
 
-def _is_index(name: str, train: Dataset) -> bool:
-    return name.isdecimal() and int(name) < len(train.classes)
-
-
 def _mapping(path: Path, test: Dataset) -> dict[str, str | list[str]]:
     """A JSON file {class of the test: training class, or list of them}."""
     try:
@@ -303,13 +306,3 @@ def _mapping(path: Path, test: Dataset) -> dict[str, str | list[str]]:
     if not set(mapping) & set(test.classes):
         raise FastptError(f"{path} maps {sorted(mapping)[:3]}, but {test.path} has the classes {test.classes[:3]}.")
     return mapping
-
-
-def _check_same(name: str, train: Dataset, test: Dataset) -> None:
-    if train.classes != test.classes:
-        only = [sorted(set(a.classes) - set(b.classes))[:3] for a, b in ((train, test), (test, train))]
-        raise FastptError(
-            f"set {name}: {train.path} has {len(train.classes)} classes and {test.path} {len(test.classes)}, and they "
-            f"do not agree (only in the first: {only[0]}, only in the second: {only[1]}). Prepare both from one "
-            "source, or say `classes: subset` where the test has some of them."
-        )

@@ -7,7 +7,6 @@ from fastpt.tuning.spectrum import (
     largest_singular_value_ratio,
     singular_value_entropy,
     singular_values,
-    streamed_singular_values,
 )
 
 
@@ -51,19 +50,3 @@ def test_one_direction_and_all_alike_are_the_ends_of_the_scale():
 def test_features_without_a_spectrum_are_refused(F, message):
     with pytest.raises(FastptError, match=message):
         singular_value_entropy(singular_values(F))
-
-
-@pytest.mark.parametrize("shape", [(300, 40), (30, 40)])
-def test_a_stream_of_chunks_has_the_spectrum_of_the_whole(shape, tmp_path):
-    F = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    np.save(tmp_path / "F.npy", F)
-    mapped = np.load(tmp_path / "F.npy", mmap_mode="r")
-    found = streamed_singular_values(np.array(mapped[i : i + 70]) for i in range(0, len(mapped), 70))
-    np.testing.assert_allclose(found, np.linalg.svd(F.astype(np.float64), compute_uv=False), rtol=1e-6)
-
-
-def test_streams_of_nothing_and_of_unlike_chunks_are_refused():
-    with pytest.raises(FastptError, match="at least one chunk"):
-        streamed_singular_values([])
-    with pytest.raises(FastptError, match="3 dimensions, those before have 4"):
-        streamed_singular_values([np.ones((2, 4)), np.ones((2, 3))])

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field, Strict
 
-from fastpt.config import Section, load_strict
+from fastpt.config import Precision, Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
 from fastpt.registry import Registry
@@ -26,7 +26,6 @@ from fastpt.registry import Registry
 if TYPE_CHECKING:
     from fastpt.tuning.encoders.encoder import Encoder
 
-Precision = Literal["fp32", "bf16"]
 Channels = Annotated[tuple[float, float, float], Strict(False)]  # YAML and JSON have lists only
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
 from fastpt.printable import one_line
-from fastpt.tuning.encoders import Precision
 
 if TYPE_CHECKING:
     import torch
@@ -116,21 +116,22 @@ def library_preprocessing(config: dict[str, Any], size: int, crop_fraction: floa
     return Preprocessing(size, crop_fraction, interpolation, tuple(config["mean"]), tuple(config["std"]))
 
 
-def of_library(
-    library: str,
-    load: Callable[[str, str], tuple[torch.nn.Module, Preprocessing]],
-    name: str,
-    overrides: dict[str, Any],
-    device: str,
-    precision: Precision,
-) -> Encoder:
-    """NAME[:WEIGHTS] of a library, whose `load` takes both. Raises FastptError if the weights are no local file."""
-    name, _, weights = name.partition(":")
-    spec = f"{library}:{name}"
-    if weights and not Path(weights).is_file():
-        raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
-    model, preprocessing = load(name, weights)
-    return freeze(spec, model, replace(preprocessing, **overrides), device, precision)
+@dataclass(frozen=True)
+class LibraryEncoder:
+    """Models of a library, whose `load` takes a name and the path of weights, which is empty where there is none."""
+
+    library: str
+    form: str
+    load: Callable[[str, str], tuple[torch.nn.Module, Preprocessing]]
+
+    def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
+        """NAME[:WEIGHTS]. Raises FastptError if the weights are no local file."""
+        name, _, weights = name.partition(":")
+        spec = f"{self.library}:{name}"
+        if weights and not Path(weights).is_file():
+            raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
+        model, preprocessing = self.load(name, weights)
+        return freeze(spec, model, replace(preprocessing, **overrides), device, precision)
 
 
 def cause(error: Exception) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
-from fastpt.tuning.encoders import EncoderFile, Precision
+from fastpt.tuning.encoders import EncoderFile
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause
 
 if TYPE_CHECKING:

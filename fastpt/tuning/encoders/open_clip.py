@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastpt.errors import FastptError, suggestion
-from fastpt.tuning.encoders import Precision
-from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, library_preprocessing, of_library
+from fastpt.tuning.encoders.encoder import LibraryEncoder, Preprocessing, cause, library_preprocessing
 
 if TYPE_CHECKING:
     import torch
-
-
-class OpenClipEncoder:
-    form = "open_clip:NAME:WEIGHTS"
-
-    def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
-        """A model of open_clip, with the weights of a file."""
-        return of_library("open_clip", load_open_clip, name, overrides, device, precision)
-
-
-KIND = OpenClipEncoder()
 
 
 def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
@@ -44,3 +32,6 @@ def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocess
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
     return model, library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)
+
+
+KIND = LibraryEncoder("open_clip", "open_clip:NAME:WEIGHTS", load_open_clip)

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT, RECIPE
-from fastpt.tuning.encoders import Precision
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
 from fastpt.tuning.encoders.open_clip import load_open_clip
 from fastpt.tuning.encoders.timm import load_timm

@@ -6,23 +6,11 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError, suggestion
-from fastpt.tuning.encoders import Precision
-from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, cause, library_preprocessing, of_library
+from fastpt.tuning.encoders.encoder import LibraryEncoder, Preprocessing, cause, library_preprocessing
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-
-class TimmEncoder:
-    form = "timm:NAME[:WEIGHTS]"
-
-    def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
-        """A model of timm, with weights of its own or those of a file."""
-        return of_library("timm", load_timm, name, overrides, device, precision)
-
-
-KIND = TimmEncoder()
 
 
 def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
@@ -48,6 +36,9 @@ def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
             ) from None
     config = resolve_model_data_config(model)
     return model, library_preprocessing(config, config["input_size"][-1], config["crop_pct"])
+
+
+KIND = LibraryEncoder("timm", "timm:NAME[:WEIGHTS]", load_timm)
 
 
 def _load(model: Any, weights: str) -> None:

@@ -15,7 +15,8 @@ from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData
 if TYPE_CHECKING:
     import torch
 
-Precision = Literal["fp32", "bf16"]
+    from fastpt.config import Precision
+
 Variant = Literal["paper", "reference-code"]
 
 

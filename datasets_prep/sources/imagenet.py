@@ -13,7 +13,7 @@ import csv
 import importlib.util
 import io
 import re
-import tarfile
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from fastpt.errors import FastptError
 from fastpt.storage.files import open_files
 from fastpt.storage.folder import Folder
 from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
-from fastpt.storage.tar import TarOfTars, opened, regular_files
+from fastpt.storage.tar import TarOfTars
 
 OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
@@ -110,11 +110,10 @@ def _devkit_truth(devkit: Path) -> list[str]:
     from scipy.io import loadmat
 
     try:
-        with tarfile.open(devkit) as tar:
-            files = {file.name.rpartition("/")[2]: file for file in regular_files(tar)}
-            meta = io.BytesIO(opened(tar, files["meta.mat"]).read())
-            synsets = loadmat(meta, squeeze_me=True)["synsets"]
-            lines = opened(tar, files["ILSVRC2012_validation_ground_truth.txt"]).read().split()
+        tar = open_files(devkit, unpack_dir=Path(tempfile.gettempdir()))
+        files = {name.rpartition("/")[2]: name for name in tar.names()}
+        synsets = loadmat(io.BytesIO(tar.read(files["meta.mat"])), squeeze_me=True)["synsets"]
+        lines = tar.read(files["ILSVRC2012_validation_ground_truth.txt"]).split()
         wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
         return [str(wnids[int(line)]) for line in lines]
     except KeyError as missing:

@@ -19,8 +19,7 @@ from datasets_prep.listing import SplitListing
 from datasets_prep.records import RecordFormat, caption_options, parse_record
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
-from fastpt.storage.names import IMAGE_SUFFIXES
-from fastpt.storage.tar import keyed_files, open_tar, opened
+from fastpt.storage.tar import keyed_files, open_tar
 
 LARGEST_TARGET = 1 << 20  # bytes of a .txt, .json or .cls
 
@@ -130,13 +129,13 @@ def _samples(record_format: RecordFormat, path: Path, number: int) -> list[_Samp
     """The samples of one tar that belong; small members are read on the way."""
     samples: dict[str, _Sample] = {}
     records: dict[str, dict] = {}
-    with open_tar(path) as tar:
-        for key, suffix, file in keyed_files(tar):
-            sample = samples.setdefault(key, _Sample(key, number))
-            if suffix in IMAGE_SUFFIXES:
-                sample.picture = (file.offset_data, file.size)
-            elif suffix in (".txt", ".json", ".cls"):
-                _take_target(sample, suffix, opened(tar, file).read(LARGEST_TARGET), records)
+    tar = open_tar(path)
+    for file in keyed_files(tar):
+        sample = samples.setdefault(file.key, _Sample(file.key, number))
+        if file.is_picture:
+            sample.picture = tar.where[file.name]
+        elif file.suffix in (".txt", ".json", ".cls"):
+            _take_target(sample, file.suffix, tar.head(file.name, LARGEST_TARGET), records)
     for key, record in records.items():
         samples[key].caption = record_format.caption(record)
     return [s for s in samples.values() if s.problem or record_format.in_subset(records.get(s.key, {}), s.key)]

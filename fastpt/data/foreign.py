@@ -14,7 +14,6 @@ import io
 import json
 import os
 import re
-import tarfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,8 +27,8 @@ from fastpt.data import beton, manifest
 from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
-from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES
-from fastpt.storage.tar import keyed_files, open_tar, opened
+from fastpt.storage.names import JPEG_SUFFIXES
+from fastpt.storage.tar import Keyed, Tar, keyed_files, open_tar
 
 MOST_CLASSES = 1_000_000  # more are no labels
 
@@ -257,34 +256,37 @@ def _read_tars(files: list[Path]) -> Found:
 def _read_tar(number: int, file: Path) -> pa.Table:
     """What one tar has of each sample, null where it lacks it; a `reason` is set for those that cannot be used."""
     samples: dict[str, dict] = {}
-    with open_tar(file) as tar:
-        for key, suffix, member in keyed_files(tar):
-            sample = samples.setdefault(key, {"key": key, "shard": number})
-            _take(file, member, suffix, opened(tar, member).read(), sample)
+    tar = open_tar(file)
+    for keyed in keyed_files(tar):
+        sample = samples.setdefault(keyed.key, {"key": keyed.key, "shard": number})
+        _take(tar, keyed, sample)
     return pa.Table.from_pylist(list(samples.values()), pa.schema({**COLUMNS, "reason": pa.string()}))
 
 
-def _take(file: Path, member: tarfile.TarInfo, suffix: str, content: bytes, sample: dict) -> None:
-    """Add what a member tells of its sample."""
-    if suffix in JPEG_SUFFIXES:
-        sample |= {"offset": member.offset_data, "size": len(content), "xxh3": xxhash.xxh3_64_intdigest(content)}
+def _take(tar: Tar, file: Keyed, sample: dict) -> None:
+    """Add what a file tells of its sample."""
+    if file.is_picture:
+        if not file.suffix.endswith(JPEG_SUFFIXES):
+            raise FastptError(
+                f"{tar.root} has {file.name}: only JPEG can be read in place. "
+                "`fastpt prep webdataset` takes every kind."
+            )
+        content = tar.read(file.name)
+        sample |= {"offset": tar.where[file.name][0], "size": len(content), "xxh3": xxhash.xxh3_64_intdigest(content)}
         sample |= _picture(content)
-    elif suffix in IMAGE_SUFFIXES:
-        raise FastptError(
-            f"{file} has {member.name}: only JPEG can be read in place. `fastpt prep webdataset` takes every kind."
-        )
-    elif suffix == ".cls":
+    elif file.suffix == ".cls":
+        content = tar.read(file.name)
         try:
             sample["clean_label"] = int(content)
         except ValueError:
-            sample["reason"] = f"{member.name} holds {content[:20]!r}, no class number"
-    elif suffix == ".txt":
-        sample["caption"] = content.decode(errors="replace").strip()
-    elif suffix == ".json":
+            sample["reason"] = f"{file.name} holds {content[:20]!r}, no class number"
+    elif file.suffix == ".txt":
+        sample["caption"] = tar.read(file.name).decode(errors="replace").strip()
+    elif file.suffix == ".json":
         try:
-            value = json.loads(content)
+            value = json.loads(tar.read(file.name))
         except ValueError:
-            sample["reason"] = f"{member.name} is no JSON"
+            sample["reason"] = f"{file.name} is no JSON"
         else:
             if isinstance(value, dict) and isinstance(value.get("caption"), str):
                 sample.setdefault("caption", value["caption"])

@@ -15,6 +15,20 @@ def is_plain(name: str) -> bool:
     return name.isprintable() and name not in ("", ".", "..") and "/" not in name
 
 
+def normalised(name: str) -> str:
+    """The name of a file in an archive as a folder would give it: relative, without `.`, `..` and empty parts.
+
+    A `..` that leads out of the archive stays; nothing is ever written under such a name.
+    """
+    parts: list[str] = []
+    for part in name.split("/"):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
 def is_utf8(name: str) -> bool:
     """Whether UTF-8 can hold the name of a file, whose other bytes Python stands in for by halves of characters."""
     return name.isascii() or not any("\ud800" <= char <= "\udfff" for char in name)

@@ -1,31 +1,243 @@
-"""Tars, read where they lie. All that looks into a tar walks over it with `regular_files`."""
+"""Tars, read where they lie. All that looks into a tar walks over it with `walk`, which tells whether it is whole.
 
-import errno
+Python's `tarfile` ends without a word where a header is damaged, and at the first end mark of joined tars.
+"""
+
 import os
-import shutil
-import tarfile
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import NamedTuple
 
-from fastpt.errors import FastptError
-from fastpt.storage.kind import Archive, check_size, unreadable
-from fastpt.storage.names import IMAGE_SUFFIXES, well_formed
+from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.kind import IGNORING, LARGEST_FILE, Archive, check_size
+from fastpt.storage.names import IMAGE_SUFFIXES, normalised, well_formed
 
-LARGEST_RATIO = 100  # of an unpacked .tar.gz to the file itself; JPEGs do not shrink at all
+BLOCK = 512  # bytes; all in a tar begins at a multiple of it
+ZEROS = bytes(BLOCK)
+LARGEST_NOTE = 1 << 20  # bytes of a long name or of pax records; a hostile tar may claim more
+CHUNK = 1 << 20  # bytes read at once where headers are looked for
+
+FILE, FOLDER, HARD_LINK, SYMBOLIC_LINK = "a file", "a folder", "a hard link", "a symbolic link"
+CUT = "cut short"
+KINDS = {  # by the type of a header; those that are missing have content behind them, as files have
+    b"0": FILE,
+    b"\0": FILE,
+    b"7": FILE,  # contiguous, which no system knows
+    b"1": HARD_LINK,
+    b"2": SYMBOLIC_LINK,
+    b"3": "a device",
+    b"4": "a device",
+    b"5": FOLDER,
+    b"6": "a pipe",
+    b"D": FOLDER,  # with its list of files, of GNU's incremental tars
+    b"M": "the rest of a member of another tar",
+    b"V": "the label of a tar",
+}
+WITHOUT_CONTENT = b"123456"  # whatever size their header states
+NOTES = b"LKxXg"  # headers that tell of the next one: long names, and pax records
 
 
-def regular_files(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """The regular files of a tar, as they lie. Links and devices do not count: nothing is followed."""
-    return (member for member in tar if member.isreg())
+class Member(NamedTuple):
+    """One entry of a tar; its content is `size` bytes from byte `start` of the file on."""
+
+    name: str  # as it stands in the tar
+    kind: str
+    start: int
+    size: int
+    target: str = ""  # of links
 
 
-def opened(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
-    """A regular file of a tar, for reading."""
-    return cast(IO[bytes], tar.extractfile(file))
+class Damaged(Exception):
+    """A header that is none. The message says why; `of_next` if it told of the next one, such as its long name."""
+
+    def __init__(self, message: str, of_next: bool):
+        super().__init__(message)
+        self.of_next = of_next
+
+
+def is_tar(start: bytes) -> bool:
+    """Whether the first block of a file is the header of a tar."""
+    return len(start) == BLOCK and _checksum_holds(start)
+
+
+def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | None = None) -> Iterator[Member]:
+    """All entries of the tar `name` that lies in an open file from byte `start` to byte `end`.
+
+    A tar that is not whole (cut, joined to another, with a damaged header) raises DamagedData, which names it, its last
+    good member and how many were read. If `damage` is a list, that goes there instead, and what can be read goes on.
+    """
+    at, count = start, 0
+    last: Member | None = None  # not handed out before what follows it is known to be a header
+    common: dict[str, str] = {}  # pax records of all members from here on
+
+    def tell(what: str) -> None:
+        before = (
+            f"{count:,} members were read before, the last one is {last.name}" if last else "nothing was read before"
+        )
+        if damage is None:
+            verdict = "is damaged" if last else "cannot be read as a .tar"
+            raise DamagedData(f"{name} {verdict}: {what}; {before}. Fetch it anew; {IGNORING}.")
+        damage.append(f"{name}: {what}; {before}")
+
+    while at + BLOCK <= end:
+        if os.pread(descriptor, BLOCK, at) == ZEROS:
+            data = next_data(descriptor, at, end)
+            if data == end:
+                break
+            at = data - (data - at) % BLOCK
+            tell(f"data lie behind its end mark, at byte {at:,}, as where tars were joined")
+        try:
+            member, following = _entry(descriptor, at, end, common)
+        except Damaged as error:
+            tell(f"{error}, at byte {at:,}")
+            found = _next_header(descriptor, at + 1, end)
+            if error.of_next and found < end:
+                found = _next_header(descriptor, found + 1, end)
+            if last and (inside := _next_header(descriptor, last.start, at)) < at:
+                last, found = last._replace(kind=CUT), inside  # another tar was joined to it
+            at = found
+            continue
+        if last:
+            yield last
+        last, at, count = member, following, count + 1
+        if member.start + member.size > end:
+            count -= 1
+            tell(f"it is cut inside {member.name}")
+            last = member._replace(kind=CUT, size=end - member.start)
+            break
+    else:
+        tell("it is cut, its end mark is missing" if at >= end else f"it is cut inside a header, at byte {at:,}")
+    if last:
+        yield last
+
+
+def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[Member, int]:
+    """The entry whose header, or what tells of its header, begins at byte `at`; and where the next one begins."""
+    notes: dict[str, str] = {}
+    told = False  # by a header before
+    while True:
+        block = os.pread(descriptor, BLOCK, at) if at + BLOCK <= end else b""
+        if not block:
+            raise Damaged("it is cut inside a header", told)
+        kind, start = block[156:157], at + BLOCK
+        if not _checksum_holds(block):
+            looks = kind in NOTES or b"@LongLink" in block or b"PaxHeader" in block
+            raise Damaged("a header has a wrong checksum", told or looks)
+        size = _number(block[124:136])
+        if size < 0:
+            raise Damaged("a header has no size", told or kind in NOTES)
+        at = start + size + -size % BLOCK
+        if kind not in NOTES:
+            break
+        told = True
+        if size > LARGEST_NOTE:
+            raise Damaged(f"a header has a name of {size:,} bytes", told)
+        if at > end:
+            raise Damaged("it is cut inside a header", told)
+        content = os.pread(descriptor, size, start)
+        if kind == b"L":
+            notes["path"] = _text(content)
+        elif kind == b"K":
+            notes["linkpath"] = _text(content)
+        else:
+            (common if kind == b"g" else notes).update(_pax_records(content))
+    notes = {**common, **notes}
+    if "size" in notes:
+        if not (notes["size"].isdecimal() and len(notes["size"]) < 20):
+            raise Damaged("a header has no size", told)
+        size = int(notes["size"])
+    name = notes.get("GNU.sparse.name") or notes.get("path") or _name(block)
+    what = KINDS.get(kind, f"a member of the unknown type {kind.decode('latin-1')!a}")
+    if kind == b"S":
+        more = block[482]
+        while more:
+            more = (os.pread(descriptor, BLOCK, start) if start + BLOCK <= end else ZEROS)[504:505] > b"\0"
+            start += BLOCK
+        what = f"a sparse member of {_number(block[483:495]):,} bytes"
+    elif sparse := [key for key in notes if key.startswith("GNU.sparse.")]:
+        of = notes.get("GNU.sparse.realsize") or notes.get("GNU.sparse.size") or notes[sparse[0]]
+        what = f"a sparse member of {of[:30]} bytes"
+    elif what == FILE and name.endswith("/") and size == 0:
+        what = FOLDER
+    if kind in WITHOUT_CONTENT:
+        size = 0
+    target = notes.get("linkpath") or _text(block[157:257])
+    return Member(name, what, start, size, target), start + size + -size % BLOCK
+
+
+def _checksum_holds(block: bytes) -> bool:
+    stated = _number(block[148:156])
+    rest = block[:148] + b" " * 8 + block[156:]
+    total = sum(rest)
+    return stated == total or stated == total - 256 * sum(byte > 127 for byte in rest)  # of signed bytes, in old ones
+
+
+def _number(digits: bytes) -> int:
+    """A number of a header; -1 if it is none."""
+    if digits[0] == 0x80:
+        return int.from_bytes(digits[1:])
+    try:
+        return int(digits.strip(b"\0 ") or b"0", 8)
+    except ValueError:
+        return -1
+
+
+def _name(block: bytes) -> str:
+    """The name in a header: two parts in POSIX's; GNU's has other things where the first one lies."""
+    name = _text(block[:100])
+    before = _text(block[345 : 476 if block.endswith(b"tar\0") else 500])
+    return f"{before}/{name}" if before and block[257:263] == b"ustar\0" else name
+
+
+def _text(content: bytes) -> str:
+    return content.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def _pax_records(content: bytes) -> dict[str, str]:
+    """Records of the form `length key=value\\n`."""
+    records = {}
+    content = content.rstrip(b"\0")
+    while content:
+        digits = content[:20].partition(b" ")[0]
+        length = int(digits) if digits.isdigit() else 0
+        key, equals, value = content[len(digits) + 1 : length].partition(b"=")
+        if not equals or not value.endswith(b"\n") or length > len(content):
+            raise Damaged("a header has damaged pax records", True)
+        records[key.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
+        content = content[length:]
+    return records
+
+
+def next_data(descriptor: int, at: int, end: int) -> int:
+    """The first byte from `at` on that is not zero, `end` if there is none."""
+    while at < end:
+        try:
+            at = max(at, min(end, os.lseek(descriptor, at, os.SEEK_DATA)))  # a hole may be of many gigabytes
+        except OSError:  # nothing but holes
+            return end
+        chunk = os.pread(descriptor, min(CHUNK, end - at), at)
+        rest = chunk.lstrip(b"\0")
+        if rest:
+            return at + len(chunk) - len(rest)
+        at += len(chunk)
+    return end
+
+
+def _next_header(descriptor: int, at: int, end: int) -> int:
+    """Where the next header begins, `end` if there is none: only a magic number and a checksum that holds make one."""
+    while at + BLOCK <= end:
+        chunk = os.pread(descriptor, min(CHUNK, end - at), at)
+        magic = chunk.find(b"ustar")
+        while magic >= 0:
+            block = chunk[magic - 257 : magic - 257 + BLOCK] if magic >= 257 else b""
+            if is_tar(block):
+                return at + magic - 257
+            magic = chunk.find(b"ustar", magic + 1)
+        if len(chunk) < BLOCK:
+            return end
+        at += len(chunk) - BLOCK + 1
+    return end
 
 
 # --- files by name ------------------------------------------------------------------------------------------------
@@ -33,118 +245,129 @@ def opened(tar: tarfile.TarFile, file: tarfile.TarInfo) -> IO[bytes]:
 
 @dataclass
 class Tar(Archive):
-    """An uncompressed tar."""
+    """An uncompressed tar. Hard links, and symbolic links to what lies in it, are files like those they lead to."""
 
-    where: dict[str, tuple[int, int]] = field(default_factory=dict)  # offset and size, bytes
+    where: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)  # offset and size, bytes
 
     def __post_init__(self):
-        with tarfile.open(self.root, "r:") as tar:
-            self.where = {_name(file): (file.offset_data, file.size) for file in regular_files(tar)}
+        with self._listing() as file:
+            damage = [] if self.ignore_damage else None
+            self._list(file.fileno(), self._stamp[0], damage)
+            self.damage = tuple(damage or ())
+
+    def _list(self, descriptor: int, end: int, damage: list[str] | None) -> None:
+        self._add_members(walk(descriptor, str(self.root), 0, end, damage))
+
+    def _add_members(self, members: Iterator[Member], prefix: str = "") -> None:
+        links, folders = {}, set()
+        for member in members:
+            name = prefix + normalised(member.name)
+            target = prefix + normalised(member.target)
+            if member.kind == FILE:
+                self._add(name, (member.start, member.size), f"at byte {member.start:,}")
+            elif member.kind == FOLDER:
+                folders.add(name)
+            elif member.kind == SYMBOLIC_LINK and member.target:
+                base = "" if member.target.startswith("/") else normalised(member.name).rpartition("/")[0]
+                links[name] = prefix + normalised(f"{base}/{member.target}")
+            elif member.kind == HARD_LINK and target in self.where:
+                self._add(name, self.where[target], f"a link to {target}")
+            elif member.kind in (HARD_LINK, SYMBOLIC_LINK):
+                self.odd[name] = self.odd.get(target, "a link to nothing")
+            else:
+                self.odd[name] = member.kind
+        if links:
+            self._follow(links)
+        self._tell_empty(folders)
 
     def read(self, name: str) -> bytes:
-        offset, size = self.where[name]
-        check_size(size)
-        with self.root.open("rb") as file:
-            return os.pread(file.fileno(), size, offset)
+        check_size(self.where[name][1])
+        return self.head(name, LARGEST_FILE)
+
+    def head(self, name: str, size: int = 64) -> bytes:
+        start, length = self.where[name]
+        with self._reading() as file:
+            return os.pread(file.fileno(), min(size, length), start)
+
+
+def open_tar(path: Path, ignore_damage: bool = False) -> Tar:
+    """An uncompressed tar. Raises FastptError if it cannot be opened, DamagedData if it is not whole."""
+    try:
+        return Tar(path, ignore_damage)
+    except OSError as error:
+        raise FastptError(
+            f"{path} cannot be read as a .tar ({error.strerror or error}). Fetch it anew, or leave it out."
+        ) from None
 
 
 class TarOfTars(Tar):
     """A tar of tars, as ImageNet's train archive: `n01440764.tar` with `a.JPEG` inside is `n01440764/a.JPEG`."""
 
-    def __post_init__(self):
-        with tarfile.open(self.root, "r:") as outer:
-            for member in regular_files(outer):
-                if member.name.endswith(".tar"):
-                    folder = member.name.removesuffix(".tar")
-                    with tarfile.open(fileobj=opened(outer, member), mode="r:") as inner:
-                        for file in regular_files(inner):
-                            self.where[f"{folder}/{file.name}"] = (member.offset_data + file.offset_data, file.size)
-
-
-@dataclass
-class UnpackedTar(Archive):
-    """A `.tar.gz`. It cannot be read at a position, so its files are unpacked, once, into one file without a name.
-
-    That file lies in `unpack_dir` and goes when the last process that has it open ends, however it ends. It is no
-    larger than the unpacked archive; an archive of more than LARGEST_RATIO times its size is refused.
-    """
-
-    unpack_dir: Path = Path()
-    where: dict[str, tuple[int, int]] = field(default_factory=dict)  # offset and size, bytes
-
-    def __post_init__(self):
-        self.unpack_dir.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=self.unpack_dir)  # noqa: SIM115 - open as long as there are readers
-        limit = LARGEST_RATIO * self.root.stat().st_size
-        try:
-            with tarfile.open(self.root, "r|gz") as tar:
-                for member in regular_files(tar):
-                    offset = self._file.tell()
-                    if offset + member.size > limit:
-                        raise FastptError(
-                            f"{self.root} unpacks to more than {LARGEST_RATIO} times its size, as no archive of "
-                            "pictures does. If it is meant to, unpack it and give the folder."
-                        )
-                    shutil.copyfileobj(opened(tar, member), self._file)
-                    self.where[_name(member)] = offset, self._file.tell() - offset
-            self._file.flush()
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise FastptError(
-                f"{self.root} cannot be read in place, and {self.unpack_dir} has no room to unpack it. Make room, "
-                "choose another --out, or unpack it elsewhere and give the folder."
-            ) from None
-
-    def read(self, name: str) -> bytes:
-        offset, size = self.where[name]
-        check_size(size)
-        return os.pread(self._file.fileno(), size, offset)
-
-    def only(self, names) -> "UnpackedTar":
-        return self  # the file without a name goes nowhere else
-
-    def __reduce__(self):
-        raise FastptError(f"{self.root} is unpacked for this machine only. For --ray, unpack it and give the folder.")
-
-
-def _name(file: tarfile.TarInfo) -> str:
-    return file.name.removeprefix("./")
+    def _list(self, descriptor: int, end: int, damage: list[str] | None) -> None:
+        tars: dict[str, str] = {}
+        for member in walk(descriptor, str(self.root), 0, end, damage):
+            name = normalised(member.name)
+            folder = name.rpartition("/")[2].removesuffix(".tar")
+            if member.kind == FOLDER:
+                continue
+            if member.kind not in (FILE, CUT) or not name.endswith(".tar"):
+                self.odd[name] = "no tar" if member.kind == FILE else member.kind
+                continue
+            if folder in tars:
+                raise FastptError(f"{self.root} holds two tars of one name: {tars[folder]} and {name}. Rename one.")
+            tars[folder] = name
+            inner = walk(descriptor, f"{self.root}: {name}", member.start, member.start + member.size, damage)
+            self._add_members(inner, f"{folder}/")
 
 
 # --- WebDataset: the files of one sample share a key and differ in suffix -----------------------------------------
 
 
-@contextmanager
-def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
-    """An uncompressed tar. Raises FastptError if it cannot be opened, or read further inside the `with`."""
-    try:
-        with tarfile.open(path, "r:") as tar:
-            yield tar
-    except (OSError, tarfile.TarError) as error:
-        message = f"{path} cannot be read as a .tar ({error}). Fetch it anew, or leave it out."
-        raise unreadable(message, error) from None
+class Keyed(NamedTuple):
+    """A file of a sample. `suffix` is in lower case, with its dot; `name` is that of the file in its tar."""
+
+    key: str
+    suffix: str
+    name: str
+    is_picture: bool
 
 
-def keyed_files(tar: tarfile.TarFile) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
-    """(key, suffix, file) of each regular file of a tar, as they lie.
+def keyed_files(tar: Tar, image_member: str | None = None) -> Iterator[Keyed]:
+    """The files of a tar, as they lie, by the key of their sample. Files whose base name begins with a dot are none.
 
     The key is the name up to the first dot of its last part, below the tar's own stem, since tars may repeat keys; the
-    suffix is the rest in lower case. Raises FastptError if two files are pictures of one key.
+    suffix is the rest. The picture is the file whose suffix is one of a picture, or `image_member` if that is given.
+    Raises FastptError if two files are pictures of one key, or two names give one key.
     """
-    path = Path(cast(str, tar.name))
+    wanted = IMAGE_SUFFIXES if image_member is None else (f".{image_member.lstrip('.').lower()}",)
     pictures: dict[str, str] = {}
-    for file in regular_files(tar):
-        folder, _, base = file.name.rpartition("/")
+    raws: dict[str, str] = {}  # keys with what UTF-8 cannot hold, as the tar has them
+    for name in tar.where:
+        folder, _, base = name.rpartition("/")
         stem, dot, rest = base.partition(".")
         if not stem:
             continue
-        key = well_formed("/".join(filter(None, (path.stem, folder, stem))))
-        suffix = f"{dot}{rest}".lower()
-        if suffix in IMAGE_SUFFIXES:
+        raw = "/".join(filter(None, (tar.root.stem, folder, stem)))
+        key, suffix = well_formed(raw), f"{dot}{rest}".lower()
+        if "\ufffd" in key and raws.setdefault(key, raw) != raw:
+            raise FastptError(f"{tar.root} has names that are not UTF-8 and give one key, {key!a}. Rename one.")
+        if suffix in wanted:
             if key in pictures:
                 raise FastptError(
-                    f"{path} has two pictures of one key: {pictures[key]} and {file.name}. Take one out, or rename it."
+                    f"{tar.root} has two pictures of one key: {pictures[key]} and {name}. Choose one by its suffix "
+                    f"(--image-member {suffix[1:]}; image_member={suffix[1:]!r}), or rename one."
                 )
-            pictures[key] = file.name
-        yield key, suffix, file
+            pictures[key] = name
+        yield Keyed(key, suffix, name, suffix in wanted)
+
+
+def no_picture(key: str, suffixes: list[str]) -> list[tuple[str, str]]:
+    """What is left out, and why, where a key has files of these suffixes and none is its picture.
+
+    A dot in a base name ends its key, so `a.b.jpg` is a file `.b.jpg` of the key `a`: each such file is named.
+    """
+    dotted = [suffix for suffix in suffixes if suffix.endswith(IMAGE_SUFFIXES)]
+    return [
+        (f"{key}{suffix}", f"no picture: its key ends at the first dot (--image-member {suffix[1:]} would take it)")
+        for suffix in dotted
+    ] or [(key, "no picture")]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from fastpt.storage.kind import Archive, check_size
+from fastpt.storage.names import normalised
 
 
 class Member(NamedTuple):
@@ -26,21 +27,25 @@ class Member(NamedTuple):
 class Zip(Archive):
     """A zip. Members are stored or deflated; links do not count."""
 
-    where: dict[str, Member] = field(default_factory=dict)
+    where: dict[str, Member] = field(default_factory=dict, init=False)
 
     def __post_init__(self):
-        with zipfile.ZipFile(self.root) as archive:
+        with self._listing() as file, zipfile.ZipFile(file) as archive:
             for info in archive.infolist():
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 if not info.is_dir() and kind in (0, stat.S_IFREG):
-                    self.where[info.filename.removeprefix("./")] = Member(
+                    member = Member(
                         info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
                     )
+                    self._add(normalised(info.filename), member, f"at byte {info.header_offset:,}")
+
+    def head(self, name: str, size: int = 64) -> bytes:
+        return self.read(name)[:size]
 
     def read(self, name: str) -> bytes:
         start, packed, size, crc, method = self.where[name]
         check_size(max(packed, size))
-        with self.root.open("rb") as file:
+        with self._reading() as file:
             header = os.pread(file.fileno(), 30, start)
             if header[:4] != b"PK\3\4" or struct.unpack("<H", header[6:8])[0] & 1:
                 raise OSError(errno.EINVAL, "damaged or encrypted in its zip")

@@ -55,7 +55,7 @@ def test_picture_and_label_make_a_sample(tmp_path, read, image, label, key):
 
 
 @READERS
-@pytest.mark.parametrize("second", ["a.jpeg", "a.JPG", "a.png", "a.jpg"])
+@pytest.mark.parametrize("second", ["a.jpeg", "a.JPG", "a.png"])
 def test_two_pictures_of_one_key_are_refused_by_name(tmp_path, read, second):
     path = tar_of(tmp_path, [("a.jpg", picture(0)), ("a.cls", b"0"), (second, picture(1))])
     with pytest.raises(FastptError, match=rf"shard\.tar has two pictures of one key: a\.jpg and {second}"):
@@ -76,7 +76,4 @@ def test_only_regular_files_with_a_name_before_the_dot_are_members_of_samples(tm
             info.type = kind
             tar.addfile(info)
         tar.addfile(tarfile.TarInfo("f/a.x.JPG"))
-    with open_tar(path) as tar:
-        assert [(key, suffix, file.name) for key, suffix, file in keyed_files(tar)] == [
-            ("shard/f/a", ".x.jpg", "f/a.x.JPG")
-        ]
+    assert list(keyed_files(open_tar(path))) == [("shard/f/a", ".x.jpg", "f/a.x.JPG", False)]

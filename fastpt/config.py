@@ -157,8 +157,8 @@ def _explain(schema: type[Section], error: ErrorDetails, path: list[str], annota
         return f"{key} is missing."
     if error["type"] == "model_type":
         return f"{key} is {error['input']!r}; it should be a section with keys."
-    if error["type"] == "invalid_key":
-        return f"key {key} is no text; put it in quotes."
+    if error["type"] == "invalid_key" or path[-1:] == ["[key]"]:  # of a section, or of a mapping
+        return f"key {key.removesuffix('.[key]')} is no text; put it in quotes."
     return f"{key} is {error['input']!r}; it {re.sub(r'^[A-Z][a-z]+ (?=should )', '', error['msg'])}."
 
 

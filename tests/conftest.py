@@ -101,3 +101,14 @@ def plugin(tmp_path_factory) -> dict[str, str]:
     subprocess.run([sys.executable, "-m", "pip", "install", *options, str(folder / "source")], check=True)
     paths = [str(folder / "installed"), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+@pytest.fixture
+def plugin_fastpt(plugin, tmp_path):
+    """Run `fastpt ARGS` in the test's folder, in a process where the package is installed."""
+
+    def run(*words: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "fastpt", *words]
+        return subprocess.run(command, cwd=tmp_path, env=plugin, capture_output=True, text=True)
+
+    return run

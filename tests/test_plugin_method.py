@@ -1,23 +1,10 @@
 """A tuning method that an installed package brings, from its option to what the results record."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import yaml
-
-
-@pytest.fixture
-def fastpt(plugin, tmp_path):
-    """Run `fastpt ARGS` in the test's folder, in a process where the package is installed."""
-
-    def run(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "fastpt", *words]
-        return subprocess.run(command, cwd=tmp_path, env=plugin, capture_output=True, text=True)
-
-    return run
 
 
 @pytest.fixture
@@ -36,8 +23,8 @@ def suite(tmp_path) -> str:
     return "corners.yaml"
 
 
-def test_a_packages_method_is_trained_and_recorded(fastpt, suite, tmp_path):
-    ran = fastpt(
+def test_a_packages_method_is_trained_and_recorded(plugin_fastpt, suite, tmp_path):
+    ran = plugin_fastpt(
         "tune", "--suite", suite, "--method", "ncm", "--fractions", "0.5,1", "--epochs", "1", "--out", "r.json"
     )
     assert ran.returncode == 0, ran.stderr
@@ -53,8 +40,10 @@ def test_a_packages_method_is_trained_and_recorded(fastpt, suite, tmp_path):
     assert [(row["fraction"], row["shrink"], row["value"]) for row in mine] == [(0.5, 0.0, 1.0), (1.0, 0.0, 1.0)]
 
 
-def test_its_own_options_count(fastpt, suite, tmp_path):
-    ran = fastpt("tune", "--suite", suite, "--method", "ncm", "--shrink", "1", "--epochs", "1", "--out", "r.json")
+def test_its_own_options_count(plugin_fastpt, suite, tmp_path):
+    ran = plugin_fastpt(
+        "tune", "--suite", suite, "--method", "ncm", "--shrink", "1", "--epochs", "1", "--out", "r.json"
+    )
     assert ran.returncode == 0, ran.stderr
     results = json.loads((tmp_path / "r.json").read_text())
     assert results["config"]["shrink"] == 1
@@ -62,11 +51,11 @@ def test_its_own_options_count(fastpt, suite, tmp_path):
     assert mine["value"] == pytest.approx(1 / 3)  # all means are one, and the answer is always the same
 
 
-def test_its_option_is_refused_where_it_takes_no_part(fastpt, suite):
-    ran = fastpt("tune", "--suite", suite, "--lp", "--shrink", "1")
+def test_its_option_is_refused_where_it_takes_no_part(plugin_fastpt, suite):
+    ran = plugin_fastpt("tune", "--suite", suite, "--lp", "--shrink", "1")
     assert ran.returncode == 1
     assert "shrink is no option of lp. Add one of ncm, or leave it out." in ran.stderr
 
 
-def test_help_shows_its_options(fastpt):
-    assert "--shrink" in fastpt("tune", "--help").stdout
+def test_help_shows_its_options(plugin_fastpt):
+    assert "--shrink" in plugin_fastpt("tune", "--help").stdout

@@ -1,8 +1,6 @@
 """A source that an installed package brings, from its options to the pixels that are stored."""
 
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +10,6 @@ from PIL import Image
 from fastpt import Dataset
 
 CLASSES = ["airplane", "automobile", "bird"]
-
-
-@pytest.fixture
-def fastpt(plugin, tmp_path):
-    """Run `fastpt ARGS` in the test's folder, in a process where the package is installed."""
-
-    def run(*words: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, "-m", "fastpt", *words]
-        return subprocess.run(command, cwd=tmp_path, env=plugin, capture_output=True, text=True)
-
-    return run
 
 
 def smooth(seed: int) -> np.ndarray:
@@ -43,8 +30,8 @@ def batches(tmp_path) -> Path:
     return folder
 
 
-def test_a_packages_source_is_prepared_with_its_labels_and_pixels(fastpt, batches, tmp_path):
-    ran = fastpt("prep", "--noise", "0.2", "cifar-binary", "--source", "cifar", "--workers", "1")
+def test_a_packages_source_is_prepared_with_its_labels_and_pixels(plugin_fastpt, batches, tmp_path):
+    ran = plugin_fastpt("prep", "--noise", "0.2", "cifar-binary", "--source", "cifar", "--workers", "1")
     assert ran.returncode == 0, ran.stderr
     train, test = Dataset(tmp_path / "data/cifar/train"), Dataset(tmp_path / "data/cifar/test")
     assert (len(train), len(test)) == (10, 3)
@@ -59,18 +46,18 @@ def test_a_packages_source_is_prepared_with_its_labels_and_pixels(fastpt, batche
     ]
 
 
-def test_its_own_options_count(fastpt, batches, tmp_path):
-    assert fastpt("prep", "cifar-binary", "--source", "cifar", "--batches", "1").returncode == 0
+def test_its_own_options_count(plugin_fastpt, batches, tmp_path):
+    assert plugin_fastpt("prep", "cifar-binary", "--source", "cifar", "--batches", "1").returncode == 0
     assert len(Dataset(tmp_path / "data/cifar/train")) == 5
 
 
-def test_help_lists_it_and_shows_its_options(fastpt):
-    assert "cifar-binary  CIFAR-10's binary batches" in fastpt("prep", "--help").stdout
-    assert "--batches" in fastpt("prep", "cifar-binary", "--help").stdout
+def test_help_lists_it_and_shows_its_options(plugin_fastpt):
+    assert "cifar-binary  CIFAR-10's binary batches" in plugin_fastpt("prep", "--help").stdout
+    assert "--batches" in plugin_fastpt("prep", "cifar-binary", "--help").stdout
 
 
-def test_a_batch_that_is_cut_short_is_damage(fastpt, batches):
+def test_a_batch_that_is_cut_short_is_damage(plugin_fastpt, batches):
     (batches / "data_batch_2.bin").write_bytes(bytes(3072))
-    ran = fastpt("prep", "cifar-binary", "--source", "cifar")
+    ran = plugin_fastpt("prep", "cifar-binary", "--source", "cifar")
     assert ran.returncode == 3
     assert "data_batch_2.bin has 3072 bytes" in ran.stderr

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+import fastpt
 from fastpt.cli.shared import FOLDER, JSON, SEED, FiniteRange, Rate, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import printable
+from fastpt.progress import Progress
 
 if TYPE_CHECKING:
     from fastpt.data.plan import Targets
@@ -87,7 +89,6 @@ def noise(
     fastpt noise data/yfcc15m/train --kind pairswap --rate 0.05
     fastpt noise data/imagenet/train --kind external --file annotators.csv
     """
-    from fastpt.data.dataset import Dataset
     from fastpt.noise import add_noise
     from fastpt.noise.formats import write_csv
 
@@ -96,7 +97,7 @@ def noise(
     if (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
         only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
         raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
-    dataset = Dataset(folder)
+    dataset = fastpt.Dataset(folder)
     plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in files.items() if path})
     click.echo(printable(describe_plan(plan, len(dataset)).strip()))
     if csv:
@@ -108,12 +109,11 @@ def noise(
 @JSON
 def info(folder: Path, as_json: bool) -> None:
     """Say what the prepared splits at FOLDER hold."""
-    from fastpt.data.dataset import Dataset
     from fastpt.data.verify import split_folders
 
     found = []
     for path in split_folders(folder):
-        dataset = Dataset(path)
+        dataset = fastpt.Dataset(path)
         plans = [dataset.noise_plan(name) for name in dataset.noise_plans()]
         found.append((dataset, plans))
     if as_json:
@@ -132,18 +132,16 @@ def info(folder: Path, as_json: bool) -> None:
 @JSON
 def verify(folder: Path, deep: bool, as_json: bool) -> None:
     """Check every file of the splits at FOLDER by its checksum. Names each that changed."""
-    from fastpt.data.dataset import Dataset
     from fastpt.data.verify import split_folders, verify_deep
     from fastpt.data.verify import verify as verify_split
     from fastpt.noise.verify import verify_plans
-    from fastpt.progress import Progress
 
     problems = {}
     for path in split_folders(folder):
         problems[str(path)] = verify_split(path)
         if deep and not problems[str(path)]:  # what changed since it was written needs no deeper look
             with Progress(f"verify {path}", "pictures") as progress:
-                problems[str(path)] = verify_deep(path, progress) + verify_plans(Dataset(path))
+                problems[str(path)] = verify_deep(path, progress) + verify_plans(fastpt.Dataset(path))
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:
@@ -170,11 +168,9 @@ def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | 
     Pictures are copied as stored. An FFCV file has the fields image and label, or caption (FFCV's JSONField).
     """
     from datasets_prep.materialize import materialize as write_files
-    from fastpt.data.dataset import Dataset
-    from fastpt.progress import Progress
 
     with Progress(f"materialize {folder}", "pictures") as progress:
-        write_files(Dataset(folder), _noise(noise), store, out, of, shard_samples, progress)
+        write_files(fastpt.Dataset(folder), _noise(noise), store, out, of, shard_samples, progress)
     click.echo(f"wrote {out}")
 
 
@@ -185,10 +181,9 @@ def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | 
 @click.option("--out", type=FOLDER, help="The file (default: NAME-SPLIT-preview.html here).")
 def preview(folder: Path, plans: tuple[str, ...], pictures: int, out: Path | None) -> None:
     """Show the split FOLDER on one HTML page. It has pictures, targets clean and noisy, classes, sizes."""
-    from fastpt.data.dataset import Dataset
     from fastpt.report.preview import write_preview
 
-    dataset = Dataset(folder)
+    dataset = fastpt.Dataset(folder)
     out = out or Path(f"{dataset.name}-{dataset.split}-preview.html")
     write_preview(dataset, list(map(_noise, plans)) or dataset.noise_plans(), pictures, out)
     click.echo(f"wrote {out}")
@@ -223,10 +218,9 @@ def bench(
 
     The rate of your model is in the log of a training whose recipe has data.decoder: synthetic.
     """
-    from fastpt.data.dataset import Dataset
     from fastpt.loading.bench import benchmark, describe, judge
 
-    report = benchmark(Dataset(folder), size, batch_size, threads, seconds)
+    report = benchmark(fastpt.Dataset(folder), size, batch_size, threads, seconds)
     advice = judge(report, model_rate) if model_rate else []
     if as_json:
         click.echo(json.dumps({**report.as_dict(), "model_rate": model_rate, "advice": advice}, indent=2))

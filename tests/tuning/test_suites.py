@@ -31,6 +31,8 @@ def write(tmp_path, value):
 def test_unknown_suites_and_wrong_files_are_told(tmp_path):
     with pytest.raises(FastptError, match=r"no suite 'dmeo'; did you mean demo"):
         load_suite("dmeo")
+    with pytest.raises(FastptError, match=r"key ood\.0\.tests\.3 is no text; put it in quotes"):
+        load_suite(write(tmp_path, {"name": "x", "ood": [{"name": "a", "train": "b", "tests": {3: "c"}}]}))
     with pytest.raises(FastptError, match="names no set"):
         load_suite(write(tmp_path, {"name": "x"}))
     with pytest.raises(FastptError, match="unknown key odd; did you mean ood"):

@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
@@ -119,10 +119,10 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     path = run / METRICS
     if not path.exists():
         return []
-    lines = _lines(path)
-    if lines.bad and not lines.cut_short:
-        raise DamagedData(f"{path} is damaged: line {lines.bad[0]} does not parse. Mend or delete the line.")
-    return lines.events
+    events, bad, cut_short = _lines(path)
+    if bad and not cut_short:
+        raise DamagedData(f"{path} is damaged: line {bad[0]} does not parse. Mend or delete the line.")
+    return events
 
 
 def is_finished(run: Path) -> bool:
@@ -297,21 +297,9 @@ def _tolerated(path: Path, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
-class _Lines(NamedTuple):
-    """What a file of JSON lines holds."""
-
-    events: list[dict[str, Any]]
-    bad: list[int]  # numbers, from 1, of the lines that are no event with a step
-    total: int
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether the last line alone is bad, as a kill leaves it."""
-        return self.bad == [self.total]
-
-
-def _lines(path: Path) -> _Lines:
-    """Raises OSError."""
+def _lines(path: Path) -> tuple[list[dict[str, Any]], list[int], bool]:
+    """The events of a file of JSON lines; the numbers, from 1, of lines that are no event with a step; whether the last
+    line alone is none, as a kill leaves it. Raises OSError."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     events, bad = [], []
     for number, line in enumerate(lines, 1):
@@ -321,21 +309,22 @@ def _lines(path: Path) -> _Lines:
             event = None
         usable = isinstance(event, dict) and finite(event.get("step")) is not None
         events.append(event) if usable else bad.append(number)
-    return _Lines(events, bad, len(lines))
+    return events, bad, bad == [len(lines)]
 
 
 def _tolerated_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     """The events of metrics.jsonl. A last line cut short by a kill is normal; others are counted as damage."""
     try:
-        lines = _lines(path)
+        events, bad, cut_short = _lines(path)
     except OSError:
         problems.append(f"{path.name} is missing, so there are no loss curves")
         return []
-    if lines.cut_short:
+    if cut_short:
         problems.append(f"the last line of {path.name} is cut short and left out")
-    elif lines.bad:
-        problems.append(f"{len(lines.bad):,} of {lines.total:,} lines of {path.name} cannot be read and are left out")
-    return lines.events
+    elif bad:
+        total = len(events) + len(bad)
+        problems.append(f"{len(bad):,} of {total:,} lines of {path.name} cannot be read and are left out")
+    return events
 
 
 def _replay(records: list[dict[str, Any]]) -> tuple[list[dict], list[dict], dict | None]:

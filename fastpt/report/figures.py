@@ -26,6 +26,7 @@ from fastpt.report.text import plural
 from fastpt.runs import Run
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
+Test = tuple[str, str, str]  # domain, set, test
 
 
 @dataclass(frozen=True)
@@ -130,13 +131,13 @@ def _fraction_lines(
 
 def spectrum_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """Singular values of the frozen encoder's features on each test set, a line for each run."""
-    lines: dict[tuple[str, str, str], list[Series]] = {}
+    lines: dict[Test, list[Series]] = {}
     for condition in family.conditions:
         for run in condition.runs:
-            for spectrum in _spectra(run, suite):
-                if spectrum.stage == ENCODER.name:
-                    line = _spectrum_line(condition.label, spectrum.values, **_style(condition))
-                    lines.setdefault(spectrum.test, []).append(line)
+            for test, stage, values in _spectra(run, suite):
+                if stage == ENCODER.name:
+                    line = _spectrum_line(condition.label, values, **_style(condition))
+                    lines.setdefault(test, []).append(line)
     panels = {}
     for index, ((domain, set_, test), series) in enumerate(lines.items()):
         name = f"spectrum-{number_}-{index}"
@@ -190,20 +191,19 @@ def _measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
 def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """How the heads change the spectrum: a panel for each condition, on the first set that has more than one stage."""
     panels = {}
-    shown: tuple[str, str, str] | None = None
+    shown: Test | None = None
     for condition in family.conditions:
-        by_test: dict[tuple[str, str, str], list[Spectrum]] = {}
-        for spectrum in _spectra(condition.runs[0], suite):
-            by_test.setdefault(spectrum.test, []).append(spectrum)
+        by_test: dict[Test, list[tuple[Method, list[float]]]] = {}
+        for test, stage, values in _spectra(condition.runs[0], suite):
+            by_test.setdefault(test, []).append((family.stages[stage], values))
         tests = [test for test, spectra in by_test.items() if len(spectra) > 1 and shown in (None, test)]
         if not tests:
             continue
         shown = tests[0]
         name = f"stages-{number_}-{condition.rank}"
-        stages = [(family.stages[spectrum.stage], spectrum.values) for spectrum in by_test[shown]]
         series = [
             _spectrum_line(stage.label, values, dash=index, colour=stage.colour)
-            for index, (stage, values) in enumerate(stages)
+            for index, (stage, values) in enumerate(by_test[shown])
         ]
         panels[name] = draw(name, Axes(condition.label, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
     if shown is None:
@@ -219,22 +219,14 @@ def _style(condition: Condition) -> dict:
     return rate_style(condition.rank, condition.ranks)
 
 
-@dataclass(frozen=True)
-class Spectrum:
-    """Singular values of the features of a stage on a test set, the largest first."""
-
-    test: tuple[str, str, str]  # domain, set, test
-    stage: str
-    values: list[float]
-
-
-def _spectra(run: Run, suite: str) -> Iterable[Spectrum]:
+def _spectra(run: Run, suite: str) -> Iterable[tuple[Test, str, list[float]]]:
+    """The test set, the stage and the singular values of each of a run's features, the largest first."""
     for spectrum in records(run, suite, "spectra"):
         raw = spectrum.get("singular_values")
         values = [value for each in (raw if isinstance(raw, list) else []) if (value := finite(each)) is not None]
         if values and values[0] > 0:
             domain, set_, test = (one_line(spectrum.get(key)) for key in ("domain", "set", "test"))
-            yield Spectrum((domain, set_, test), one_line(spectrum.get("stage")), values)
+            yield (domain, set_, test), one_line(spectrum.get("stage")), values
 
 
 def _spectrum_line(label: str, values: list[float], **style) -> Series:

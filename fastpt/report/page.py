@@ -63,7 +63,7 @@ def write_report(runs: Sequence[Run], out: Path, files: bool = False, costs: Seq
     results = [_suite_results(runs, groups, suite) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
-    cost = tables.cost_table(costs or tables.run_costs(runs))
+    cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
     _write(out, _render(runs, groups, results, curves, cost))
     if files:
         _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)

@@ -245,11 +245,6 @@ def _cost_cells(one: StepCost) -> list[Cell]:
     return [Cell(duration(one.seconds)), Cell("–" if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB")]
 
 
-def run_costs(runs: Sequence[Run]) -> list[StepCost]:
-    """The same of runs without a study: time of training and the disk of what it left."""
-    return [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs]
-
-
 def spectra_table(family: Family, suite: str) -> Table | None:
     """SVE and LSVR of each test set before (encoder) and after the tuned layers, for each condition."""
     stages: list[str] = []

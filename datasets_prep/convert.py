@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing
 from datasets_prep.shard import Options, ShardJob
 from datasets_prep.workers import run_locally, run_on_ray
 from fastpt.data import manifest
@@ -34,7 +34,7 @@ from fastpt.registry import Origin
 
 
 def prepare(
-    splits: list[SplitListing],
+    found: Found,
     out: Path,
     name: str,
     options: Options,
@@ -45,7 +45,7 @@ def prepare(
     ray: str | None = None,
     packages: Sequence[Origin] = (),
 ) -> Iterator[tuple[Dataset, list[NoisePlan]]]:
-    """Convert `splits` into folders of `out`; yield each split when it is complete, with its noise plans.
+    """Convert the splits that were `found` into folders of `out`; yield each when it is complete, with its noise plans.
 
     `progress(done, total)` is told the pictures done. `ray` is the address of a Ray cluster that does the work (see
     `run_on_ray`), else `workers` processes do. `packages` are those that gave the source. After a FastptError, the same
@@ -53,16 +53,16 @@ def prepare(
     """
     with _disk_errors(out), _only_writer(out):
         jobs = {}
-        for split in splits:
+        for split in found.splits:
             if not (out / split.name / "dataset.json").exists():
                 jobs[split.name] = _plan_jobs(split, out / split.name, options)
             else:
                 _check_complete(Dataset(out / split.name), split, options)
                 _sweep(out / split.name)
         _run([job for per_split in jobs.values() for job in per_split], workers, progress, ray)
-        for split in splits:
+        for split in found.splits:
             if split.name in jobs:
-                _finish(split, jobs[split.name], out / split.name, name, options, max_rejects, packages)
+                _finish(found, split, jobs[split.name], out / split.name, name, options, max_rejects, packages)
             dataset = Dataset(out / split.name)
             plans = [add_noise(dataset, rate, options.seed, of) for of in _targets(split) for rate in rates]
             yield dataset, plans
@@ -180,6 +180,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _finish(
+    found: Found,
     split: SplitListing,
     jobs: list[ShardJob],
     folder: Path,
@@ -191,9 +192,10 @@ def _finish(
     """Put the parts together: samples table, rejects, and at last the manifest."""
     parts = [pq.read_table(job.part) for job in jobs]
     notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
-    rejected = [manifest.Rejected(*pair) for pair in split.rejected]
+    left_out = (*split.rejected, *split.pictureless)
+    rejected = [manifest.Rejected(*pair) for pair in left_out]
     rejected += [manifest.Rejected(one["key"], one["reason"]) for note in notes for one in note["rejected"]]
-    total = len(split) + len(split.rejected)
+    total = len(split) + len(left_out)
     if len(rejected) > max_rejects * total:
         first = "; ".join(f"{one.key}: {one.reason}" for one in rejected[:3])
         enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
@@ -216,6 +218,7 @@ def _finish(
         name=name,
         split=split.name,
         note=split.note,
+        found={"files": found.files, "beside": found.beside, "warnings": found.warnings},
         settings={**asdict(options), **split.settings},
         classes=split.classes,
         class_names=split.class_names,

@@ -1,14 +1,19 @@
-"""The listing of a split: what a source finds, without unpacking it.
+"""The listing of a source: its splits, and what else lies there, without unpacking it.
 
 Listing reads names and targets only; picture bytes are read one at a time, later, by the conversion's workers.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from fastpt.errors import FastptError
 from fastpt.storage.kind import Storage
+
+Beside = Mapping[str, Counter[str]]
+"""What lies beside pictures, counted: {"hidden or system": {"@eaDir": 12}, "no picture": {".txt": 3}}."""
 
 
 @dataclass(frozen=True)
@@ -19,10 +24,11 @@ class SplitListing:
     `classes`, or None; `captions` is N strings, or None; at least one of the two is there. `class_names` are the
     readable names of `classes` (the same where the source has none). `read(i)` returns the encoded picture of row i
     as it lies in the source; it must be safe after a fork and independent of other calls. `is_train` says whether
-    models are trained on this split, so that noise plans are wanted for it. `rejected` names what the listing itself
-    had to drop: (key, reason); `note` is what the user should know of the listing; `settings` is how it was made, as
-    far as the user chose. `groups`, int64 [N], numbers the pieces of the source that are read at once, such as the row
-    groups of parquet files; None if any row can be read by itself.
+    models are trained on this split, so that noise plans are wanted for it. `rejected` names the pictures that the
+    listing itself had to drop, `pictureless` the targets that have no picture of their own (a row of a list whose file
+    is missing, or a second one of one file), as (key, reason). `note` is what the user should know of the listing;
+    `settings` is how it was made, as far as the user chose. `groups`, int64 [N], numbers the pieces of the source that
+    are read at once, such as the row groups of parquet files; None if any row can be read by itself.
     """
 
     name: str
@@ -34,6 +40,7 @@ class SplitListing:
     read: Callable[[int], bytes]
     is_train: bool = False
     rejected: tuple[tuple[str, str], ...] = ()
+    pictureless: tuple[tuple[str, str], ...] = ()
     note: str = ""
     settings: dict = field(default_factory=dict)
     groups: np.ndarray | None = None
@@ -54,6 +61,7 @@ class SplitListing:
             groups=None if self.groups is None else self.groups[rows],
             is_train=is_train,
             rejected=(),
+            pictureless=(),
         )
 
 
@@ -79,3 +87,47 @@ class Reader:
     def take(self, rows: Iterable[int]) -> "Reader":
         names = [self.names[i] for i in rows]
         return Reader(self.files.only(names), names)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a source found: its splits, and everything else that lies there.
+
+    `files` is the number of files (of rows, in tables) that the source came across, counted by itself: each is a
+    picture of a split, or one that the listing rejected, or it is `beside`. `warnings` are what the user should know
+    before a picture is read, one line each.
+    """
+
+    splits: list[SplitListing]
+    files: int
+    beside: Beside = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def only(cls, splits: list[SplitListing]) -> "Found":
+        """These splits, beside which there is nothing."""
+        return cls(splits, sum(len(split) + len(split.rejected) for split in splits))
+
+    def check(self) -> None:
+        """Raise FastptError unless every file is accounted for."""
+        pictures = sum(len(split) + len(split.rejected) for split in self.splits)
+        others = sum(map(Counter.total, self.beside.values()))
+        if self.files != pictures + others:
+            raise FastptError(
+                f"{self.files:,} files were found, but {pictures:,} pictures and {others:,} others are accounted for. "
+                "That is a fault of the source. Please report it."
+            )
+
+
+def merged(founds: Sequence[Found]) -> Found:
+    """What several sources found, as one."""
+    beside: dict[str, Counter[str]] = {}
+    for found in founds:
+        for what, counts in found.beside.items():
+            beside[what] = beside.get(what, Counter()) + counts
+    return Found(
+        [split for found in founds for split in found.splits],
+        sum(found.files for found in founds),
+        beside,
+        tuple(warning for found in founds for warning in found.warnings),
+    )

@@ -8,10 +8,11 @@ from typing import Any
 import click
 import numpy as np
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
 
+MOST_WARNINGS = 5  # of one kind
 Place = tuple[str | None, Path]  # the name of a split, if it was given, and a folder or archive
 
 
@@ -30,27 +31,58 @@ def check_places(name: str, source: Source, places: Sequence[Place], out: Path) 
 
 
 def list_splits(
-    source: Source, places: Sequence[Place], options: Mapping[str, Any], unpack_dir: Path, seed: int, workers: int
-) -> list[SplitListing]:
-    """The splits of `source` at `places`, those of one split name, or of none, taken together.
+    source: Source,
+    places: Sequence[Place],
+    options: Mapping[str, Any],
+    unpack_dir: Path,
+    seed: int,
+    workers: int,
+    ignore_damage: bool = False,
+) -> Found:
+    """What `source` finds at `places`, those of one split name, or of none, taken together.
 
     `options` are the source's own; see `Request` for the others. Raises what the source raises.
     """
     groups: dict[str | None, list[Path]] = {} if places else {None: []}
     for split, path in places:
         groups.setdefault(split, []).append(path)
-    found = []
+    founds = []
     for split, paths in groups.items():
-        splits = source.list_splits(Request(tuple(paths), split, unpack_dir, seed, workers), **options)
+        found = source.list_splits(Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage), **options)
+        found.check()
         if split is not None:
-            if len(splits) > 1:
-                there = ", ".join(one.name for one in splits)
+            if len(found.splits) > 1:
+                there = ", ".join(one.name for one in found.splits)
                 raise FastptError(
                     f"--source {split}={paths[0]} holds several splits ({there}). Give it without a name."
                 )
-            splits = [replace(one, name=split, is_train=split == "train") for one in splits]
-        found += splits
-    return with_same_classes(found) if len(groups) > 1 else found
+            splits = [replace(one, name=split, is_train=split == "train") for one in found.splits]
+            found = replace(found, splits=splits)
+        founds.append(found)
+    found = merged(founds)
+    splits = with_same_classes(found.splits) if len(groups) > 1 else found.splits
+    return replace(found, splits=splits, warnings=(*found.warnings, *class_warnings(splits)))
+
+
+def class_warnings(splits: Sequence[SplitListing]) -> list[str]:
+    """What to say of classes that no picture, or no picture for training, has."""
+    counted = {
+        split.name: np.bincount(split.labels, minlength=len(split.classes))
+        for split in splits
+        if split.labels is not None and split.classes == splits[0].classes
+    }
+    if not counted:
+        return []
+    classes, total = splits[0].classes, sum(counted.values())
+    warnings = [f"class {classes[i]} has no picture" for i in np.flatnonzero(total == 0)]
+    for split in splits:
+        if split.is_train and split.name in counted:
+            for i in np.flatnonzero((counted[split.name] == 0) & (total > 0)):
+                there = ", ".join(f"{count[i]} in {name}" for name, count in counted.items() if count[i])
+                warnings.append(f"class {classes[i]} has no picture in {split.name}, but {there}")
+    if len(warnings) > MOST_WARNINGS:
+        warnings[MOST_WARNINGS:] = [f"... and {len(warnings) - MOST_WARNINGS} more such classes"]
+    return warnings
 
 
 def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
@@ -86,4 +118,4 @@ def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]
         raise FastptError(f"--holdout {share} of {len(split)} samples leaves a split empty; choose another share")
     train = split.take(np.sort(rows[cut:]), name="train", is_train=True)
     val = split.take(np.sort(rows[:cut]), name="val", is_train=False)
-    return [replace(train, rejected=split.rejected), val]
+    return [replace(train, rejected=split.rejected, pictureless=split.pictureless), val]

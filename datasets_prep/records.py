@@ -84,7 +84,7 @@ class RecordFormat:
             settings |= {"caption_columns": list(self.caption_columns), "markup_stripped": self.strip_markup}
         notes = [split.note] if split.note else []
         if self.subset is not None:
-            found, all_ids = len(split) + len(split.rejected), len(self.subset.ids)
+            found, all_ids = len(split) + len(split.rejected) + len(split.pictureless), len(self.subset.ids)
             if not found:
                 raise FastptError(
                     f"none of the source's records is in the subset {self.subset.name}; the id of a record is "

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from datasets_prep.convert import prepare
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing
 from datasets_prep.shard import Options
 from fastpt import Dataset
 
@@ -66,7 +66,9 @@ def prepared(
     folder: Path, split: SplitListing, rates=(), workers: int = 1, max_rejects: float = 0.0, **options
 ) -> Dataset:
     """`split` as a prepared dataset below `folder`."""
-    done = prepare([split], folder, "made-up", Options(**options), list(rates), workers, max_rejects, lambda *_: None)
+    done = prepare(
+        Found.only([split]), folder, "made-up", Options(**options), list(rates), workers, max_rejects, lambda *_: None
+    )
     (dataset, _plans), *_ = done
     return dataset
 

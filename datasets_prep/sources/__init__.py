@@ -13,7 +13,7 @@ import click
 from fastpt.registry import Registry
 
 if TYPE_CHECKING:
-    from datasets_prep.listing import SplitListing
+    from datasets_prep.listing import Found
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Request:
     unpack_dir: Path  # for what cannot be read in place, which leaves nothing behind there
     seed: int
     workers: int  # processes that may list
+    ignore_damage: bool = False  # go on with what can be read of damaged archives, and say so
 
 
 class Source(Protocol):
@@ -41,8 +42,10 @@ class Source(Protocol):
     default_name: str | None = None
     """Of the dataset, with its own options in braces; None: the file name of the first place."""
 
-    def list_splits(self, request: Request, *_: Any, **options: Any) -> "list[SplitListing]":
-        """The splits that are found, each with unique keys; see `SplitListing`. No picture is read.
+    def list_splits(self, request: Request, *_: Any, **options: Any) -> "Found":
+        """The splits that are found, each with unique keys, and all that lies beside them; see `Found`.
+
+        No picture is read, but for the first bytes of files whose name does not tell that they are pictures.
 
         `options` holds the values of the source's own options. Raises click.UsageError if they do not go together,
         FastptError if a place does not hold what it should.

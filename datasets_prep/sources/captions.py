@@ -11,7 +11,8 @@ from typing import Any
 import click
 import numpy as np
 
-from datasets_prep.listing import Reader, SplitListing
+from datasets_prep.inventory import take_inventory
+from datasets_prep.listing import Found, Reader, SplitListing
 from datasets_prep.records import RecordFormat, caption_options, parse_record
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
@@ -48,14 +49,14 @@ class Captions(Source):
 
     def list_splits(
         self, request: Request, list_file: str, image_pattern: str, label_column: str | None, **captions: Any
-    ) -> list[SplitListing]:
-        files = open_all(request.places, request.unpack_dir)
+    ) -> Found:
+        files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
         return caption_splits(files, list_file, image_pattern, RecordFormat(**captions), label_column)
 
 
 def caption_splits(
     files: Storage, list_file: str, image_pattern: str, record_format: RecordFormat, label_column: str | None = None
-) -> list[SplitListing]:
+) -> Found:
     """One split, `train`, of the rows of `list_file` (looked up on disk, then in the source).
 
     `image_pattern` names the picture of a row, with columns in braces: `images/{id}.jpg`. Rows without a caption, and
@@ -70,7 +71,8 @@ def caption_splits(
         if column not in first:
             raise FastptError(f"--list {list_file} has no column {column!r}; it has: {', '.join(map(str, first))}.")
 
-    keys, captions, labels, rejected, seen = [], [], [], [], set()
+    there = set(files.names())
+    keys, captions, labels, rejected, pictureless, seen, outside = [], [], [], [], [], set(), set()
     for row in chain([first], rows):
         try:
             name = well_formed(image_pattern.format(**row))
@@ -80,6 +82,7 @@ def caption_splits(
                 f"({', '.join(map(str, row))}): {error!r}."
             ) from None
         if not record_format.in_subset(row, name):
+            outside.add(name)
             continue
         caption, label = record_format.caption(row), row.get(label_column)
         reason = None
@@ -87,35 +90,40 @@ def caption_splits(
             reason = "its row in the list has other columns than the header"
         elif name in seen:
             reason = "a second row for the same picture"
+        elif name not in there:
+            reason = "missing from the source"
         elif not caption:
             reason = "no caption"
         elif label_column and label in (None, ""):
             reason = f"no {label_column}"
+        if reason:
+            (rejected if name in there and name not in seen else pictureless).append((name, reason))
         seen.add(name)
         if reason:
-            rejected.append((name, reason))
             continue
         keys.append(name)
         captions.append(caption)
         labels.append(str(label))
     classes = sorted(set(labels)) if label_column else []
     number = {label: i for i, label in enumerate(classes)}
-    return [
-        record_format.annotate(
-            SplitListing(
-                name="train",
-                keys=keys,
-                labels=np.array([number[label] for label in labels], np.int64) if label_column else None,
-                captions=captions,
-                classes=classes,
-                class_names=classes,
-                read=Reader(files, keys),
-                is_train=True,
-                rejected=tuple(rejected),
-                note=_broken_text_note(captions),
-            )
-        )
-    ]
+    inventory = take_inventory(files, (list_file,), seen | outside)
+    for name in inventory.pictures:
+        if name not in seen:
+            inventory.pass_over("not in the subset" if name in outside else "named by no row of the list", name)
+    split = SplitListing(
+        name="train",
+        keys=keys,
+        labels=np.array([number[label] for label in labels], np.int64) if label_column else None,
+        captions=captions,
+        classes=classes,
+        class_names=classes,
+        read=Reader(files, keys),
+        is_train=True,
+        rejected=tuple(rejected),
+        pictureless=tuple(pictureless),
+        note=_broken_text_note(captions),
+    )
+    return inventory.found([record_format.annotate(split)])
 
 
 def _broken_text_note(captions: Iterable[str]) -> str:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.listing import Reader, SplitListing
+from datasets_prep.listing import Found, Reader, SplitListing
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
 from fastpt.storage.files import open_files
@@ -38,7 +38,7 @@ class ImageNet(Source):
     places = "one"
     default_name = "imagenet"
 
-    def list_splits(self, request: Request) -> list[SplitListing]:
+    def list_splits(self, request: Request) -> Found:
         (root,) = request.places
         return imagenet_splits(root, request.unpack_dir)
 
@@ -54,7 +54,7 @@ class Listing:
     groups: np.ndarray | None = None
 
 
-def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitListing]:
+def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> Found:
     """List train and val. Raises FastptError if `root` holds none of the layouts above."""
     if (root / "ILSVRC2012_img_train.tar").exists():
         listings = _official(root)
@@ -66,7 +66,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitLis
         listings = _tree(root, unpack_dir)
     classes = sorted({wnid for listing in listings for wnid in listing.wnids})
     number = {wnid: i for i, wnid in enumerate(classes)}
-    return [
+    splits = [
         SplitListing(
             name=listing.split,
             # The same in all layouts, so that noise, which is keyed by it, is the same too.
@@ -82,6 +82,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> list[SplitLis
         )
         for listing in listings
     ]
+    return Found.only(splits)
 
 
 def _of_files(split: str, files: Storage, names: list[str], wnids: list[str]) -> Listing:

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found
 from datasets_prep.places import with_same_classes
 from datasets_prep.records import RecordFormat, caption_options
 from datasets_prep.sources import Request, Source
@@ -26,13 +26,11 @@ class Parquet(Source):
         click.Option(["--label-column"], default="label", show_default=True, help="Column with classes."),
     )
 
-    def list_splits(self, request: Request, label_column: str, **captions: Any) -> list[SplitListing]:
-        return with_same_classes(parquet_splits(request.places, RecordFormat(**captions), label_column))
+    def list_splits(self, request: Request, label_column: str, **captions: Any) -> Found:
+        return parquet_splits(request.places, RecordFormat(**captions), label_column)
 
 
-def parquet_splits(
-    roots: Sequence[Path], record_format: RecordFormat, label_column: str = "label"
-) -> list[SplitListing]:
+def parquet_splits(roots: Sequence[Path], record_format: RecordFormat, label_column: str = "label") -> Found:
     """The splits of parquet files with a caption in the columns of `record_format`, or a label, or both.
 
     The key of a row is its picture's `path`, or `<file>/<row>` where these are no keys. Labels are integers or names.
@@ -40,7 +38,8 @@ def parquet_splits(
     from datasets_prep.tables import listing, open_tables
 
     tables = open_tables(roots, [*record_format.caption_columns, label_column])
-    return [listing(table, record_format, label_column) for table in tables]
+    splits = [listing(table, record_format, label_column) for table in tables]
+    return Found.only(with_same_classes(splits))
 
 
 SOURCE = Parquet()

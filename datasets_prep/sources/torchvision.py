@@ -10,7 +10,7 @@ from typing import Any
 import click
 import numpy as np
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
 
@@ -39,9 +39,10 @@ class Torchvision(Source):
     options = (click.Option(["--set", "set_name"], type=click.Choice(list(SETS)), required=True, help="The set."),)
     default_name = "{set_name}"
 
-    def list_splits(self, request: Request, set_name: str) -> list[SplitListing]:
+    def list_splits(self, request: Request, set_name: str) -> Found:
         (root,) = request.places
-        return torchvision_splits(root, set_name)
+        splits = torchvision_splits(root, set_name)
+        return Found.only(splits)
 
 
 def torchvision_splits(root: Path, set_name: str) -> list[SplitListing]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing
 from datasets_prep.records import RecordFormat, caption_options, parse_record
 from datasets_prep.sources import Request, Source
 from fastpt.errors import FastptError
@@ -29,7 +29,7 @@ class WebDataset(Source):
     example = "fastpt prep webdataset --source shards"
     options = caption_options(strip_markup=False)
 
-    def list_splits(self, request: Request, **captions: Any) -> list[SplitListing]:
+    def list_splits(self, request: Request, **captions: Any) -> Found:
         return webdataset_splits(request.places, RecordFormat(**captions), request.workers)
 
 
@@ -57,7 +57,7 @@ class _Reader:
         return _Reader(self.tars, [self.where[i] for i in rows])
 
 
-def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, workers: int = 1) -> list[SplitListing]:
+def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, workers: int = 1) -> Found:
     """One split, `train`, of tars and of all tars below folders, listed by `workers` processes.
 
     If any sample has a caption (a label), those without are left out by name. Raises FastptError if none has a target.
@@ -91,9 +91,12 @@ def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, worker
         class_names=classes,
         read=_Reader(tars, [(sample.tar, *sample.picture) for sample in good if sample.picture]),
         is_train=True,
-        rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason),
+        rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason and s.picture),
+        pictureless=tuple(
+            (s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason and not s.picture
+        ),
     )
-    return [record_format.annotate(split)]
+    return Found.only([record_format.annotate(split)])
 
 
 def _listed(tars: list[Path], record_format: RecordFormat, workers: int) -> Iterable[list[_Sample]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat, caption_options, read_subset
 from datasets_prep.sources import Request, Source
 from datasets_prep.sources.captions import caption_splits, list_options
@@ -41,7 +41,7 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         subset_ids: Path | None,
         id_column: str | None,
         **captions: Any,
-    ) -> list[SplitListing]:
+    ) -> Found:
         if bool(list_file) != bool(image_pattern):
             raise click.UsageError("--list and --image-pattern go together")
         if bool(subset) != bool(subset_ids) or (id_column and not subset):
@@ -49,7 +49,7 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         ids = read_subset(subset, subset_ids) if subset and subset_ids else None
         record_format = RecordFormat(**captions, subset=ids, id_column=id_column)
         if list_file and image_pattern:
-            files = open_all(request.places, request.unpack_dir)
+            files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
             return caption_splits(files, list_file, image_pattern, record_format)
         return webdataset_splits(request.places, record_format, request.workers)
 

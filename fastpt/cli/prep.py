@@ -2,8 +2,9 @@
 
 import contextlib
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -14,6 +15,13 @@ from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 from fastpt.processes import cores
 from fastpt.storage.names import is_plain
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from datasets_prep.listing import Found
+
+MOST_NAMED = 6  # things in one line
 
 
 class Place(click.ParamType):
@@ -112,6 +120,11 @@ COMMON = (
         default=0.001,
         show_default=True,
         help="Share of unusable pictures that is still accepted.",
+    ),
+    click.Option(
+        ["--ignore-damage"],
+        is_flag=True,
+        help="Go on with what can be read of a damaged archive, and say what is lost.",
     ),
     click.Option(["--workers"], type=click.IntRange(1), default=cores, show_default="all cores", help="Processes."),
     click.Option(["--ray"], metavar="ADDRESS", help="Work on a Ray cluster; local starts one here."),
@@ -249,6 +262,7 @@ def _prepare(
     shard_samples: int,
     holdout: float | None,
     max_rejects: float,
+    ignore_damage: bool,
     workers: int,
     ray: str | None,
 ) -> None:
@@ -271,27 +285,47 @@ def _prepare(
     check_places(source_name, source, places, out)
     try:
         with SOURCES.blaming(source_name):
-            splits = list_splits(source, places, own, out, seed, workers)
-        found = ", ".join(split.name for split in splits)
+            found = list_splits(source, places, own, out, seed, workers, ignore_damage)
+        names = ", ".join(split.name for split in found.splits)
         if holdout is not None:
-            if len(splits) > 1:
-                raise click.UsageError(f"--holdout is for sources with one split; found {found}")
-            splits = hold_out(splits[0], holdout, seed)
-        if rates and not any(split.is_train for split in splits):
-            raise FastptError(f"--noise goes to a split named train; found {found}. Leave --noise out.")
+            if len(found.splits) > 1:
+                raise click.UsageError(f"--holdout is for sources with one split; found {names}")
+            found = replace(found, splits=hold_out(found.splits[0], holdout, seed))
+        if rates and not any(split.is_train for split in found.splits):
+            raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
+        for warning in found.warnings:
+            click.echo(printable(f"warning: {warning}"), err=True)
         options = Options(store, ImagePolicy(max_side, quality), shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
         origin = SOURCES.origin(source_name)
         with Progress(f"prep {name}", "pictures") as progress:
             done = list(
                 prepare(
-                    splits, out, name, options, wanted, workers, max_rejects, progress, ray, [origin] if origin else []
+                    found, out, name, options, wanted, workers, max_rejects, progress, ray, [origin] if origin else []
                 )
             )
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command goes on where it stopped.", err=True)
         sys.exit(INTERRUPTED)
+    stored = sum(len(dataset) for dataset, _ in done)
+    click.echo(printable(describe_found(found, stored)))
     for dataset, plans in done:
         click.echo(printable(describe(dataset)))
         for plan in plans:
             click.echo(printable(describe_plan(plan, len(dataset))))
+
+
+def describe_found(found: "Found", stored: int) -> str:
+    """The balance: every file that was found was stored, left out by name, or is beside the pictures."""
+    pictures = sum(len(split) + len(split.rejected) for split in found.splits)
+    parts = [f"{stored:,} stored", f"{pictures - stored:,} rejected"]
+    parts += [f"{counts.total():,} {what} ({_most(counts)})" for what, counts in sorted(found.beside.items())]
+    text = f"{found.files:,} files found: {', '.join(parts)}"
+    pictureless = sum(len(split.pictureless) for split in found.splits)
+    return text + (f"; {pictureless:,} targets without a picture of their own left out too" if pictureless else "")
+
+
+def _most(counts: "Counter[str]") -> str:
+    """The most frequent of what was counted."""
+    most = [f"{name} {count:,}" if count > 1 else name for name, count in counts.most_common(MOST_NAMED)]
+    return ", ".join(most) + ", ..." * (len(counts) > MOST_NAMED)

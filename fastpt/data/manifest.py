@@ -46,6 +46,7 @@ def write(
     name: str,
     split: str,
     note: str,
+    found: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any],
     classes: Sequence[str],
     class_names: Sequence[str],
@@ -56,7 +57,8 @@ def write(
 
     `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
     `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
-    added. `packages` took part in making the split.
+    added. `found` counts all that was in the source, `packages` took part in
+    making the split.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -73,6 +75,7 @@ def write(
         "name": name,
         "split": split,
         "note": note,
+        **({"found": found} if found else {}),
         "settings": settings,
         **({"listing_sha256": listing_sha256} if listing_sha256 else {}),
         **({"packages": [one._asdict() for one in packages]} if packages else {}),

@@ -3,11 +3,21 @@
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
 
+SYSTEM_NAMES = frozenset(  # in lower case: of macOS, Windows, Linux and network drives
+    {"__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information"}
+    | {"lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__"}
+)
+
 
 def is_image(name: str) -> bool:
     """Whether a file of this name is a picture. Hidden files are none."""
     base = name.rpartition("/")[2]
     return not base.startswith(".") and base.lower().endswith(IMAGE_SUFFIXES)
+
+
+def hidden_part(name: str) -> str | None:
+    """The first part of a path that is hidden, or a system's own (`.ipynb_checkpoints`, `@eaDir`), if there is one."""
+    return next((part for part in name.split("/") if part.startswith(".") or part.lower() in SYSTEM_NAMES), None)
 
 
 def is_plain(name: str) -> bool:

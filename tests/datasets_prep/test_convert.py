@@ -13,6 +13,7 @@ import pytest
 
 from datasets_prep import convert
 from datasets_prep.convert import prepare
+from datasets_prep.listing import Found
 from datasets_prep.shard import Options
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
@@ -168,7 +169,7 @@ def test_other_options_into_the_same_folder_are_refused(tmp_path, change, named)
 
 
 def test_a_second_writer_is_refused(tmp_path):
-    job = prepare([made_up(5)], tmp_path, "a", Options(), [], 1, 0.0, lambda *_: None)
+    job = prepare(Found.only([made_up(5)]), tmp_path, "a", Options(), [], 1, 0.0, lambda *_: None)
     next(job)  # still inside: the first split is handed over, the lock is held
     with pytest.raises(FastptError, match="another process is writing"):
         prepared(tmp_path, made_up(5))

@@ -10,6 +10,7 @@ import pytest
 
 from datasets_prep import convert, workers
 from datasets_prep.convert import prepare
+from datasets_prep.listing import Found
 from datasets_prep.shard import Options
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
@@ -90,8 +91,8 @@ def test_ray_makes_the_same_bytes_and_lost_or_hung_tasks_are_made_again(tmp_path
             time.sleep(60)
         return pictures[i]
 
-    splits, options = [made_up(20, captions=True, read=unlucky)], Options(shard_samples=5)
-    ((there, _),) = prepare(splits, Path("there"), "made-up", options, [], 2, 0.0, lambda *_: None, ray="local")
+    found, options = Found.only([made_up(20, captions=True, read=unlucky)]), Options(shard_samples=5)
+    ((there, _),) = prepare(found, Path("there"), "made-up", options, [], 2, 0.0, lambda *_: None, ray="local")
     assert died.exists()
     assert hung.exists()
     here = prepared(tmp_path / "here", made_up(20, captions=True), shard_samples=5)
@@ -100,6 +101,6 @@ def test_ray_makes_the_same_bytes_and_lost_or_hung_tasks_are_made_again(tmp_path
 
 def test_ray_that_is_not_installed_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    job = prepare([made_up(3)], tmp_path, "made-up", Options(), [], 1, 0.0, lambda *_: None, ray="local")
+    job = prepare(Found.only([made_up(3)]), tmp_path, "made-up", Options(), [], 1, 0.0, lambda *_: None, ray="local")
     with pytest.raises(FastptError, match=r"pip install 'fastpt\[ray\]'"):
         next(job)

@@ -25,7 +25,7 @@ def tar_of(folder: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def by_prep(path: Path) -> tuple[list[str], list[int]]:
-    (split,) = webdataset_splits([path], RecordFormat())
+    (split,) = webdataset_splits([path], RecordFormat()).splits
     return split.keys, split.labels.tolist()
 
 

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 import yaml
 
 from datasets_prep.convert import prepare
+from datasets_prep.listing import Found
 from datasets_prep.shard import Options
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Loader
@@ -138,7 +139,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         splits = [split for split in demo_splits(0) if split.name == "train"]
-        next(prepare(splits, folder, "demo", Options(), [], 2, 0.0, lambda *_: None))
+        next(prepare(Found.only(splits), folder, "demo", Options(), [], 2, 0.0, lambda *_: None))
         for model, decoder in itertools.product(chosen.models.split(","), ("synthetic", "cpu")):
             recipe = recipe_of(folder, folder / "train", model, decoder, chosen.batch_size, chosen.size)
             times = compare(recipe, folder / f"{model}-{decoder}", chosen.rounds)

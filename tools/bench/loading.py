@@ -38,7 +38,7 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
 
     from datasets_prep.convert import prepare
     from datasets_prep.images.policy import ImagePolicy
-    from datasets_prep.listing import SplitListing
+    from datasets_prep.listing import Found, SplitListing
     from datasets_prep.shard import Options
     from fastpt.storage.files import open_files
 
@@ -48,7 +48,7 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
     labels = np.zeros(count, np.int64)
     split = SplitListing("train", keys, labels, None, ["photo"], ["photo"], lambda i: files.read(names[i % len(names)]))
     options = Options(policy=ImagePolicy(max_side, quality), format=format, shard_samples=count)
-    ((dataset, _),) = prepare([split], out, "bench", options, [], 1, 0.0, lambda *_: None)
+    ((dataset, _),) = prepare(Found.only([split]), out, "bench", options, [], 1, 0.0, lambda *_: None)
     return dataset
 
 

@@ -62,8 +62,9 @@ def opencv(source: bytes) -> bytes:
 def fastpt(photos: Photos, out: Path, encode: bool, workers: int, write) -> dict:
     splits, options = write
     from datasets_prep.convert import prepare
+    from datasets_prep.listing import Found
 
-    list(prepare(splits, out, "bench", options, [], workers, 0.0, lambda *_: None))
+    list(prepare(Found.only(splits), out, "bench", options, [], workers, 0.0, lambda *_: None))
     return {"worker_peak_mb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024}
 
 

@@ -35,7 +35,7 @@ DECODERS = ("synthetic", "dali", "ffcv")
 
 def prepared(photos: Path, out: Path, count: int) -> Path:
     from datasets_prep.convert import prepare
-    from datasets_prep.listing import SplitListing
+    from datasets_prep.listing import Found, SplitListing
     from datasets_prep.shard import Options
     from fastpt.loading.loader import default_threads
     from fastpt.storage.files import open_files
@@ -46,7 +46,7 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
     keys, captions = [f"{i:06d}" for i in range(count)], [f"photo number {i}" for i in range(count)]
     labels = np.arange(count) % len(classes)
     split = SplitListing("train", keys, labels, captions, classes, classes, lambda i: files.read(names[i % len(names)]))
-    next(prepare([split], out, "bench", Options(), [], default_threads(), 0.0, lambda *_: None))
+    next(prepare(Found.only([split]), out, "bench", Options(), [], default_threads(), 0.0, lambda *_: None))
     return out / "train"
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from datasets_prep.sources import Request, Source
 
 if TYPE_CHECKING:
-    from datasets_prep.listing import SplitListing
+    from datasets_prep.listing import Found
 
 
 class Demo(Source):
@@ -14,10 +14,12 @@ class Demo(Source):
     places = "none"
     default_name = "demo"
 
-    def list_splits(self, request: Request) -> "list[SplitListing]":
+    def list_splits(self, request: Request) -> "Found":
+        from datasets_prep.listing import Found
         from datasets_prep.sources.demo.scenes import demo_splits
 
-        return demo_splits(request.seed)
+        splits = demo_splits(request.seed)
+        return Found.only(splits)
 
 
 SOURCE = Demo()

@@ -28,21 +28,18 @@ def shop(tmp_path):
 
 
 def test_rows_become_samples_and_unusable_rows_are_named(shop):
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat(), "kind")
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat(), "kind").splits
     assert split.keys == ["images/1.jpg", "images/2.jpg"]
     assert split.captions == ["a red shoe", "a hat, with feathers"]
     assert split.classes == ["hat", "shoe"]
     assert split.labels.tolist() == [1, 0]
     assert split.read(1) == picture(2)
-    assert dict(split.rejected) == {
-        "images/3.jpg": "no caption",
-        "images/2.jpg": "a second row for the same picture",
-        "images/4.jpg": "no kind",
-    }
+    assert dict(split.rejected) == {"images/3.jpg": "no caption", "images/4.jpg": "no kind"}
+    assert dict(split.pictureless) == {"images/2.jpg": "a second row for the same picture"}
 
 
 def test_without_a_label_column_there_are_no_labels(shop):
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat())
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat()).splits
     assert split.labels is None
     assert len(split) == 3
 
@@ -54,10 +51,9 @@ def test_the_csv_is_looked_up_inside_the_archive(shop, tmp_path):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))
-    (split,) = caption_splits(open_files(tmp_path / "shop.tar"), "list.csv", "images/{id}.jpg", RecordFormat())
+    (split,) = caption_splits(open_files(tmp_path / "shop.tar"), "list.csv", "images/{id}.jpg", RecordFormat()).splits
     assert split.read(0) == picture(1)
-    with pytest.raises(KeyError):  # row 4 is listed but its picture is not there: the conversion names it
-        split.read(2)
+    assert dict(split.pictureless)["images/4.jpg"] == "missing from the source"
 
 
 @pytest.mark.parametrize(
@@ -75,7 +71,7 @@ def test_wrong_names_are_one_clear_error(shop, csv, pattern, column, said):
 
 def test_broken_utf8_is_kept_as_replacement_characters(shop):
     (shop / "list.csv").write_bytes(b"id,caption\n1,caf\xe9\n")
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat())
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat()).splits
     assert split.captions == ["caf\N{REPLACEMENT CHARACTER}"]
     assert split.note.startswith("1 captions hold bytes that are not UTF-8")
 
@@ -89,7 +85,7 @@ def test_a_quote_that_is_never_closed_is_told_instead_of_swallowing_rows(shop):
 @pytest.mark.parametrize("row", ["2,two,extra", "2"])
 def test_a_row_with_other_columns_than_the_header_is_named(shop, row):
     (shop / "list.csv").write_text(f"id,caption\n1,one\n{row}\n")
-    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat())
+    (split,) = caption_splits(open_files(shop), "list.csv", "images/{id}.jpg", RecordFormat()).splits
     assert split.captions == ["one"]
     assert "other columns than the header" in dict(split.rejected)["images/2.jpg"]
 
@@ -107,7 +103,7 @@ def test_a_row_with_other_columns_than_the_header_is_named(shop, row):
 )
 def test_a_list_is_csv_tsv_or_json_lines(shop, name, content):
     (shop / name).write_text(content)
-    (split,) = caption_splits(open_files(shop), name, "images/{id}.jpg", RecordFormat(("title", "text")))
+    (split,) = caption_splits(open_files(shop), name, "images/{id}.jpg", RecordFormat(("title", "text"))).splits
     assert split.keys == ["images/1.jpg", "images/2.jpg"]
     assert split.captions == ['a "red" shoe new', "hat old"]
 

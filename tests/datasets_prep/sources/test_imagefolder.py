@@ -30,7 +30,7 @@ def as_tar(folder, path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_class_folders_are_one_split_called_train(tmp_path, packed):
     source = lay(tmp_path / "pets", ["cat/b.jpg", "dog/a.jpg", "cat/a.jpg", "dog/.hidden.jpg", "readme.txt"])
-    (split,) = imagefolder_splits(open_files(as_tar(source, tmp_path / "pets.tar") if packed else source))
+    (split,) = imagefolder_splits(open_files(as_tar(source, tmp_path / "pets.tar") if packed else source)).splits
     assert (split.name, split.is_train) == ("train", True)
     assert split.keys == ["cat/a.jpg", "cat/b.jpg", "dog/a.jpg"]
     assert split.labels.tolist() == [0, 0, 1]
@@ -40,7 +40,7 @@ def test_class_folders_are_one_split_called_train(tmp_path, packed):
 
 def test_top_folders_named_after_splits_are_splits_with_one_list_of_classes(tmp_path):
     source = lay(tmp_path, ["train/cat/a.jpg", "train/dog/a.jpg", "test/dog/b.jpg"])
-    splits = {split.name: split for split in imagefolder_splits(open_files(source))}
+    splits = {split.name: split for split in imagefolder_splits(open_files(source)).splits}
     assert set(splits) == {"train", "test"}
     assert splits["test"].classes == ["cat", "dog"]
     assert splits["test"].labels.tolist() == [1]
@@ -49,12 +49,12 @@ def test_top_folders_named_after_splits_are_splits_with_one_list_of_classes(tmp_
 
 def test_any_top_folders_are_splits_when_asked(tmp_path):
     source = lay(tmp_path, ["photo/dog/a.jpg", "sketch/dog/a.jpg", "sketch/cat/a.jpg"])
-    assert [split.name for split in imagefolder_splits(open_files(source), split_level=1)] == ["photo", "sketch"]
+    assert [split.name for split in imagefolder_splits(open_files(source), split_level=1).splits] == ["photo", "sketch"]
 
 
 def test_nested_folders_are_classes_by_their_path(tmp_path):
     source = lay(tmp_path, ["train/Fruit/Apple/Gala_Red/a.jpg", "train/Fruit/Lemon/a.jpg"])
-    (split,) = imagefolder_splits(open_files(source))
+    (split,) = imagefolder_splits(open_files(source)).splits
     assert split.classes == ["Fruit/Apple/Gala_Red", "Fruit/Lemon"]
     assert split.class_names == ["Gala Red", "Lemon"]
 
@@ -62,7 +62,7 @@ def test_nested_folders_are_classes_by_their_path(tmp_path):
 def test_classes_json_gives_readable_names(tmp_path):
     source = lay(tmp_path, ["train/n01/a.jpg", "train/n02/a.jpg"])
     (source / "classes.json").write_text(json.dumps({"n01": "goldfish, Carassius auratus"}))
-    (split,) = imagefolder_splits(open_files(source))
+    (split,) = imagefolder_splits(open_files(source)).splits
     assert split.class_names == ["goldfish", "n02"]
 
 
@@ -89,13 +89,13 @@ def test_links_and_members_outside_are_not_followed(tmp_path):
         inside = tarfile.TarInfo("cat/a.jpg")
         inside.size = len(picture(1))
         tar.addfile(inside, io.BytesIO(picture(1)))
-    (split,) = imagefolder_splits(open_files(tmp_path / "x.tar"))
+    (split,) = imagefolder_splits(open_files(tmp_path / "x.tar")).splits
     assert split.keys == ["cat/a.jpg"]
 
 
 def test_a_holdout_is_seeded_disjoint_and_complete(tmp_path):
     source = lay(tmp_path, [f"cat/{i:02d}.jpg" for i in range(20)])
-    (split,) = imagefolder_splits(open_files(source))
+    (split,) = imagefolder_splits(open_files(source)).splits
     train, val = hold_out(split, 0.25, seed=0)
     assert (len(train), len(val)) == (15, 5)
     assert sorted([*train.keys, *val.keys]) == list(split.keys)
@@ -109,7 +109,7 @@ def test_a_link_round_in_a_circle_is_refused_and_other_links_are_followed(tmp_pa
     (tmp_path / "dogs").mkdir()
     (tmp_path / "dogs" / "b.jpg").write_bytes(picture(1))
     (source / "dog").symlink_to(tmp_path / "dogs")
-    (split,) = imagefolder_splits(open_files(source))
+    (split,) = imagefolder_splits(open_files(source)).splits
     assert split.keys == ["cat/a.jpg", "dog/b.jpg"]
     (source / "cat" / "loop").symlink_to(source)
     with pytest.raises(FastptError, match="cat/loop links back"):
@@ -133,10 +133,9 @@ def test_a_folder_that_cannot_be_read_is_not_passed_over(tmp_path, monkeypatch):
 def test_a_pipe_is_not_waited_for(tmp_path):
     source = lay(tmp_path, ["cat/a.jpg"])
     os.mkfifo(source / "cat" / "b.jpg")
-    files = open_files(source)
-    (split,) = imagefolder_splits(files)
-    assert split.keys == ["cat/a.jpg"]
-    assert files.odd == {"cat/b.jpg": "a pipe"}
+    found = imagefolder_splits(open_files(source))
+    assert [split.keys for split in found.splits] == [["cat/a.jpg"]]
+    assert found.beside == {"a pipe": {"cat/b.jpg": 1}}
 
 
 def test_a_file_name_that_is_not_utf8_is_named(tmp_path):

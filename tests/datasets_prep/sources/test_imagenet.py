@@ -105,7 +105,7 @@ def test_every_layout_gives_the_same_samples(layout, tmp_path):
     root = tmp_path / "imagenet"
     root.mkdir()
     layout(root)
-    train, val = imagenet_splits(root)
+    train, val = imagenet_splits(root).splits
     assert train.classes == val.classes == WNIDS
     assert train.class_names == ["tench", "goldfish", "tabby cat"]
     assert {key: train.read(i) for i, key in enumerate(train.keys)} == TRAIN
@@ -117,7 +117,7 @@ def test_every_layout_gives_the_same_samples(layout, tmp_path):
 
 def test_a_count_that_is_not_imagenets_is_stated(tmp_path):
     tree(tmp_path)
-    assert imagenet_splits(tmp_path)[0].note == (
+    assert imagenet_splits(tmp_path).splits[0].note == (
         "9 pictures of 3 classes were found; ImageNet-1K has 1,281,167 of 1,000"
     )
 
@@ -168,7 +168,7 @@ def test_parquet_without_official_names_is_sent_elsewhere(tmp_path):
 def test_a_png_named_jpeg_and_a_cmyk_picture_come_through(tmp_path):
     odd = {"train/n01440764/png.JPEG": picture(1, format="PNG"), "train/n01440764/cmyk.JPEG": picture(1, mode="CMYK")}
     write(tmp_path, odd | {"val/n01440764/a.JPEG": picture(1)})
-    train = prepared(tmp_path / "out", imagenet_splits(tmp_path)[0])
+    train = prepared(tmp_path / "out", imagenet_splits(tmp_path).splits[0])
     for i in range(2):
         with Image.open(io.BytesIO(train.jpeg(i))) as stored, Image.open(io.BytesIO(picture(1))) as expected:
             assert (stored.format, stored.mode) == ("JPEG", "RGB")

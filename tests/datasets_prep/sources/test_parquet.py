@@ -27,7 +27,7 @@ def test_splits_and_class_names_are_found(tmp_path):
     write(tmp_path / "data/train-00000-of-00002.parquet", range(5), ["cat", "dog"], label=[0, 1, 0, 1, 1])
     write(tmp_path / "data/train-00001-of-00002.parquet", range(5, 9), ["cat", "dog"], label=[0, 0, 1, 1])
     write(tmp_path / "validation/0000.parquet", range(9, 11), ["cat", "dog"], label=[1, 0])
-    train, val = parquet_splits([tmp_path], RecordFormat())
+    train, val = parquet_splits([tmp_path], RecordFormat()).splits
     assert (train.name, val.name) == ("train", "val")
     assert train.classes == val.classes == ["cat", "dog"]
     assert train.labels.tolist() == [0, 1, 0, 1, 1, 0, 0, 1, 1]
@@ -41,7 +41,7 @@ def test_captions_plain_bytes_and_rows_that_lack_something(tmp_path):
     pictures = pa.array([picture(i) for i in range(4)])
     table = pa.table({"jpg": pictures, "caption": ["one", None, " ", "four"]})
     pq.write_table(table, tmp_path / "00000.parquet")
-    (split,) = parquet_splits([tmp_path / "00000.parquet"], RecordFormat())
+    (split,) = parquet_splits([tmp_path / "00000.parquet"], RecordFormat()).splits
     assert (split.name, split.keys) == ("train", ["00000/0", "00000/3"])
     assert split.captions == ["one", "four"]
     assert dict(split.rejected) == {"00000/1": "no caption", "00000/2": "no caption"}
@@ -50,14 +50,14 @@ def test_captions_plain_bytes_and_rows_that_lack_something(tmp_path):
 
 def test_labels_that_are_text_or_unknown(tmp_path):
     write(tmp_path / "train.parquet", range(3), kind=["dog", None, "cat"])
-    (split,) = parquet_splits([tmp_path], RecordFormat(), "kind")
+    (split,) = parquet_splits([tmp_path], RecordFormat(), "kind").splits
     assert (split.classes, split.labels.tolist()) == (["cat", "dog"], [1, 0])
     assert dict(split.rejected) == {"1.jpg": "no label"}
 
 
 def test_random_order_reads_each_row_group_at_once(tmp_path):
     write(tmp_path / "train.parquet", range(20), label=[0] * 20, group=4)
-    (split,) = parquet_splits([tmp_path], RecordFormat())
+    (split,) = parquet_splits([tmp_path], RecordFormat()).splits
     order = _order(split, Options())
     assert sorted(order) == list(range(20))
     groups = split.groups[order]

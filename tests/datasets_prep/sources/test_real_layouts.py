@@ -43,8 +43,8 @@ def seen(dataset: Dataset, rates: list[float], targets: str) -> dict[str, tuple]
     return dict(zip(dataset.keys, zip(*columns, strict=True), strict=True))
 
 
-def prepared_splits(splits, out: Path, rates: list[float], **options) -> dict[str, Dataset]:
-    done = prepare(splits, out, "real", Options(**options), rates, 2, 0.0, lambda *_: None)
+def prepared_splits(found, out: Path, rates: list[float], **options) -> dict[str, Dataset]:
+    done = prepare(found, out, "real", Options(**options), rates, 2, 0.0, lambda *_: None)
     return {dataset.split: dataset for dataset, _ in done}
 
 
@@ -71,8 +71,9 @@ def test_every_layout_of_imagenet_prepares_to_the_same_samples_and_noise(mini_im
         root = tmp_path / layout.__name__
         root.mkdir()
         layout(root, *mini_imagenet)
-        splits = imagenet_splits(root)
-        made = prepared_splits(splits, tmp_path / f"{layout.__name__}-prepared", [0.1, 0.3], shard_samples=100)
+        made = prepared_splits(
+            imagenet_splits(root), tmp_path / f"{layout.__name__}-prepared", [0.1, 0.3], shard_samples=100
+        )
         assert [problem for split in made.values() for problem in verify_deep(split.path, lambda *_: None)] == []
         found[layout.__name__] = seen(made["train"], [0.1, 0.3], "labels"), seen(made["val"], [], "labels")
     assert all(one == found["official"] for one in found.values())
@@ -154,10 +155,10 @@ def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos,
 
 def test_noise_of_captions_is_the_same_at_another_size_format_and_order(photos, tmp_path):
     write_webdataset(tmp_path, photos)
-    splits = webdataset_splits([tmp_path], RecordFormat())
-    large = prepared_splits(splits, tmp_path / "large", [0.1, 0.2])["train"]
+    found = webdataset_splits([tmp_path], RecordFormat())
+    large = prepared_splits(found, tmp_path / "large", [0.1, 0.2])["train"]
     small = prepared_splits(
-        splits, tmp_path / "small", [0.1, 0.2], policy=ImagePolicy(32), format="wds", order="source", shard_samples=70
+        found, tmp_path / "small", [0.1, 0.2], policy=ImagePolicy(32), format="wds", order="source", shard_samples=70
     )["train"]
     assert large.keys != small.keys
     assert small.samples.width.max() <= 32 < large.samples.height.max()

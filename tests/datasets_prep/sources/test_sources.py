@@ -8,7 +8,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found
 from datasets_prep.sources import SOURCES, Request, Source
 from fastpt import Dataset
 from fastpt.cli import main
@@ -120,8 +120,8 @@ class MadeUp(Source):
     places = "none"
     options = (click.Option(["--count"], type=int, default=2),)
 
-    def list_splits(self, request: Request, count: int) -> list[SplitListing]:
-        return [made_up(count)]
+    def list_splits(self, request: Request, count: int) -> Found:
+        return Found.only([made_up(count)])
 
 
 class TakesName(MadeUp):

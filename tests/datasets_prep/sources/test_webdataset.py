@@ -26,7 +26,7 @@ def test_img2dataset_output_is_read_in_place(tmp_path):
             members[f"{i:09d}.txt"] = f"caption {number} {i}".encode()
         shard(tmp_path / f"{number:05d}.tar", members)
         (tmp_path / f"{number:05d}_stats.json").write_text("{}")
-    (split,) = webdataset_splits([tmp_path], RecordFormat())
+    (split,) = webdataset_splits([tmp_path], RecordFormat()).splits
     assert split.keys[:2] == ["00000/000000000", "00000/000000001"]
     assert split.captions[3:] == ["caption 1 0", "caption 1 1", "caption 1 2"]
     assert [split.read(i) for i in range(6)] == [picture(i) for i in (0, 1, 2, 10, 11, 12)]
@@ -35,7 +35,7 @@ def test_img2dataset_output_is_read_in_place(tmp_path):
 
 def test_labels_come_from_cls(tmp_path):
     shard(tmp_path / "a.tar", {"x.jpg": picture(0), "x.cls": b"2", "y.jpg": picture(1), "y.cls": b"0\n"})
-    (split,) = webdataset_splits([tmp_path / "a.tar"], RecordFormat())
+    (split,) = webdataset_splits([tmp_path / "a.tar"], RecordFormat()).splits
     assert split.labels.tolist() == [2, 0]
     assert split.classes == ["0", "1", "2"]
     assert split.captions is None
@@ -55,10 +55,10 @@ def test_samples_that_lack_something_are_named(tmp_path):
             "odd.json": b"{",
         },
     )
-    (split,) = webdataset_splits([tmp_path], RecordFormat())
+    (split,) = webdataset_splits([tmp_path], RecordFormat()).splits
     assert split.keys == ["a/good"]
+    assert dict(split.pictureless) == {"a/text": "no picture"}
     assert dict(split.rejected) == {
-        "a/text": "no picture",
         "a/picture": "no caption",
         "a/empty": "no caption",
         "a/odd": "its .json does not parse",
@@ -93,7 +93,7 @@ def yfcc(path, count=6):
 
 def test_captions_from_columns_of_the_json_cleaned(tmp_path):
     yfcc(tmp_path)
-    (split,) = webdataset_splits([tmp_path], RecordFormat(("title", "description"), strip_markup=True))
+    (split,) = webdataset_splits([tmp_path], RecordFormat(("title", "description"), strip_markup=True)).splits
     assert split.captions[1] == "a view of 1 Bread & butter"
     assert split.settings == {"caption_columns": ["title", "description"], "markup_stripped": True}
 
@@ -101,7 +101,7 @@ def test_captions_from_columns_of_the_json_cleaned(tmp_path):
 def test_a_subset_is_kept_and_its_coverage_told(tmp_path):
     yfcc(tmp_path)
     subset = IdList("openai", frozenset({"101", "104", "999"}), "checksum")
-    (split,) = webdataset_splits([tmp_path], RecordFormat(subset=subset, id_column="photoid"))
+    (split,) = webdataset_splits([tmp_path], RecordFormat(subset=subset, id_column="photoid")).splits
     assert split.keys == ["00000/000000001", "00001/000000004"]
     assert split.settings["subset"] == {"name": "openai", "sha256": "checksum", "ids": 3, "found": 2}
     assert "2 of its 3 ids (66.67%)" in split.note
@@ -109,7 +109,7 @@ def test_a_subset_is_kept_and_its_coverage_told(tmp_path):
 
 def test_the_listing_does_not_depend_on_the_number_of_workers(tmp_path):
     yfcc(tmp_path)
-    one, two = (webdataset_splits([tmp_path], RecordFormat(), workers)[0] for workers in (1, 2))
+    one, two = (webdataset_splits([tmp_path], RecordFormat(), workers).splits[0] for workers in (1, 2))
     assert one == two
     assert len(two) == 6
 
@@ -125,11 +125,11 @@ def test_tars_of_one_name_are_refused_and_both_are_named(tmp_path):
 @pytest.mark.parametrize("text", [b"caf\xe9", b"\x1b[31mred", b"<script>alert(1)</script>"])
 def test_hostile_captions_are_data(tmp_path, text):
     shard(tmp_path / "a.tar", {"1.jpg": picture(0), "1.txt": text})
-    (split,) = webdataset_splits([tmp_path], RecordFormat())
+    (split,) = webdataset_splits([tmp_path], RecordFormat()).splits
     assert split.captions == [text.decode("utf-8", errors="replace")]
 
 
 def test_halves_of_characters_are_replaced(tmp_path):
     shard(tmp_path / "a.tar", {"1.jpg": picture(0), "1.json": b'{"caption": "half \\ud83d"}'})
-    (split,) = webdataset_splits([tmp_path], RecordFormat())
+    (split,) = webdataset_splits([tmp_path], RecordFormat()).splits
     assert split.captions == ["half \N{REPLACEMENT CHARACTER}"]

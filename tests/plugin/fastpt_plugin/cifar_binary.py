@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from datasets_prep.listing import SplitListing
+from datasets_prep.listing import Found, SplitListing
 from datasets_prep.sources import Request, Source
 from fastpt.errors import DamagedData, FastptError
 
@@ -24,13 +24,14 @@ class CifarBinary(Source):
     places = "one"
     options = (click.Option(["--batches"], type=click.IntRange(1), help="Training batches to take (default: all)."),)
 
-    def list_splits(self, request: Request, batches: int | None) -> list[SplitListing]:
+    def list_splits(self, request: Request, batches: int | None) -> Found:
         (root,) = request.places
         train, names = sorted(root.glob("data_batch_*.bin"))[:batches], root / "batches.meta.txt"
         if not train or not names.exists():
             raise FastptError(f"--source {root} lacks data_batch_1.bin or batches.meta.txt. Give CIFAR-10's folder.")
         classes = names.read_text().split()
-        return [_split("train", train, classes), _split("test", [root / "test_batch.bin"], classes)]
+        splits = [_split("train", train, classes), _split("test", [root / "test_batch.bin"], classes)]
+        return Found.only(splits)
 
 
 @dataclass(frozen=True)

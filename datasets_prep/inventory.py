@@ -1,0 +1,72 @@
+"""The inventory of a folder or archive: every file is told by what it is, and none is passed over unseen."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from datasets_prep.images.kinds import is_picture
+from datasets_prep.listing import Found, SplitListing
+from fastpt.errors import FastptError
+from fastpt.storage.kind import Storage
+from fastpt.storage.names import hidden_part, is_image, is_utf8
+
+HIDDEN, NO_PICTURE = "hidden or system", "no picture"
+# Suffixes that need no look into the file. A picture has another one, or lies there for another purpose.
+NO_PICTURES = (
+    *(".csv", ".html", ".json", ".jsonl", ".lock", ".log", ".md", ".parquet", ".pdf", ".rst", ".tsv", ".txt", ".xml"),
+    *(".bin", ".cls", ".h5", ".idx", ".mat", ".npy", ".npz", ".pkl", ".pt", ".py", ".sh", ".tar", ".yaml", ".yml"),
+)
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The files of a source by what they are."""
+
+    files: Storage
+    pictures: list[str]  # sorted names of what may be pictures
+    beside: defaultdict[str, Counter[str]]  # all others, counted by what they are, then by suffix or name
+
+    def pass_over(self, what: str, name: str) -> None:
+        """Count a picture that is in no split, as `what`, by the folder it lies in."""
+        self.beside[what][name.rpartition("/")[0] or name] += 1
+
+    def found(self, splits: list[SplitListing], warnings: tuple[str, ...] = ()) -> Found:
+        """The splits that were made of these pictures, with what lies beside them."""
+        total = len(self.files.names()) + len(self.files.odd)
+        return Found(splits, total, self.beside, (*self.files.damage, *warnings))
+
+
+def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection[str] = ()) -> Inventory:
+    """Tell pictures from other files: by suffix, or by content where the suffix is none or unknown.
+
+    `ours` are names of files that the source reads for itself; `asked` are those that it takes for pictures, whatever
+    they look like. Raises FastptError if the name of a picture is not UTF-8.
+    """
+    pictures, beside = [], defaultdict(Counter)
+    for name in files.names():
+        if name in ours:
+            beside["read by the source"][name] += 1
+        elif name not in asked and (part := hidden_part(name)):
+            beside[HIDDEN][part] += 1
+        elif name in asked or is_image(name) or (suffix(name) not in NO_PICTURES and _looks_like_one(files, name)):
+            if not is_utf8(name):
+                raise FastptError(f"the file name {name!a} in {files.root} is not UTF-8. Rename the file.")
+            pictures.append(name)
+        else:
+            beside[NO_PICTURE][suffix(name) or "without suffix"] += 1
+    for name, what in files.odd.items():
+        beside[what][name] += 1
+    return Inventory(files, pictures, beside)
+
+
+def suffix(name: str) -> str:
+    """The suffix of a file name in lower case, with its dot; "" if there is none."""
+    _, dot, rest = name.rpartition("/")[2].rpartition(".")
+    return f"{dot}{rest}".lower() if dot else ""
+
+
+def _looks_like_one(files: Storage, name: str) -> bool:
+    try:
+        return is_picture(files.head(name))
+    except OSError:  # it is named when it is read
+        return True

@@ -4,11 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from datasets_prep.images.kinds import is_picture
 from datasets_prep.listing import Found, SplitListing
 from fastpt.errors import FastptError
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part, is_image, is_utf8
+from fastpt.storage.sniff import HEAD, is_picture
 
 HIDDEN, NO_PICTURE = "hidden or system", "no picture"
 # Suffixes that need no look into the file. A picture has another one, or lies there for another purpose.
@@ -67,6 +67,6 @@ def suffix(name: str) -> str:
 
 def _looks_like_one(files: Storage, name: str) -> bool:
     try:
-        return is_picture(files.head(name))
+        return is_picture(files.head(name, HEAD))
     except OSError:  # it is named when it is read
         return True

@@ -19,7 +19,7 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
 from fastpt.registry import Origin
 
-FORMAT = "2.0"
+FORMAT = "2.1"
 
 
 class Rejected(NamedTuple):

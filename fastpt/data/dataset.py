@@ -73,18 +73,26 @@ class Dataset:
         return cls(index_ffcv(file, image, label, caption, cache))
 
     @classmethod
-    def from_webdataset(cls, tars: Path | str | Sequence[Path | str], cache: Path | str | None = None) -> "Dataset":
+    def from_webdataset(
+        cls,
+        tars: Path | str | Sequence[Path | str],
+        cache: Path | str | None = None,
+        image_member: str | None = None,
+        ignore_damage: bool = False,
+    ) -> "Dataset":
         """The JPEGs of WebDataset tars, read in place: a tar, a list of tars, or patterns like name-{000..123}.tar.
 
         Labels come from .cls, captions from .txt, else "caption" in .json; samples that lack what others have are left
         out (rejected.jsonl of the index says why). The first time each tar is read once; the index is kept in `cache`,
-        by default ~/.cache/fastpt/indexes.
+        by default ~/.cache/fastpt/indexes. `image_member` ("jpg") is the suffix of the picture where a sample has
+        several; with `ignore_damage` a damaged tar gives what can be read, and the rest is told in the log and in the
+        index's note.
 
-        Raises FastptError if a tar cannot be read or holds pictures that are not JPEG.
+        Raises FastptError if a tar cannot be read or holds pictures that are not JPEG, DamagedData if it is not whole.
         """
         from fastpt.data.foreign import index_webdataset
 
-        return cls(index_webdataset(tars, cache))
+        return cls(index_webdataset(tars, image_member, ignore_damage, cache))
 
     def __len__(self) -> int:
         return self.manifest["counts"]["samples"]

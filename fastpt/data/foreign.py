@@ -12,10 +12,13 @@ in the cache folder; noise plans go there too, nothing beside the files. Everyth
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +30,17 @@ from fastpt.data import beton, manifest
 from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
-from fastpt.storage.names import JPEG_SUFFIXES
-from fastpt.storage.tar import Keyed, Tar, keyed_files, open_tar
+from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES, well_formed
+from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
 
-MOST_CLASSES = 1_000_000  # more are no labels
+MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a file with far fewer samples
+FEW_CLASSES = 10_000  # so many may be there, however few samples there are
+ROWS_A_CLASS = 0.1
+LABEL = re.compile(rb"\s*([+-]?\d{1,18})(?:\.0*)?\s*", re.ASCII)
+
+log = logging.getLogger("fastpt.data")
+
+USED = (".cls", ".txt", ".json")  # suffixes of what is read beside pictures
 
 COLUMNS = {  # of the samples table
     "key": pa.string(),
@@ -43,7 +53,15 @@ COLUMNS = {  # of the samples table
     "height": pa.uint16(),
     "xxh3": pa.uint64(),
 }
-Found = tuple[pa.Table, list[manifest.Rejected]]  # the samples table, and what was left out and why
+
+
+@dataclass(frozen=True)
+class Found:
+    """The samples table, what was left out and why, and what else there is to say of the files."""
+
+    table: pa.Table
+    rejected: list[manifest.Rejected]
+    notes: tuple[str, ...] = ()
 
 
 def index_ffcv(
@@ -59,13 +77,23 @@ def index_ffcv(
     )
 
 
-def index_webdataset(tars: Path | str | Sequence[Path | str], cache: Path | str | None) -> Path:
+def index_webdataset(
+    tars: Path | str | Sequence[Path | str],
+    image_member: str | None,
+    ignore_damage: bool,
+    cache: Path | str | None,
+) -> Path:
     """The folder of the index of tars, made if need be; see `Dataset.from_webdataset`."""
     patterns = [tars] if isinstance(tars, Path | str) else tars
     files = [Path(name) for pattern in patterns for name in expand_braces(str(pattern))]
     if not files:
         raise FastptError("no tars are named. Give a tar, a list of them, or a pattern such as name-{000..123}.tar.")
-    return _index(files, {}, cache, lambda: _read_tars(files))
+    stems: dict[str, Path] = {}
+    for file in files:
+        if (other := stems.setdefault(file.stem, file)) is not file:
+            raise FastptError(f"{other} and {file} have one name, so their keys would be the same. Rename one.")
+    settings = {"image_member": image_member, "ignore_damage": ignore_damage}
+    return _index(files, settings, cache, lambda: _read_tars(files, image_member, ignore_damage))
 
 
 def expand_braces(pattern: str) -> list[str]:
@@ -87,6 +115,23 @@ def expand_braces(pattern: str) -> list[str]:
 
 def _index(files: list[Path], settings: dict, cache: Path | str | None, read: Callable[[], Found]) -> Path:
     """The index folder of `files` as they are now; `read` finds the samples if there is none yet."""
+    shards = _as_they_are(files)
+    key = hashlib.sha256(json.dumps([manifest.FORMAT, shards, settings]).encode()).hexdigest()
+    folder = Path(cache or cache_dir("indexes")) / f"{files[0].stem}-{key[:16]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder.with_name(f"{folder.name}.lock")):  # of many processes one makes it
+        if not (folder / "dataset.json").exists():
+            found = read()
+            for before, now in zip(shards, _as_they_are(files), strict=True):
+                if before != now:
+                    raise FastptError(
+                        f"{now['name']} changed while it was read. Let nothing write to it, and try again."
+                    )
+            _write(folder, files[0].stem, shards, settings, found)
+    return folder
+
+
+def _as_they_are(files: list[Path]) -> list[dict]:
     shards = []
     for file in files:
         try:
@@ -94,22 +139,18 @@ def _index(files: list[Path], settings: dict, cache: Path | str | None, read: Ca
         except OSError as error:
             raise FastptError(f"{file} cannot be read ({error.strerror}). Give the path of a file.") from None
         shards.append({"name": str(file.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns})
-    key = hashlib.sha256(json.dumps([manifest.FORMAT, shards, settings]).encode()).hexdigest()
-    folder = Path(cache or cache_dir("indexes")) / f"{files[0].stem}-{key[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder.with_name(f"{folder.name}.lock")):  # of many processes one makes it
-        if not (folder / "dataset.json").exists():
-            _write(folder, files[0].stem, shards, settings, *read())
-    return folder
+    return shards
 
 
-def _write(
-    folder: Path, name: str, shards: list[dict], settings: dict, table: pa.Table, rejected: list[manifest.Rejected]
-) -> None:
+def _write(folder: Path, name: str, shards: list[dict], settings: dict, found: Found) -> None:
+    table, rejected = found.table, found.rejected
     if len(table) == 0:
         why = f" ({rejected[0].key}: {rejected[0].reason})" if rejected else ""
         raise FastptError(f"{shards[0]['name']} holds no picture that can be used{why}.")
-    classes = _classes(name, table["clean_label"]) if "clean_label" in table.column_names else []
+    classes = _classes(name, table) if "clean_label" in table.column_names else []
+    read_from = f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1)
+    for note in found.notes:
+        log.warning("%s", note)
     manifest.write(
         folder,
         table,
@@ -117,22 +158,29 @@ def _write(
         [{**shard, "sha256": None} for shard in shards],  # nobody has read the whole of these files
         name=name,
         split="foreign",
-        note=f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1),
+        note="; ".join((read_from, *found.notes)),
         settings=settings,
         classes=classes,
         class_names=classes,
     )
 
 
-def _classes(name: str, column: pa.ChunkedArray) -> list[str]:
+def _classes(name: str, table: pa.Table) -> list[str]:
     """The classes of labels that count from 0, named by their numbers."""
-    labels = column.to_numpy()
-    if not 0 <= labels.min() <= labels.max() < MOST_CLASSES:
+    labels = table["clean_label"].to_numpy()
+    least, most = int(labels.min()), int(labels.max())
+    if least < 0:
         raise FastptError(
-            f"the labels of {name} go from {labels.min()} to {labels.max()}, but labels count classes from 0. "
+            f"the labels of {name} go from {least} to {most}, but labels count classes from 0. "
             "Name another field, or mend them."
         )
-    return [str(i) for i in range(labels.max() + 1)]
+    if most >= MOST_CLASSES or (most >= FEW_CLASSES and len(labels) < ROWS_A_CLASS * most):
+        key = table["key"][int(labels.argmax())].as_py()
+        raise FastptError(
+            f"the label of {key} in {name} is {most}, which would make {most + 1:,} classes of {len(labels):,} "
+            "samples: it looks like an id. Name another field, or mend it."
+        )
+    return [str(i) for i in range(most + 1)]
 
 
 # --- FFCV files -------------------------------------------------------------------------------------------------
@@ -171,7 +219,7 @@ def _read_ffcv(file: Path, image: str | None, label: str | None, caption: str | 
         if caption is not None:
             is_json = kinds[caption] == beton.JSON_FIELD
             columns["caption"] = [_text(file, stream, row, is_json) for row in rows[caption]]
-    return pa.table([pa.array(columns[name]).cast(COLUMNS[name]) for name in columns], names=list(columns)), []
+    return Found(pa.table([pa.array(columns[name]).cast(COLUMNS[name]) for name in columns], names=list(columns)), [])
 
 
 def _tables(file: Path, stream: io.BufferedReader) -> tuple[dict[str, int], np.ndarray, np.ndarray]:
@@ -237,36 +285,63 @@ def _text(file: Path, stream: io.BufferedReader, blob: np.void, is_json: bool) -
 # --- tars -------------------------------------------------------------------------------------------------------
 
 
-def _read_tars(files: list[Path]) -> Found:
+def _read_tars(files: list[Path], image_member: str | None, ignore_damage: bool) -> Found:
     """The samples of all tars in their order, each tar read once from its start to its end."""
+    read = partial(_read_tar, image_member=image_member, ignore_damage=ignore_damage)
     with ThreadPoolExecutor(cores()) as pool:
-        table = pa.concat_tables(pool.map(_read_tar, range(len(files)), files))
+        parts = list(pool.map(read, range(len(files)), files))
+    table = pa.concat_tables([part for part, _ in parts])
     reason, kept = table["reason"], list(COLUMNS)
-    for name, what in (("size", "picture"), ("clean_label", "label"), ("caption", "caption")):
-        if name != "size" and table[name].null_count == len(table):
+    for name, what in (("clean_label", "label"), ("caption", "caption")):
+        if table[name].null_count == len(table):
             kept.remove(name)  # no sample has it
         else:
-            lacks = np.asarray(table[name].is_null()) & np.asarray(reason.is_null())
+            empty = (
+                np.asarray(table[name].is_null()) if what == "label" else np.asarray(table[name].fill_null("")) == ""
+            )
+            lacks = empty & np.asarray(reason.is_null())
             reason = pa.chunked_array([pa.array(np.where(lacks, f"no {what}", np.asarray(reason)), pa.string())])
     left_out = pa.table([table["key"], reason], ["key", "reason"]).filter(reason.is_valid()).to_pylist()
     used = table.filter(reason.is_null()).select(kept).combine_chunks()
-    return used, [manifest.Rejected(**one) for one in left_out]
+    return Found(
+        used, [manifest.Rejected(**one) for one in left_out], tuple(note for _, notes in parts for note in notes)
+    )
 
 
-def _read_tar(number: int, file: Path) -> pa.Table:
-    """What one tar has of each sample, null where it lacks it; a `reason` is set for those that cannot be used."""
+def _read_tar(
+    number: int, file: Path, image_member: str | None, ignore_damage: bool
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """What one tar has of each sample, null where it lacks it, and its damage that was ignored.
+
+    A `reason` is set for those that cannot be used.
+    """
     samples: dict[str, dict] = {}
-    tar = open_tar(file)
-    for keyed in keyed_files(tar):
-        sample = samples.setdefault(keyed.key, {"key": keyed.key, "shard": number})
-        _take(tar, keyed, sample)
-    return pa.Table.from_pylist(list(samples.values()), pa.schema({**COLUMNS, "reason": pa.string()}))
+    suffixes: dict[str, list[str]] = {}
+    tar = open_tar(file, ignore_damage)
+    for keyed in keyed_files(tar, image_member):
+        sample = samples.setdefault(keyed.key, {})
+        suffixes.setdefault(keyed.key, []).append(keyed.suffix)
+        try:
+            _take(tar, keyed, sample)
+        except OSError as error:
+            sample["reason"] = f"{keyed.name} cannot be read: {error.strerror or error}"
+    for name, kind in tar.odd.items():
+        key, suffix = split_key(tar, name)
+        if suffix in USED or suffix.endswith(IMAGE_SUFFIXES):
+            samples.setdefault(key, {}).setdefault("reason", f"{name} is {kind}")
+    rows = []
+    for key, sample in samples.items():
+        if "size" in sample or "reason" in sample:
+            rows.append({"key": key, "shard": number, **sample})
+        else:
+            rows += [{"key": name, "shard": number, "reason": why} for name, why in no_picture(key, suffixes[key])]
+    return pa.Table.from_pylist(rows, pa.schema({**COLUMNS, "reason": pa.string()})), tar.damage
 
 
 def _take(tar: Tar, file: Keyed, sample: dict) -> None:
     """Add what a file tells of its sample."""
     if file.is_picture:
-        if not file.suffix.endswith(JPEG_SUFFIXES):
+        if file.suffix.endswith(tuple(set(IMAGE_SUFFIXES) - set(JPEG_SUFFIXES))):
             raise FastptError(
                 f"{tar.root} has {file.name}: only JPEG can be read in place. "
                 "`fastpt prep webdataset` takes every kind."
@@ -275,21 +350,31 @@ def _take(tar: Tar, file: Keyed, sample: dict) -> None:
         sample |= {"offset": tar.where[file.name][0], "size": len(content), "xxh3": xxhash.xxh3_64_intdigest(content)}
         sample |= _picture(content)
     elif file.suffix == ".cls":
-        content = tar.read(file.name)
-        try:
-            sample["clean_label"] = int(content)
-        except ValueError:
-            sample["reason"] = f"{file.name} holds {content[:20]!r}, no class number"
+        sample |= _label(tar, file.name)
     elif file.suffix == ".txt":
         sample["caption"] = tar.read(file.name).decode(errors="replace").strip()
     elif file.suffix == ".json":
         try:
             value = json.loads(tar.read(file.name))
-        except ValueError:
+        except (ValueError, RecursionError):
             sample["reason"] = f"{file.name} is no JSON"
         else:
             if isinstance(value, dict) and isinstance(value.get("caption"), str):
-                sample.setdefault("caption", value["caption"])
+                sample.setdefault("caption", well_formed(value["caption"]).strip())
+
+
+def _label(tar: Tar, name: str) -> dict:
+    """The class number in a file, None for -1; or the reason why it is none. Raises FastptError for what is an id."""
+    content = tar.read(name)
+    found = LABEL.fullmatch(content)
+    if not found and content.strip().isdigit():
+        raise FastptError(f"{tar.root}: {name} holds {content[:30]!r}, which looks like an id and is no class number.")
+    if not found or int(found[1]) < -1:
+        return {"reason": f"{name} holds {content[:20]!r}, no class number"}
+    label = int(found[1])
+    if label >= MOST_CLASSES:
+        raise FastptError(f"{tar.root}: {name} holds {label}, which looks like an id and is no class number. Mend it.")
+    return {"clean_label": None if label == -1 else label}
 
 
 def _picture(jpeg: bytes) -> dict:
@@ -301,3 +386,5 @@ def _picture(jpeg: bytes) -> dict:
             return {"width": image.width, "height": image.height}
     except (OSError, ValueError, SyntaxError):
         return {"reason": "no JPEG"}
+    except Image.DecompressionBombError:
+        return {"reason": "it has more pixels than any picture"}

@@ -335,30 +335,37 @@ class Keyed(NamedTuple):
 def keyed_files(tar: Tar, image_member: str | None = None) -> Iterator[Keyed]:
     """The files of a tar, as they lie, by the key of their sample. Files whose base name begins with a dot are none.
 
-    The key is the name up to the first dot of its last part, below the tar's own stem, since tars may repeat keys; the
-    suffix is the rest. The picture is the file whose suffix is one of a picture, or `image_member` if that is given.
-    Raises FastptError if two files are pictures of one key, or two names give one key.
+    The picture is the file whose suffix is one of a picture, or `image_member` if that is given. Raises FastptError if
+    two files are pictures of one key, have one key and suffix, or are told apart only by what is not UTF-8.
     """
     wanted = IMAGE_SUFFIXES if image_member is None else (f".{image_member.lstrip('.').lower()}",)
-    pictures: dict[str, str] = {}
-    raws: dict[str, str] = {}  # keys with what UTF-8 cannot hold, as the tar has them
+    pictures: dict[str, Keyed] = {}
+    there: dict[tuple[str, str], str] = {}
     for name in tar.where:
-        folder, _, base = name.rpartition("/")
-        stem, dot, rest = base.partition(".")
-        if not stem:
+        key, suffix = split_key(tar, name)
+        if not key:
             continue
-        raw = "/".join(filter(None, (tar.root.stem, folder, stem)))
-        key, suffix = well_formed(raw), f"{dot}{rest}".lower()
-        if "\ufffd" in key and raws.setdefault(key, raw) != raw:
-            raise FastptError(f"{tar.root} has names that are not UTF-8 and give one key, {key!a}. Rename one.")
-        if suffix in wanted:
-            if key in pictures:
-                raise FastptError(
-                    f"{tar.root} has two pictures of one key: {pictures[key]} and {name}. Choose one by its suffix "
-                    f"(--image-member {suffix[1:]}; image_member={suffix[1:]!r}), or rename one."
-                )
-            pictures[key] = name
-        yield Keyed(key, suffix, name, suffix in wanted)
+        file = Keyed(key, suffix, name, suffix in wanted)
+        if file.is_picture and (other := pictures.setdefault(key, file)) is not file:
+            suffixes = sorted({file.suffix[1:], other.suffix[1:]})
+            choice = (
+                f"Choose one (--image-member {' or '.join(suffixes)}), or rename" if len(suffixes) > 1 else "Rename"
+            )
+            raise FastptError(f"{tar.root} has two pictures of one key: {other.name} and {name}. {choice} one.")
+        if (other := there.setdefault((key, suffix), name)) != name:
+            raise FastptError(f"{tar.root} has two files {suffix} of one key: {other!a} and {name!a}. Rename one.")
+        yield file
+
+
+def split_key(tar: Tar, name: str) -> tuple[str, str]:
+    """Key and suffix of a file of a tar; the key is "" for hidden files, which belong to no sample.
+
+    The key is the name up to the first dot of its last part, below the tar's own stem, since tars may repeat keys. The
+    suffix is the rest, in lower case.
+    """
+    folder, _, base = name.rpartition("/")
+    stem, dot, rest = base.partition(".")
+    return well_formed("/".join(filter(None, (tar.root.stem, folder, stem)))) if stem else "", f"{dot}{rest}".lower()
 
 
 def no_picture(key: str, suffixes: list[str]) -> list[tuple[str, str]]:

@@ -231,7 +231,6 @@ def test_pictures_of_one_name_are_told_apart_or_refused(prep):
         assert len(set(stored(TRAIN))) == 18
 
 
-@wrong(reason="MemoryError")
 def test_a_sparse_member_of_200_gb_is_rejected_by_name():
     header = tarfile.TarInfo("000004.jpg")
     header.type, header.size = tarfile.GNUTYPE_SPARSE, 512
@@ -244,7 +243,7 @@ def test_a_sparse_member_of_200_gb_is_rejected_by_name():
     end = max(i for i in range(0, len(before), 512) if before[i : i + 512].strip(b"\0")) + 512  # of what is no zeros
     write(Path("shards/sparse.tar"), before[:end] + bytes(block) + numbered(4, "red")[:512] + after)
     prep_in_little_memory("webdataset", Path("shards"), "--max-rejects", 1).worked()
-    assert numbers("train") == [0, 1, 2, 3]
+    assert sorted(numbers("train")) == [0, 1, 2, 3]
     assert "000004" in left_out(TRAIN)
 
 
@@ -422,7 +421,6 @@ def test_samples_with_empty_captions_are_left_out_by_name(prep):
     assert all(name in left_out(TRAIN) for name in ("000001", "000002"))
 
 
-@wrong(reason="they have the caption ''")
 def test_samples_with_empty_captions_are_left_out_by_name_in_place():
     dataset = in_place(shard_with_empty_captions())
     assert sorted(one.number for one in stored(dataset.path)) == [0, 3]

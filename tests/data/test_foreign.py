@@ -13,7 +13,7 @@ from fastpt import Dataset, Loader
 from fastpt.data import foreign
 from fastpt.data.foreign import expand_braces
 from fastpt.data.verify import verify
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.noise import add_noise
 from tests.conftest import picture
 
@@ -174,6 +174,122 @@ def test_what_is_no_tar_is_refused(tmp_path):
     (tmp_path / "x.tar").write_bytes(b"no tar" * 1000)
     with pytest.raises(FastptError, match=r"x.tar cannot be read as a .tar"):
         Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+
+
+def tar_of(path, members):
+    with tarfile.open(path, "w") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return path
+
+
+def left_out(dataset):
+    lines = map(json.loads, (dataset.path / "rejected.jsonl").read_text().splitlines())
+    return {line["key"]: line["reason"] for line in lines}
+
+
+def pictures(count, **others):
+    """Members of `count` samples: a picture each, and what `others` have beside it, by suffix."""
+    members = [(f"{i}.jpg", picture(i)) for i in range(count)]
+    return members + [(f"{i}.{suffix}", of(i)) for suffix, of in others.items() for i in range(count)]
+
+
+def test_captions_that_are_empty_are_left_out_by_name(tmp_path):
+    texts = (b"red", b"", b" \n", b"blue")
+    tar_of(tmp_path / "x.tar", pictures(4, txt=lambda i: texts[i]))
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path / "cache")
+    assert dataset.captions(range(len(dataset))) == ["red", "blue"]
+    assert left_out(dataset) == {"x/1": "no caption", "x/2": "no caption"}
+
+
+@pytest.mark.parametrize("label", [b"48600114712", b"2345678", b"9" * 5000])
+def test_an_id_is_no_label(tmp_path, label):
+    tar_of(tmp_path / "x.tar", pictures(3, cls=lambda i: label if i == 2 else b"0"))
+    with pytest.raises(FastptError, match=r"2\.cls.* looks like an id"):
+        Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+
+
+def test_a_label_of_far_more_classes_than_samples_is_an_id(tmp_path):
+    tar_of(tmp_path / "x.tar", pictures(3, cls=lambda i: b"345678" if i == 1 else b"0"))
+    with pytest.raises(FastptError, match=r"label of x/1 in x is 345678.* looks like an id"):
+        Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+
+
+def test_minus_one_is_no_label_and_other_text_is_a_reason(tmp_path):
+    labels = (b"1\n", b"-1", b"-2", b"1_0", b"2.0", b"nan")
+    tar_of(tmp_path / "x.tar", pictures(6, cls=lambda i: labels[i]))
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+    assert dataset.clean_labels.tolist() == [1, 2]
+    assert left_out(dataset)["x/1"] == "no label"
+    assert all("no class number" in left_out(dataset)[f"x/{i}"] for i in (2, 3, 5))
+
+
+def test_the_picture_of_several_is_chosen_by_its_suffix(tmp_path):
+    members = [member for i in range(2) for member in ((f"{i}.jpg", picture(i)), (f"{i}.depth.jpg", picture(9)))]
+    tar_of(tmp_path / "x.tar", [*members, ("0.jpeg", picture(5))])
+    with pytest.raises(FastptError, match=r"two pictures of one key: 0\.jpg and 0\.jpeg.*--image-member jpeg or jpg"):
+        Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path, image_member="jpg")
+    assert [dataset.jpeg(i).tobytes() for i in range(2)] == [picture(0), picture(1)]
+    depths = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path, image_member="depth.jpg")
+    assert [depths.jpeg(i).tobytes() for i in range(2)] == [picture(9)] * 2
+
+
+def test_files_whose_keys_end_early_are_each_left_out_by_name(tmp_path):
+    members = [(f"a.{letter}.{suffix}", picture(0)) for letter in "bc" for suffix in ("jpg", "txt")]
+    tar_of(tmp_path / "x.tar", [*members, *pictures(1, txt=lambda i: b"red")])
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+    assert dataset.keys == ["x/0"]
+    assert sorted(left_out(dataset)) == ["x/a.b.jpg", "x/a.c.jpg"]
+
+
+def test_what_is_no_file_is_the_reason_why_its_sample_is_left_out(tmp_path):
+    with tarfile.open(tar_of(tmp_path / "x.tar", pictures(1, cls=lambda i: b"0")), "a") as tar:
+        link = tarfile.TarInfo("1.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "nowhere.jpg"
+        tar.addfile(link)
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+    assert left_out(dataset) == {"x/1": "1.jpg is a link to nothing"}
+
+
+def test_json_that_is_too_deep_or_holds_half_a_character_is_no_end(tmp_path):
+    texts = (b'{"caption": "red"}', b"[" * 100_000, b'{"caption": "half \\ud83d"}')
+    tar_of(tmp_path / "x.tar", pictures(3, json=lambda i: texts[i]))
+    dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
+    assert dataset.captions(range(2)) == ["red", "half \ufffd"]
+    assert left_out(dataset) == {"x/1": "1.json is no JSON"}
+
+
+def test_damage_ends_it_or_is_noted(tmp_path, caplog):
+    path = tar_of(tmp_path / "x.tar", pictures(4))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"2.jpg") + 100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedData, match=r"x\.tar is damaged: .* 2 members were read before, the last one is 1\.jpg"):
+        Dataset.from_webdataset(path, cache=tmp_path)
+    dataset = Dataset.from_webdataset(path, cache=tmp_path, ignore_damage=True)
+    assert dataset.keys == ["x/0", "x/1", "x/3"]
+    assert "wrong checksum" in caplog.text
+    assert "wrong checksum" in dataset.manifest["note"]
+
+
+def test_tars_of_one_name_are_refused(tmp_path):
+    files = [tmp_path / folder / "x.tar" for folder in "ab"]
+    for file in files:
+        file.parent.mkdir()
+        tar_of(file, pictures(1))
+    with pytest.raises(FastptError, match=r"a/x\.tar and .*b/x\.tar have one name"):
+        Dataset.from_webdataset(files, cache=tmp_path)
+
+
+def test_a_tar_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tar_of(tmp_path / "x.tar", pictures(2))
+    take = foreign._take
+    monkeypatch.setattr(foreign, "_take", lambda *args: (take(*args), path.touch()))
+    with pytest.raises(FastptError, match=r"x\.tar changed while it was read"):
+        Dataset.from_webdataset(path, cache=tmp_path)
 
 
 def test_noise_plans_lie_in_the_index_and_not_beside_the_files(tmp_path):

@@ -8,8 +8,11 @@ workers it had.
 """
 
 import contextlib
+import csv
 import hashlib
+import io
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.listing import Found, SplitListing
+from datasets_prep.listing import Found, NoisyLabels, SplitListing
 from datasets_prep.shard import Options, ShardJob
 from datasets_prep.workers import run_locally, run_on_ray
 from fastpt.data import manifest
@@ -28,7 +31,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import locked, write_json
+from fastpt.files import atomic_write, locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
 
@@ -65,6 +68,8 @@ def prepare(
                 _finish(found, split, jobs[split.name], out / split.name, name, options, max_rejects, packages)
             dataset = Dataset(out / split.name)
             plans = [add_noise(dataset, rate, options.seed, of) for of in _targets(split) for rate in rates]
+            if split.noisy_labels is not None and (split.noisy_labels.labels >= 0).any():
+                plans.append(_plan_of_annotators(dataset, split, split.noisy_labels))
             yield dataset, plans
 
 
@@ -72,6 +77,26 @@ def _targets(split: SplitListing) -> list[Targets]:
     """The targets that get a noise plan: those the split has, if models are trained on it."""
     has: list[tuple[Targets, object]] = [("labels", split.labels), ("captions", split.captions)]
     return [of for of, there in has if there is not None and split.is_train]
+
+
+def _plan_of_annotators(dataset: Dataset, split: SplitListing, noisy: NoisyLabels) -> NoisePlan:
+    """The noise plan of labels that the source has beside the clean ones, and beside it the CSV it is made from."""
+    shown = dict(zip(split.keys, noisy.labels.tolist(), strict=True))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["key", "label"])
+    rows.writerows([key, split.classes[shown[key]]] for key in dataset.keys if shown[key] >= 0)
+    stem = re.sub(r"[^\w.-]", "_", noisy.name)
+    file = dataset.path / "noise" / f"{stem}.csv"
+    content = text.getvalue().encode()
+    if file.exists() and file.read_bytes() != content:
+        raise FastptError(
+            f"{file} has other labels than {noisy.source} has now. Delete it and its plan, or choose another --out."
+        )
+    file.parent.mkdir(exist_ok=True)
+    with atomic_write(file) as out:
+        out.write(content)
+    return add_noise(dataset, None, 0, "labels", "external", {"file": file}, noisy.source)
 
 
 # --- planning ---------------------------------------------------------------------------------------------------

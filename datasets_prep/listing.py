@@ -28,7 +28,8 @@ class SplitListing:
     listing itself had to drop, `pictureless` the targets that have no picture of their own (a row of a list whose file
     is missing, or a second one of one file), as (key, reason). `note` is what the user should know of the listing;
     `settings` is how it was made, as far as the user chose. `groups`, int64 [N], numbers the pieces of the source that
-    are read at once, such as the row groups of parquet files; None if any row can be read by itself.
+    are read at once, such as the row groups of parquet files; None if any row can be read by itself. `noisy_labels`
+    are what others than the clean labels say.
     """
 
     name: str
@@ -44,6 +45,7 @@ class SplitListing:
     note: str = ""
     settings: dict = field(default_factory=dict)
     groups: np.ndarray | None = None
+    noisy_labels: "NoisyLabels | None" = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -59,10 +61,23 @@ class SplitListing:
             captions=None if self.captions is None else [self.captions[i] for i in rows],
             read=take(rows) if (take := getattr(self.read, "take", None)) else _Taken(self.read, rows),
             groups=None if self.groups is None else self.groups[rows],
+            noisy_labels=self.noisy_labels and self.noisy_labels.take(rows),
             is_train=is_train,
             rejected=(),
             pictureless=(),
         )
+
+
+@dataclass(frozen=True)
+class NoisyLabels:
+    """Labels of annotators beside the clean ones, which become a noise plan."""
+
+    name: str  # of the column
+    source: str  # where they are from
+    labels: np.ndarray  # int64 [N] into the classes, -1 where the clean label stays
+
+    def take(self, rows: np.ndarray) -> "NoisyLabels":
+        return replace(self, labels=self.labels[rows])
 
 
 @dataclass(frozen=True)

@@ -207,7 +207,7 @@ def assert_makes_noise(kind: NoiseKind, dataset: Dataset, of: Targets, files: Ma
     assert np.array_equal(high, make(0.5)), "it is not the same noise each time"
     realised = realised_rates(dataset, of, low)
     asked = 0.2 if kind.takes_rate else realised.rate
-    plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, "", low)
+    plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, None, "", low)
     assert kind.check(plan, dataset) == []
     if kind.nested:
         wrong = low != clean

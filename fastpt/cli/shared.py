@@ -99,7 +99,8 @@ def describe(dataset: "Dataset") -> str:
 
 def describe_plan(plan: "NoisePlan", count: int) -> str:
     wrong = round(plan.realised_rate * count)
-    origin = f", by {plan.package.distribution} {plan.package.version}" if plan.package else ""
+    origin = f", from {plan.source}" if plan.source else ""
+    origin += f", by {plan.package.distribution} {plan.package.version}" if plan.package else ""
     return (
         f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} "
         f"({wrong:,} wrong {plan.of}{origin})"

@@ -14,7 +14,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
 from fastpt.registry import Origin
 
-FORMAT = "2.0"
+FORMAT = "2.1"
 Targets = Literal["labels", "captions"]
 
 
@@ -29,7 +29,8 @@ class NoisePlan:
     realised_rate: float
     realised_per_class: list[float] | None  # of labels
     seed: int | None  # None if nothing was drawn
-    source_sha256: str | None  # of the file it was made from
+    source: str | None  # where the file is from that it was made from
+    source_sha256: str | None  # of that file
     package: Origin | None  # the package that gave the kind
     array_sha256: str
     array: np.ndarray
@@ -43,6 +44,7 @@ class NoisePlan:
             "rate": self.rate,
             "realised_rate": self.realised_rate,
             "seed": self.seed,
+            **({"source": self.source} if self.source else {}),
             "array_sha256": self.array_sha256,
             **({"package": self.package._asdict()} if self.package else {}),
         }
@@ -93,6 +95,7 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
         realised_rate=plan["realised_rate"],
         realised_per_class=plan.get("realised_per_class"),
         seed=plan["seed"],
+        source=plan.get("source"),
         source_sha256=plan.get("source_sha256"),
         package=Origin(**plan["package"]) if "package" in plan else None,
         array_sha256=plan["array_sha256"],

@@ -26,11 +26,13 @@ def add_noise(
     of: Targets | None = None,
     kind: str | None = None,
     files: Mapping[str, Path] = NO_FILES,
+    source: str | None = None,
 ) -> NoisePlan:
     """Write the plan of this noise beside a split, or return the one that is there. Touches no picture.
 
     `kind` is by default the one that `kinds.DEFAULTS` has for the targets; `files` names the file that some kinds are
-    made from by their option, such as {"matrix": path}. A kind that takes no rate has the one of its file.
+    made from by their option, such as {"matrix": path}. A kind that takes no rate has the one of its file. The plan
+    states where that is from: `source`, by default the file's name.
 
     Raises FastptError if the rate cannot be reached, or if rate or `files` are not what the kind needs.
     """
@@ -40,7 +42,8 @@ def add_noise(
     if of not in member.of:
         raise FastptError(f"{kind} noise changes {' or '.join(sorted(member.of))}, not {of}. Choose another kind.")
     name = _name(kind, member, rate, seed, files)
-    source = next(iter(files.values()), None)
+    file = next(iter(files.values()), None)
+    source = source or (file.name if file else None)
     if name not in dataset.noise_plans():
         with KINDS.blaming(kind):
             made = member.make(dataset, of, rate or 0.0, seed, files)
@@ -60,13 +63,14 @@ def add_noise(
             realised_rate=realised.rate,
             realised_per_class=realised.per_class,
             seed=seed if member.takes_rate else None,
-            source_sha256=file_sha256(source) if source else None,
+            source=source,
+            source_sha256=file_sha256(file) if file else None,
             package=origin._asdict() if origin else None,
         )
     plan = dataset.noise_plan(name, of)
-    if source and plan.source_sha256 != file_sha256(source):
+    if file and plan.source_sha256 != file_sha256(file):
         raise FastptError(
-            f"{dataset.path / 'noise' / name}.json was made from another file than {source} (their sha256 differ). "
+            f"{dataset.path / 'noise' / name}.json was made from another file than {file} (their sha256 differ). "
             "Delete the plan (.json and .npy), or give the file another name or the plan another seed."
         )
     return plan

@@ -5,7 +5,8 @@ import gzip
 import html
 import json
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -21,14 +22,14 @@ TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
 URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
 
 
-def caption_options(strip_markup: bool) -> tuple[click.Option, ...]:
-    """--caption-column and --strip-markup (and its default), which fill the fields of `RecordFormat` of these names."""
+def caption_options(strip_markup: bool, columns: tuple[str, ...] = ("caption",)) -> tuple[click.Option, ...]:
+    """--caption-column and --strip-markup, with their defaults; they fill the fields of `RecordFormat`."""
     return (
         click.Option(
             ["--caption-column", "caption_columns"],
             multiple=True,
-            default=["caption"],
-            show_default=True,
+            default=columns,
+            show_default=bool(columns),
             help="Column with the text; repeatable, several are joined by a space.",
         ),
         click.Option(
@@ -64,11 +65,19 @@ class RecordFormat:
 
     def caption(self, record: Mapping[str, object]) -> str | None:
         """The caption, or None if the record has none of the columns; "" if they are empty."""
-        texts = [text for text in map(record.get, self.caption_columns) if isinstance(text, str)]
+        texts = [text for text in map(_as_text, map(record.get, self.caption_columns)) if text is not None]
         if not texts:
             return None
         texts = [without_markup(text) if self.strip_markup else text.strip() for text in map(well_formed, texts)]
         return " ".join(text for text in texts if text)
+
+    def problem(self, record: Mapping[str, object]) -> str | None:
+        """What is wrong with the columns of the caption, if one of them holds what is no text."""
+        for column in self.caption_columns:
+            value = record.get(column)
+            if isinstance(value, list | dict | bytes | bool):
+                return f"its {column} is a {type(value).__name__}"
+        return None
 
     def in_subset(self, record: Mapping[str, object], picture: str) -> bool:
         """Whether the record of `picture`, a file name, is in the subset."""
@@ -103,15 +112,41 @@ class RecordFormat:
         return replace(split, settings={**split.settings, **settings}, note="; ".join(notes))
 
 
+def _as_text(value: object) -> str | None:
+    """A text, or a number as text; None for anything else."""
+    if isinstance(value, bool) or value != value:  # NaN
+        return None
+    return str(value) if isinstance(value, str | int | float) else None
+
+
+def caption_warnings(captions: Iterable[str]) -> list[str]:
+    """What to say of captions that are a word for nothing, as str() of a missing value gives one."""
+    counts = Counter(text for text in captions if text.lower() in ("nan", "none", "null", "<na>"))
+    return [f"{count:,} captions are {text!r}" for text, count in counts.items()]
+
+
 def parse_record(text: str | bytes) -> dict[str, object]:
-    """A record in JSON. Raises ValueError if it is no JSON object."""
+    """A record in JSON. Raises ValueError if it is no JSON object, or names a key twice."""
     try:
-        record = json.loads(text)
+        return as_record(json.loads(text, object_pairs_hook=unique_keys))
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if not isinstance(record, dict):
-        raise ValueError(f"found {type(record).__name__}")
-    return record
+
+
+def as_record(value: object) -> dict[str, object]:
+    """A value of JSON that is an object. Raises ValueError if it is not."""
+    if not isinstance(value, dict):
+        raise ValueError(f"found {type(value).__name__}")
+    return value
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises ValueError if two values have one key, of which json would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return found
 
 
 def without_markup(text: str) -> str:

@@ -14,7 +14,7 @@ SPLITS = {
     "testing": "test",
 }
 SPLIT_LIKE = re.compile(
-    r"(train|val|valid|test|dev|eval|evaluation|holdout|held[-_]?out|unlabell?ed|extra)([-_ .]?\w+)?"
+    r"(train|val|valid|test|dev|eval|evaluation|holdout|held[-_]?out|unlabell?ed|extra)(set|val|[ab]|\d\w*|[-_ .]\w+)?"
 )
 
 

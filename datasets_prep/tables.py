@@ -1,11 +1,13 @@
-"""Parquet files of pictures, opened: what stands beside the pictures, how to read them, and the listing of a split.
+"""Parquet files of pictures, opened: what stands beside the pictures, and how to read them.
 
 A parquet file can only be read a row group at a time, so random order shuffles the row groups and, within each, the
-rows.
+rows. Pages that carry a checksum are held to it.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,29 +15,49 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.listing import SplitListing
-from datasets_prep.records import RecordFormat
+from datasets_prep.inventory import NO_PICTURE, take_inventory
+from datasets_prep.splits import looks_like_split, split_of
 from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.files import open_files
+from fastpt.storage.names import hidden_part
 
-SPLITS = {"train": "train", "training": "train", "validation": "val", "valid": "val", "val": "val", "test": "test"}
+SUFFIX = ".parquet"
+IMAGE_NAMES = ("image", "jpg", "img")
+ASK = "Say which with --source SPLIT=PATH (train=data/a.parquet), for each split"
 
 
 @dataclass(frozen=True)
 class Table:
-    """The files of one split, opened: what is there beside the pictures, and where the pictures are."""
+    """The rows of one split: what is there beside the pictures, and where the pictures are."""
 
     split: str
     files: list[Path]
     image: str  # the column of pictures
-    columns: pa.Table  # the columns that were asked for, and `path`, the name of each picture (or null)
-    classes: list[str] | None  # of the column `label`, if the file's metadata names them
+    keys: list[str]  # unique: the pictures' paths, or file and row
+    paths: list[str | None]  # what the file calls each picture
+    values: Mapping[str, list[object]]  # the columns that were asked for and are there
     groups: np.ndarray  # int64 [N], the row group of each row, counted over all files
     starts: np.ndarray  # int64 [groups], the first row of each
     places: list[tuple[int, int]]  # file and row group of each
 
+    def column(self, name: str) -> list[object]:
+        """The values of a column, None where the files of this split do not have it."""
+        return self.values.get(name) or [None] * len(self.keys)
+
     def reader(self) -> "_Reader":
         rows = np.arange(len(self.groups))
         return _Reader(self.files, self.image, self.places, self.groups, rows - self.starts[self.groups])
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The splits of parquet files, and what else lies in their folders."""
+
+    tables: list[Table]
+    class_names: Mapping[str, list[str]]  # of the columns that were asked for, where the metadata has them
+    others: int  # files that are no tables
+    beside: dict[str, Counter[str]]
+    warnings: list[str]
 
 
 @dataclass
@@ -52,13 +74,15 @@ class _Reader:
         if self._last is None or self._last[0] != group:
             self._last = (group, self._read(*self.places[group]))
         value = self._last[1][int(self.inside[i])].as_py()
-        return value or b""
+        if value is None:
+            raise OSError("the cell of its picture is empty")
+        return value
 
     def _read(self, file: int, group: int) -> pa.Array:
         try:
-            with pq.ParquetFile(self.files[file]) as parquet:
+            with _open(self.files[file]) as parquet:
                 column = parquet.read_row_group(group, [self.image]).column(self.image).combine_chunks()
-        except pa.ArrowException as error:
+        except (OSError, pa.ArrowException) as error:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
         return column.field("bytes") if pa.types.is_struct(column.type) else column
 
@@ -70,139 +94,241 @@ class _Reader:
         return {**self.__dict__, "_last": None}
 
 
-def open_tables(roots: Sequence[Path], columns: Sequence[str]) -> list[Table]:
-    """The splits of parquet files, and of all of them below folders, with those of `columns` that are there."""
-    files = [file for root in roots for file in (sorted(root.rglob("*.parquet")) if root.is_dir() else [root])]
+def _open(file: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(file, page_checksum_verification=True)
+
+
+def open_tables(
+    roots: Sequence[Path],
+    columns: Sequence[str],
+    image_column: str | None = None,
+    split: str | None = None,
+    ignore_damage: bool = False,
+) -> Tables:
+    """The splits of parquet files, and of all of them below folders, with those of `columns` that are there.
+
+    `split` is that of files whose names do not tell. Raises FastptError where a split or the column of pictures is
+    unclear or columns differ, DamagedData for a file that is none unless `ignore_damage`.
+    """
+    files: dict[Path, Path] = {}  # and the place in which each lies
+    beside: dict[str, Counter[str]] = defaultdict(Counter)
+    warnings: list[str] = []
+    for root in roots:
+        if not root.is_dir():
+            files[root] = root.parent
+            continue
+        folder = open_files(root)
+        tables = [name for name in folder.names() if name.lower().endswith(SUFFIX) and not hidden_part(name)]
+        files |= {root / name: root for name in tables}
+        inventory = take_inventory(folder)
+        for name in inventory.pictures:
+            inventory.pass_over("beside the tables", name)
+        inventory.beside[NO_PICTURE] -= Counter(Path(name).suffix.lower() for name in tables)
+        for what, counts in inventory.beside.items():
+            beside[what] += counts
     if not files:
         raise FastptError(f"--source {', '.join(map(str, roots))} holds no .parquet files.")
-    splits: dict[str, list[Path]] = {}
+    opened: dict[Path, pq.FileMetaData] = {}
     for file in files:
-        splits.setdefault(_split_of(file), []).append(file)
-    return [_open(split, files, columns) for split, files in sorted(splits.items())]
-
-
-def _split_of(file: Path) -> str:
-    for name in (file.name.partition("-")[0].partition(".")[0], file.parent.name):
-        if name in SPLITS:
-            return SPLITS[name]
-    return "train"
-
-
-def _open(split: str, files: list[Path], columns: Sequence[str]) -> Table:
-    tables, sizes, places = [], [], []
-    classes: list[str] | None = None
-    image = ""
-    for number, file in enumerate(files):
         try:
-            with pq.ParquetFile(file) as parquet:
-                schema = parquet.schema_arrow
-                image = _image_column(file, schema)
-                found = [name for name in columns if name in schema.names]
-                path = [f"{image}.path"] if pa.types.is_struct(schema.field(image).type) else []
-                table = parquet.read([*found, *path])
-                meta = parquet.metadata
+            with _open(file) as parquet:
+                opened[file] = parquet.metadata
         except (OSError, pa.ArrowException) as error:
-            raise DamagedData(f"--source {file} cannot be read as parquet ({error}). Fetch it anew.") from None
-        names = table.column(image).combine_chunks().field("path") if path else pa.nulls(len(table), pa.string())
-        tables.append(table.select(found).append_column("path", names).replace_schema_metadata(None))
-        sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
-        places += [(number, group) for group in range(meta.num_row_groups)]
-        classes = classes or _class_names(schema)
-    try:
-        whole = pa.concat_tables(tables)
-    except pa.ArrowInvalid as error:
-        raise FastptError(f"the parquet files of split {split} have different columns ({error}).") from None
-    starts = np.cumsum([0, *sizes[:-1]])
-    return Table(split, files, image, whole, classes, np.repeat(np.arange(len(sizes)), sizes), starts, places)
+            if not ignore_damage:
+                raise _damaged(file, error) from None
+            warnings.append(f"{file} cannot be read as parquet ({error}): it is left out")
+            beside["damaged"][file.name] += 1
+    others = sum(map(Counter.total, beside.values()))
+    splits = _splits({file: files[file] for file in opened}, split, warnings)
+    if not splits:
+        raise DamagedData(f"--source {', '.join(map(str, roots))}: no file can be read as parquet.")
+    schemas = {file: metadata.schema.to_arrow_schema() for file, metadata in opened.items()}
+    image = _image_column(schemas, image_column, warnings)
+    names = {column: found for column in columns if (found := _class_names(schemas, column, warnings)) is not None}
+    made = [_table(name, mine, files, schemas, columns, image) for name, mine in splits.items()]
+    return Tables(made, names, others, dict(beside), warnings)
 
 
-def _image_column(file: Path, schema: pa.Schema) -> str:
-    for name in ("image", "jpg", "img"):
-        if name in schema.names:
-            kind = schema.field(name).type
-            if pa.types.is_binary(kind) or (pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0):
-                return name
-    raise FastptError(f"--source {file} has no column of pictures called image, img or jpg: {', '.join(schema.names)}.")
-
-
-def _class_names(schema: pa.Schema) -> list[str] | None:
-    """The names of the column `label`, from the features that Hugging Face's datasets keep in the metadata."""
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        return list(features["label"]["names"])
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def listing(table: Table, record_format: RecordFormat, label_column: str) -> SplitListing:
-    """The rows that have what the others of the split have: a caption, or a label, or both."""
-    columns = table.columns
-    labels = columns.column(label_column) if label_column in columns.column_names else None
-    has_captions = any(name in columns.column_names for name in record_format.caption_columns)
-    if labels is None and not has_captions:
-        wanted = ", ".join([label_column, *record_format.caption_columns])
-        raise FastptError(f"the parquet files of split {table.split} have none of the columns {wanted}.")
-    keys, captions, rejected = _keys(table), [], []
-    usable = np.ones(len(keys), bool) if labels is None else _has_label(labels)
-    records = columns.select([name for name in columns.column_names if name not in (label_column, "path")])
-    for i, record in enumerate(_records(records)):
-        caption = record_format.caption(record) if has_captions else None
-        captions.append(caption)
-        if has_captions and not caption:
-            usable[i] = False
-            rejected.append((keys[i], "no caption"))
-        elif not usable[i]:
-            rejected.append((keys[i], "no label"))
-    rows = np.flatnonzero(usable)
-    classes, numbers = ([], None) if labels is None else _numbered(labels, rows, table.classes)
-    return record_format.annotate(
-        SplitListing(
-            name=table.split,
-            keys=[keys[i] for i in rows],
-            labels=numbers,
-            captions=[captions[i] for i in rows] if has_captions else None,
-            classes=classes,
-            class_names=classes,
-            read=table.reader().take(rows),
-            is_train=table.split == "train",
-            rejected=tuple(rejected),
-            groups=table.groups[rows],
-        )
+def _damaged(file: Path, error: Exception) -> DamagedData:
+    return DamagedData(
+        f"--source {file} cannot be read as parquet ({error}). Fetch it anew, or go on without it: --ignore-damage."
     )
 
 
-def _records(columns: pa.Table) -> Iterable[dict]:
-    """The rows as dictionaries, a batch at a time."""
-    if not columns.num_columns:
-        yield from ({} for _ in range(len(columns)))
-    for batch in columns.to_batches(max_chunksize=10_000):
-        if columns.num_columns:
-            yield from batch.to_pylist()
+# --- splits -------------------------------------------------------------------------------------------------------
 
 
-def _keys(table: Table) -> list[str]:
-    paths = table.columns.column("path").to_pylist()
-    if None not in paths and len(set(paths)) == len(paths):
-        return paths
-    return [f"{table.files[table.places[group][0]].stem}/{row}" for row, group in enumerate(table.groups)]
+def _splits(files: Mapping[Path, Path], split: str | None, warnings: list[str]) -> dict[str, list[Path]]:
+    """The files of each split, sorted, as their names or folders tell it; `split` where they do not."""
+    splits: dict[str, list[Path]] = {}
+    unknown: dict[str, list[Path]] = {}
+    for file, root in sorted(files.items()):
+        found = _split_of(file, root)
+        if found:
+            splits.setdefault(found, []).append(file)
+        else:
+            unknown.setdefault(re.sub(r"(-of)?[-_.]?\d+", "", file.stem), []).append(file)
+    if unknown and not split and (splits or len(unknown) > 1):
+        known = f"; others are {', '.join(sorted(splits))}" if splits else ""
+        which = " and ".join(str(mine[0]) for mine in list(unknown.values())[:3])
+        raise FastptError(f"--source: of which split is {which}{known}? {ASK}.")
+    for mine in unknown.values():
+        splits.setdefault(split or "train", []).extend(mine)
+    for name, mine in splits.items():
+        folders = sorted({str(file.parent) for file in mine})
+        if len(folders) > 1:
+            warnings.append(f"split {name} is read from {len(folders)} folders: {', '.join(folders[:5])}")
+    return dict(sorted(splits.items()))
 
 
-def _has_label(labels: pa.ChunkedArray) -> np.ndarray:
-    """Which rows of a column have a class: bool [N]."""
-    found = labels.is_valid().to_numpy()
-    if pa.types.is_integer(labels.type):
-        found &= labels.fill_null(0).to_numpy() >= 0  # -1 is "unknown" in datasets
-    return found
+def _split_of(file: Path, root: Path) -> str | None:
+    """A usual split, or one of its own, that the name of a file tells, or of a folder it lies in, the nearest first.
+
+    Raises FastptError if a name tells two.
+    """
+    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
+        words = [word for word in re.split(r"[-_. =]|\d{2,}", name.lower()) if word]
+        usual = {split for word in words if (split := split_of(word))}
+        if len(usual) > 1:
+            raise FastptError(f"--source: is {file} of {' or '.join(sorted(usual))}? {ASK}.")
+        own = [word for word in words if looks_like_split(word)]
+        if usual or own:
+            return usual.pop() if usual else own[0]
+    return None
 
 
-def _numbered(labels: pa.ChunkedArray, rows: np.ndarray, names: list[str] | None) -> tuple[list[str], np.ndarray]:
-    """The classes of a column, called by `names` where it holds numbers, and the class of each row: int64 [rows]."""
-    values = labels.take(pa.array(rows)).to_pylist()
-    if not pa.types.is_integer(labels.type):
-        classes = sorted(set(map(str, values)))
-        number = {name: i for i, name in enumerate(classes)}
-        return classes, np.array([number[str(value)] for value in values], np.int64)
-    most = max(values, default=-1)
-    if names is not None and most >= len(names):
-        raise FastptError(f"a label is {most}, but the metadata of the parquet files names {len(names)} classes.")
-    return names or [str(i) for i in range(most + 1)], np.array(values, np.int64)
+# --- columns ------------------------------------------------------------------------------------------------------
+
+
+def _image_column(schemas: Mapping[Path, pa.Schema], asked: str | None, warnings: list[str]) -> str:
+    """The column of pictures, which all files have. Raises FastptError if there is none, or more than one may be it."""
+    file, schema = next(iter(schemas.items()))
+    pictures = [field.name for field in schema if _may_be_pictures(field.type)]
+    named = [name for name in IMAGE_NAMES if name in schema.names]
+    structs = [name for name in pictures if pa.types.is_struct(schema.field(name).type)]
+    candidates = [asked] if asked else named or (structs if len(pictures) == 1 or len(structs) > 1 else [])
+    if len(candidates) > 1:
+        raise FastptError(
+            f"--source {file}: which column has the pictures, {' or '.join(candidates)}? Say --image-column."
+        )
+    if not candidates:
+        near = f" Say --image-column, if it is {' or '.join(pictures)}." if pictures else ""
+        raise FastptError(
+            f"--source {file} has no column of pictures called {', '.join(IMAGE_NAMES)}; it has: "
+            f"{', '.join(schema.names)}.{near}"
+        )
+    name = candidates[0]
+    for file, schema in schemas.items():
+        if schema.names.count(name) != 1:
+            raise FastptError(
+                f"--source {file} has {schema.names.count(name)} columns {name!r}: {', '.join(schema.names)}."
+            )
+        kind = schema.field(name).type
+        if not _may_be_pictures(kind):
+            hint = " Use `fastpt prep list` for files that a column names." if _is_text(kind) else ""
+            raise FastptError(
+                f"--source {file}: column {name!r} has no pictures (bytes, or struct<bytes, path>): it is {kind}.{hint}"
+            )
+    others = [other for other in pictures if other != name]
+    if others and not asked:
+        warnings.append(
+            f"pictures are those of column {name!r}, not of {' or '.join(map(repr, others))} (--image-column)"
+        )
+    return name
+
+
+def _may_be_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _may_be_pictures(kind.field("bytes").type)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def _class_names(schemas: Mapping[Path, pa.Schema], column: str, warnings: list[str]) -> list[str] | None:
+    """The names of a column's classes, from the features that Hugging Face's datasets keep in the metadata.
+
+    Raises FastptError if files name them differently.
+    """
+    found: dict[Path, list[str]] = {}
+    for file, schema in schemas.items():
+        try:
+            features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+            names = features[column]["names"]
+        except (KeyError, TypeError, ValueError, RecursionError):
+            continue
+        if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
+            found[file] = names
+    if not found:
+        return None
+    first, names = next(iter(found.items()))
+    for file, others in found.items():
+        if others != names:
+            i = next(
+                (i for i, (a, b) in enumerate(zip(names, others, strict=False)) if a != b), min(len(names), len(others))
+            )
+            a, b = (repr(one[i]) if i < len(one) else "nothing" for one in (names, others))
+            raise FastptError(
+                f"the classes of column {column!r} have other names in {first} than in {file}: class {i} is {a} and "
+                f"{b}. Prepare them apart, or mend the metadata."
+            )
+    if len(found) < len(schemas):
+        lacks = next(file for file in schemas if file not in found)
+        warnings.append(f"the names of the classes of column {column!r} are from {first.name}; {lacks.name} has none")
+    return names
+
+
+def _table(
+    split: str,
+    files: list[Path],
+    roots: Mapping[Path, Path],
+    schemas: Mapping[Path, pa.Schema],
+    columns: Sequence[str],
+    image: str,
+) -> Table:
+    there = list(dict.fromkeys(name for name in columns if any(name in schemas[file].names for file in files)))
+    values: dict[str, list[object]] = {name: [] for name in there}
+    paths: list[str | None] = []
+    by_row: list[str] = []
+    sizes, places = [], []
+    several = len({file.stem for file in files}) < len(files)
+    for number, file in enumerate(files):
+        schema = schemas[file]
+        for name in there:
+            if schema.names.count(name) != 1:
+                raise FastptError(
+                    f"--source {file} has {schema.names.count(name)} columns {name!r}: {', '.join(schema.names)}; "
+                    f"other files of split {split} have one."
+                )
+        kind = schema.field(image).type
+        path = [f"{image}.path"] if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 else []
+        try:
+            with _open(file) as parquet:
+                table = parquet.read([*there, *path])
+                meta = parquet.metadata
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(file, error) from None
+        rows = meta.num_rows
+        paths += table.column(image).combine_chunks().field("path").to_pylist() if path else [None] * rows
+        for name in there:
+            values[name] += table.column(name).to_pylist()
+        where = file.relative_to(roots[file]).with_suffix("").as_posix() if several else file.stem
+        by_row += [f"{where}/{row}" for row in range(rows)]
+        sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
+        places += [(number, group) for group in range(meta.num_row_groups)]
+    unique = all(isinstance(path, str) and path for path in paths) and len(set(paths)) == len(paths)
+    keys = [str(path) for path in paths] if unique else by_row
+    starts = np.cumsum([0, *sizes[:-1]])
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    return Table(split, files, image, keys, paths, values, groups, starts, places)
+
+
+def missing_column(table: Table, *columns: str) -> FastptError:
+    """The error for columns of which the files of a split have none."""
+    there = pq.read_schema(table.files[0]).names
+    return FastptError(
+        f"--source {table.files[0]} has no column {' and none '.join(map(repr, columns))}; it has: {', '.join(there)}. "
+        "Say --label-column or --caption-column."
+    )

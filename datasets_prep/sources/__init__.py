@@ -60,6 +60,7 @@ SOURCES: Registry[Source] = Registry(
         "imagenet": "datasets_prep.sources.imagenet:SOURCE",
         "yfcc15m": "datasets_prep.sources.yfcc15m:SOURCE",
         "imagefolder": "datasets_prep.sources.imagefolder:SOURCE",
+        "list": "datasets_prep.sources.list:SOURCE",
         "captions": "datasets_prep.sources.captions:SOURCE",
         "webdataset": "datasets_prep.sources.webdataset:SOURCE",
         "parquet": "datasets_prep.sources.parquet:SOURCE",

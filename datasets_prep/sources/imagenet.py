@@ -151,10 +151,10 @@ def _hugging_face(root: Path) -> list[Listing]:
     from datasets_prep.tables import open_tables
 
     listings = []
-    for table in open_tables([root], []):
+    for table in open_tables([root], []).tables:
         if table.split not in EXPECTED:
             continue  # test has no labels
-        found = [OFFICIAL_NAME.fullmatch(path or "") for path in table.columns.column("path").to_pylist()]
+        found = [OFFICIAL_NAME.fullmatch(path or "") for path in table.paths]
         named = [match for match in found if match]
         if len(named) < len(found):
             raise FastptError(

@@ -3,17 +3,17 @@
 Two lists of ids are called YFCC15M, OpenAI's and DeCLIP's; --subset keeps those that one of them holds.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
 from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat, caption_options, read_subset
 from datasets_prep.sources import Request, Source
-from datasets_prep.sources.captions import caption_splits, list_options
+from datasets_prep.sources.list import Columns, list_options, listed_splits
 from datasets_prep.sources.webdataset import webdataset_splits
-from fastpt.storage.files import open_all
 
 
 class Yfcc15m(Source):
@@ -35,22 +35,24 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
     def list_splits(
         self,
         request: Request,
-        list_file: str | None,
+        lists: Sequence[tuple[str | None, str]],
+        path_column: str | None,
         image_pattern: str | None,
+        list_quotes: Literal["csv", "plain"] | None,
         subset: str | None,
         subset_ids: Path | None,
         id_column: str | None,
         **captions: Any,
     ) -> Found:
-        if bool(list_file) != bool(image_pattern):
-            raise click.UsageError("--list and --image-pattern go together")
+        if bool(lists) != bool(path_column or image_pattern):
+            raise click.UsageError("--list goes with --path-column or --image-pattern")
         if bool(subset) != bool(subset_ids) or (id_column and not subset):
             raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")
         ids = read_subset(subset, subset_ids) if subset and subset_ids else None
         record_format = RecordFormat(**captions, subset=ids, id_column=id_column)
-        if list_file and image_pattern:
-            files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
-            return caption_splits(files, list_file, image_pattern, record_format)
+        if lists:
+            columns = Columns(record_format, path_column, image_pattern, list_quotes=list_quotes)
+            return listed_splits(request, lists, columns)
         return webdataset_splits(request.places, record_format, request.workers)
 
 

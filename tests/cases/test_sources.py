@@ -168,7 +168,6 @@ def test_a_stray_folder_beside_splits_is_told_and_they_stay_splits(prep):
         assert "docs" in told(ran)
 
 
-@wrong(reason="all 9 in train")
 def test_parquet_files_of_other_splits_are_not_trained_on(prep):
     for split, colour, first in (("train", "red", 0), ("dev", "green", 50), ("evaluation", "blue", 60)):
         rows = named(table(colour, range(first, first + 3), [RGB.index(colour)] * 3), label=list(RGB))
@@ -293,8 +292,10 @@ def test_keys_with_dots_are_stored_or_each_named(prep):
     assert found[2] == "blue 2"
 
 
-@wrong(reason="the half behind the link is not seen")
-@pytest.mark.parametrize("source", ["webdataset", "parquet"])
+@pytest.mark.parametrize(
+    "source",
+    [pytest.param("webdataset", marks=wrong(reason="the half behind the link is not seen")), "parquet"],
+)
 def test_a_linked_folder_is_followed_or_named(prep, source):
     for folder, colour, number in (("shards", "red", 0), ("elsewhere", "green", 50)):
         rows = table(colour, range(number, number + 4), [number // 50] * 4)
@@ -348,13 +349,11 @@ def test_ids_in_cls_files_are_refused(label):
     assert prep_in_little_memory("webdataset", Path("shards")).refused(r"\.cls", str(label))
 
 
-@wrong(reason="MemoryError")
 def test_ids_in_a_label_column_are_refused():
     write_parquet(Path("data/train-00000-of-00001.parquet"), table("red", range(3), [48600114712, 3, 1]))
     assert prep_in_little_memory("parquet", Path("data")).refused("label", "48600114712")
 
 
-@wrong(reason="the classes are called by the names of the other column: red pictures are pet")
 def test_classes_have_the_names_of_the_column_that_was_asked_for(prep):
     rows = [table(name, range(2), [0, 1], kind=pa.array([i] * 2)) for i, name in enumerate(("red", "green"))]
     whole = named(pa.concat_tables(rows), label=["pet", "toy"], kind=list(RGB))
@@ -363,7 +362,6 @@ def test_classes_have_the_names_of_the_column_that_was_asked_for(prep):
     assert {(one.target, one.colour) for one in stored(TRAIN)} == {("red", "red"), ("green", "green")}
 
 
-@wrong(reason="classes 0.0, 1.0, nan")
 def test_float_labels_are_class_numbers_or_refused(prep):
     write_parquet(Path("data/train-00000-of-00001.parquet"), table("red", range(4), [0.0, 1.0, 1.0, float("nan")]))
     if not prep("parquet", "data", "--max-rejects", 1).refused("label", "float|double"):
@@ -371,13 +369,11 @@ def test_float_labels_are_class_numbers_or_refused(prep):
         assert sorted(numbers("train")) == [0, 1, 2]
 
 
-@wrong(reason="classes [0], [1], [0, 1], []")
 def test_lists_of_labels_are_refused(prep):
     write_parquet(Path("data/train-00000-of-00001.parquet"), table("red", range(4), [[0], [1], [0, 1], []]))
     assert prep("parquet", "data").refused("label", "list")
 
 
-@wrong(reason="1 and 1.0 are two classes, a list is a third")
 def test_labels_of_several_types_in_a_list_are_refused(prep):
     write_folder(Path("pictures"), [(f"{i}.jpg", numbered(i, "red")) for i in range(3)])
     rows = [{"id": i, "caption": f"red {i}", "kind": kind} for i, kind in enumerate((1, 1.0, ["a", "b"]))]
@@ -386,13 +382,12 @@ def test_labels_of_several_types_in_a_list_are_refused(prep):
     assert prep("captions", "pictures", *options).refused("kind")
 
 
-@wrong(reason="refused as a whole: split test has no samples")
 def test_an_unlabelled_test_split_is_told_and_train_prepared(prep):
     for split, colour, first, label in (("train", "red", 0, 0), ("test", "blue", 50, -1)):
         rows = named(table(colour, range(first, first + 4), [label] * 4), label=list(RGB))
         write_parquet(Path("data") / f"{split}-00000-of-00001.parquet", rows)
     prep("parquet", "data").worked("test.*label|label.*test")
-    assert numbers("train") == [0, 1, 2, 3]
+    assert sorted(numbers("train")) == [0, 1, 2, 3]
 
 
 @wrong(reason="only the large class is made wrong: 0.033 for 0.1")
@@ -427,7 +422,6 @@ def test_samples_with_empty_captions_are_left_out_by_name_in_place():
     assert all(name in left_out(dataset.path) for name in ("000001", "000002"))
 
 
-@wrong(reason="UnicodeEncodeError, traceback")
 def test_half_a_character_in_a_label_is_replaced_and_told_or_refused(prep):
     write_folder(Path("pictures"), [(f"{i}.jpg", numbered(i, "red")) for i in range(3)])
     lines = "".join(f'{{"id": {i}, "caption": "red {i}", "kind": "smile \\ud83d"}}\n' for i in range(3))
@@ -446,7 +440,6 @@ def prepare_list(prep: Command) -> Ran:
     return prep("captions", "pictures", "--image-pattern", "{id}.jpg", "--max-rejects", 1, "--list", "list.tsv")
 
 
-@wrong(reason='"a 5"" red disc", and "red in for two lines')
 def test_captions_in_a_list_written_by_pandas_are_as_they_were(prep):
     captions = [*CAPTIONS, "red\twith a tab", "red in\ntwo lines"]
     pd.DataFrame({"id": range(5), "caption": captions}).to_csv("list.tsv", sep="\t", index=False)
@@ -464,7 +457,6 @@ def test_plain_quotes_in_a_list_stay_as_they_are(prep):
     assert {one.number: one.target for one in stored(TRAIN)} == dict(enumerate(captions))
 
 
-@wrong(reason="3 of 4 rows rejected: other columns than the header")
 def test_a_null_in_an_unused_column_does_not_matter(prep):
     write_folder(Path("pictures"), [(f"{i}.jpg", numbered(i, "red")) for i in range(4)])
     rows = [{"id": i, "caption": f"red {i}", "licence": None if i else "CC-BY"} for i in range(4)]

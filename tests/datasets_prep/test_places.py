@@ -126,12 +126,12 @@ def test_labels_of_splits_listed_apart_share_one_list_of_classes(run):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("demo --list x.csv", "--list goes with yfcc15m and captions, not with demo"),
+        ("demo --list x.csv", "--list goes with yfcc15m and list and captions, not with demo"),
         ("imagefolder --source p --caption-column x", "--caption-column goes with"),
         ("imagefolder --source p --raw-captions", "--raw-captions goes with"),
         ("captions --source p --split-level 1", "--split-level goes with imagefolder"),
-        ("captions --source p --list x.csv", "Missing option '--image-pattern'"),
-        ("yfcc15m --source p --list x.csv", "--list and --image-pattern go together"),
+        ("captions --source p --list x.csv", "--path-column or --image-pattern"),
+        ("yfcc15m --source p --list x.csv", "--list goes with --path-column or --image-pattern"),
         ("yfcc15m --source p --subset openai", "--subset NAME and --subset-ids FILE go together"),
         ("yfcc15m --source p --id-column id", "--id-column goes with them"),
         ("webdataset --source p --subset openai --subset-ids x", "--subset goes with yfcc15m"),

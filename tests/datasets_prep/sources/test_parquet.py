@@ -7,11 +7,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_prep.convert import _order
-from datasets_prep.records import RecordFormat
 from datasets_prep.shard import Options
-from datasets_prep.sources.parquet import parquet_splits
+from datasets_prep.sources import Request
+from datasets_prep.sources.parquet import SOURCE
 from fastpt.errors import FastptError
 from tests.conftest import picture, prepared
+
+
+def parquet_splits(*roots, label=None, captions=(), image=None, **request):
+    return SOURCE.list_splits(Request(roots, None, roots[0], 0, 1, **request), label, image, captions, False)
 
 
 def write(path, rows, names=None, group=3, **columns):
@@ -27,7 +31,7 @@ def test_splits_and_class_names_are_found(tmp_path):
     write(tmp_path / "data/train-00000-of-00002.parquet", range(5), ["cat", "dog"], label=[0, 1, 0, 1, 1])
     write(tmp_path / "data/train-00001-of-00002.parquet", range(5, 9), ["cat", "dog"], label=[0, 0, 1, 1])
     write(tmp_path / "validation/0000.parquet", range(9, 11), ["cat", "dog"], label=[1, 0])
-    train, val = parquet_splits([tmp_path], RecordFormat()).splits
+    train, val = parquet_splits(tmp_path).splits
     assert (train.name, val.name) == ("train", "val")
     assert train.classes == val.classes == ["cat", "dog"]
     assert train.labels.tolist() == [0, 1, 0, 1, 1, 0, 0, 1, 1]
@@ -41,7 +45,7 @@ def test_captions_plain_bytes_and_rows_that_lack_something(tmp_path):
     pictures = pa.array([picture(i) for i in range(4)])
     table = pa.table({"jpg": pictures, "caption": ["one", None, " ", "four"]})
     pq.write_table(table, tmp_path / "00000.parquet")
-    (split,) = parquet_splits([tmp_path / "00000.parquet"], RecordFormat()).splits
+    (split,) = parquet_splits(tmp_path / "00000.parquet").splits
     assert (split.name, split.keys) == ("train", ["00000/0", "00000/3"])
     assert split.captions == ["one", "four"]
     assert dict(split.rejected) == {"00000/1": "no caption", "00000/2": "no caption"}
@@ -50,14 +54,14 @@ def test_captions_plain_bytes_and_rows_that_lack_something(tmp_path):
 
 def test_labels_that_are_text_or_unknown(tmp_path):
     write(tmp_path / "train.parquet", range(3), kind=["dog", None, "cat"])
-    (split,) = parquet_splits([tmp_path], RecordFormat(), "kind").splits
+    (split,) = parquet_splits(tmp_path, label="kind").splits
     assert (split.classes, split.labels.tolist()) == (["cat", "dog"], [1, 0])
     assert dict(split.rejected) == {"1.jpg": "no label"}
 
 
 def test_random_order_reads_each_row_group_at_once(tmp_path):
     write(tmp_path / "train.parquet", range(20), label=[0] * 20, group=4)
-    (split,) = parquet_splits([tmp_path], RecordFormat()).splits
+    (split,) = parquet_splits(tmp_path).splits
     order = _order(split, Options())
     assert sorted(order) == list(range(20))
     groups = split.groups[order]
@@ -70,20 +74,20 @@ def test_random_order_reads_each_row_group_at_once(tmp_path):
 
 @pytest.mark.parametrize(
     ("columns", "said"),
-    [({"text": ["x", "y"]}, "none of the columns label, caption"), ({"label": [0, 7]}, "names 2 classes")],
+    [({"text": ["x", "y"]}, "no column 'label' and none 'caption'"), ({"label": [0, 7]}, "2 classes are named")],
 )
 def test_other_columns_are_one_clear_error(tmp_path, columns, said):
     write(tmp_path / "train.parquet", range(2), ["cat", "dog"], **columns)
     with pytest.raises(FastptError, match=said):
-        parquet_splits([tmp_path], RecordFormat())
+        parquet_splits(tmp_path)
 
 
 def test_what_is_no_parquet_is_told(tmp_path):
     with pytest.raises(FastptError, match=r"holds no \.parquet"):
-        parquet_splits([tmp_path], RecordFormat())
+        parquet_splits(tmp_path)
     (tmp_path / "a.parquet").write_bytes(b"rubbish")
     with pytest.raises(FastptError, match=r"a\.parquet cannot be read"):
-        parquet_splits([tmp_path], RecordFormat())
+        parquet_splits(tmp_path)
     pq.write_table(pa.table({"label": [1]}), tmp_path / "a.parquet")
     with pytest.raises(FastptError, match="no column of pictures"):
-        parquet_splits([tmp_path], RecordFormat())
+        parquet_splits(tmp_path)

@@ -18,12 +18,12 @@ from datasets_prep.convert import prepare
 from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.records import RecordFormat
 from datasets_prep.shard import Options
-from datasets_prep.sources.captions import caption_splits
+from datasets_prep.sources import Request
 from datasets_prep.sources.imagenet import imagenet_splits
+from datasets_prep.sources.list import Columns, listed_splits
 from datasets_prep.sources.webdataset import webdataset_splits
 from fastpt import Dataset
 from fastpt.data.verify import verify_deep
-from fastpt.storage.files import open_files
 from tests.datasets_prep.sources.test_imagenet import hugging_face, kaggle, official, tree
 from tests.datasets_prep.sources.test_webdataset import shard
 
@@ -130,8 +130,10 @@ def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos,
     listed = {
         write_img2dataset: lambda root: webdataset_splits([root], RecordFormat()),
         write_webdataset: lambda root: webdataset_splits([root], RecordFormat()),
-        write_list_and_zip: lambda root: caption_splits(
-            open_files(root / "photos.zip"), str(root / "yfcc.tsv"), "photos/{photoid}.jpg", RecordFormat(("title",))
+        write_list_and_zip: lambda root: listed_splits(
+            Request((root / "photos.zip",), None, root, 0, 1),
+            [(None, str(root / "yfcc.tsv"))],
+            Columns(RecordFormat(("title",)), image_pattern="photos/{photoid}.jpg"),
         ),
     }
     wanted = {id: text for id, _, text in photos}

@@ -1,0 +1,287 @@
+"""Lists of pictures: CSV, TSV, JSON lines, a JSON array or parquet, packed by gzip or not, read a row at a time."""
+
+import csv
+import gzip
+import io
+import itertools
+import json
+import re
+import sys
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple
+
+from datasets_prep.records import as_record, parse_record, unique_keys
+from fastpt.errors import DamagedData, FastptError, suggestion
+from fastpt.storage.kind import Storage
+from fastpt.storage.names import is_image
+
+Quotes = Literal["csv", "plain"]
+DELIMITERS = {".csv": ",", ".tsv": "\t"}
+OBJECTS = (".jsonl", ".ndjson", ".json")
+KINDS = ".csv, .tsv, .jsonl, .ndjson, .json or .parquet"
+PACKED = {b"PK\3\4": "a zip or an Excel file", b"BZh": "packed by bzip2", b"\xfd7zX": "packed by xz"}
+DOUBLED = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*""(?:[^"\t]|"")*"(?:\t|$)')  # a field that CSV's rules made of quotes
+OTHER_COLUMNS = "its row in the list has other columns than the header"
+
+
+class Row(NamedTuple):
+    """A row: its number from 1, its values by column, and what is wrong with it as a whole."""
+
+    number: int
+    values: dict[str, object]
+    problem: str | None = None
+
+
+@dataclass
+class ListFile:
+    """A list, opened. `columns` are those of its header, or those of the rows so far that are JSON objects."""
+
+    name: str
+    columns: list[str]
+    rows: Iterator[Row]
+    warnings: list[str] = field(default_factory=list)
+
+    def require(self, columns: Collection[str]) -> None:
+        """Raise FastptError if one of these columns is not there, or twice."""
+        for column in columns:
+            if self.columns.count(column) > 1:
+                raise FastptError(
+                    f"--list {self.name} has {self.columns.count(column)} columns {column!r}. Rename one."
+                )
+            if column not in self.columns:
+                raise FastptError(
+                    f"--list {self.name} has no column {column!r}; {_nearest(column, self.columns)}{self._hint()}"
+                )
+
+    def _hint(self) -> str:
+        """What the header may be instead of one."""
+        if any(is_image(cell) or re.fullmatch(r"-?\d+(\.\d+)?", cell) for cell in self.columns):
+            return " Its first line looks like a row: write the names of the columns above it."
+        if len(self.columns) == 1:
+            for delimiter, called in {";": "semicolons", "\t": "tabs", ",": "commas", "|": "bars"}.items():
+                if delimiter in self.columns[0]:
+                    return f" Its columns are separated by {called}: save it with commas as .csv, with tabs as .tsv."
+        return ""
+
+
+def _nearest(column: str, columns: list[str]) -> str:
+    near = suggestion(repr(column), [repr(one) for one in columns])
+    return (
+        f"it has: {', '.join(columns[:20])}. {near[0].upper()}{near[1:]}"
+        if near.startswith("did")
+        else (f"it has: {', '.join(columns[:20])}{' ...' * (len(columns) > 20)}.")
+    )
+
+
+def open_list(files: Storage, name: str, columns: Collection[str], quotes: Quotes | None = None) -> ListFile:
+    """The list `name`, looked up on disk, then in the source. `columns` are those that are wanted of a parquet file.
+
+    In a CSV, quotes enclose fields and are doubled inside, as pandas writes them. In a TSV they do so too if every
+    field that begins with one can be read so, and writing it again gives the same text, or the header is quoted; if
+    none can be read so they are plain characters; else `quotes` has to say it. Raises FastptError for what is none of
+    these lists, DamagedData for a damaged one.
+    """
+    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    kind = (suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1]) if suffixes else ""
+    opened = _finder(files, name)
+    with opened() as file:
+        head = file.read(4)
+    if kind == ".parquet":
+        return _parquet(name, opened, columns)
+    if kind not in (*DELIMITERS, *OBJECTS):
+        raise FastptError(f"--list {name} is none of {KINDS}, which may be packed as .gz. Name it after what it is.")
+    for magic, what in PACKED.items():
+        if head.startswith(magic):
+            raise FastptError(f"--list {name} is {what}. Save it as plain text.")
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise FastptError(f"--list {name} is written in UTF-16. Save it as UTF-8.")
+    if kind in OBJECTS:
+        listed = ListFile(name, [], iter(()))
+        listed.rows = _objects(listed, opened)
+        return listed
+    return _table(name, opened, DELIMITERS[kind], quotes)
+
+
+Opener = Callable[[], BinaryIO]
+
+
+def _finder(files: Storage, name: str) -> Opener:
+    """What opens the list, which is unpacked while it is read."""
+    path = Path(name)
+    content = None
+    if not path.is_file():
+        try:
+            content = files.read(name)
+        except (KeyError, OSError):
+            raise FastptError(f"--list {name} was found neither on disk nor inside {files.root}.") from None
+
+    def opened() -> BinaryIO:
+        file = io.BytesIO(content) if content is not None else path.open("rb")
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        return gzip.GzipFile(fileobj=file) if packed else file  # pyright: ignore[reportReturnType]
+
+    return opened
+
+
+def _lines(name: str, opened: Opener) -> Iterator[str]:
+    """The lines with their ends, what is not UTF-8 as halves of characters. Raises FastptError for zero bytes."""
+    with io.TextIOWrapper(opened(), "utf-8-sig", errors="surrogateescape", newline="") as text:
+        try:
+            for number, line in enumerate(text, 1):
+                if "\0" in line:
+                    raise FastptError(
+                        f"--list {name} has a zero byte in line {number:,}: it is damaged, or written in UTF-16. Save "
+                        "it as UTF-8."
+                    )
+                yield line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DamagedData(f"--list {name} is packed by gzip and damaged ({error}). Restore it.") from None
+
+
+# --- CSV and TSV --------------------------------------------------------------------------------------------------
+
+
+def _table(name: str, opened: Opener, delimiter: str, quotes: Quotes | None) -> ListFile:
+    csv.field_size_limit(sys.maxsize)  # a caption of a megabyte is odd, but no reason to stop
+    warnings: list[str] = []
+    if quotes is None:
+        quotes = "csv" if delimiter == "," else _quotes_of(name, opened, delimiter, warnings)
+    rows = _cells(name, opened, delimiter, quotes)
+    header = next(rows, None)
+    if header is None:
+        raise FastptError(f"--list {name} is empty.")
+    return ListFile(name, header, _records(header, rows), warnings)
+
+
+def _cells(name: str, opened: Opener, delimiter: str, quotes: Quotes) -> Iterator[list[str]]:
+    """The rows, without empty lines. Raises FastptError where quotes do not fit."""
+    quoting = csv.QUOTE_MINIMAL if quotes == "csv" else csv.QUOTE_NONE
+    rows = csv.reader(_lines(name, opened), delimiter=delimiter, quoting=quoting, strict=True)
+    try:
+        yield from filter(None, rows)
+    except csv.Error as error:
+        raise FastptError(
+            f"--list {name} cannot be read near line {rows.line_num:,}: {error}. Mend its quotes; or say "
+            "--list-quotes plain, if they are plain characters."
+        ) from None
+
+
+def _records(header: list[str], rows: Iterator[list[str]]) -> Iterator[Row]:
+    for number, cells in enumerate(rows, 1):
+        values: dict[str, object] = dict(zip(header, cells, strict=False))
+        yield Row(number, values, None if len(cells) == len(header) else OTHER_COLUMNS)
+
+
+def _quotes_of(name: str, opened: Opener, delimiter: str, warnings: list[str]) -> Quotes:
+    """Whether quotes in a TSV enclose fields or are plain; see `open_list`."""
+    found = next((line for line in _lines(name, opened) if line.startswith('"') or f'{delimiter}"' in line), None)
+    if found is None:
+        return "plain"
+    again = _written_again(name, opened, delimiter)
+    doubled = any(DOUBLED.search(line.rstrip("\r\n")) for line in _lines(name, opened))
+    if again or (again is not None and next(_lines(name, opened)).startswith('"')):
+        warnings.append(
+            f"{name}: quotes enclose fields, as pandas writes them (--list-quotes plain says that they do not)"
+        )
+        return "csv"
+    if again is None and not doubled:
+        warnings.append(f"{name}: quotes are plain characters (--list-quotes csv says that they enclose fields)")
+        return "plain"
+    raise FastptError(
+        f"--list {name}: do quotes enclose fields, or are they plain characters? {found.strip()[:80]!r} can be read in "
+        "two ways. Say --list-quotes csv or --list-quotes plain."
+    )
+
+
+def _written_again(name: str, opened: Opener, delimiter: str) -> bool | None:
+    """Whether a TSV that is read by CSV's rules and written again is the same; None if it cannot be read by them."""
+    taken: list[str] = []
+
+    def kept() -> Iterator[str]:
+        for line in _lines(name, opened):
+            taken.append(line)
+            yield line
+
+    same, width = True, None
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
+    try:
+        for cells in csv.reader(kept(), delimiter=delimiter, strict=True):
+            width = width or len(cells)
+            if cells and len(cells) != width:
+                return None
+            writer.writerow(cells)
+            same = same and buffer.getvalue().rstrip("\r\n") == "".join(taken).rstrip("\r\n")
+            taken.clear()
+            buffer.seek(0)
+            buffer.truncate()
+    except csv.Error:
+        return None
+    return same
+
+
+# --- JSON ---------------------------------------------------------------------------------------------------------
+
+
+def _objects(listed: ListFile, opened: Opener) -> Iterator[Row]:
+    """The objects of JSON lines, or of one array. Raises FastptError for what is none."""
+    lines = _lines(listed.name, opened)
+    first = next((line for line in lines if line.strip()), "")
+    records = _array(listed.name, opened) if first.lstrip().startswith("[") else _json_lines(listed.name, opened)
+    columns: dict[str, None] = {}
+    for number, record in enumerate(records, 1):
+        if not record.keys() <= columns.keys():
+            columns |= dict.fromkeys(record)
+            listed.columns[:] = columns
+        yield Row(number, record)
+
+
+def _json_lines(name: str, opened: Opener) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(_lines(name, opened), 1):
+        if line.strip():
+            try:
+                yield parse_record(line)
+            except ValueError as error:
+                raise FastptError(
+                    f"--list {name}, line {number:,}, is no JSON object: {error}. Write one object a line (pandas: "
+                    "orient='records', lines=True)."
+                ) from None
+
+
+def _array(name: str, opened: Opener) -> Iterator[dict[str, object]]:
+    try:
+        for record in json.loads("".join(_lines(name, opened)), object_pairs_hook=unique_keys):
+            yield as_record(record)
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise FastptError(f"--list {name} is no JSON array of objects: {reason}. Mend it.") from None
+
+
+# --- parquet ------------------------------------------------------------------------------------------------------
+
+
+def _parquet(name: str, opened: Opener, columns: Collection[str]) -> ListFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        parquet = pq.ParquetFile(opened(), page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedData(f"--list {name} cannot be read as parquet ({error}). Restore it.") from None
+    names = parquet.schema_arrow.names
+
+    def rows() -> Iterator[Row]:
+        wanted = [column for column in dict.fromkeys(columns) if column in names]
+        numbers = itertools.count(1)
+        try:
+            for batch in parquet.iter_batches(10_000, columns=wanted):
+                for record in batch.to_pylist():
+                    yield Row(next(numbers), record)
+        except (pa.ArrowException, OSError) as error:
+            raise DamagedData(f"--list {name} is damaged ({error}). Restore it.") from None
+
+    return ListFile(name, names, rows())

@@ -1,0 +1,510 @@
+"""Pictures with labels or captions in a list: CSV, TSV, JSON or parquet, beside the pictures or inside their archive.
+
+A row names its picture and says what it shows. Labels of annotators in a second column become a noise plan.
+"""
+
+import posixpath
+import re
+import string
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote
+
+import click
+import numpy as np
+
+from datasets_prep.inventory import take_inventory
+from datasets_prep.listing import Found, NoisyLabels, Reader, SplitListing
+from datasets_prep.records import RecordFormat, caption_options, caption_warnings
+from datasets_prep.sources import Request, Source
+from datasets_prep.splits import looks_like_split, split_of
+from datasets_prep.targets import Labels, read_labels
+from fastpt.errors import FastptError
+from fastpt.storage.files import open_all
+from fastpt.storage.kind import Storage
+from fastpt.storage.names import is_plain, well_formed
+
+if TYPE_CHECKING:
+    from datasets_prep.lists import ListFile
+
+MOST_TRIED = 1000  # rows whose picture is missing, for which one like it is looked for
+
+
+class ListOption(click.ParamType):
+    """FILE or SPLIT=FILE: (split or None, file)."""
+
+    name = "list"
+
+    def convert(self, value, param, ctx):
+        split, equals, file = value.partition("=")
+        if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
+            return None, value
+        return split, file
+
+
+def list_options(required: bool) -> tuple[click.Option, ...]:
+    """--list, how its rows name their pictures, and --list-quotes: of sources that read a list of pictures."""
+    return (
+        click.Option(
+            ["--list", "lists"],
+            type=ListOption(),
+            multiple=True,
+            metavar="[SPLIT=]FILE",
+            required=required,
+            help=".csv, .tsv, .jsonl, .json or .parquet, on disk or inside the source; repeatable.",
+        ),
+        click.Option(["--path-column"], help="Column with the name of the picture."),
+        click.Option(["--image-pattern"], help="Or its name, with columns in braces: 'images/{id}.jpg'."),
+        click.Option(
+            ["--list-quotes"],
+            type=click.Choice(["csv", "plain"]),
+            help="Quotes in a .csv or .tsv enclose fields, or are plain characters (default: told by the list).",
+        ),
+    )
+
+
+SPLIT_COLUMN = click.Option(["--split-column"], help="Column with the name of the split.")
+
+
+class List(Source):
+    summary = "pictures with labels or captions in a list: CSV, JSON, ..."
+    example = """\
+fastpt prep list --source photos --list labels.csv --path-column file --label-column class
+fastpt prep list --source photos --list train=train.csv --list val=val.csv --path-column file --label-column class
+fastpt prep list --source photos --list human.csv --path-column file --clean-label-column true \\
+    --noisy-label-column given"""
+    options = (
+        *list_options(required=True),
+        click.Option(["--label-column", "--clean-label-column", "label_column"], help="Column with the class."),
+        click.Option(
+            ["--noisy-label-column"], help="Column with what annotators said: it becomes an external noise plan."
+        ),
+        SPLIT_COLUMN,
+        *caption_options(strip_markup=False, columns=()),
+    )
+
+    def list_splits(
+        self,
+        request: Request,
+        lists: Sequence[tuple[str | None, str]],
+        caption_columns: tuple[str, ...],
+        strip_markup: bool,
+        **columns: Any,
+    ) -> Found:
+        if not columns["label_column"] and not caption_columns:
+            raise click.UsageError("say what is meant to be learned: --label-column or --caption-column")
+        return listed_splits(request, lists, Columns(**columns, records=RecordFormat(caption_columns, strip_markup)))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of a list mean. A row's picture is in `path_column`, or is `image_pattern` filled with columns.
+
+    Raises click.UsageError if they do not go together.
+    """
+
+    records: RecordFormat  # with no caption_columns, there are no captions
+    path_column: str | None = None
+    image_pattern: str | None = None
+    label_column: str | None = None
+    noisy_label_column: str | None = None
+    split_column: str | None = None
+    list_quotes: Literal["csv", "plain"] | None = None
+
+    def __post_init__(self):
+        if bool(self.path_column) == bool(self.image_pattern):
+            raise click.UsageError("say how a row names its picture: --path-column or --image-pattern")
+        if self.noisy_label_column and not self.label_column:
+            raise click.UsageError("--noisy-label-column goes with --clean-label-column")
+
+    @property
+    def wanted(self) -> list[str]:
+        """The columns that have to be there."""
+        names = (self.path_column, self.label_column, self.noisy_label_column, self.split_column)
+        names = (*names, self.records.id_column, *self.records.caption_columns)
+        return [*self.in_pattern, *(name for name in names if name)]
+
+    @cached_property
+    def in_pattern(self) -> list[str]:
+        """The columns in the pattern. Raises FastptError if it cannot be read."""
+        try:
+            fields = [name for _, name, _, _ in string.Formatter().parse(self.image_pattern or "") if name is not None]
+        except ValueError as error:
+            raise FastptError(f"--image-pattern {self.image_pattern!r} cannot be read: {error}.") from None
+        return [re.split(r"[.\[]", name)[0] for name in fields]
+
+    def picture(self, values: Mapping[str, object]) -> str | None:
+        """The name of a row's picture; None if it has none."""
+        named = [values.get(column) for column in (self.in_pattern or [str(self.path_column)])]
+        if any(value is None or value == "" or value != value for value in named):
+            return None
+        return well_formed(self.image_pattern.format(**values) if self.image_pattern else str(named[0]))
+
+
+@dataclass
+class _Rows:
+    """The rows whose picture is there, each picture once, and what is to be said of the others."""
+
+    files: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    captions: list[str | None] = field(default_factory=list)
+    labels: list[object] = field(default_factory=list)
+    noisy: list[object] = field(default_factory=list)
+    row_of: dict[str, int] = field(default_factory=dict)  # by picture
+    lacking: list[tuple[str, str, str]] = field(default_factory=list)  # split, picture, and why its row is of no use
+    clashing: dict[str, str] = field(default_factory=dict)  # pictures whose rows differ, and in what
+    again: Counter[str] = field(default_factory=Counter)  # pictures with more rows that say the same
+    missing: list[str] = field(default_factory=list)  # what rows name that is not there
+    outside: set[str] = field(default_factory=set)  # of the subset
+    spellings: dict[str, set[str]] = field(default_factory=dict)  # of splits
+    count: int = 0
+
+    def add(self, file: str, split: str, caption: str | None, label: object, noisy: object) -> None:
+        """A row that has all that it needs."""
+        if file not in self.row_of:
+            self.row_of[file] = len(self.files)
+            self.files.append(file)
+            self.splits.append(split)
+            self.captions.append(caption)
+            self.labels.append(label)
+            self.noisy.append(noisy)
+            return
+        i = self.row_of[file]
+        before = {"split": self.splits[i], "caption": self.captions[i], "label": self.labels[i], "noisy": self.noisy[i]}
+        now = {"split": split, "caption": caption, "label": label, "noisy": noisy}
+        differ = [what for what, value in now.items() if repr(value) != repr(before[what])]  # NaN is NaN
+        if differ:
+            both = " and ".join(f"{str(one[differ[0]])[:40]!r}" for one in (before, now))
+            self.clashing.setdefault(file, f"its rows in the list differ: {differ[0]} {both}")
+            self.lacking.append((split, file, "a second row for the same picture, which differs"))
+        else:
+            self.again[file] += 1
+
+
+def listed_splits(request: Request, lists: Sequence[tuple[str | None, str]], columns: Columns) -> Found:
+    """The splits of the rows of `lists`, each with its split or None, looked up on disk, then in the source.
+
+    The split of a row is that of its list, or its `split_column`, or what the list's name tells, or train. Its picture
+    is the file of that name. Where there is none, one of the same name after `./`, with `/` for a backslash, in another
+    Unicode form, or on the same path from the list's folder or from the root is taken, and told with a count. A picture
+    has one target: rows that differ reject it, rows that do not are told. Raises FastptError if a list or a column is
+    missing, or no row can be used.
+    """
+    from datasets_prep.lists import open_list
+
+    files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
+    pictures = _Pictures(set(files.names()), [_absolute(place) for place in request.places if place.is_dir()])
+    rows, warnings, names = _Rows(), [], [name for _, name in lists]
+    for name, split in zip(names, _splits_of_lists(lists, columns.split_column), strict=True):
+        opened = open_list(files, name, columns.wanted, columns.list_quotes)
+        folder = posixpath.dirname(_absolute(Path(name)) if Path(name).is_file() else name)
+        _read(opened, split, columns, rows, lambda row, folder=folder: pictures.find(row, folder))
+        warnings += opened.warnings
+    alike = pictures.alike(rows.missing[:MOST_TRIED])
+    if rows.count and len(rows.missing) == rows.count:
+        raise FastptError(_no_picture(files, names, rows, columns, alike))
+    found = _found(files, names, rows, columns, alike)
+    return replace(found, warnings=(*warnings, *pictures.warnings(), *found.warnings))
+
+
+def _read(
+    opened: "ListFile", split: str | None, columns: Columns, rows: _Rows, find: Callable[[str], str | None]
+) -> None:
+    """Take the rows of a list. `find` gives the file that a row names."""
+    records, before = columns.records, rows.count + len(rows.outside)
+    if opened.columns:  # those of JSON are known at its end
+        opened.require(columns.wanted)
+    for row in opened.rows:
+        values, reason = row.values, row.problem or records.problem(row.values)
+        try:
+            name = columns.picture(values)
+        except (KeyError, IndexError, ValueError, TypeError, AttributeError) as error:
+            raise FastptError(
+                f"--image-pattern {columns.image_pattern!r} does not fit row {row.number:,} of "
+                f"{opened.name}: {error!r}."
+            ) from None
+        file = find(name) if name is not None else None
+        if name is not None and not records.in_subset(values, name):
+            rows.outside.add(file or name)
+            continue
+        rows.count += 1
+        its_split = split or _split_of_row(opened.name, str(columns.split_column), values, rows.spellings)
+        caption = records.caption(values)
+        if not reason:
+            if name is None:
+                reason = "its row in the list names no picture"
+            elif file is None:
+                rows.missing.append(name)
+                reason = MISSING
+            elif not its_split:
+                reason = f"no {columns.split_column}"
+            elif records.caption_columns and not caption:
+                reason = "no caption"
+        if reason or file is None:
+            rows.lacking.append((its_split, file or name or f"{opened.name}, row {row.number}", str(reason)))
+        else:
+            label = values.get(columns.label_column) if columns.label_column else None
+            noisy = values.get(columns.noisy_label_column) if columns.noisy_label_column else None
+            rows.add(file, its_split, caption, label, noisy)
+    if rows.count + len(rows.outside) == before:
+        raise FastptError(f"--list {opened.name} has no rows.")
+    opened.require(columns.wanted)
+
+
+def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: "Alike") -> Found:
+    """The splits of the rows, and what lies beside them."""
+    records = columns.records
+    kept = [i for i, file in enumerate(rows.files) if file not in rows.clashing]
+    rejected, pictureless = defaultdict(list), defaultdict(list)
+    for file, reason in rows.clashing.items():
+        rejected[rows.splits[rows.row_of[file]]].append((file, reason))
+    named = set(rows.row_of)
+    there = set(files.names())
+    for split, file, reason in rows.lacking:
+        if reason == MISSING and file in alike:
+            reason = f"{MISSING}, which has {alike[file].file} ({alike[file].how})"
+        (rejected if file in there and file not in named else pictureless)[split].append((file, reason))
+        named.add(file)
+    inventory = take_inventory(files, names, (named & there) | (rows.outside & there))
+    for name in inventory.pictures:
+        if name not in named:
+            inventory.pass_over("not in the subset" if name in rows.outside else "named by no row of the list", name)
+
+    labels = _labels(rows, columns, kept)
+    numbers = labels.numbers[: len(kept)]
+    at = {split: [k for k, i in enumerate(kept) if rows.splits[i] == split] for split in dict.fromkeys(rows.splits)}
+    splits, warnings = [], list(labels.warnings)
+    for split, mine in (at or {"train": []}).items():
+        has_labels = columns.label_column is not None and bool((numbers[mine] >= 0).any())
+        if columns.label_column and mine and not has_labels:
+            left = f"none of the {len(mine):,} rows of split {split} has a label"
+            warnings.append(f"{left}: it is {'prepared without' if records.caption_columns else 'left out'}")
+            if not records.caption_columns:
+                for k in mine:
+                    inventory.pass_over(f"without a label, in {split}", rows.files[kept[k]])
+                continue
+        if has_labels:
+            rejected[split] += [(rows.files[kept[k]], labels.missing[k]) for k in mine if k in labels.missing]
+            mine = [k for k in mine if numbers[k] >= 0]
+        captions = [str(rows.captions[kept[k]]) for k in mine]
+        keys = [rows.files[kept[k]] for k in mine]
+        noisy = None
+        if columns.noisy_label_column and has_labels:
+            where = f"column {columns.noisy_label_column!r} of {', '.join(Path(name).name for name in names)}"
+            noisy = NoisyLabels(columns.noisy_label_column, where, labels.numbers[len(kept) :][mine])
+        splits.append(
+            SplitListing(
+                name=split,
+                keys=keys,
+                labels=numbers[mine] if has_labels else None,
+                captions=captions if records.caption_columns else None,
+                classes=labels.classes,
+                class_names=labels.classes,
+                read=Reader(files, keys),
+                is_train=split == "train",
+                note=_broken_text_note(captions) if records.caption_columns else "",
+                noisy_labels=noisy,
+            )
+        )
+        warnings += caption_warnings(captions) if records.caption_columns else []
+    usable = [split for split in splits if len(split)]
+    if rows.count and not usable:
+        reasons = [pair for group in (*rejected.values(), *pictureless.values()) for pair in group]
+        why = f"the first: {reasons[0][0]}: {reasons[0][1]}" if reasons else "none has a label"
+        raise FastptError(f"--list {', '.join(names)}: none of its {rows.count:,} rows can be used ({why}).")
+    splits = usable or splits
+    whose = {
+        split: split if split in {one.name for one in splits} else splits[0].name for split in (*rejected, *pictureless)
+    }
+    splits = [
+        replace(
+            split,
+            rejected=tuple(pair for name, pairs in rejected.items() if whose[name] == split.name for pair in pairs),
+            pictureless=tuple(
+                pair for name, pairs in pictureless.items() if whose[name] == split.name for pair in pairs
+            ),
+        )
+        for split in splits
+    ]
+    warnings += _warnings(rows)
+    return inventory.found([records.annotate(split) for split in splits], tuple(warnings))
+
+
+def _labels(rows: _Rows, columns: Columns, kept: list[int]) -> Labels:
+    """The labels of the rows that are kept; if there are noisy ones, those of annotators come behind them."""
+    if columns.label_column is None:
+        return Labels([], np.full(len(kept), -1), {})
+    files = [rows.files[i] for i in kept]
+    values = [rows.labels[i] for i in kept]
+    column = f"column {columns.label_column!r}"
+    if columns.noisy_label_column is None:
+        return read_labels(values, column, files)
+    column = f"columns {columns.label_column!r} and {columns.noisy_label_column!r}"
+    return read_labels([*values, *(rows.noisy[i] for i in kept)], column, [*files, *files])
+
+
+def _warnings(rows: _Rows) -> list[str]:
+    warnings = [
+        f"split {split} is written as {' and '.join(sorted(spelled))}"
+        for split, spelled in rows.spellings.items()
+        if len(spelled) > 1
+    ]
+    if rows.again:
+        warnings.append(
+            f"{len(rows.again):,} pictures have several rows that say the same, such as {next(iter(rows.again))}: each "
+            "is taken once"
+        )
+    return warnings
+
+
+def _broken_text_note(captions: Sequence[str]) -> str:
+    broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
+    return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
+
+
+# --- splits -------------------------------------------------------------------------------------------------------
+
+
+def _splits_of_lists(lists: Sequence[tuple[str | None, str]], split_column: str | None) -> list[str | None]:
+    """The split of each list; None where a column says it."""
+    named = [split for split, _ in lists if split is not None]
+    if named and (len(named) < len(lists) or split_column):
+        raise click.UsageError(
+            "either all --list name their split (train=FILE), or none does; --split-column goes alone"
+        )
+    if named or split_column:
+        return [split for split, _ in lists]
+    found: list[str | None] = []
+    for _, name in lists:
+        words = re.split(r"[-_. ]", Path(name).name.partition(".")[0].lower())
+        splits = {split for word in words if (split := split_of(word.rstrip("0123456789")))}
+        if len(splits) > 1 or (not splits and any(map(looks_like_split, words))):
+            raise FastptError(f"--list {name}: which split is it? Say --list SPLIT={name}.")
+        found.append(splits.pop() if splits else None)
+    if None in found and any(found):
+        which = lists[found.index(None)][1]
+        raise FastptError(f"--list {which}: which split is it? Give all lists as SPLIT=FILE.")
+    return [split or "train" for split in found]
+
+
+def _split_of_row(where: str, column: str, values: Mapping[str, object], spellings: dict[str, set[str]]) -> str:
+    """The split that a row names; "" if it names none. Raises FastptError if it cannot be the name of one."""
+    value = values.get(column)
+    text = "" if value is None or value != value else str(value).strip()
+    split = split_of(text) or text
+    if split and not is_plain(split):
+        raise FastptError(f"--list {where}: {text[:60]!r} in column {column!r} cannot be the name of a split.")
+    if split:
+        spellings.setdefault(split, set()).add(text)
+    return split
+
+
+def _absolute(path: Path) -> str:
+    return posixpath.normpath(path.absolute().as_posix())
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+MISSING = "missing from the source"
+WAYS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {  # how names are alike: of a row's, of a file's
+    "in another case": (str.casefold, str.casefold),
+    "its row is URL-encoded": (unquote, str),
+    "with another suffix": (lambda name: posixpath.splitext(name)[0], lambda name: posixpath.splitext(name)[0]),
+    "without its row's suffix": (str, lambda name: posixpath.splitext(name)[0]),
+    "in another folder": (posixpath.basename, posixpath.basename),
+    "in another folder, with a suffix": (
+        posixpath.basename,
+        lambda name: posixpath.splitext(posixpath.basename(name))[0],
+    ),
+}
+
+
+@dataclass(frozen=True)
+class _Match:
+    file: str
+    how: str  # a key of WAYS
+
+
+Alike = Mapping[str, _Match]  # by what a row names
+
+
+@dataclass
+class _Pictures:
+    there: set[str]  # the names of all files
+    roots: list[str]  # absolute paths of the folders they are in
+    otherwise: dict[str, str] = field(default_factory=dict)  # the last row whose picture is written in another way
+    count: int = 0  # of such rows
+
+    def find(self, name: str, folder: str) -> str | None:
+        """The file that a row names, in a list that lies in `folder` (absolute on disk, relative in an archive)."""
+        if name in self.there:
+            return name
+        plain = posixpath.normpath(name.replace("\\", "/"))
+        path = posixpath.normpath(posixpath.join(folder, plain))
+        paths = [plain, path, *(path[len(root) + 1 :] for root in self.roots if path.startswith(f"{root}/"))]
+        file = next((path for path in paths if path in self.there), None)
+        if file is None:
+            file = next((found for path in paths if (found := self._in_unicode.get(_form(path)))), None)
+        if file is not None:
+            self.count += 1
+            self.otherwise = {name: file}
+        return file
+
+    @cached_property
+    def _in_unicode(self) -> dict[str, str]:
+        """Files by the one form in which Unicode writes their name, if only one has it."""
+        forms = Counter(_form(name) for name in self.there if not name.isascii())
+        return {form: name for name in self.there if not name.isascii() and forms[form := _form(name)] == 1}
+
+    def warnings(self) -> list[str]:
+        return [
+            f"{self.count:,} rows write the name of their picture in another way, such as {name!r} for {file!r}"
+            for name, file in self.otherwise.items()
+        ]
+
+    def alike(self, missing: Sequence[str]) -> Alike:
+        """Files whose names are like those that are missing, in a pass over all of them."""
+        found: dict[str, _Match] = {}
+        for how, (of_row, of_file) in WAYS.items():
+            wanted = {of_row(name): name for name in missing if name not in found}
+            for file in sorted(self.there) if wanted else ():
+                if name := wanted.get(of_file(file)):
+                    found.setdefault(name, _Match(file, how))
+        return found
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _no_picture(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: Alike) -> str:
+    """What to say if no row names a picture: an example of both, and what may cure it."""
+    name = next((name for name in rows.missing if name in alike), rows.missing[0])
+    field = f"{{{columns.path_column}}}" if columns.path_column else str(columns.image_pattern)
+    if name not in alike:
+        file = next(iter(files.images()), None)
+        cure = (
+            f"Name another --path-column, or say with --image-pattern how names are made of columns ('images/{field}')."
+        )
+        if "://" in name:
+            cure = "These are addresses. Fetch the pictures first, and name the files."
+    else:
+        file, how = alike[name].file, alike[name].how
+        cure = f"It is there {how}. Mend the list."
+        if file.startswith(name) or file.endswith(f"/{name}") or f"/{name}." in file:
+            cure = f"--image-pattern '{field.join(file.rsplit(name, 1))}' makes the one of the other."
+        elif name.endswith(f"/{file}"):
+            cure = f"Give the folder that holds {name.removesuffix(file)} as --source."
+    has = f"has {file}" if file else "has no pictures"
+    return (
+        f"--list {', '.join(names)}: none of its {rows.count:,} rows names a picture of {files.root}. The first names "
+        f"{name}, the source {has}. {cure}"
+    )
+
+
+SOURCE = List()

@@ -172,7 +172,8 @@ def test_a_finished_run_keeps_its_record_also_where_changes_are_allowed(tmp_path
 
 def test_what_does_not_touch_the_weights_may_change(tmp_path):
     run = begun(tmp_path / "run")
-    free = {**RECIPE, "data": {"train": "data/a", "threads": 8}, "log_every": 1, "checkpoint": {"keep": 9}}
+    data = {"train": "data/a", "threads": 8, "prep": "fastpt prep demo"}
+    free = {**RECIPE, "data": data, "log_every": 1, "checkpoint": {"keep": 9}}
     assert begin(run, free, PROVENANCE, resume=True) == []
 
 

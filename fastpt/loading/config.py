@@ -1,12 +1,13 @@
 """The recipe's `data`: what is read, in which order, and how a picture is cut."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
 from fastpt.config import Pair, Section
-from fastpt.errors import suggestion
+from fastpt.errors import FastptError, suggestion
 from fastpt.jpeg import Interpolation
 from fastpt.loading.decoders import DECODERS
 
@@ -60,6 +61,13 @@ class Data(Section):
     def size_in(self, epoch: int) -> int:
         """Side of the training crops in an epoch, pixels."""
         return [side for start, side in self.sizes if start <= epoch][-1] if self.sizes else self.size
+
+    def check_there(self) -> None:
+        """Raise FastptError if a split is missing of which `prep` says how it is made."""
+        train = [self.train] if isinstance(self.train, str) else [split.path for split in self.train]
+        for path in (*train, self.val):
+            if path and self.prep and not Path(path).exists():
+                raise FastptError(f"{path} is not there. Prepare it: {self.prep}")
 
     def problems(self) -> Iterable[str]:
         if isinstance(self.noise, float | int) and not 0 <= self.noise < 1:

@@ -77,7 +77,7 @@ def families(runs: Sequence[Run]) -> list[Family]:
 def _family_key(run: Run) -> str:
     """All that shapes a run but noise and seed. Two runs whose recipes differ otherwise are never averaged."""
     recipe = {key: value for key, value in run.recipe.items() if key not in ("seed", "tune")}
-    recipe["data"] = {key: value for key, value in run.data.items() if key != "noise"}
+    recipe["data"] = {key: value for key, value in run.data.items() if key not in ("noise", "prep")}
     return json.dumps([run.recipe_name, run.provenance.get("samples_id"), recipe], sort_keys=True, default=str)
 
 

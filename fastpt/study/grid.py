@@ -69,6 +69,7 @@ class StudyGrid:
         recipe = load_recipe(one.recipe, one.set)
         if not isinstance(recipe.data.train, str):
             raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
+        recipe.data.check_there()
         noise, sha256 = self._noise(recipe, recipe.data.train, one, rate)
         overrides = [*one.set, f"seed={seed}", f"data.noise={noise or 0}"]
         key = _key(

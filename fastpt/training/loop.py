@@ -20,7 +20,6 @@ import torch
 
 from fastpt import Batch, Loader, rng, runs
 from fastpt.errors import FastptError, Preempted, RecipeError
-from fastpt.loading.config import Data
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.config import TrainingPrecision
@@ -57,7 +56,7 @@ def train(
     user can mend, before training starts where it can be known then; raises Preempted once SIGTERM has been received
     and the run saved.
     """
-    _refuse_missing(recipe.data)
+    recipe.data.check_there()
     dist_info = launch.start()
     torch.manual_seed(recipe.seed)  # the weights' initial values
     task = TASKS.get(recipe.task).build(recipe, dist_info)
@@ -74,14 +73,6 @@ def train(
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
             _Training(recipe, dist_info, task, loader, run, preemption).go()
     return run
-
-
-def _refuse_missing(data: Data) -> None:
-    """Raise FastptError that tells how a missing split is made, where the recipe says so."""
-    train = [data.train] if isinstance(data.train, str) else [split.path for split in data.train]
-    for path in (*train, data.val):
-        if path and data.prep and not Path(path).exists():
-            raise FastptError(f"{path} is not there. Prepare it: {data.prep}")
 
 
 @contextlib.contextmanager
@@ -160,7 +151,7 @@ class _Training:
         if self.warmup >= self.total:
             raise RecipeError(
                 f"the schedule's warm-up of {self.warmup} steps leaves nothing of its {self.total} steps. "
-                "Set schedule.warmup_steps lower, or train longer."
+                "Set schedule.warmup_steps or warmup_epochs lower, or train longer."
             )
         self.precision: TrainingPrecision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
@@ -255,7 +246,6 @@ class _Training:
         return loss, norm
 
     def _pieces(self, batches: Iterator[Batch], since: _Since) -> Iterator[Batch]:
-        """The pieces of one step."""
         for _ in range(self.recipe.engine.gradient_accumulation_steps):
             asked = time.monotonic()
             batch = next(batches)

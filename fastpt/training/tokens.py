@@ -19,7 +19,7 @@ import numpy as np
 from open_clip.tokenizer import SimpleTokenizer, default_bpe
 
 from fastpt.data.dataset import Dataset
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, cache_dir, file_sha256, file_xxh3, locked, read_sealed_json, write_sealed_json
 from fastpt.processes import cores
 
@@ -96,10 +96,10 @@ def _is_whole(path: Path, identity: dict) -> bool:
         kept = read_sealed_json(path.with_suffix(".json"), FORMAT)
         if {key: kept.get(key) for key in identity} == identity and file_xxh3(path) == kept["xxh3"]:
             return True
-    except FileNotFoundError:
-        return False
-    except FastptError:
+    except DamagedData:
         pass
+    except (FileNotFoundError, FastptError):  # none, or of another format
+        return False
     log.warning("%s is damaged: its captions are tokenised anew.", path)
     return False
 

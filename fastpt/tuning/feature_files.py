@@ -65,7 +65,6 @@ def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
 
 
 def _read(path: Path, what: str) -> np.ndarray:
-    """The array called `what`."""
     if path.suffix not in SUFFIXES:
         raise FastptError(f"{path} is none of {', '.join(SUFFIXES)}. Store the {what} in one of these.")
     try:

@@ -236,6 +236,12 @@ def test_a_cell_that_is_not_there_is_refused_before_plans_are_made(here):
     assert set(Path("data/train/noise").iterdir()) == plans
 
 
+def test_data_that_is_missing_is_told_with_the_recipes_way_to_make_it(here):
+    gone = {"recipe": "tiny.yaml", "set": ["data.train=gone", "data.prep=fastpt prep demo"], "rates": [0], "seeds": [0]}
+    with pytest.raises(FastptError, match=r"gone is not there\. Prepare it: fastpt prep demo"):
+        _ = plan(pretrain=[gone]).cells
+
+
 def test_looking_makes_no_noise_plan(here):
     plans = set(Path("data/train/noise").iterdir())
     one = {"recipe": "tiny.yaml", "rates": [0, 0.5], "seeds": [0]}

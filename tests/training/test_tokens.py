@@ -5,6 +5,7 @@ import open_clip
 import pytest
 
 from fastpt.errors import FastptError
+from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.training import tokens as tokens_module
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 
@@ -99,6 +100,16 @@ def _open_counted(dataset, folder, made):
     tokens_module._make = counted
     rows = np.arange(40)
     assert np.array_equal(Tokens([dataset], 16, folder)[rows], tokenize(dataset.captions(rows), 16))
+
+
+def test_tokens_of_another_format_are_made_anew_and_not_called_damaged(captioned, tmp_path, caplog):
+    rows = np.arange(40)
+    before = Tokens([captioned], 16, tmp_path)[rows]
+    (path,) = tmp_path.glob("*.json")
+    write_sealed_json(path, {**read_sealed_json(path, tokens_module.FORMAT), "format": "2.99"})
+    assert np.array_equal(Tokens([captioned], 16, tmp_path)[rows], before)
+    assert read_sealed_json(path, tokens_module.FORMAT)
+    assert "damaged" not in caplog.text
 
 
 def test_many_captions_are_tokenised_by_processes(captioned, tmp_path, monkeypatch):

@@ -71,7 +71,6 @@ class Supervised:
         )
 
     def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
-        """The loss of each piece of a step."""
         for number, piece in enumerate(pieces):
             seed_piece(number)
             yield self.loss(forward, piece)

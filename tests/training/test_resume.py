@@ -166,7 +166,7 @@ def test_sigterm_saves_and_ends_and_the_run_goes_on_bit_for_bit(supervised, tmp_
 
 def test_the_best_checkpoint_is_kept_and_exported(supervised, tmp_path, monkeypatch):
     values = iter([0.5, 0.75, 0.5, 0.25])
-    monkeypatch.setattr(Supervised, "evaluate", lambda *_: {"val": {"top1": next(values), "top5": 1.0}})
+    monkeypatch.setattr(Supervised, "evaluate", lambda *_, last: {"val": {"top1": next(values), "top5": 1.0}})
     recipe = supervised("checkpoint={keep: 1, every_epochs: 4, keep_best: top1}", "schedule.epochs=4")
     run = train(recipe, "tiny", tmp_path / "run")
     assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000020", "step-00000010"]

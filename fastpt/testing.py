@@ -205,7 +205,7 @@ def assert_makes_noise(kind: NoiseKind, dataset: Dataset, of: Targets, files: Ma
         assert 0 <= array.min() <= array.max() < limit
         assert (array != clean).any(), "nothing is wrong"
     assert np.array_equal(high, make(0.5)), "it is not the same noise each time"
-    realised = realised_rates(dataset, of, low)
+    realised = realised_rates(dataset, of, low, 0.2 if kind.takes_rate else None)
     asked = 0.2 if kind.takes_rate else realised.rate
     plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, None, "", low)
     assert kind.check(plan, dataset) == []

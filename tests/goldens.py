@@ -118,16 +118,17 @@ def noise_arrays(folder: Path) -> dict:
     labels = np.random.default_rng(0).integers(0, 12, len(keys))
     texts = xxh3_64([f"text {i % 700}" for i in range(len(keys))])
     edges = [("root", f"group {i}") for i in range(4)] + [(f"group {i % 4}", f"class {i}") for i in range(12)]
-    nearest = nearest_classes(edges, [f"class {i}" for i in range(12)])
+    classes = [f"class {i}" for i in range(12)]
+    nearest = nearest_classes(edges, classes)
     np.savetxt(folder / "matrix.csv", np.random.default_rng(1).integers(0, 9, (12, 12)), fmt="%d", delimiter=",")
     matrix = read_matrix(folder / "matrix.csv", 12)
     found = {}
     for rate in (0.05, 0.3):
         for seed in (0, 7):
             arrays = {
-                "symmetric": symmetric(keys, labels, 12, rate, seed),
-                "asymmetric, matrix": asymmetric(keys, labels, matrix, rate, seed),
-                "asymmetric, hierarchy": asymmetric(keys, labels, nearest, rate, seed),
+                "symmetric": symmetric(keys, labels, classes, rate, seed),
+                "asymmetric, matrix": asymmetric(keys, labels, classes, matrix, rate, seed),
+                "asymmetric, hierarchy": asymmetric(keys, labels, classes, nearest, rate, seed),
                 "swap": swap(keys, texts, rate, seed),
                 "pairswap": pairswap(keys, rate, seed),
             }

@@ -99,9 +99,10 @@ def describe(dataset: "Dataset") -> str:
 
 def describe_plan(plan: "NoisePlan", count: int) -> str:
     wrong = round(plan.realised_rate * count)
+    text = f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} ({wrong:,} wrong {plan.of}"
+    most = plan.largest_deviation
+    if most and abs(most.wrong - plan.rate * most.samples) >= 1:
+        text += f"; furthest from it class {most.name} with {most.wrong:,} of {most.samples:,}"
     origin = f", from {plan.source}" if plan.source else ""
     origin += f", by {plan.package.distribution} {plan.package.version}" if plan.package else ""
-    return (
-        f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} "
-        f"({wrong:,} wrong {plan.of}{origin})"
-    )
+    return f"{text}{origin})"

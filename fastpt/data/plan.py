@@ -6,7 +6,7 @@ sample is shown, or int64 [N], the row whose caption it is shown. Plans lie in t
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,14 @@ from fastpt.registry import Origin
 
 FORMAT = "2.1"
 Targets = Literal["labels", "captions"]
+
+
+class ClassNoise(NamedTuple):
+    """The samples of a class of a split, and those that are shown another label."""
+
+    name: str
+    samples: int
+    wrong: int
 
 
 @dataclass(frozen=True)
@@ -28,6 +36,7 @@ class NoisePlan:
     rate: float  # asked for, or what the file holds that the plan was made from
     realised_rate: float
     realised_per_class: list[float] | None  # of labels
+    largest_deviation: ClassNoise | None  # the class that is furthest from `rate`, in samples
     seed: int | None  # None if nothing was drawn
     source: str | None  # where the file is from that it was made from
     source_sha256: str | None  # of that file
@@ -94,6 +103,7 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
         rate=plan["rate"],
         realised_rate=plan["realised_rate"],
         realised_per_class=plan.get("realised_per_class"),
+        largest_deviation=ClassNoise(**plan["largest_deviation"]) if "largest_deviation" in plan else None,
         seed=plan["seed"],
         source=plan.get("source"),
         source_sha256=plan.get("source_sha256"),

@@ -9,12 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import NoisePlan, Targets, check_rate, plan_name, write_plan
+from fastpt.data.plan import ClassNoise, NoisePlan, Targets, check_rate, plan_name, write_plan
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
+from fastpt.noise.ranking import far_off
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
+
+MOST_NAMED = 5  # classes
 
 log = logging.getLogger("fastpt.noise")
 
@@ -51,7 +54,9 @@ def add_noise(
             raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
         if made.left_clean:
             log.warning("%s does not name %d of %d samples; they stay clean.", source, made.left_clean, len(dataset))
-        realised, origin = realised_rates(dataset, of, made.array), KINDS.origin(kind)
+        realised, origin = realised_rates(dataset, of, made.array, rate), KINDS.origin(kind)
+        if member.takes_rate and of == "labels":
+            _warn_of_classes(dataset, made.array, rate or 0.0)
         write_plan(
             dataset.path / "noise",
             name,
@@ -62,6 +67,7 @@ def add_noise(
             rate=realised.rate if rate is None else rate,
             realised_rate=realised.rate,
             realised_per_class=realised.per_class,
+            largest_deviation=realised.largest_deviation._asdict() if realised.largest_deviation else None,
             seed=seed if member.takes_rate else None,
             source=source,
             source_sha256=file_sha256(file) if file else None,
@@ -105,15 +111,37 @@ class Realised(NamedTuple):
     """The share of samples that are shown a wrong target: of all, and (labels) of each class."""
 
     rate: float
-    per_class: list[float] | None
+    per_class: list[float] | None = None
+    largest_deviation: ClassNoise | None = None
 
 
-def realised_rates(dataset: Dataset, of: Targets, array: np.ndarray) -> Realised:
-    """What an array of noise comes to in a split: int32 [N] labels, or int64 [N] rows whose caption is shown."""
-    if of == "labels":
-        labels, classes = dataset.clean_labels, len(dataset.classes)
-        wrong = array != labels
-        counts = np.maximum(np.bincount(labels, minlength=classes), 1)
-        return Realised(float(wrong.mean()), (np.bincount(labels[wrong], minlength=classes) / counts).tolist())
-    wrong = dataset.caption_hashes[array] != dataset.caption_hashes
-    return Realised(float(wrong.mean()), None)
+def realised_rates(dataset: Dataset, of: Targets, array: np.ndarray, rate: float | None) -> Realised:
+    """What an array of noise comes to in a split: int32 [N] labels, or int64 [N] rows whose caption is shown.
+
+    Deviations are those from `rate`, or from the realised rate if none was asked.
+    """
+    if of == "captions":
+        return Realised(float((dataset.caption_hashes[array] != dataset.caption_hashes).mean()))
+    counts, wrong = _by_class(dataset, array)
+    realised = float(wrong.sum() / len(array))
+    most = int(np.abs(wrong - (realised if rate is None else rate) * counts).argmax())
+    largest = ClassNoise(dataset.classes[most], int(counts[most]), int(wrong[most]))
+    return Realised(realised, (wrong / np.maximum(counts, 1)).tolist(), largest)
+
+
+def _by_class(dataset: Dataset, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples each class has, and how many of them are shown another label: two times int64 [K]."""
+    labels, classes = dataset.clean_labels, len(dataset.classes)
+    return np.bincount(labels, minlength=classes), np.bincount(labels[array != labels], minlength=classes)
+
+
+def _warn_of_classes(dataset: Dataset, array: np.ndarray, rate: float) -> None:
+    """Tell of classes that are far from the rate, and of those that are too small to have any wrong label."""
+    counts, wrong = _by_class(dataset, array)
+    for i in np.flatnonzero(far_off(counts, wrong, rate))[:MOST_NAMED]:
+        asked = f"{rate:g} was asked, which is {rate * counts[i]:.0f}"
+        log.warning("class %s has %d of %d labels wrong; %s.", dataset.classes[i], wrong[i], counts[i], asked)
+    small = int(((wrong == 0) & (counts > 0) & ~far_off(counts, wrong, rate)).sum())
+    if small and rate > 0:
+        text = "%d of %d classes have no wrong label: they are too small for a share of %g. The rate of all is kept."
+        log.warning(text, small, int((counts > 0).sum()), rate)

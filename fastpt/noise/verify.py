@@ -19,7 +19,8 @@ def verify_plans(dataset: Dataset) -> list[str]:
 def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
     if wrong := malformed(dataset, plan.of, plan.array):
         return [wrong]
-    if (plan.realised_rate, plan.realised_per_class) != realised_rates(dataset, plan.of, plan.array):
+    stated = (plan.realised_rate, plan.realised_per_class, plan.largest_deviation)
+    if stated != realised_rates(dataset, plan.of, plan.array, plan.rate):
         return ["states other realised rates than it has"]
     try:
         kind = KINDS.get(plan.kind)

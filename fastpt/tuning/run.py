@@ -319,10 +319,11 @@ def train(config: TuningConfig, method: str, data: TrainingData, device: torch.d
 
 
 def noisy(labels: np.ndarray, classes: int, rate: float) -> np.ndarray:
-    """Labels int64 [N] with exactly round(rate · n_c) of each class flipped uniformly to another, by hashes of rows."""
+    """Labels int64 [N], round(rate · N) of them flipped uniformly to another class, of each its share, by row."""
     if rate == 0:
         return labels
-    return symmetric([str(row) for row in range(len(labels))], labels, classes, rate, seed=0).astype(np.int64)
+    keys, names = (list(map(str, range(count))) for count in (len(labels), classes))
+    return symmetric(keys, labels, names, rate, seed=0).astype(np.int64)
 
 
 def _done(jobs: list[_Job], device: torch.device) -> tuple[list[Row], list[Spectrum]]:

@@ -390,7 +390,6 @@ def test_an_unlabelled_test_split_is_told_and_train_prepared(prep):
     assert sorted(numbers("train")) == [0, 1, 2, 3]
 
 
-@wrong(reason="only the large class is made wrong: 0.033 for 0.1")
 def test_noise_reaches_its_rate_on_small_classes_or_says_that_they_stay_clean(prep):
     small = [(f"small{k:02d}/{i}.jpg", numbered(i, "blue")) for k in range(20) for i in range(4)]
     write_folder(Path("colours"), class_folders("", 40, ("red",)) + small)

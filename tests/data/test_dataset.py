@@ -30,7 +30,7 @@ def test_many_pictures_read_at_once_are_those_read_one_by_one(labelled, monkeypa
 def test_targets_by_rate_and_by_name_are_the_same_noise(labelled):
     noisy = labelled.targets(0.25)
     assert noisy.dtype == np.int64
-    assert (noisy != labelled.targets()).sum() == 8  # a quarter of 10, rounded to even, in each of 4 classes
+    assert (noisy != labelled.targets()).sum() == 10  # of 40 in 4 classes
     assert np.array_equal(noisy, labelled.targets("symmetric-0.25-seed0"))
     assert np.array_equal(labelled.targets(0), labelled.clean_labels)
 
@@ -79,6 +79,7 @@ def test_the_plan_says_what_the_array_holds(labelled):
         "rate",
         "realised_rate",
         "realised_per_class",
+        "largest_deviation",
         "seed",
         "samples_id",
         "array_sha256",

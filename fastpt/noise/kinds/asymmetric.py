@@ -1,6 +1,6 @@
 """Asymmetric noise: a label becomes one of the classes that its own is confused with, by their weights."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,21 @@ if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
 
-def asymmetric(keys: Texts, labels: np.ndarray, weights: np.ndarray, rate: float, seed: int) -> np.ndarray:
-    """Flip exactly round(rate * n_c) samples of each class c, to class d with probability weights[c, d] / sum_d.
+def asymmetric(
+    keys: Texts, labels: np.ndarray, classes: Sequence[str], weights: np.ndarray, rate: float, seed: int
+) -> np.ndarray:
+    """Flip round(rate * N) samples, of each class c its share, to class d with probability weights[c, d] / sum_d.
 
-    labels: int [N]. weights: float [K, K], at least 0; the diagonal does not count. A class whose row is 0 is confused
-    with none and stays clean. Returns int32 [N], the labels to be shown.
+    labels: int [N], numbers of the K `classes`. weights: float [K, K], at least 0; the diagonal does not count. A class
+    whose row is 0 is confused with none and stays clean; N counts the samples of the others. Returns int32 [N], the
+    labels to be shown.
     """
     check_rate(rate)
     weights = np.array(weights, np.float64)
-    classes = len(weights)
-    if weights.shape != (classes, classes) or not np.isfinite(weights).all() or (weights < 0).any():
+    if weights.shape != (len(classes), len(classes)) or not np.isfinite(weights).all() or (weights < 0).any():
         raise FastptError(
-            f"a confusion matrix is square, of finite weights of at least 0; found shape {weights.shape}, "
+            f"a confusion matrix of {len(classes)} classes is square, of finite weights of at least 0; "
+            f"found shape {weights.shape}, "
             f"least {np.min(weights, initial=np.inf):g}, greatest {np.max(weights, initial=-np.inf):g}."
         )
     np.fill_diagonal(weights, 0)
@@ -36,8 +39,8 @@ def asymmetric(keys: Texts, labels: np.ndarray, weights: np.ndarray, rate: float
         raise FastptError("the confusion matrix has no weight off its diagonal: no class is confused with another.")
     ranks, draws = xxh3_128(keys, seed)
     noisy = np.array(labels, np.int32)
-    for label, flipped in enumerate(first_of_each_class(ranks, draws, labels, classes, rate)):
-        if confused[label]:
+    for label, flipped in enumerate(first_of_each_class(ranks, draws, labels, classes, rate, seed, confused)):
+        if len(flipped):
             cumulative = np.cumsum(weights[label])
             uniform = (draws[flipped] >> np.uint64(11)) * 2.0**-53  # in [0, 1)
             # The next weight that is not 0: equal sums are passed over, and the last sum is not reached.
@@ -105,7 +108,7 @@ class Asymmetric(NoiseKind):
             weights = read_matrix(files["matrix"], len(dataset.classes))
         else:
             weights = nearest_classes(read_edges(files["hierarchy"]), dataset.classes)
-        return Made(asymmetric(dataset.stored_keys, dataset.clean_labels, weights, rate, seed))
+        return Made(asymmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, weights, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         return rate_problems(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)

@@ -1,6 +1,6 @@
 """Symmetric noise: a label becomes any other class with equal chance. The paper's ImageNet noise."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
 
-def symmetric(keys: Texts, labels: np.ndarray, classes: int, rate: float, seed: int) -> np.ndarray:
-    """Flip exactly round(rate * n_c) samples of each class c uniformly to one of the *other* classes.
+def symmetric(keys: Texts, labels: np.ndarray, classes: Sequence[str], rate: float, seed: int) -> np.ndarray:
+    """Flip exactly round(rate * N) samples, of each class its share, uniformly to one of the *other* classes.
 
-    labels: int [N], all in [0, classes). Returns int32 [N], the labels to be shown.
+    labels: int [N], numbers of `classes`. Returns int32 [N], the labels to be shown.
     """
     check_rate(rate)
-    if classes < 2 and rate > 0:
-        raise FastptError(f"symmetric noise flips to another class; found {classes} class. Use rate 0.")
+    if len(classes) < 2 and rate > 0:
+        raise FastptError(f"symmetric noise flips to another class; found {len(classes)} class. Use rate 0.")
     ranks, draws = xxh3_128(keys, seed)
     noisy = np.array(labels, np.int32)
-    for flipped in first_of_each_class(ranks, draws, labels, classes, rate):
-        draw = (draws[flipped] % np.uint64(classes - 1)).astype(np.int32)
+    for flipped in first_of_each_class(ranks, draws, labels, classes, rate, seed):
+        draw = (draws[flipped] % np.uint64(len(classes) - 1)).astype(np.int32)
         noisy[flipped] = draw + (draw >= noisy[flipped])  # the draw skips the sample's own class
     return noisy
 
@@ -38,7 +38,7 @@ class Symmetric(NoiseKind):
     nested = True
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
-        return Made(symmetric(dataset.stored_keys, dataset.clean_labels, len(dataset.classes), rate, seed))
+        return Made(symmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         return rate_problems(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)

@@ -1,6 +1,6 @@
 """A kind of noise: every class is confused with the next one, and the last with the first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
 
-def confusion(keys: Texts, labels: np.ndarray, classes: int, rate: float, seed: int) -> np.ndarray:
-    """Labels int64 [N] with round(rate * n_c) of each class c flipped to c + 1 modulo `classes`: int32 [N]."""
+def confusion(keys: Texts, labels: np.ndarray, classes: Sequence[str], rate: float, seed: int) -> np.ndarray:
+    """Labels int64 [N] of `classes`, round(rate * N) of them flipped to the class that follows: int32 [N]."""
     noisy = np.array(labels, np.int32)
-    for flipped in first_of_each_class(*xxh3_128(keys, seed), labels, classes, check_rate(rate)):
-        noisy[flipped] = (noisy[flipped] + 1) % classes
+    for flipped in first_of_each_class(*xxh3_128(keys, seed), labels, classes, check_rate(rate), seed):
+        noisy[flipped] = (noisy[flipped] + 1) % len(classes)
     return noisy
 
 
@@ -29,7 +29,7 @@ class Confusion(NoiseKind):
     nested = True
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
-        return Made(confusion(dataset.stored_keys, dataset.clean_labels, len(dataset.classes), rate, seed))
+        return Made(confusion(dataset.stored_keys, dataset.clean_labels, dataset.classes, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         steps = (plan.array - dataset.clean_labels) % len(dataset.classes)

@@ -19,6 +19,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.names import is_image, is_utf8
 
 LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
+LONGEST = 2000  # characters of a message that quotes names of files
 MOST_WAYS = 100  # by which links may lead to one folder, or a few links would make names without end
 ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 IGNORING = "--ignore-damage (ignore_damage=True) goes on with what can be read"
@@ -107,6 +108,9 @@ class Archive(Storage):
 
     def _add(self, name: str, where: Any, place: str) -> None:
         """A file of the archive; `place` says where it lies, and so does `_place` of the files before."""
+        if not name:
+            self.odd[f"({place})"] = "a file without a name"
+            return
         if name in self.where or name in self.odd:
             before = self._place(self.where[name]) if name in self.where else self.odd[name]
             raise FastptError(

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import IGNORING, LARGEST_FILE, Archive, check_size
+from fastpt.printable import one_line
+from fastpt.storage.kind import IGNORING, LARGEST_FILE, LONGEST, Archive, check_size
 from fastpt.storage.names import IMAGE_SUFFIXES, normalised, well_formed
 
 BLOCK = 512  # bytes; all in a tar begins at a multiple of it
@@ -67,21 +68,30 @@ def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | N
     A tar that is not whole (cut, joined to another, with a damaged header) raises DamagedData, which names it, its last
     good member and how many were read. If `damage` is a list, that goes there instead, and what can be read goes on.
     """
-    at, count = start, 0
-    last: Member | None = None  # not handed out before what follows it is known to be a header
+    at, count, last = start, 0, ""
+    held: Member | None = None  # it ends at `at`, and is not handed out before what follows it is looked at
     common: dict[str, str] = {}  # pax records of all members from here on
 
     def tell(what: str) -> None:
-        before = (
-            f"{count:,} members were read before, the last one is {last.name}" if last else "nothing was read before"
-        )
+        before = f"{count:,} members were read before, the last one is {last}" if count else "nothing was read before"
         if damage is None:
-            verdict = "is damaged" if last else "cannot be read as a .tar"
-            raise DamagedData(f"{name} {verdict}: {what}; {before}. Fetch it anew; {IGNORING}.")
-        damage.append(f"{name}: {what}; {before}")
+            verdict = "is damaged" if count else "cannot be read as a .tar"
+            raise DamagedData(one_line(f"{name} {verdict}: {what}; {before}. Fetch it anew; {IGNORING}.", LONGEST))
+        damage.append(one_line(f"{name}: {what}; {before}", LONGEST))
 
     while at + BLOCK <= end:
-        if os.pread(descriptor, BLOCK, at) == ZEROS:
+        padding = -held.size % BLOCK if held else 0
+        read = os.pread(descriptor, padding + BLOCK, at - padding)
+        if (
+            held
+            and read[:padding].strip(b"\0")
+            and (inside := _next_header(descriptor, held.start, min(end, at + BLOCK - 1))) < at
+        ):
+            tell(f"it is cut inside {held.name}, and joined to another")
+            yield held._replace(kind=CUT, size=inside - held.start)
+            held, at = None, inside
+            continue
+        if read[padding:] == ZEROS:
             data = next_data(descriptor, at, end)
             if data == end:
                 break
@@ -94,47 +104,48 @@ def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | N
             found = _next_header(descriptor, at + 1, end)
             if error.of_next and found < end:
                 found = _next_header(descriptor, found + 1, end)
-            if last and (inside := _next_header(descriptor, last.start, at)) < at:
-                last, found = last._replace(kind=CUT), inside  # another tar was joined to it
-            at = found
+            if (
+                held and (inside := _next_header(descriptor, held.start, min(end, at + BLOCK - 1))) < at
+            ):  # cut, and joined to another
+                held, found = held._replace(kind=CUT, size=inside - held.start), inside
+            if held:
+                yield held
+            held, at = None, found
             continue
-        if last:
-            yield last
-        last, at, count = member, following, count + 1
+        if held:
+            yield held
         if member.start + member.size > end:
-            count -= 1
             tell(f"it is cut inside {member.name}")
-            last = member._replace(kind=CUT, size=end - member.start)
+            held = member._replace(kind=CUT, size=end - member.start)
             break
+        held, at, count, last = member, following, count + 1, member.name
     else:
         tell("it is cut, its end mark is missing" if at >= end else f"it is cut inside a header, at byte {at:,}")
-    if last:
-        yield last
+    if held:
+        yield held
 
 
 def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[Member, int]:
     """The entry whose header, or what tells of its header, begins at byte `at`; and where the next one begins."""
     notes: dict[str, str] = {}
-    told = False  # by a header before
     while True:
         block = os.pread(descriptor, BLOCK, at) if at + BLOCK <= end else b""
         if not block:
-            raise Damaged("it is cut inside a header", told)
+            raise Damaged("it is cut inside a header", False)
         kind, start = block[156:157], at + BLOCK
         if not _checksum_holds(block):
             looks = kind in NOTES or b"@LongLink" in block or b"PaxHeader" in block
-            raise Damaged("a header has a wrong checksum", told or looks)
+            raise Damaged("a header has a wrong checksum", looks)
         size = _number(block[124:136])
         if size < 0:
-            raise Damaged("a header has no size", told or kind in NOTES)
+            raise Damaged("a header has no size", kind in NOTES)
         at = start + size + -size % BLOCK
         if kind not in NOTES:
             break
-        told = True
         if size > LARGEST_NOTE:
-            raise Damaged(f"a header has a name of {size:,} bytes", told)
+            raise Damaged(f"a header has a name of {size:,} bytes", True)
         if at > end:
-            raise Damaged("it is cut inside a header", told)
+            raise Damaged("it is cut inside a header", True)
         content = os.pread(descriptor, size, start)
         if kind == b"L":
             notes["path"] = _text(content)
@@ -145,7 +156,7 @@ def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[
     notes = {**common, **notes}
     if "size" in notes:
         if not (notes["size"].isdecimal() and len(notes["size"]) < 20):
-            raise Damaged("a header has no size", told)
+            raise Damaged("a header has no size", False)
         size = int(notes["size"])
     name = notes.get("GNU.sparse.name") or notes.get("path") or _name(block)
     what = KINDS.get(kind, f"a member of the unknown type {kind.decode('latin-1')!a}")

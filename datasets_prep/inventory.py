@@ -10,7 +10,7 @@ from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part, is_image, is_utf8
 from fastpt.storage.sniff import HEAD, is_picture
 
-HIDDEN, NO_PICTURE = "hidden or system", "no picture"
+HIDDEN, NO_PICTURE, READ = "hidden or system", "no picture", "read by the source"
 # Suffixes that need no look into the file. A picture has another one, or lies there for another purpose.
 NO_PICTURES = (
     *(".csv", ".html", ".json", ".jsonl", ".lock", ".log", ".md", ".parquet", ".pdf", ".rst", ".tsv", ".txt", ".xml"),
@@ -30,10 +30,24 @@ class Inventory:
         """Count a picture that is in no split, as `what`, by the folder it lies in."""
         self.beside[what][name.rpartition("/")[0] or name] += 1
 
+    def read(self, name: str) -> bytes:
+        """A file that tells of the pictures; it is counted as read. Raises FastptError if it cannot be read."""
+        self.beside[NO_PICTURE] -= Counter([suffix(name) or "without suffix"])
+        self.beside[READ][name] += 1
+        try:
+            return self.files.read(name)
+        except OSError as error:
+            raise FastptError(f"{name} in {self.files.root} cannot be read ({error}). Mend it.") from None
+
     def found(self, splits: list[SplitListing], warnings: tuple[str, ...] = ()) -> Found:
         """The splits that were made of these pictures, with what lies beside them."""
         total = len(self.files.names()) + len(self.files.odd)
-        return Found(splits, total, self.beside, (*self.files.damage, *warnings))
+        return Found(
+            splits,
+            total,
+            {what: count for what, count in self.beside.items() if count},
+            (*self.files.damage, *warnings),
+        )
 
 
 def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection[str] = ()) -> Inventory:
@@ -45,7 +59,7 @@ def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection
     pictures, beside = [], defaultdict(Counter)
     for name in files.names():
         if name in ours:
-            beside["read by the source"][name] += 1
+            beside[READ][name] += 1
         elif name not in asked and (part := hidden_part(name)):
             beside[HIDDEN][part] += 1
         elif name in asked or is_image(name) or (suffix(name) not in NO_PICTURES and _looks_like_one(files, name)):

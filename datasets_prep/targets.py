@@ -197,24 +197,28 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
             warnings.append(
                 f"{column}: {text!r} is a class, of {counted[text]:,} rows. Leave it empty if it means none"
             )
-    warnings += _alike(column, counted)
+    warnings += alike(column, counted)
     rows = sum(counted.values())
     if len(counted) == rows >= 20 and not named:
         warnings.append(f"{column}: each of {rows:,} rows has a class of its own. Is it the label?")
     return tuple(warnings)
 
 
-def _alike(column: str, names: Iterable[str]) -> list[str]:
+def alike(column: str, names: Iterable[str]) -> list[str]:
     """What to say of names that differ in case, in blanks, or in how Unicode writes them only."""
     groups: dict[str, list[str]] = {}
     for name in names:
         text = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
         groups.setdefault(f"{float(text):g}" if NUMBER.fullmatch(text) else text, []).append(name)
-    alike = [" and ".join(map(shown, sorted(group))) for group in groups.values() if len(group) > 1]
-    if not alike:
+    found = [
+        " and ".join(shown(name) if unicodedata.is_normalized("NFC", name) else ascii(name) for name in sorted(group))
+        for group in groups.values()
+        if len(group) > 1
+    ]
+    if not found:
         return []
-    more = f", and {len(alike) - MOST_NAMED:,} more" if len(alike) > MOST_NAMED else ""
-    return [f"{column}: these are classes apart: {'; '.join(alike[:MOST_NAMED])}{more}"]
+    more = f", and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+    return [f"{column}: these are classes apart: {'; '.join(found[:MOST_NAMED])}{more}"]
 
 
 def _why_missing(value: object) -> str:

@@ -1,31 +1,44 @@
-"""Pictures in class folders, in a folder or an archive, also under a folder that holds all the rest.
+"""Pictures in class folders, in folders or archives, also under a folder that holds all the rest.
 
     <class>/x.jpg                  one split, `train`
     train|val|test/<class>/x.jpg   splits by their usual names
     <split>/<class>/x.jpg          any splits, with --split-level 1
+    <x>/<split>/<class>/x.jpg      the same further down, with --split-level 2: the class is <x>/<class>
 
-The class of a picture is the folder it lies in, as a path under its split. A `classes.json` at the top may map class
-folders to readable names.
+The class of a picture is the folder it lies in, as a path without its split; a folder without pictures beside class
+folders is a class too. A `classes.json` at the top may map class folders to readable names.
 """
 
 import json
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
 
 import click
 import numpy as np
 
 from datasets_prep.inventory import Inventory, take_inventory
-from datasets_prep.listing import Found, Reader, SplitListing
+from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, same_split, split_of
+from datasets_prep.targets import alike
 from fastpt.errors import FastptError
-from fastpt.storage.files import open_all
+from fastpt.storage.files import Merged, open_files
 from fastpt.storage.kind import Storage
+from fastpt.storage.names import hidden_part
 
 NAMES_FILE = "classes.json"
 LAYOUTS = "The layout is <class>/<picture> or <split>/<class>/<picture>"
 ASK = "--split-level 1 says that the top folders are splits, --split-level 0 that they are classes"
+# Folders that hold all pictures of a class, or of a split without classes, but are no class.
+NO_CLASSES = frozenset({"images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "data", "all", "unknown"})
+MOST_SHOWN = 8  # folders in a message
+LIST = "`fastpt prep list` takes labels from a list"
+UNLABELLED, BESIDE = "without a class folder", "beside the splits"
+
+Parts = tuple[str, ...]  # a folder below the one that holds all the rest
 
 
 class ImageFolder(Source):
@@ -36,127 +49,374 @@ fastpt prep imagefolder --source train=pets.tar --source val=more_pets.zip --nam
     options = (
         click.Option(
             ["--split-level"],
-            type=click.IntRange(0, 1),
-            help="1: the top folders are splits; 0: they are classes (default: told by their names).",
+            type=click.IntRange(0),
+            help="1: the top folders are splits; 2: those below them are; 0: all are classes (default: told by name).",
         ),
     )
 
     def list_splits(self, request: Request, split_level: int | None) -> Found:
-        files = open_all(request.places, request.unpack_dir, request.split or "", request.ignore_damage)
-        return imagefolder_splits(files, 1 if request.split else split_level)
+        places = [open_files(path, request.unpack_dir, ignore_damage=request.ignore_damage) for path in request.places]
+        return imagefolder_splits(places, split_level, request.split)
 
 
 @dataclass(frozen=True)
-class _Picture:
-    name: str  # in the storage
-    key: str  # below the folder that holds all the rest
+class _Layout:
+    """How the pictures of one folder or archive lie."""
+
+    top: Parts  # the folder that holds all the rest
+    level: int  # of the folders that are splits, from 1 on; 0 if there are none
+    splits: Mapping[str, str] | None = None  # the splits by folder; None if all folders of the level are
+    by_name: bool = True  # whether names told, not the user
+
+    def below(self, folder: str) -> Parts | None:
+        """A folder as seen from the top; None if it lies elsewhere."""
+        parts = tuple(folder.split("/")) if folder else ()
+        return parts[len(self.top) :] if parts[: len(self.top)] == self.top else None
+
+    def split_and_class(self, parts: Parts) -> tuple[str, Parts] | None:
+        """The split and the class of what lies in a folder; None if it lies beside the splits."""
+        if not self.level:
+            return "train", parts
+        if len(parts) < self.level:
+            return None
+        folder, rest = parts[self.level - 1], parts[: self.level - 1] + parts[self.level :]
+        if self.splits is None:
+            return split_of(folder) or folder, rest
+        return (self.splits[folder], rest) if folder in self.splits else None
+
+
+@dataclass(frozen=True)
+class _Place:
+    """One folder or archive, with its pictures by the folder that they lie in."""
+
+    inventory: Inventory
+    layout: _Layout
+    pictures: Mapping[str, list[str]]
+    prefix: str  # of its names in all places together
+
+    @property
+    def root(self) -> Path:
+        return self.inventory.files.root
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of one folder."""
+
+    place: _Place
     split: str
-    folder: str  # the class
+    folder: Parts  # the class
+    key: str  # of the folder: what the keys of its pictures begin with
+    names: list[str]  # in the place
 
 
-def imagefolder_splits(files: Storage, split_level: int | None = None) -> Found:
-    """List the splits. All of them share one list of classes, sorted. Raises FastptError if the layout is another."""
-    inventory = take_inventory(files, (NAMES_FILE,))
+def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None, asked: str | None = None) -> Found:
+    """List the splits of folders and archives together. All splits share one list of classes, sorted.
+
+    `asked` is the name of the split if the user gave it: keys begin with it, whatever the folder is called. Raises
+    FastptError if the layout is another, or can be meant in two ways.
+    """
+    roots = [files.root for files in places]
+    opened = [_open(files, split_level, f"{i}/" * (len(places) > 1)) for i, files in enumerate(places)]
+    with_splits = [place for place in opened if place.layout.level]
+    if with_splits and (others := [place for place in opened if not place.layout.level]):
+        raise FastptError(
+            f"{with_splits[0].root} holds splits, {others[0].root} holds class folders. Give each split by itself "
+            "(train=PATH)."
+        )
+    found, warnings = _sorted_out(opened, asked)
+    _check_classes(found, any_class=split_level is not None, where=f"--source {', '.join(map(str, roots))}")
+    known = {pictures.folder for pictures in found}
+    classes = ["/".join(parts) for parts in sorted(known | _empty_classes(opened, known), key="/".join)]
+    class_names = _readable_names(opened, classes)
+    files = places[0] if len(places) == 1 else Merged([(str(i), files) for i, files in enumerate(places)])
+    splits = [
+        _listing(files, split, [one for one in found if one.split == split], classes, class_names)
+        for split in sorted({pictures.split for pictures in found})
+    ]
+    warnings = (*warnings, *_as_classes(classes), *alike("class folders", classes))
+    return merged([Found(splits, 0, {}, warnings), *(place.inventory.found([]) for place in opened)])
+
+
+def _open(files: Storage, split_level: int | None, prefix: str) -> _Place:
+    inventory = take_inventory(files)
     if not inventory.pictures:
         raise FastptError(f"--source {files.root} holds no pictures. Give a folder or tar of <class>/<picture> files.")
-    top = _common_top(inventory.pictures)
-    pictures = _pictures(inventory, top, split_level)
-    warnings = []
-    classes = sorted({picture.folder for picture in pictures})
-    if "" in classes:
-        loose = next(picture.name for picture in pictures if picture.folder == "")
-        raise FastptError(f"--source {files.root}: {loose} lies in no class folder. {LAYOUTS}; {ASK}.")
-    number = {folder: i for i, folder in enumerate(classes)}
-    readable = _readable_names(files, classes)
-    splits = []
-    for split in dict.fromkeys(picture.split for picture in pictures):
-        mine = [picture for picture in pictures if picture.split == split]
-        splits.append(
-            SplitListing(
-                name=split,
-                keys=[picture.key for picture in mine],
-                labels=np.array([number[picture.folder] for picture in mine], np.int64),
-                captions=None,
-                classes=classes,
-                class_names=readable,
-                read=Reader(files, [picture.name for picture in mine]),
-                is_train=split == "train",
-            )
-        )
-    return inventory.found(splits, tuple(warnings))
+    pictures: dict[str, list[str]] = {}
+    for name in inventory.pictures:
+        pictures.setdefault(name.rpartition("/")[0], []).append(name)
+    counts = Counter({_parts(folder): len(names) for folder, names in pictures.items()})
+    return _Place(inventory, _layout(f"--source {files.root}", counts, split_level), pictures, prefix)
 
 
-def _common_top(names: list[str]) -> str:
-    """The folder, with its `/`, that holds all class folders and is no split itself; "" if there is none."""
-    top = ""
-    while True:
-        below = [name.removeprefix(top).split("/") for name in names]
-        folder = below[0][0]
-        if any(len(parts) < 3 or parts[0] != folder for parts in below) or split_of(folder):
-            return top
-        top += f"{folder}/"
+def _parts(folder: str) -> Parts:
+    return tuple(folder.split("/")) if folder else ()
 
 
-def _pictures(inventory: Inventory, top: str, split_level: int | None) -> list[_Picture]:
-    """The pictures with their split and class; those beside the splits are passed over, by name."""
-    root, names = inventory.files.root, inventory.pictures
-    keys = [name.removeprefix(top) for name in names]
-    depths: dict[str, Counter[bool]] = {}  # of a top folder: how many pictures lie in folders below it, how many loose
-    for key in keys:
-        folder, slash, rest = key.partition("/")
-        if slash:
-            depths.setdefault(folder, Counter())["/" in rest] += 1
-    splits = _split_folders(f"--source {root}", depths, split_level)
-    if not splits:
-        return [_Picture(name, key, "train", key.rpartition("/")[0]) for name, key in zip(names, keys, strict=True)]
-    pictures = []
-    for name, key in zip(names, keys, strict=True):
-        folder, _, rest = key.partition("/")
-        if folder in splits:
-            pictures.append(_Picture(name, key, splits[folder], rest.rpartition("/")[0]))
-        else:
-            inventory.pass_over("beside the splits", name)
-    return pictures
+def _listing(
+    files: Storage, split: str, found: list[_Pictures], classes: list[str], class_names: list[str]
+) -> SplitListing:
+    number = {name: i for i, name in enumerate(classes)}
+    labels = np.repeat([number["/".join(one.folder)] for one in found], [len(one.names) for one in found])
+    names = [f"{one.place.prefix}{name}" for one in found for name in one.names]
+    keys = [f"{one.key}{name.rpartition('/')[2]}" for one in found for name in one.names]
+    order = sorted(range(len(keys)), key=keys.__getitem__)
+    for i, j in pairwise(order):
+        if keys[i] == keys[j]:
+            roots = [one.place.root for one in found for _ in one.names]
+            raise FastptError(f"{keys[i]} is in {roots[i]} and in {roots[j]}. Rename one, or prepare them apart.")
+    return SplitListing(
+        name=split,
+        keys=[keys[i] for i in order],
+        labels=labels.astype(np.int64)[order],
+        captions=None,
+        classes=classes,
+        class_names=class_names,
+        read=Reader(files, [names[i] for i in order]),
+        is_train=split == "train",
+    )
 
 
-def _split_folders(where: str, depths: dict[str, Counter[bool]], split_level: int | None) -> dict[str, str]:
+# --- the layout ---------------------------------------------------------------------------------------------------
+
+
+def _layout(where: str, counts: Counter[Parts], level: int | None) -> _Layout:
+    """The layout of a folder or archive, with its pictures counted by folder. Raises FastptError if it is unclear."""
+    top = _common_top(counts, level)
+    if level is not None:
+        if level:
+            folders = {parts[len(top) :][level - 1] for parts in counts if len(parts) >= len(top) + level}
+            _refuse_twice(where, sorted(folders))
+        return _Layout(top, level, by_name=False)
+    below = Counter({parts[len(top) :]: count for parts, count in counts.items()})
+    if splits := _split_folders(where, below):
+        return _Layout(top, 1, splits)
+    _refuse_inner_splits(where, "/".join((*top, "")), below)
+    return _Layout(top, 0)
+
+
+def _common_top(folders: Collection[Parts], level: int | None) -> Parts:
+    """The folder that holds all class folders, and all splits if there are some."""
+    first, last = min(folders), max(folders)  # what these share, all share
+    top = first[: next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))]
+    if len(folders) == 1:
+        top = top[:-1]
+    if level == 0:
+        return top
+    if level is not None:
+        top = top[: max(0, max(map(len, folders)) - level - 1)]
+    return next((top[:i] for i, word in enumerate(top) if split_of(word) or looks_like_split(word)), top)
+
+
+def _split_folders(where: str, counts: Counter[Parts]) -> dict[str, str]:
     """Which top folders are splits, and of which name; none if they are classes.
 
-    `depths` counts the pictures of each top folder that lie in a folder below it (True) or loose (False). Raises
-    FastptError if it can be meant in two ways.
+    `counts` are the pictures of each folder. Raises FastptError if it can be meant in two ways.
     """
-    if split_level is not None:
-        return {folder: folder for folder in depths} if split_level else {}
-    known = [folder for folder in depths if split_of(folder)]
-    splits = [folder for folder in known if depths[folder][True]]
-    others = [folder for folder in depths if folder not in known]
-    if twice := same_split(splits):
-        raise FastptError(f"{where}: {' and '.join(twice)} are one split by name. Rename one, or give SPLIT=PATH each.")
+    loose = Counter({parts[0]: count for parts, count in counts.items() if len(parts) == 1})
+    deep: Counter[str] = Counter()
+    for parts, count in counts.items():
+        if len(parts) > 1:
+            deep[parts[0]] += count
+    folders = sorted(loose.keys() | deep.keys())
+    found = "Found: " + ", ".join(
+        f"{folder}/ ({loose[folder] + deep[folder]:,} pictures{' in folders' * (folder in deep)})"
+        for folder in folders[:MOST_SHOWN]
+    )
+    found += ", ..." * (len(folders) > MOST_SHOWN)
+    known = [folder for folder in folders if split_of(folder)]
+    like = [folder for folder in folders if looks_like_split(folder)]
+    splits = [folder for folder in known if folder in deep]
+    _refuse_twice(where, splits)
     if not splits:
-        if known and not others:
-            raise FastptError(f"{where}: {known[0]}/ holds pictures, but no class folders. {LAYOUTS}; {ASK}.")
-        if odd := [folder for folder in others if looks_like_split(folder) and depths[folder][True]]:
-            raise FastptError(f"{where}: is {odd[0]}/ a split, or a class? {ASK}.")
+        if (known or like) and (len(known) > 1 or len(known + like) == len(folders)) and not deep:
+            raise FastptError(
+                f"{where}: {(known or like)[0]}/ holds pictures, but no class folders. {found}. {LAYOUTS}. {LIST}; "
+                "--split-level 0 says that these folders are classes."
+            )
+        if odd := [folder for folder in like if folder in deep]:
+            raise FastptError(f"{where}: is {odd[0]}/ a split, or a class? {found}. {ASK}.")
         return {}
-    if unclear := [folder for folder in others if depths[folder][True]]:
+    if unclear := [folder for folder in deep if folder not in known]:
         raise FastptError(
-            f"{where}: {', '.join(splits)} are splits, but {unclear[0]}/ beside them holds class folders too. {ASK}; "
-            "or give each split by itself (train=PATH)."
+            f"{where}: {', '.join(splits)} are splits, but {unclear[0]}/ beside them holds class folders too. {found}. "
+            f"{ASK}; or give each split by itself (train=PATH)."
         )
     return {folder: str(split_of(folder)) for folder in splits}
 
 
-def _readable_names(files: Storage, classes: list[str]) -> list[str]:
-    """From classes.json ({"n01443537": "goldfish, Carassius auratus"}: the first synonym), else from the folder."""
-    if NAMES_FILE in files.names():
-        try:
-            words = json.loads(files.read(NAMES_FILE))
-            return [words.get(name, name).split(",")[0].strip() for name in classes]
-        except (ValueError, AttributeError) as error:
+def _refuse_twice(where: str, splits: list[str]) -> None:
+    if twice := same_split(splits):
+        raise FastptError(f"{where}: {' and '.join(twice)} are one split by name. Rename one, or give SPLIT=PATH each.")
+
+
+def _refuse_inner_splits(where: str, top: str, counts: Collection[Parts]) -> None:
+    """Raises FastptError if class folders hold what looks like splits: `cat/train`, `colours/train/red`."""
+    inside: dict[Parts, set[str]] = {}
+    deep: set[Parts] = set()  # folders that hold others
+    for parts in counts:
+        for i in range(len(parts)):
+            inside.setdefault(parts[:i], set()).add(parts[i])
+            deep.add(parts[:i])
+    for parent, folders in inside.items():
+        known = sorted(folder for folder in folders if split_of(folder))
+        if parent and known and (len(known) in (len(folders), *range(2, len(folders))) or (*parent, known[0]) in deep):
+            level = len(parent) + 1
             raise FastptError(
-                f"{NAMES_FILE} in {files.root} is not a JSON object of names ({error}). Mend it or take it away."
+                f"{where}: {top}{'/'.join(parent)}/ holds {', '.join(known)}, which may be splits or classes. "
+                f"--split-level {level} says that folders of this level are splits, --split-level 0 that all are "
+                f"classes; or give one such folder alone (--source .../{parent[-1]})."
+            )
+
+
+# --- pictures, by split and class ---------------------------------------------------------------------------------
+
+
+def _sorted_out(opened: list[_Place], asked: str | None) -> tuple[list[_Pictures], list[str]]:
+    """The pictures with their split and class; those without are passed over, and what to say of them."""
+    found: list[_Pictures] = []
+    left_out: dict[str, Counter[str]] = {UNLABELLED: Counter(), BESIDE: Counter()}
+
+    def leave_out(place: _Place, what: str, folder: str, names: list[str]) -> None:
+        left_out[what]["/".join((*place.layout.top, folder))] += len(names)
+        for name in names:
+            place.inventory.pass_over(what, name)
+
+    for place in opened:
+        for folder, names in place.pictures.items():
+            parts = place.layout.below(folder) or ()
+            placed = place.layout.split_and_class(parts)
+            if placed is None:
+                known = place.layout.splits and parts and split_of(parts[0])
+                leave_out(place, UNLABELLED if known else BESIDE, parts[0] if parts else names[0], names)
+                continue
+            split, rest = placed
+            begins = (asked, *rest) if asked else parts
+            found.append(_Pictures(place, split, rest, "".join(f"{part}/" for part in begins), names))
+    if all(place.layout.by_name for place in opened):
+        found = _plain(found)
+    without = _without_classes(found)
+    for one in found:
+        if one.split in without:
+            leave_out(one.place, UNLABELLED, one.key.partition("/")[0], one.names)
+    return [one for one in found if one.split not in without], [
+        f"{folders.total():,} pictures lie {what} and are left out: {_most(folders)}"
+        for what, folders in left_out.items()
+        if folders
+    ]
+
+
+def _most(counts: Counter[str]) -> str:
+    most = ", ".join(f"{name} {count:,}" for name, count in counts.most_common(MOST_SHOWN))
+    return most + ", ..." * (len(counts) > MOST_SHOWN)
+
+
+def _plain(found: list[_Pictures]) -> list[_Pictures]:
+    """Classes without folders that are none: `cat` for `train/cat` in split train, and for `cat/images`."""
+    for split in {one.split for one in found}:
+        mine = [one for one in found if one.split == split]
+        if all(len(one.folder) > 1 and split_of(one.folder[0]) == split for one in mine):
+            found = [replace(one, folder=one.folder[1:]) if one.split == split else one for one in found]
+    without = _without_classes(found)
+    ends = {one.folder[-1:] for one in found if one.split not in without}
+    if len(ends) == 1 and all(
+        len(one.folder) > 1 and _is_none(one.folder[-1:]) for one in found if one.split not in without
+    ):
+        found = [one if one.split in without else replace(one, folder=one.folder[:-1]) for one in found]
+    return found
+
+
+def _without_classes(found: list[_Pictures]) -> set[str]:
+    """The splits beside train that hold no class folders, such as a test of `test/x.jpg` or `test/images/x.jpg`."""
+    classes: dict[str, set[Parts]] = {}
+    for one in found:
+        classes.setdefault(one.split, set()).add(one.folder)
+    train = classes.pop("train", set())
+    return {
+        split
+        for split, folders in classes.items()
+        if train and folders.isdisjoint(train) and all(not folder or _is_none(folder) for folder in folders)
+    }
+
+
+def _is_none(folder: Parts) -> bool:
+    """Whether what could be the folder of a class is called like one that is none."""
+    return len(folder) == 1 and (folder[0].lower() in NO_CLASSES or split_of(folder[0]) is not None)
+
+
+def _check_classes(found: list[_Pictures], any_class: bool, where: str) -> None:
+    """Raises FastptError if pictures lie in no class folders."""
+    if not found:
+        raise FastptError(f"{where} has no folders of pictures so far down. Choose another --split-level.")
+    if loose := next((one for one in found if not one.folder), None):
+        raise FastptError(
+            f"--source {loose.place.root}: {loose.names[0]} lies in no class folder. {LAYOUTS}. {LIST}; or move it, or "
+            "take it away."
+        )
+    if any_class:
+        return
+    if all(_is_none(one.folder) for one in found):
+        raise FastptError(
+            f"{where}: {found[0].key} holds pictures, but no class folders. {LAYOUTS}. {LIST}; --split-level 1 says "
+            f"that the top folders are splits, and {found[0].folder[-1]} a class."
+        )
+    if inner := next((one for one in found if len(one.folder) > 1 and split_of(one.folder[0])), None):
+        raise FastptError(
+            f"{where}: {inner.folder[0]}/ in {inner.key} may be a split or a class. Give each split by itself "
+            "(train=PATH)."
+        )
+
+
+def _empty_classes(opened: list[_Place], known: set[Parts]) -> set[Parts]:
+    """Folders without pictures beside class folders: they are classes too, so that these keep their numbers."""
+    parents = {parts[:-1] for parts in known}
+    holders = {parts[:i] for parts in known for i in range(len(parts))}
+    empty = set()
+    for place in opened:
+        files = place.inventory.files
+        folders = {name.rpartition("/")[0] for name in (*files.names(), *files.odd)} - place.pictures.keys() - {""}
+        for folder in folders:
+            below = place.layout.below(folder)
+            placed = place.layout.split_and_class(below) if below and not hidden_part(folder) else None
+            _, parts = placed or ("", ())
+            for i in range(1, len(parts) + 1):
+                if parts[:i] in known:
+                    break
+                if parts[: i - 1] in parents and parts[:i] not in holders:
+                    empty.add(parts[:i])
+                    break
+    return empty
+
+
+def _as_classes(classes: list[str]) -> Iterable[str]:
+    """What to say of folders that are taken for classes, though they may be meant otherwise."""
+    known = set(classes)
+    inner = [name for name in classes if any(name[:i] in known for i, char in enumerate(name) if char == "/")]
+    if inner:
+        yield f"{len(inner):,} classes lie in the folders of others and are classes of their own, such as {inner[0]}"
+    for name in classes:
+        if split_of(name) or looks_like_split(name):
+            yield f"{name}/ holds pictures beside class folders, so it is a class"
+
+
+def _readable_names(opened: list[_Place], classes: list[str]) -> list[str]:
+    """From classes.json ({"n01443537": "goldfish, Carassius auratus"}: the first synonym), else from the folder."""
+    words: dict[str, str] = {}
+    for place in opened:
+        name = "/".join((*place.layout.top, NAMES_FILE))
+        if name not in place.inventory.files.names():
+            continue
+        try:
+            given = json.loads(place.inventory.read(name))
+            words |= {folder: text.split(",")[0].strip() for folder, text in given.items()}
+        except (ValueError, AttributeError, RecursionError) as error:
+            raise FastptError(
+                f"{name} in {place.root} is not a JSON object of names ({error}). Mend it or take it away."
             ) from None
-    return [name.rpartition("/")[2].replace("_", " ").replace("-", " ") for name in classes]
+    last = Counter(name.rpartition("/")[2] for name in classes)
+    texts = (name if last[name.rpartition("/")[2]] > 1 else name.rpartition("/")[2] for name in classes)
+    plain = (" ".join(text.replace("_", " ").replace("-", " ").replace("/", " ").split()) for text in texts)
+    return [words.get(name) or text or name for name, text in zip(classes, plain, strict=True)]
 
 
 SOURCE = ImageFolder()

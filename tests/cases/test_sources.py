@@ -82,7 +82,6 @@ def in_place(*tars: Path) -> Dataset:
 # --- classes that are none, and classes that go missing -----------------------------------------------------------
 
 
-@wrong(reason="a class each: 7 for 3")
 def test_hidden_folders_are_no_classes(prep):
     hidden = {
         ".ipynb_checkpoints/000-checkpoint.jpg": 90,
@@ -114,7 +113,6 @@ def test_hidden_folders_are_no_classes_of_imagenet(prep):
         assert ".ipynb_checkpoints" in told(ran)
 
 
-@wrong(reason="3 classes for 4, all indices move")
 def test_an_empty_class_folder_is_told_or_keeps_its_index(prep):
     (Path("colours") / "amber").mkdir(parents=True)
     write_folder(Path("colours"), class_folders())
@@ -123,7 +121,6 @@ def test_an_empty_class_folder_is_told_or_keeps_its_index(prep):
         assert "amber" in told(ran) or Dataset(TRAIN).classes[0] == "amber"
 
 
-@wrong(reason="2 test pictures of a class with none for training, and no word")
 def test_a_class_that_train_lacks_is_told_with_its_count(prep):
     write_folder(
         Path("colours"), class_folders("train/", classes=("red", "blue")) + class_folders("test/", 2, first=50)
@@ -136,7 +133,6 @@ def test_a_class_that_train_lacks_is_told_with_its_count(prep):
 # --- splits that melt into train ----------------------------------------------------------------------------------
 
 
-@wrong(reason="all in train, whose classes are train/red, validation/red, ...")
 @pytest.mark.parametrize("folders", [("train", "validation"), ("Train", "valid", "Test")])
 def test_splits_of_other_spellings_are_not_trained_on(prep, folders):
     for first, folder in zip((0, 50, 60), folders, strict=False):
@@ -156,7 +152,6 @@ def test_an_archive_with_a_root_folder_is_read_as_that_folder(prep):
         assert Dataset(TRAIN).classes == sorted(RGB)
 
 
-@wrong(reason="all in train, 7 classes")
 def test_a_stray_folder_beside_splits_is_told_and_they_stay_splits(prep):
     stray = [("docs/preview.png", numbered(90, "red", "PNG"))]
     write_folder(Path("colours"), class_folders("train/") + class_folders("val/", 2, first=50) + stray)
@@ -248,7 +243,6 @@ def test_a_sparse_member_of_200_gb_is_rejected_by_name():
 # --- pictures that are not seen, or taken for others --------------------------------------------------------------
 
 
-@wrong(reason="9 of 18 pictures, class amber is gone")
 def test_pictures_with_other_suffixes_are_stored_or_told(prep):
     kinds = (("jfif", "JPEG"), ("pjpeg", "JPEG"), ("avif", "AVIF"), ("pgm", "PPM"), ("tga", "TGA"), ("", "JPEG"))
     others = {

@@ -240,6 +240,7 @@ def _finish(
         table,
         rejected,
         [note["shard"] for note in notes],
+        reencoded={way: sum(note["reencoded"][way] for note in notes) for way in ("420", "444")},
         name=name,
         split=split.name,
         note=split.note,

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,7 @@ class ShardJob:
         types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
         columns = {name: [] for name in ("row", *types)}
         rejected = []
+        reencoded = Counter({"420": 0, "444": 0})
         with self._writer() as writer:
             for position, i in enumerate(self.rows):
                 try:
@@ -77,6 +79,8 @@ class ShardJob:
                 except RejectedImage as reason:
                     rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
                 else:
+                    if stored.encoded:
+                        reencoded[stored.encoded] += 1
                     label = None if labels is None else int(labels[i])
                     offset = writer.add(stored.jpeg, stored.width, stored.height, label)
                     xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
@@ -96,7 +100,7 @@ class ShardJob:
         entry = manifest.file_entry(self.path)
         if self.options.format == "wds":
             entry["index"] = manifest.file_entry(self.path.with_suffix(".idx"))
-        note = json.dumps({"shard": entry, "rejected": rejected}, ensure_ascii=False)
+        note = json.dumps({"shard": entry, "rejected": rejected, "reencoded": reencoded}, ensure_ascii=False)
         with atomic_write(self.part) as file:
             pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
 

@@ -127,7 +127,7 @@ def _assert_shows(dataset: ImageDataset, batch: Batch, min_psnr: float) -> None:
     jpegs, images = dataset.jpegs(ids, checked=True), batch.images.cpu().numpy()
     for image, jpeg, sample_id, box, flip in zip(images, jpegs, ids, boxes, flips, strict=True):
         top, left, height, width = box.tolist()
-        with Image.open(io.BytesIO(jpeg.tobytes())) as picture:
+        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as picture:
             cut = picture.convert("RGB").crop((left, top, left + width, top + height))
         shown = np.asarray(cut.resize((size, size), Image.Resampling.BILINEAR), np.float64)
         error = np.square(image - (shown[:, ::-1] if flip else shown)).mean()

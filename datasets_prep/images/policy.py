@@ -1,23 +1,28 @@
 """The image policy: what is stored for each source picture, or why it is left out.
 
 - A sane JPEG (RGB or grey, upright, no side over `max_side`) is stored byte for byte.
-- Everything else is decoded, turned upright by its EXIF orientation, reduced to 8-bit RGB or grey, resized by area
-  so that no side exceeds `max_side`, and encoded as JPEG (4:2:0) at `quality`.
+- Everything else is decoded, reduced to 8-bit RGB or grey (see `eight_bit`), turned upright by its EXIF orientation,
+  resized by area so that no side exceeds `max_side`, and encoded as JPEG: 4:2:0 at `quality`; or, where that would
+  spoil its colours (see `chroma`), 4:4:4 with quantisation half as coarse.
   Alpha is laid over white, 16-bit values keep their upper eight bits, of an animation the first frame counts.
 
-libjpeg-turbo does this for upright JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
+The kind of a file is told by its content, and Pillow is asked for that kind alone: none is read by starting a program.
+libjpeg-turbo reduces upright JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
 """
 
 import io
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import cv2
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
-from datasets_prep.images import turbojpeg
+from datasets_prep.images import area, chroma, turbojpeg
+from datasets_prep.images.eight_bit import RejectedImage, eight_bit
 from fastpt.jpeg import entropy
+from fastpt.storage.sniff import HEAD, PICTURES, sniff
 
 ORIENTATION = 0x0112  # the EXIF tag
 LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
@@ -25,12 +30,32 @@ LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
 cv2.setNumThreads(1)  # the conversion's workers are its threads
 
 
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # by the value of that tag
+
+Subsampling = Literal["420", "444"]  # planes of colour of half the size, or whole
+SUBSAMPLINGS = {"420": "4:2:0", "444": "4:4:4"}  # as Pillow calls them
+
+
 @dataclass(frozen=True)
 class ImagePolicy:
-    """`max_side` in pixels, or None to keep every size; `quality` of JPEG, 1 to 100."""
+    """`max_side` in pixels, or None to keep every size; `quality` of JPEG, 1 to 100; `subsampling` of colour, or
+    auto: as each picture needs it."""
 
     max_side: int | None = 500
     quality: int = 90
+    subsampling: Subsampling | Literal["auto"] = "auto"
+
+    def quality_at(self, subsampling: Subsampling) -> int:
+        """Where `auto` finds that a picture needs whole planes, its steps of quantisation are half as large, too."""
+        return (101 + self.quality) // 2 if self.subsampling == "auto" and subsampling == "444" else self.quality
 
 
 @dataclass(frozen=True)
@@ -40,21 +65,21 @@ class EncodedImage:
     jpeg: bytes
     width: int
     height: int
-
-
-class RejectedImage(Exception):
-    """The picture cannot be stored; the message is the reason."""
+    encoded: Subsampling | None  # None for the bytes of the source; grey counts as 420
 
 
 def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
     """Apply the policy to the bytes of a source picture. Raises RejectedImage."""
     if not source:
         raise RejectedImage("the file is empty")
+    kind = sniff(source[:HEAD])
+    if kind not in PICTURES:
+        raise RejectedImage("not a picture that can be read" + (f", but {kind}" if kind else ""))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             warnings.simplefilter("ignore", UserWarning)  # odd metadata is no reason to leave a picture out
-            with Image.open(io.BytesIO(source)) as image:
+            with Image.open(io.BytesIO(source), formats=[PICTURES[kind]]) as image:
                 if not _is_plain_jpeg(image):
                     return _encoded(image, policy)
                 size = _within(image.size, policy)
@@ -64,14 +89,21 @@ def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise RejectedImage(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
     except Image.UnidentifiedImageError:
-        raise RejectedImage("not a picture that can be read") from None
+        raise RejectedImage(f"cannot be read as {kind}") from None
     except Exception as error:  # decoders of hostile bytes raise nearly anything; the picture is named
         raise RejectedImage(f"does not decode: {type(error).__name__}: {error}") from None
 
 
 def _is_plain_jpeg(image: Image.Image) -> bool:
     """An RGB or grey JPEG that need not be turned."""
-    return image.format == "JPEG" and image.mode in ("RGB", "L") and image.getexif().get(ORIENTATION, 1) == 1
+    return image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken EXIF says nothing, and is no reason to leave a picture out
+        return 1
 
 
 def _within(size: tuple[int, int], policy: ImagePolicy) -> tuple[int, int]:
@@ -80,49 +112,53 @@ def _within(size: tuple[int, int], policy: ImagePolicy) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _checked(image: Image.Image, source: bytes) -> EncodedImage:
+def _checked(image: ImageFile.ImageFile, source: bytes) -> EncodedImage:
     size = image.size
-    if entropy.is_sound(source, size):
-        return EncodedImage(source, *size)
-    try:
-        turbojpeg.check(source, size)
-    except turbojpeg.NotPlain:
-        image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most of the arithmetic
-        image.load()
-    return EncodedImage(source, *size)
+    if not entropy.is_sound(source, size):
+        try:
+            turbojpeg.check(source, size)
+        except turbojpeg.NotPlain:
+            image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most arithmetic
+            image.load()
+    return EncodedImage(source, *size, None)
 
 
-def _reduced(image: Image.Image, source: bytes, size: tuple[int, int], policy: ImagePolicy) -> EncodedImage:
+def _reduced(image: ImageFile.ImageFile, source: bytes, size: tuple[int, int], policy: ImagePolicy) -> EncodedImage:
     try:
-        return EncodedImage(turbojpeg.reduce(source, image.size, size, policy.quality), *size)
+        decoded = turbojpeg.decode(source, image.size, size)
+        planes, subsampling = turbojpeg.halve(decoded, size), "420"
+        if len(planes) == 3 and policy.subsampling != "420":
+            forced = policy.subsampling == "444"
+            if forced or chroma.roughness(planes[1:]) > chroma.ROUGH_LIMIT:
+                colours = [area.resize(plane, size) for plane in decoded[1:]]
+                if forced or chroma.loss(colours, planes[1:]) > chroma.LIMIT:
+                    planes, subsampling = [area.resize(decoded[0], size), *colours], "444"
+        jpeg = turbojpeg.encode(planes, size, subsampling, policy.quality_at(subsampling))
     except turbojpeg.NotPlain:
         return _encoded(image, policy)
+    return EncodedImage(jpeg, *size, subsampling)
 
 
-def _encoded(image: Image.Image, policy: ImagePolicy) -> EncodedImage:
+def _encoded(image: ImageFile.ImageFile, policy: ImagePolicy) -> EncodedImage:
     if image.format == "JPEG":
         width, height = _within(image.size, policy)
-        image.draft(None, (2 * width, 2 * height))  # as `turbojpeg.reduce` does
-    upright = _eight_bit(ImageOps.exif_transpose(image))
+        image.draft(None, (2 * width, 2 * height))  # as `turbojpeg.decode` does
+    upright = eight_bit(image)
+    if turn := TURNS.get(_orientation(image)):  # of a TIFF it is gone by now: Pillow turns those itself
+        upright = upright.transpose(turn)
     size = _within(upright.size, policy)
     if size != upright.size:
         upright = Image.fromarray(cv2.resize(np.asarray(upright), size, interpolation=cv2.INTER_AREA))
     buffer = io.BytesIO()
-    upright.save(buffer, "JPEG", quality=policy.quality)
-    return EncodedImage(buffer.getvalue(), *upright.size)
+    if upright.mode == "L":  # one plane: nothing to halve
+        upright.save(buffer, "JPEG", quality=policy.quality)
+        return EncodedImage(buffer.getvalue(), *size, "420")
+    subsampling = policy.subsampling if policy.subsampling != "auto" else _needed(np.asarray(upright))
+    upright.save(buffer, "JPEG", quality=policy.quality_at(subsampling), subsampling=SUBSAMPLINGS[subsampling])
+    return EncodedImage(buffer.getvalue(), *size, subsampling)
 
 
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The picture as RGB or grey (L), 8 bits a channel."""
-    if image.mode in ("RGB", "L"):
-        return image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode == "F":
-        raise RejectedImage("floating-point pixels have no defined range")
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+def _needed(pixels: np.ndarray) -> Subsampling:
+    """What pixels of colour, uint8 [H, W, 3], need, so that they are not spoiled."""
+    whole = chroma.planes(pixels)
+    return "444" if chroma.loss(whole, chroma.halved(whole)) > chroma.LIMIT else "420"

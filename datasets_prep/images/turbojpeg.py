@@ -7,6 +7,7 @@ resizing; and each plane is rounded once only. The functions are TurboJPEG's, ca
 
 import ctypes
 from functools import cache
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from datasets_prep.images import area
 from fastpt.jpeg import libffcv
 
 YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
-SUBSAMPLED_420, ONE_PLANE = 2, 3  # and of subsamplings
+WHOLE, SUBSAMPLED_420, ONE_PLANE = 0, 2, 3  # and of subsamplings
 GREY_PIXELS = 6  # and of a pixel format
 NO_REALLOCATION, ACCURATE_DCT, STOP_ON_WARNING, LIMIT_SCANS = 1024, 4096, 8192, 32768  # and of flags
 STRICT = STOP_ON_WARNING | LIMIT_SCANS  # a hostile progressive JPEG may have scans without end
@@ -37,8 +38,8 @@ def check(jpeg: bytes, size: tuple[int, int]) -> None:
         raise NotPlain
 
 
-def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality: int) -> bytes:
-    """The JPEG of `size` (width, height) resized by area to `smaller`, with colour at half the size (4:2:0).
+def decode(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int]) -> list[np.ndarray]:
+    """The planes, uint8, of a JPEG of `size` (width, height) that is to be `smaller`: one if it is grey, else three.
 
     Large ratios begin with the decoder's own reduction by 2, 4 or 8, which is coarser than ours: it leaves twice the
     size that is wanted. Raises NotPlain at the least irregularity.
@@ -48,24 +49,34 @@ def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality
     shrink = max(by for by in (1, 2, 4, 8) if by == 1 or 2 * by <= ratio)
     width, height = (-(-side // shrink) for side in size)
     planes = [np.empty(_plane_shape(i, width, height, subsampling), np.uint8) for i in _planes(subsampling)]
-    library, decoder, encoder = _turbojpeg()
+    library, decoder, _ = _turbojpeg()
     if library.tjDecompressToYUVPlanes(
         decoder, jpeg, len(jpeg), _pointers(planes), width, None, height, STRICT | ACCURATE_DCT
     ):
         raise NotPlain
-
     planes[0] = planes[0][:height, :width]  # without the column or row that fills up a pair
-    subsampling = SUBSAMPLED_420 if len(planes) == 3 else ONE_PLANE
-    reduced = [_resized(plane, _plane_shape(i, *smaller, subsampling), smaller) for i, plane in enumerate(planes)]
-    room = np.empty(library.tjBufSize(*smaller, subsampling), np.uint8)
+    return planes
+
+
+def halve(planes: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
+    """The planes of `decode` resized by area to those of a picture of `size` (width, height), with colour halved."""
+    number = _number(planes, "420")
+    return [_resized(plane, _plane_shape(i, *size, number), size) for i, plane in enumerate(planes)]
+
+
+def encode(planes: list[np.ndarray], size: tuple[int, int], subsampling: Literal["420", "444"], quality: int) -> bytes:
+    """The JPEG of a picture of `size` (width, height) by its planes: those of `halve`, or for 444 all of that size."""
+    library, _, encoder = _turbojpeg()
+    number = _number(planes, subsampling)
+    room = np.empty(library.tjBufSize(*size, number), np.uint8)
     start, length = ctypes.c_void_p(room.ctypes.data), ctypes.c_ulong(room.size)
     if library.tjCompressFromYUVPlanes(
         encoder,
-        _pointers(reduced),
-        smaller[0],
+        _pointers(planes),
+        size[0],
         None,
-        smaller[1],
-        subsampling,
+        size[1],
+        number,
         ctypes.byref(start),
         ctypes.byref(length),
         quality,
@@ -73,6 +84,13 @@ def reduce(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int], quality
     ):
         raise NotPlain
     return room[: length.value].tobytes()
+
+
+def _number(planes: list[np.ndarray], subsampling: Literal["420", "444"]) -> int:
+    """TurboJPEG's number of a subsampling."""
+    if len(planes) == 1:
+        return ONE_PLANE
+    return SUBSAMPLED_420 if subsampling == "420" else WHOLE
 
 
 def _resized(plane: np.ndarray, shape: tuple[int, int], limit: tuple[int, int]) -> np.ndarray:

@@ -11,12 +11,14 @@ import click
 import fastpt
 from fastpt.cli.shared import FOLDER, JSON, SEED, FiniteRange, Rate, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
-from fastpt.printable import printable
+from fastpt.printable import one_line, printable
 from fastpt.progress import Progress
 
 if TYPE_CHECKING:
     from fastpt.data.plan import Targets
     from fastpt.noise.kinds import NoiseKind
+
+FEW_CLASSES = 5
 
 
 class _NoiseCommand(click.Command):
@@ -122,8 +124,27 @@ def info(folder: Path, as_json: bool) -> None:
         return
     for dataset, plans in found:
         click.echo(printable(describe(dataset)))
+        click.echo(printable(_describe_samples(dataset)))
         for plan in plans:
             click.echo(printable(describe_plan(plan, len(dataset))))
+
+
+def _describe_samples(dataset: "fastpt.Dataset") -> str:
+    """How large the pictures are and how they came to be stored, the first key, the first classes."""
+    import numpy as np
+
+    sides = np.maximum(dataset.samples.width, dataset.samples.height)
+    pictures = f"  longer sides: {sides.min()} to {sides.max()} px, median {np.median(sides):.0f}"
+    if reencoded := dataset.manifest["counts"].get("reencoded"):
+        pictures += (
+            f"; {sum(reencoded.values()) / len(dataset):.1%} of the pictures re-encoded, "
+            f"{reencoded['444'] / len(dataset):.1%} at 4:4:4"
+        )
+    lines = [pictures, f"  first key: {one_line(dataset.table(['key'])['key'][0])}"]
+    if dataset.has_labels:
+        first = ", ".join(f"{i} {one_line(name)}" for i, name in enumerate(dataset.class_names[:FEW_CLASSES]))
+        lines.append(f"  classes: {first}{', ...' * (len(dataset.classes) > FEW_CLASSES)}")
+    return "\n".join(lines)
 
 
 @click.command()

@@ -4,7 +4,7 @@ import contextlib
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -99,6 +99,13 @@ COMMON = (
     ),
     click.Option(
         ["--quality"], type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
+    ),
+    click.Option(
+        ["--subsampling"],
+        type=click.Choice(["420", "444", "auto"]),
+        default="auto",
+        show_default=True,
+        help="Colour of re-encoded JPEGs: halved, whole, or whole where halving would spoil it.",
     ),
     click.Option(
         ["--order"],
@@ -258,6 +265,7 @@ def _prepare(
     store: str,
     max_side: int | None,
     quality: int,
+    subsampling: Literal["420", "444", "auto"],
     order: str,
     shard_samples: int,
     holdout: float | None,
@@ -295,7 +303,7 @@ def _prepare(
             raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
         for warning in found.warnings:
             click.echo(printable(f"warning: {warning}"), err=True)
-        options = Options(store, ImagePolicy(max_side, quality), shard_samples, order, seed)
+        options = Options(store, ImagePolicy(max_side, quality, subsampling), shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
         origin = SOURCES.origin(source_name)
         with Progress(f"prep {name}", "pictures") as progress:

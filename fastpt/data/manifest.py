@@ -47,6 +47,7 @@ def write(
     split: str,
     note: str,
     found: Mapping[str, Any] | None = None,
+    reencoded: Mapping[str, int] | None = None,
     settings: Mapping[str, Any],
     classes: Sequence[str],
     class_names: Sequence[str],
@@ -57,8 +58,8 @@ def write(
 
     `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
     `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
-    added. `found` counts all that was in the source, `packages` took part in
-    making the split.
+    added. `found` counts all that was in the source, `reencoded` the pictures that were encoded for it, by subsampling
+    (grey ones as 420); `packages` took part in making the split.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -67,6 +68,8 @@ def write(
     first_ids = np.searchsorted(table["shard"].to_numpy(), np.arange(len(shards))).tolist()
     stored = int(table["size"].to_numpy().sum(dtype=np.int64))
     counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
+    if reencoded is not None:
+        counts |= {"as_they_came": len(table) - sum(reencoded.values()), "reencoded": reencoded}
     has_labels = "clean_label" in table.column_names
     if has_labels:
         counts["per_class"] = np.bincount(table["clean_label"].to_numpy(), minlength=len(classes)).tolist()

@@ -136,7 +136,7 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
         jpeg = dataset.jpeg(row)
         if not samples.intact(np.array([row]), [jpeg])[0]:
             return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
-        with Image.open(io.BytesIO(jpeg.tobytes())) as image:
+        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
             image.load()
             size, format = image.size, image.format
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, FastptError) as error:

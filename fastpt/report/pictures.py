@@ -101,7 +101,7 @@ def target_texts(dataset: Dataset, targets: np.ndarray, of: Targets) -> list[str
 def thumbnail(dataset: Dataset, row: int) -> str | None:
     """A sample's picture as a small JPEG in a data: URI, or None if it is damaged."""
     try:
-        image = Image.open(io.BytesIO(dataset.jpeg(row, checked=True).tobytes()))
+        image = Image.open(io.BytesIO(dataset.jpeg(row, checked=True).tobytes()), formats=["JPEG"])
         image.draft("RGB", (SIDE, SIDE))
         image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, DamagedData):

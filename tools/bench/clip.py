@@ -51,7 +51,7 @@ class Pairs(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, row: int) -> tuple[torch.Tensor, torch.Tensor]:
-        picture = Image.open(io.BytesIO(self.dataset.jpeg(row).tobytes()))
+        picture = Image.open(io.BytesIO(self.dataset.jpeg(row).tobytes()), formats=["JPEG"])
         return self.preprocess(picture), self.tokenizer([self.captions[row]])[0]
 
 

@@ -124,7 +124,7 @@ class FromBytes:
     def __call__(self, stored: bytes):
         from PIL import Image
 
-        return self.transform(Image.open(io.BytesIO(stored)).convert("RGB"))
+        return self.transform(Image.open(io.BytesIO(stored), formats=["JPEG"]).convert("RGB"))
 
 
 def torchvision(folder: Path, size: int, threads: int):

@@ -92,7 +92,7 @@ class Decoded:
 
         from PIL import Image
 
-        return Image.open(io.BytesIO(self.photos(i))).convert("RGB"), 0
+        return Image.open(io.BytesIO(self.photos(i)), formats=["JPEG"]).convert("RGB"), 0
 
 
 def ffcv(photos: Photos, out: Path, encode: bool, workers: int, write) -> None:

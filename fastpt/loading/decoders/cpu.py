@@ -132,7 +132,7 @@ def _decode_tolerantly(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id:
     from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(jpeg.tobytes())) as image:
+        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
             picture = np.array(image.convert("RGB"))
     except OSError as error:
         found = f"cannot be decoded ({error})"

@@ -1,4 +1,8 @@
 import io
+import resource
+import struct
+import time
+import zlib
 
 import cv2
 import numpy as np
@@ -146,3 +150,83 @@ def test_a_decompression_bomb_is_rejected_before_it_is_decoded():
     bomb.save(buffer, "PNG")
     with pytest.raises(RejectedImage, match="pixels"):
         encode(buffer.getvalue(), ImagePolicy())
+
+
+# --- what is no picture, or no sane one ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "kind"),
+    [
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "PostScript"),
+        (b"%PDF-1.7\n", "PDF"),
+        (b"<!DOCTYPE html><title>404</title>", "HTML"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (bytes(5000), "zeros"),
+        (picture(0, format="IM"), ""),
+    ],
+)
+def test_what_is_no_picture_that_is_read_is_rejected_by_its_kind(source, kind):
+    with pytest.raises(RejectedImage, match=f"not a picture that can be read.*{kind}"):
+        encode(source, ImagePolicy())
+
+
+@pytest.mark.parametrize("format", ["AVIF", "TGA", "ICO", "PCX", "SGI", "QOI", "JPEG2000", "PPM", "BMP", "MPO", "TIFF"])
+def test_kinds_that_need_no_suffix_are_read(format):
+    stored = encode(picture(2, size=(64, 64), format=format), ImagePolicy())
+    assert (stored.width, stored.height) == (64, 64)
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def png_with(name: bytes, data: bytes) -> bytes:
+    source = picture(0, format="PNG")
+    return source[:33] + chunk(name, data) + source[33:]
+
+
+def header(side: int) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+
+
+LARGE = zlib.compress(bytes(64 << 20))
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("a profile that unpacks to 64 MiB", png_with(b"iCCP", b"x\0\0" + LARGE)),
+        ("a text that unpacks to 64 MiB", png_with(b"zTXt", b"x\0\0" + LARGE)),
+        ("a PNG that claims 2^31 pixels a side", picture(0, format="PNG")[:8] + header(2**31 - 1)),
+        ("a PNG without pixels", picture(0, format="PNG")[:8] + header(0)),
+        ("a GIF without a frame", b"GIF89a\x10\0\x10\0\0\0\0;"),
+        ("a TIFF whose directories run in a circle", struct.pack("<4sIHHHIII", b"II*\0", 8, 1, 256, 4, 1, 64, 8)),
+        ("a number of 5,000 digits", b"P6 " + b"9" * 5000 + b" 64 255\n"),
+        ("a TGA that claims 65,535 pixels a side", b"\0\0\2" + bytes(9) + b"\xff\xff\xff\xff\x18\0"),
+        ("an icon whose picture is cut off", b"\0\0\1\0\1\0\0\0\0\0\1\0\x20\0\0\0\0\x10\x16\0\0\0" + bytes(50)),
+        ("an AVIF that ends at once", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(100)),
+    ],
+)
+def test_hostile_pictures_are_rejected_at_once(name, source):
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(RejectedImage):
+        encode(source, ImagePolicy())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+    assert time.process_time() - start < 5
+
+
+def test_sides_beyond_those_of_a_jpeg_are_reduced():
+    wide = io.BytesIO()
+    Image.new("RGB", (70_000, 2)).save(wide, "PNG")
+    assert encode(wide.getvalue(), ImagePolicy(max_side=None)).width == 65_500
+    assert encode(wide.getvalue(), ImagePolicy()).width == 500
+
+
+@pytest.mark.parametrize("exif", [b"garbage-garbage", b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 0x8769, 4, 1, 8)])
+def test_broken_exif_is_no_reason_to_leave_a_picture_out(exif):
+    source = picture(0)
+    segment = b"Exif\0\0" + exif
+    broken = source[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment + source[2:]
+    assert encode(broken, ImagePolicy()).jpeg == broken

@@ -19,7 +19,6 @@ PICTURES = {  # the kinds that are read, and Pillow's reader of each; no other i
     "PCX": "PCX",
     "SGI": "SGI",
     "QOI": "QOI",
-    "DDS": "DDS",
     "Sun raster": "SUN",
 }
 
@@ -44,12 +43,12 @@ STARTS = (
     (b"\x01\xda\x01\x01", "SGI"),
     (b"\x01\xda\x01\x02", "SGI"),
     (b"qoif", "QOI"),
-    (b"DDS \x7c\0\0\0", "DDS"),
     (b"\x59\xa6\x6a\x95", "Sun raster"),
     # Pictures that are not read.
     (b"\xff\x0a", "JPEG XL"),
     (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (b"8BPS", "PSD"),
+    (b"DDS \x7c\0\0\0", "DDS"),  # textures: floats, faces of cubes
     (b"%!", "PostScript"),
     (b"\xc5\xd0\xd3\xc6", "EPS"),
     (b"%PDF", "PDF"),

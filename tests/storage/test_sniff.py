@@ -20,7 +20,6 @@ WRITTEN = {
     "PCX": ["PCX"],
     "SGI": ["SGI"],
     "QOI": ["QOI"],
-    "DDS": ["DDS"],
 }
 
 
@@ -81,6 +80,7 @@ def test_each_kind_that_is_read_has_a_reader_and_none_that_starts_programs():
         (b"\x1aE\xdf\xa3\x01", "a video (Matroska or WebM)"),
         (b"\xff\x0a\xfa\x1f", "JPEG XL"),
         (b"8BPS\0\1", "PSD"),
+        (b"DDS \x7c\0\0\0", "DDS"),
         (b"II*\0\x10\0\0\0CR\2\0", "CR2"),
         (bytes(128) + b"DICM", "DICOM"),
         (bytes(256), "zeros"),

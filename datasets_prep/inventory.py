@@ -1,11 +1,13 @@
 """The inventory of a folder or archive: every file is told by what it is, and none is passed over unseen."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from datasets_prep.listing import Found, SplitListing
 from fastpt.errors import FastptError
+from fastpt.storage.files import open_files
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part, is_image, is_utf8
 from fastpt.storage.sniff import HEAD, is_picture
@@ -71,6 +73,41 @@ def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection
     for name, what in files.odd.items():
         beside[what][name] += 1
     return Inventory(files, pictures, beside)
+
+
+@dataclass(frozen=True)
+class Containers:
+    """Files that each hold many pictures, and what else lies in their folders, links to folders followed."""
+
+    files: dict[Path, Path]  # and the place in which each lies
+    others: list[Path]  # all other files
+    beside: defaultdict[str, Counter[str]]  # these, by what they are
+    warnings: list[str]
+
+
+def find_containers(places: Sequence[Path], ending: str) -> Containers:
+    """The files whose names end so (".tar"), in places that are folders; other places are such files."""
+    found = Containers({}, [], defaultdict(Counter), [])
+    for place in places:
+        if not place.is_dir():
+            found.files[place] = place.parent
+            continue
+        folder = open_files(place)
+        ours = {name for name in folder.names() if name.lower().endswith(ending) and not hidden_part(name)}
+        inventory = take_inventory(folder, ours)
+        for name in inventory.pictures:
+            inventory.pass_over(f"beside the {ending} files", name)
+        inventory.beside.pop(READ, None)  # their content is counted instead
+        for what, counts in inventory.beside.items():
+            found.beside[what] += counts
+        found.files.update((place / name, place) for name in sorted(ours))
+        found.others.extend(place / name for name in folder.names() if name not in ours)
+        found.warnings.extend(
+            f"{place / name} is {what}: it is not read"
+            for name, what in folder.odd.items()
+            if name.lower().endswith(ending)
+        )
+    return found
 
 
 def suffix(name: str) -> str:

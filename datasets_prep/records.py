@@ -6,7 +6,7 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -123,6 +123,12 @@ def caption_warnings(captions: Iterable[str]) -> list[str]:
     """What to say of captions that are a word for nothing, as str() of a missing value gives one."""
     counts = Counter(text for text in captions if text.lower() in ("nan", "none", "null", "<na>"))
     return [f"{count:,} captions are {text!r}" for text, count in counts.items()]
+
+
+def broken_text_note(captions: Sequence[str]) -> str:
+    """What to note of captions whose bytes were not UTF-8; "" if there are none."""
+    broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
+    return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
 
 def parse_record(text: str | bytes) -> dict[str, object]:

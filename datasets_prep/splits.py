@@ -1,7 +1,10 @@
 """Splits by their usual names, in folders and file names: recognised, or asked for, but never taken for train."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from fastpt.errors import FastptError
 
 SPLITS = {
     "train": "train",
@@ -13,6 +16,7 @@ SPLITS = {
     "test": "test",
     "testing": "test",
 }
+ASK = "Say which with --source SPLIT=PATH (train=PATH), for each split"
 SPLIT_LIKE = re.compile(
     r"(train|val|valid|test|dev|eval|evaluation|holdout|held[-_]?out|unlabell?ed|extra)(set|val|[ab]|\d\w*|[-_ .]\w+)?"
 )
@@ -34,3 +38,48 @@ def same_split(words: Iterable[str]) -> list[str]:
     for word in words:
         by_split.setdefault(split_of(word), []).append(word)
     return next((sorted(group) for split, group in by_split.items() if split and len(group) > 1), [])
+
+
+def splits_of_files(files: Mapping[Path, Path], split: str | None, warnings: list[str]) -> dict[str, list[Path]]:
+    """The files of each split, sorted, as their names or folders tell it; `split` where they do not.
+
+    `files` are tables or tars of many pictures, each with the folder below which names of folders count. Raises
+    FastptError where the split of one is unclear.
+    """
+    splits: dict[str, list[Path]] = {}
+    unknown: dict[str, list[Path]] = {}
+    for file, root in sorted(files.items()):
+        found = _split_of_file(file, root, split)
+        if found:
+            splits.setdefault(found, []).append(file)
+        else:
+            unknown.setdefault(re.sub(r"(-of)?[-_.]?\d+", "", file.stem), []).append(file)
+    if unknown and not split and (splits or len(unknown) > 1):
+        known = f"; others are {', '.join(sorted(splits))}" if splits else ""
+        which = " and ".join(str(mine[0]) for mine in list(unknown.values())[:3])
+        raise FastptError(f"--source: of which split is {which}{known}? {ASK}.")
+    for mine in unknown.values():
+        splits.setdefault(split or "train", []).extend(mine)
+    for name, mine in splits.items():
+        folders = sorted({str(file.parent) for file in mine})
+        if len(folders) > 1:
+            warnings.append(f"split {name} is read from {len(folders)} folders: {', '.join(folders[:5])}")
+    return dict(sorted(splits.items()))
+
+
+def _split_of_file(file: Path, root: Path, asked: str | None) -> str | None:
+    """A usual split, or one of its own, that the name of a file tells, or of a folder it lies in, the nearest first.
+
+    A name that tells two is that of the split that was `asked` for, or else a FastptError.
+    """
+    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
+        words = [word for word in re.split(r"[-_. =]|\d{2,}", name.lower()) if word]
+        usual = {split for word in words if (split := split_of(word))}
+        if len(usual) > 1 and asked:
+            return asked
+        if len(usual) > 1:
+            raise FastptError(f"--source: is {file} of {' or '.join(sorted(usual))}? {ASK}.")
+        own = [word for word in words if looks_like_split(word)]
+        if usual or own:
+            return usual.pop() if usual else own[0]
+    return None

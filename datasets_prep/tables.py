@@ -5,8 +5,7 @@ rows. Pages that carry a checksum are held to it.
 """
 
 import json
-import re
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,15 +14,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.inventory import NO_PICTURE, take_inventory
-from datasets_prep.splits import looks_like_split, split_of
+from datasets_prep.inventory import find_containers
+from datasets_prep.splits import splits_of_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.files import open_files
-from fastpt.storage.names import hidden_part
 
 SUFFIX = ".parquet"
 IMAGE_NAMES = ("image", "jpg", "img")
-ASK = "Say which with --source SPLIT=PATH (train=data/a.parquet), for each split"
 
 
 @dataclass(frozen=True)
@@ -110,22 +106,8 @@ def open_tables(
     `split` is that of files whose names do not tell. Raises FastptError where a split or the column of pictures is
     unclear or columns differ, DamagedData for a file that is none unless `ignore_damage`.
     """
-    files: dict[Path, Path] = {}  # and the place in which each lies
-    beside: dict[str, Counter[str]] = defaultdict(Counter)
-    warnings: list[str] = []
-    for root in roots:
-        if not root.is_dir():
-            files[root] = root.parent
-            continue
-        folder = open_files(root)
-        tables = [name for name in folder.names() if name.lower().endswith(SUFFIX) and not hidden_part(name)]
-        files |= {root / name: root for name in tables}
-        inventory = take_inventory(folder)
-        for name in inventory.pictures:
-            inventory.pass_over("beside the tables", name)
-        inventory.beside[NO_PICTURE] -= Counter(Path(name).suffix.lower() for name in tables)
-        for what, counts in inventory.beside.items():
-            beside[what] += counts
+    found = find_containers(roots, SUFFIX)
+    files, beside, warnings = found.files, found.beside, found.warnings
     if not files:
         raise FastptError(f"--source {', '.join(map(str, roots))} holds no .parquet files.")
     opened: dict[Path, pq.FileMetaData] = {}
@@ -139,7 +121,7 @@ def open_tables(
             warnings.append(f"{file} cannot be read as parquet ({error}): it is left out")
             beside["damaged"][file.name] += 1
     others = sum(map(Counter.total, beside.values()))
-    splits = _splits({file: files[file] for file in opened}, split, warnings)
+    splits = splits_of_files({file: files[file] for file in opened}, split, warnings)
     if not splits:
         raise DamagedData(f"--source {', '.join(map(str, roots))}: no file can be read as parquet.")
     schemas = {file: metadata.schema.to_arrow_schema() for file, metadata in opened.items()}
@@ -153,48 +135,6 @@ def _damaged(file: Path, error: Exception) -> DamagedData:
     return DamagedData(
         f"--source {file} cannot be read as parquet ({error}). Fetch it anew, or go on without it: --ignore-damage."
     )
-
-
-# --- splits -------------------------------------------------------------------------------------------------------
-
-
-def _splits(files: Mapping[Path, Path], split: str | None, warnings: list[str]) -> dict[str, list[Path]]:
-    """The files of each split, sorted, as their names or folders tell it; `split` where they do not."""
-    splits: dict[str, list[Path]] = {}
-    unknown: dict[str, list[Path]] = {}
-    for file, root in sorted(files.items()):
-        found = _split_of(file, root)
-        if found:
-            splits.setdefault(found, []).append(file)
-        else:
-            unknown.setdefault(re.sub(r"(-of)?[-_.]?\d+", "", file.stem), []).append(file)
-    if unknown and not split and (splits or len(unknown) > 1):
-        known = f"; others are {', '.join(sorted(splits))}" if splits else ""
-        which = " and ".join(str(mine[0]) for mine in list(unknown.values())[:3])
-        raise FastptError(f"--source: of which split is {which}{known}? {ASK}.")
-    for mine in unknown.values():
-        splits.setdefault(split or "train", []).extend(mine)
-    for name, mine in splits.items():
-        folders = sorted({str(file.parent) for file in mine})
-        if len(folders) > 1:
-            warnings.append(f"split {name} is read from {len(folders)} folders: {', '.join(folders[:5])}")
-    return dict(sorted(splits.items()))
-
-
-def _split_of(file: Path, root: Path) -> str | None:
-    """A usual split, or one of its own, that the name of a file tells, or of a folder it lies in, the nearest first.
-
-    Raises FastptError if a name tells two.
-    """
-    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
-        words = [word for word in re.split(r"[-_. =]|\d{2,}", name.lower()) if word]
-        usual = {split for word in words if (split := split_of(word))}
-        if len(usual) > 1:
-            raise FastptError(f"--source: is {file} of {' or '.join(sorted(usual))}? {ASK}.")
-        own = [word for word in words if looks_like_split(word)]
-        if usual or own:
-            return usual.pop() if usual else own[0]
-    return None
 
 
 # --- columns ------------------------------------------------------------------------------------------------------

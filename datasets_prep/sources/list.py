@@ -20,7 +20,7 @@ import numpy as np
 
 from datasets_prep.inventory import take_inventory
 from datasets_prep.listing import Found, NoisyLabels, Reader, SplitListing
-from datasets_prep.records import RecordFormat, caption_options, caption_warnings
+from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, split_of
 from datasets_prep.targets import Labels, read_labels
@@ -307,7 +307,7 @@ def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, 
                 class_names=labels.classes,
                 read=Reader(files, keys),
                 is_train=split == "train",
-                note=_broken_text_note(captions) if records.caption_columns else "",
+                note=broken_text_note(captions) if records.caption_columns else "",
                 noisy_labels=noisy,
             )
         )
@@ -360,11 +360,6 @@ def _warnings(rows: _Rows) -> list[str]:
             "is taken once"
         )
     return warnings
-
-
-def _broken_text_note(captions: Sequence[str]) -> str:
-    broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
-    return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
 
 
 # --- splits -------------------------------------------------------------------------------------------------------

@@ -1,161 +1,414 @@
 """WebDataset tars, as img2dataset writes them too: the members of one sample share a key and differ in extension.
 
 The picture is `.jpg` (or another picture's extension), the caption is `.txt`, else "caption" in `.json` (or the columns
-of it that are asked for), and the label is `.cls`. YFCC15M usually lies on disks in this form.
+of it that are asked for), and the label is `.cls`, or a column of the `.json`. YFCC15M usually lies on disks in this
+form. Tars are of a split if their names or folders say so: `train-0000.tar`, `val/0000.tar`.
 """
 
-import multiprocessing
+import json
 import os
+import re
+from array import array
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
+from datasets_prep.inventory import HIDDEN, NO_PICTURES, Containers, find_containers
 from datasets_prep.listing import Found, SplitListing
-from datasets_prep.records import RecordFormat, caption_options, parse_record
+from datasets_prep.parallel import map_in_processes
+from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings, parse_record
 from datasets_prep.sources import Request, Source
-from fastpt.errors import FastptError
-from fastpt.storage.tar import keyed_files, open_tar
+from datasets_prep.splits import splits_of_files
+from datasets_prep.targets import Labels, read_labels
+from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, open_regular
+from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
+from fastpt.storage.sniff import HEAD, is_picture
+from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
 
-LARGEST_TARGET = 1 << 20  # bytes of a .txt, .json or .cls
+LARGEST_TARGET = 1 << 24  # bytes of a .txt, .json or .cls
+TARGETS = (".txt", ".json", ".cls")
+LABEL = "label"  # what the .json usually calls it
+PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4)|tgz|tbz2?|txz)$", re.IGNORECASE)
+UNFINISHED = re.compile(
+    r"\.(tar|tgz)\b.*\.(tmp|temp|part|partial|incomplete|crdownload|download|aria2)$", re.IGNORECASE
+)
+MOST_NAMED = 3  # in a warning
+
+IMAGE_MEMBER = click.Option(
+    ["--image-member"], metavar="SUFFIX", help="Suffix of the picture, such as jpg, where samples have several."
+)
 
 
 class WebDataset(Source):
     summary = "tars of .jpg with .txt, .json or .cls"
     example = "fastpt prep webdataset --source shards"
-    options = caption_options(strip_markup=False)
+    options = (
+        *caption_options(strip_markup=False),
+        click.Option(["--label-column"], help="Column of the .json with the class (default: the .cls)."),
+        IMAGE_MEMBER,
+    )
 
-    def list_splits(self, request: Request, **captions: Any) -> Found:
-        return webdataset_splits(request.places, RecordFormat(**captions), request.workers)
+    def list_splits(
+        self, request: Request, label_column: str | None, image_member: str | None, **captions: Any
+    ) -> Found:
+        return webdataset_splits(request, Members(RecordFormat(**captions), label_column, image_member))
+
+
+@dataclass(frozen=True)
+class Members:
+    """Which members of a sample are read, and how."""
+
+    records: RecordFormat = field(default_factory=RecordFormat)
+    label_column: str | None = None
+    image_member: str | None = None
+
+
+@dataclass(slots=True)
+class _Sample:
+    """A sample of a tar. Without a picture it is named as left out, for its `problem`."""
+
+    key: str
+    picture: tuple[int, int] | None = None  # offset and size, bytes
+    caption: str | None = None
+    label: object = None  # as the .cls has it
+    json_label: object = None
+    problem: str | None = None
 
 
 @dataclass
-class _Sample:
-    key: str
-    tar: int
-    picture: tuple[int, int] | None = None  # offset and size in its tar, bytes
-    caption: str | None = None
-    label: int | None = None
-    problem: str | None = None
+class _Shard:
+    """What a tar holds: `files` in all, of which each is a picture of `samples` or `rejected`, or it is `beside`."""
+
+    tar: Path
+    stamp: Stamp = (0, 0)
+    samples: list[_Sample] = field(default_factory=list)
+    rejected: list[tuple[str, str]] = field(default_factory=list)
+    pictureless: list[tuple[str, str]] = field(default_factory=list)
+    failed: Counter[str] = field(default_factory=Counter)  # samples without picture by the status in their .json
+    files: int = 0
+    beside: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Reader:
     tars: list[Path]
-    where: list[tuple[int, int, int]] = field(repr=False)  # tar, offset, size
+    stamps: list[Stamp]  # of each
+    where: array = field(repr=False)  # int64 [N * 3]: tar, offset, size
 
     def __call__(self, i: int) -> bytes:
-        tar, offset, size = self.where[i]
-        with self.tars[tar].open("rb") as file:
+        tar, offset, size = self.where[3 * i : 3 * i + 3]
+        check_size(size)
+        try:
+            file = open_regular(self.tars[tar])
+        except FileNotFoundError:
+            raise FastptError(f"{self.tars[tar]} is gone since the source was listed. Begin anew.") from None
+        with file:
+            check_unchanged(self.tars[tar], os.fstat(file.fileno()), self.stamps[tar])
             return os.pread(file.fileno(), size, offset)
 
     def take(self, rows: Iterable[int]) -> "_Reader":
-        return _Reader(self.tars, [self.where[i] for i in rows])
+        return replace(self, where=array("q", (value for i in rows for value in self.where[3 * i : 3 * i + 3])))
 
 
-def webdataset_splits(roots: Sequence[Path], record_format: RecordFormat, workers: int = 1) -> Found:
-    """One split, `train`, of tars and of all tars below folders, listed by `workers` processes.
+def webdataset_splits(request: Request, members: Members) -> Found:
+    """The splits of tars, and of all tars below folders.
 
-    If any sample has a caption (a label), those without are left out by name. Raises FastptError if none has a target.
+    If any sample of a split has a caption (a label), those without are left out by name. Members of tars count as
+    files. Raises FastptError if no sample has a picture and a target, or where it is unclear which picture is meant.
     """
-    root = ", ".join(map(str, roots))
-    tars = [path for root in roots for path in (sorted(root.rglob("*.tar")) if root.is_dir() else [root])]
-    if not tars or not all(root.exists() for root in roots):
+    root = ", ".join(map(str, request.places))
+    found = find_containers(request.places, ".tar")
+    _check_packed(found)
+    if not found.files:
         raise FastptError(f"--source {root} holds no .tar files. Give a tar, or a folder of them.")
-    stems = {}
-    for path in tars:
-        other = stems.setdefault(path.stem, path)
-        if other is not path:
-            raise FastptError(f"{path} and {other} have one name, so their keys would be the same. Rename one.")
-    samples = [sample for listed in _listed(tars, record_format, workers) for sample in listed]
-    has_captions = any(sample.caption is not None for sample in samples)
-    has_labels = any(sample.label is not None for sample in samples)
-    if not has_captions and not has_labels:
+    warnings = found.warnings + _unfinished(found)
+    splits = splits_of_files(found.files, request.split, warnings)
+    for tars in splits.values():
+        _check_names(tars)
+    tars = [tar for mine in splits.values() for tar in mine]
+    work = partial(_list_tar, members=members, ignore_damage=request.ignore_damage)
+    shards = dict(zip(tars, map_in_processes(work, tars, request.workers), strict=True))
+    labels = _labels(root, list(shards.values()), members, warnings)
+    beside = defaultdict(Counter, found.beside)
+    listings, start = [], 0
+    for name, mine in splits.items():
+        listing = _split(name, [shards[tar] for tar in mine], labels, start)
+        start += sum(len(shards[tar].samples) for tar in mine)
+        if listing.labels is None and listing.captions is None:
+            beside["samples without a target"][name] += len(listing) + len(listing.rejected)
+            warnings.append(f"no sample of split {name} has a caption or a label: it is left out")
+            continue
+        if listing.captions is None and any(s.caption == "" for tar in mine for s in shards[tar].samples):
+            warnings.append(f"all captions of split {name} are empty: it is prepared without")
+        warnings += caption_warnings(listing.captions or ())
+        listings.append(members.records.annotate(listing))
+    if not listings:
         raise FastptError(
-            f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture."
+            f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture. "
+            "--caption-column and --label-column name other columns of the .json."
         )
-    reasons = [sample.problem or _lack(sample, has_captions, has_labels) for sample in samples]
-    good = [sample for sample, reason in zip(samples, reasons, strict=True) if reason is None]
-    labels = [sample.label for sample in good if sample.label is not None]
-    classes = [str(i) for i in range(max(labels, default=-1) + 1)]
-    split = SplitListing(
-        name="train",
-        keys=[sample.key for sample in good],
-        labels=np.array(labels, np.int64) if has_labels else None,
-        captions=[sample.caption for sample in good if sample.caption] if has_captions else None,
-        classes=classes,
-        class_names=classes,
-        read=_Reader(tars, [(sample.tar, *sample.picture) for sample in good if sample.picture]),
-        is_train=True,
-        rejected=tuple((s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason and s.picture),
-        pictureless=tuple(
-            (s.key, reason) for s, reason in zip(samples, reasons, strict=True) if reason and not s.picture
-        ),
-    )
-    return Found.only([record_format.annotate(split)])
+    others = sum(map(Counter.total, found.beside.values()))
+    for shard in shards.values():
+        for what, counts in shard.beside.items():
+            beside[what] += counts
+    warnings += _shard_warnings(list(shards.values()))
+    return Found(listings, others + sum(shard.files for shard in shards.values()), beside, tuple(warnings))
 
 
-def _listed(tars: list[Path], record_format: RecordFormat, workers: int) -> Iterable[list[_Sample]]:
-    """The samples of each tar. Reading the headers of a tar costs 0.2 ms a sample, an hour for 15 million."""
-    if min(workers, len(tars)) == 1:
-        return [_samples(record_format, path, number) for number, path in enumerate(tars)]
-    context = multiprocessing.get_context("fork")  # what is read, with a subset of millions of ids, is inherited
-    work = partial(_samples, record_format)
-    with ProcessPoolExecutor(min(workers, len(tars)), context, _start_listing, (work,)) as pool:
-        return list(pool.map(_list_one, tars, range(len(tars))))
+# --- tars ---------------------------------------------------------------------------------------------------------
 
 
-def _start_listing(work) -> None:
-    global _list
-    _list = work
+def _check_packed(found: Containers) -> None:
+    """Raises FastptError if there are compressed tars."""
+    packed = [path for path in (*found.files, *found.others) if PACKED.search(path.name) and not hidden_part(path.name)]
+    if packed:
+        more = f" and {len(packed) - 1:,} more" if len(packed) > 1 else ""
+        raise FastptError(
+            f"{packed[0]}{more} cannot be read in place: a tar of samples must not be compressed. Unpack it "
+            "(gunzip, unxz), or move it away."
+        )
 
 
-def _list_one(path: Path, number: int) -> list[_Sample]:
-    return _list(path, number)
+def _unfinished(found: Containers) -> list[str]:
+    names = [str(path) for path in found.others if UNFINISHED.search(path.name)]
+    return [f"{_some(names)}: by the name a tar that is not finished. It is not read"] if names else []
 
 
-def _lack(sample: _Sample, has_captions: bool, has_labels: bool) -> str | None:
-    if sample.picture is None:
-        return "no picture"
-    if has_captions and not sample.caption:
-        return "no caption"
-    if has_labels and sample.label is None:
-        return "no label"
-    return None
+def _check_names(tars: Sequence[Path]) -> None:
+    """Raises FastptError if two tars of a split have one name, which their keys begin with."""
+    stems: dict[str, Path] = {}
+    for path in tars:
+        if (other := stems.setdefault(path.stem, path)) is not path:
+            raise FastptError(f"{path} and {other} have one name, so their keys would be the same. Rename one.")
 
 
-def _samples(record_format: RecordFormat, path: Path, number: int) -> list[_Sample]:
-    """The samples of one tar that belong; small members are read on the way."""
-    samples: dict[str, _Sample] = {}
-    records: dict[str, dict] = {}
-    tar = open_tar(path)
-    for file in keyed_files(tar):
-        sample = samples.setdefault(file.key, _Sample(file.key, number))
-        if file.is_picture:
-            sample.picture = tar.where[file.name]
-        elif file.suffix in (".txt", ".json", ".cls"):
-            _take_target(sample, file.suffix, tar.head(file.name, LARGEST_TARGET), records)
-    for key, record in records.items():
-        samples[key].caption = record_format.caption(record)
-    return [s for s in samples.values() if s.problem or record_format.in_subset(records.get(s.key, {}), s.key)]
-
-
-def _take_target(sample: _Sample, suffix: str, content: bytes, records: dict[str, dict]) -> None:
+def _list_tar(path: Path, members: Members, ignore_damage: bool) -> _Shard:
+    """Read the headers and targets of a tar: 0.2 ms a sample, an hour for 15 million."""
+    shard = _Shard(path)
     try:
-        if suffix == ".txt":  # it goes before the caption in the .json
-            records.setdefault(sample.key, {})["caption"] = content.decode("utf-8", errors="replace")
-        elif suffix == ".json":
-            records[sample.key] = parse_record(content) | records.get(sample.key, {})
+        tar = open_tar(path, ignore_damage)
+    except DamagedData as error:
+        if not ignore_damage:
+            raise
+        shard.files, shard.damage = 1, (f"{error} It is left out.",)
+        shard.beside["damaged"][path.name] += 1
+        return shard
+    shard.damage = tar.damage
+    shard.files = len(tar.where) + len(tar.odd)
+    by_key: dict[str, list[Keyed]] = {}
+    for file in keyed_files(tar, members.image_member):
+        by_key.setdefault(file.key, []).append(file)
+    for name in tar.where:
+        if part := hidden_part(name):
+            shard.beside[HIDDEN][part] += 1
+    odd = _odd_members(tar, shard)
+    for key, files in by_key.items():
+        _take_sample(tar, key, files, odd.pop(key, []), members, shard)
+    for key, kinds in odd.items():  # nothing else has their key
+        _take_sample(tar, key, [], kinds, members, shard)
+    shard.stamp = tar.stamp("")
+    return shard
+
+
+def _odd_members(tar: Tar, shard: _Shard) -> dict[str, list[tuple[str, str]]]:
+    """Of each key the pictures and targets that cannot be read, by suffix, with the reason; all others are counted."""
+    odd: dict[str, list[tuple[str, str]]] = {}
+    for name, kind in tar.odd.items():
+        key, suffix = split_key(tar, name)
+        if key and (suffix in TARGETS or suffix.endswith(IMAGE_SUFFIXES)):
+            odd.setdefault(key, []).append((suffix, f"{name} is {kind}"))
         else:
-            sample.label = int(content)
-            if sample.label < 0:
-                raise ValueError("negative")
-    except ValueError:
-        sample.problem = f"its {suffix} does not parse"
+            shard.beside[kind][f"{tar.root.name}: {name}"] += 1
+    return odd
+
+
+def _take_sample(
+    tar: Tar, key: str, files: list[Keyed], odd: list[tuple[str, str]], members: Members, shard: _Shard
+) -> None:
+    """Sort the files of one key into the shard."""
+    sample, record = _Sample(key), {}
+    picture = _picture_of(tar, files, members)
+    for file in files:
+        if file.suffix in TARGETS:
+            shard.beside["targets"][file.suffix] += 1
+            try:
+                _take_target(sample, file.suffix, _content(tar, file.name), record)
+            except (OSError, ValueError) as error:
+                sample.problem = f"its {file.suffix} {getattr(error, 'strerror', None) or error}"
+        elif file is not picture and (picture or not file.suffix.endswith(IMAGE_SUFFIXES)):
+            shard.beside["other members"][file.suffix or "without suffix"] += 1
+    for suffix, why in odd:
+        if suffix in TARGETS or picture:
+            shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
+            if suffix in TARGETS:
+                sample.problem = why
+    sample.caption = members.records.caption(record)
+    sample.json_label = record.get(members.label_column or LABEL)
+    sample.problem = sample.problem or members.records.problem(record)
+    if not members.records.in_subset(record, key):
+        for file in files:
+            if file is picture or (not picture and file.suffix.endswith(IMAGE_SUFFIXES)):
+                shard.beside["not in the subset"][tar.root.name] += 1
+        for why in [] if picture else [why for suffix, why in odd if suffix not in TARGETS]:
+            shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
+    elif picture:
+        sample.picture = tar.where[picture.name]
+        shard.samples.append(sample)
+    else:
+        left_out = [(key, why) for suffix, why in odd if suffix not in TARGETS]
+        left_out += _other_pictures(key, files, members.image_member)
+        shard.rejected += left_out
+        if not left_out and any(
+            suffix in TARGETS for suffix in (*(suffix for suffix, _ in odd), *(file.suffix for file in files))
+        ):
+            status = record.get("status")
+            if isinstance(status, str) and status:
+                shard.failed[status] += 1
+                sample.problem = f"no picture: its .json says {status}"
+            shard.pictureless.append((key, sample.problem or "no picture"))
+
+
+def _picture_of(tar: Tar, files: list[Keyed], members: Members) -> Keyed | None:
+    """The picture among the files of a key: by its suffix, or by its content where no known suffix tells."""
+    for file in files:
+        if file.is_picture:
+            return file
+    unknown = [
+        file
+        for file in files
+        if file.suffix.count(".") < 2
+        and file.suffix not in (*TARGETS, *NO_PICTURES)
+        and not file.suffix.endswith(IMAGE_SUFFIXES)
+    ]
+    if members.image_member or not unknown:
+        return None
+    found = [file for file in unknown if is_picture(tar.head(file.name, HEAD))]
+    if len(found) > 1:
+        raise FastptError(
+            f"{tar.root} has two pictures of one key: {found[0].name} and {found[1].name}. Choose one: --image-member "
+            f"{' or '.join(file.suffix[1:] for file in found)}."
+        )
+    return found[0] if found else None
+
+
+def _other_pictures(key: str, files: list[Keyed], image_member: str | None) -> list[tuple[str, str]]:
+    """The pictures of a key that are not its picture, with the reason."""
+    suffixes = [file.suffix for file in files if file.suffix.endswith(IMAGE_SUFFIXES)]
+    if image_member and suffixes:
+        return [(f"{key}{suffix}", f"not the --image-member, {image_member.lstrip('.')}") for suffix in suffixes]
+    return no_picture(key, suffixes) if suffixes else []
+
+
+def _content(tar: Tar, name: str) -> bytes:
+    if tar.where[name][1] > LARGEST_TARGET:
+        raise ValueError(f"has {tar.where[name][1]:,} bytes, more than a target may have")
+    return tar.head(name, LARGEST_FILE)
+
+
+def _take_target(sample: _Sample, suffix: str, content: bytes, record: dict[str, object]) -> None:
+    """Add what a .txt, .json or .cls says. Raises ValueError with what is wrong."""
+    text = content.decode("utf-8", errors="replace")
+    if suffix == ".txt":  # it goes before the caption in the .json
+        record["caption"] = text
+    elif suffix == ".json":
+        try:
+            record |= parse_record(content) | record
+        except json.JSONDecodeError:
+            raise ValueError("does not parse") from None
+        except ValueError as error:
+            raise ValueError(f"cannot be taken: {error}") from None
+    elif "\n" in text.strip():
+        raise ValueError("has several lines")
+    else:
+        sample.label = text.strip() or None
+
+
+# --- splits -------------------------------------------------------------------------------------------------------
+
+
+def _labels(root: str, shards: Sequence[_Shard], members: Members, warnings: list[str]) -> Labels:
+    """The labels of all samples with a picture, in their order."""
+    samples = [sample for shard in shards for sample in shard.samples]
+    if not samples:
+        left_out = [pair for shard in shards for pair in (*shard.rejected, *shard.pictureless)]
+        first = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
+        raise FastptError(f"--source {root}: no sample has a picture{first}. Check the tars, or name --image-member.")
+    in_json = sum(sample.json_label is not None for sample in samples)
+    from_json = members.label_column is not None
+    if from_json and not in_json:
+        raise FastptError(f"--source {root}: no .json has a {members.label_column!r}. Name another --label-column.")
+    if not from_json and in_json:
+        others = any(sample.label is not None or sample.caption is not None for sample in samples)
+        from_json = not others
+        warnings.append(
+            f"the .json of {in_json:,} samples has a {LABEL!r}: it is "
+            + ("not used (--label-column label would)" if others else "taken, as there is no .cls and no caption")
+        )
+    values = [None if s.problem else s.json_label if from_json else s.label for s in samples]
+    if all(value is None for value in values):
+        return Labels([], np.full(len(values), -1), {})
+    column = f"{members.label_column or LABEL!r} in the .json" if from_json else "the .cls"
+    return read_labels(values, column, [sample.key for sample in samples])
+
+
+def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> SplitListing:
+    """The samples of a split, of which the first is `start` in `labels`; those that lack a target are left out."""
+    samples = [(number, sample) for number, shard in enumerate(shards) for sample in shard.samples]
+    numbers = labels.numbers[start : start + len(samples)]
+    has_labels = bool((numbers >= 0).any())
+    has_captions = any(sample.caption for _, sample in samples)
+    rows, where, rejected = [], array("q"), [pair for shard in shards for pair in shard.rejected]
+    for row, (shard, sample) in enumerate(samples):
+        reason = sample.problem
+        if not reason and has_captions and not sample.caption:
+            reason = "no caption"
+        if not reason and has_labels and numbers[row] < 0:
+            reason = labels.missing[start + row]
+        if reason or sample.picture is None:
+            rejected.append((sample.key, str(reason)))
+            continue
+        rows.append(row)
+        where.extend((shard, *sample.picture))
+    captions = [str(samples[row][1].caption) for row in rows] if has_captions else None
+    return SplitListing(
+        name=name,
+        keys=[samples[row][1].key for row in rows],
+        labels=numbers[rows] if has_labels else None,
+        captions=captions,
+        classes=labels.classes,
+        class_names=labels.classes,
+        read=_Reader([shard.tar for shard in shards], [shard.stamp for shard in shards], where),
+        is_train=name == "train",
+        rejected=tuple(rejected),
+        pictureless=tuple(pair for shard in shards for pair in shard.pictureless),
+        note=broken_text_note(captions or ()),
+    )
+
+
+def _shard_warnings(shards: Sequence[_Shard]) -> list[str]:
+    """What to say of the tars that were listed."""
+    warnings = [damage for shard in shards for damage in shard.damage]
+    empty = [str(shard.tar) for shard in shards if not shard.samples and not shard.damage]
+    if empty:
+        warnings.append(f"{_some(empty)}: no sample with a picture")
+    failed = sum((shard.failed for shard in shards), Counter[str]())
+    if failed:
+        each = ", ".join(f"{status} {count:,}" for status, count in failed.most_common(5))
+        warnings.append(f"{failed.total():,} samples have no picture, as their .json says: {each}")
+    return warnings
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 SOURCE = WebDataset()

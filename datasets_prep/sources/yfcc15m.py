@@ -13,7 +13,7 @@ from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat, caption_options, read_subset
 from datasets_prep.sources import Request, Source
 from datasets_prep.sources.list import Columns, list_options, listed_splits
-from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.sources.webdataset import IMAGE_MEMBER, Members, webdataset_splits
 
 
 class Yfcc15m(Source):
@@ -29,6 +29,7 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
             ["--subset-ids"], type=click.Path(path_type=Path), metavar="FILE", help="Keep the ids that this file lists."
         ),
         click.Option(["--id-column"], help="Column with the id (default: the picture's name)."),
+        IMAGE_MEMBER,
     )
     default_name = "yfcc15m"
 
@@ -42,6 +43,7 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         subset: str | None,
         subset_ids: Path | None,
         id_column: str | None,
+        image_member: str | None,
         **captions: Any,
     ) -> Found:
         if bool(lists) != bool(path_column or image_pattern):
@@ -50,10 +52,12 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
             raise click.UsageError("--subset NAME and --subset-ids FILE go together; --id-column goes with them")
         ids = read_subset(subset, subset_ids) if subset and subset_ids else None
         record_format = RecordFormat(**captions, subset=ids, id_column=id_column)
+        if lists and image_member:
+            raise click.UsageError("--image-member is for tars of samples; it does not go with --list")
         if lists:
             columns = Columns(record_format, path_column, image_pattern, list_quotes=list_quotes)
             return listed_splits(request, lists, columns)
-        return webdataset_splits(request.places, record_format, request.workers)
+        return webdataset_splits(request, Members(record_format, image_member=image_member))
 
 
 SOURCE = Yfcc15m()

@@ -17,7 +17,8 @@ def is_image(name: str) -> bool:
 
 def hidden_part(name: str) -> str | None:
     """The first part of a path that is hidden, or a system's own (`.ipynb_checkpoints`, `@eaDir`), if there is one."""
-    return next((part for part in name.split("/") if part.startswith(".") or part.lower() in SYSTEM_NAMES), None)
+    parts = name.split("/")
+    return next((p for p in parts if (p.startswith(".") and p != "..") or p.lower() in SYSTEM_NAMES), None)
 
 
 def is_plain(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line
 from fastpt.storage.kind import IGNORING, LARGEST_FILE, LONGEST, Archive, check_size
-from fastpt.storage.names import IMAGE_SUFFIXES, normalised, well_formed
+from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, normalised, well_formed
 
 BLOCK = 512  # bytes; all in a tar begins at a multiple of it
 ZEROS = bytes(BLOCK)
@@ -376,6 +376,8 @@ def split_key(tar: Tar, name: str) -> tuple[str, str]:
     """
     folder, _, base = name.rpartition("/")
     stem, dot, rest = base.partition(".")
+    if hidden_part(name):
+        stem = ""
     return well_formed("/".join(filter(None, (tar.root.stem, folder, stem)))) if stem else "", f"{dot}{rest}".lower()
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets_prep.records import RecordFormat
-from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.sources import Request
+from datasets_prep.sources.webdataset import Members, webdataset_splits
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.storage.tar import keyed_files, open_tar
@@ -25,7 +25,7 @@ def tar_of(folder: Path, members: list[tuple[str, bytes]]) -> Path:
 
 
 def by_prep(path: Path) -> tuple[list[str], list[int]]:
-    (split,) = webdataset_splits([path], RecordFormat()).splits
+    (split,) = webdataset_splits(Request((path,), None, Path(), 0, 1), Members()).splits
     return split.keys, split.labels.tolist()
 
 

@@ -16,12 +16,13 @@ import pytest
 
 from datasets_prep.convert import prepare
 from datasets_prep.images.policy import ImagePolicy
+from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat
 from datasets_prep.shard import Options
 from datasets_prep.sources import Request
 from datasets_prep.sources.imagenet import imagenet_splits
 from datasets_prep.sources.list import Columns, listed_splits
-from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.sources.webdataset import Members, webdataset_splits
 from fastpt import Dataset
 from fastpt.data.verify import verify_deep
 from tests.datasets_prep.sources.test_imagenet import hugging_face, kaggle, official, tree
@@ -126,10 +127,14 @@ def write_list_and_zip(root: Path, photos) -> None:
     (root / "yfcc.tsv").write_text("\n".join(["photoid\ttitle", *lines]) + "\n", encoding="utf-8")
 
 
+def tars_of(root: Path) -> Found:
+    return webdataset_splits(Request((root,), None, root, 0, 1), Members())
+
+
 def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos, tmp_path):
     listed = {
-        write_img2dataset: lambda root: webdataset_splits([root], RecordFormat()),
-        write_webdataset: lambda root: webdataset_splits([root], RecordFormat()),
+        write_img2dataset: tars_of,
+        write_webdataset: tars_of,
         write_list_and_zip: lambda root: listed_splits(
             Request((root / "photos.zip",), None, root, 0, 1),
             [(None, str(root / "yfcc.tsv"))],
@@ -157,7 +162,7 @@ def test_every_layout_of_yfcc_prepares_to_the_same_pictures_and_captions(photos,
 
 def test_noise_of_captions_is_the_same_at_another_size_format_and_order(photos, tmp_path):
     write_webdataset(tmp_path, photos)
-    found = webdataset_splits([tmp_path], RecordFormat())
+    found = tars_of(tmp_path)
     large = prepared_splits(found, tmp_path / "large", [0.1, 0.2])["train"]
     small = prepared_splits(
         found, tmp_path / "small", [0.1, 0.2], policy=ImagePolicy(32), format="wds", order="source", shard_samples=70

@@ -98,7 +98,10 @@ def test_two_values_of_an_option_that_takes_one_are_refused(run, tmp_path):
     ("words", "message"),
     [
         ("--split-level 1 imagefolder --source a", "--split-level goes with imagefolder, and stands behind that name"),
-        ("--raw-captions webdataset --source a", "--raw-captions goes with yfcc15m and list and captions and webdataset"),
+        (
+            "--raw-captions webdataset --source a",
+            "--raw-captions goes with yfcc15m and list and captions and webdataset",
+        ),
         ("demo --set cifar10", "--set goes with torchvision, not with demo"),
         ("demo --lists x", "No such option '--lists'"),
         ("torchvision --source a --source b --set cifar10", "torchvision is one --source"),

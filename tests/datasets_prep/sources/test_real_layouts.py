@@ -82,7 +82,7 @@ def test_every_layout_of_imagenet_prepares_to_the_same_samples_and_noise(mini_im
     assert (len(train), len(val)) == (CLASSES * TRAIN_OF_CLASS, VAL)
     assert all(key.startswith(clean) for key, (_, _, _, clean, *_) in train.items())
     wrong = [sum(shown[at] != shown[3] for shown in train.values()) for at in (4, 5)]
-    assert wrong == [CLASSES * round(rate * TRAIN_OF_CLASS) for rate in (0.1, 0.3)]
+    assert wrong == [round(rate * CLASSES * TRAIN_OF_CLASS) for rate in (0.1, 0.3)]
 
 
 @pytest.fixture(scope="module")

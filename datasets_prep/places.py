@@ -1,5 +1,7 @@
 """From the places that the user named to splits: several places become one dataset. Knows no source by its name."""
 
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +12,38 @@ import numpy as np
 
 from datasets_prep.listing import Found, SplitListing, merged
 from datasets_prep.sources import Request, Source
+from datasets_prep.splits import split_of
 from fastpt.errors import FastptError
 
-MOST_WARNINGS = 5  # of one kind
+MOST_NAMED = 5  # classes in a warning
 Place = tuple[str | None, Path]  # the name of a split, if it was given, and a folder or archive
+
+
+def usual_place(name: str, source: Source) -> tuple[Path, str]:
+    """Where the data of the source called `name` usually lies, and what to say of it.
+
+    Raises click.UsageError if it lies in none of its usual places.
+    """
+    looked_at, there = [], []
+    for place in source.usual_places:
+        words = re.split(r"\$(\w+)", place)  # every second one is a variable
+        values = [os.environ.get(word, "") if i % 2 else word for i, word in enumerate(words)]
+        path = Path("".join(values)).expanduser()
+        if any(not value for value in values[1::2]):
+            looked_at.append(f"{place} (not set)")
+            continue
+        looked_at.append(place if len(words) == 1 else f"{place} ({path})")
+        if path.is_file() or (path.is_dir() and any(path.iterdir())):
+            there.append((path, looked_at[-1]))
+    if not there:
+        raise click.UsageError(
+            f"{name} needs --source PATH; it is not in its usual places: {', '.join(looked_at)}. {source.how_to_get}"
+        )
+    (path, text), *others = there
+    said = f"{name} is read from {text}"
+    if others:
+        said += f"; it is in {', '.join(text for _, text in others)} too, which --source would say"
+    return path, said
 
 
 def check_places(name: str, source: Source, places: Sequence[Place], out: Path) -> None:
@@ -50,7 +80,9 @@ def list_splits(
     for split, paths in groups.items():
         found = source.list_splits(Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage), **options)
         found.check()
-        if split is not None:
+        if split is None:
+            found = replace(found, warnings=(*found.warnings, *_called_like_splits(paths, found.splits)))
+        else:
             if len(found.splits) > 1:
                 there = ", ".join(one.name for one in found.splits)
                 raise FastptError(
@@ -60,54 +92,112 @@ def list_splits(
             found = replace(found, splits=splits)
         founds.append(found)
     found = merged(founds)
-    splits = with_same_classes(found.splits) if len(groups) > 1 else found.splits
-    return replace(found, splits=splits, warnings=(*found.warnings, *class_warnings(splits)))
+    splits, warnings = with_same_classes(found.splits)
+    return replace(found, splits=splits, warnings=(*found.warnings, *warnings, *class_warnings(splits)))
+
+
+def _called_like_splits(paths: Sequence[Path], splits: Sequence[SplitListing]) -> list[str]:
+    """What to say of places called `val` or `test` that become part of train. Raises FastptError if others do too."""
+    if [split.name for split in splits] != ["train"]:
+        return []
+    for path in paths:
+        split = split_of(path.name.partition(".")[0])
+        if split not in (None, "train"):
+            if len(paths) > 1:
+                raise FastptError(f"--source {path} would be trained on. Name the split of each place: {split}={path}.")
+            return [f"{path} becomes split train, whatever it is called; --source {split}={path} makes it {split}"]
+    return []
+
+
+# --- classes ------------------------------------------------------------------------------------------------------
 
 
 def class_warnings(splits: Sequence[SplitListing]) -> list[str]:
-    """What to say of classes that no picture, or no picture for training, has."""
+    """What to say of classes that no picture, or no picture for training, has, and of those with one readable name.
+
+    All splits with labels have the same classes.
+    """
     counted = {
-        split.name: np.bincount(split.labels, minlength=len(split.classes))
+        split.name: np.bincount(split.labels[split.labels >= 0], minlength=len(split.classes))
         for split in splits
-        if split.labels is not None and split.classes == splits[0].classes
+        if split.labels is not None
     }
     if not counted:
         return []
-    classes, total = splits[0].classes, sum(counted.values())
-    warnings = [f"class {classes[i]} has no picture" for i in np.flatnonzero(total == 0)]
+    first = next(split for split in splits if split.labels is not None)
+    classes, total = first.classes, sum(counted.values())
+    warnings = _named("has no picture", "have no picture", [classes[i] for i in np.flatnonzero(total == 0)])
     for split in splits:
         if split.is_train and split.name in counted:
-            for i in np.flatnonzero((counted[split.name] == 0) & (total > 0)):
-                there = ", ".join(f"{count[i]} in {name}" for name, count in counted.items() if count[i])
-                warnings.append(f"class {classes[i]} has no picture in {split.name}, but {there}")
-    if len(warnings) > MOST_WARNINGS:
-        warnings[MOST_WARNINGS:] = [f"... and {len(warnings) - MOST_WARNINGS} more such classes"]
+            lacking = {
+                classes[i]: ", ".join(f"{count[i]} in {name}" for name, count in counted.items() if count[i])
+                for i in np.flatnonzero((counted[split.name] == 0) & (total > 0))
+            }
+            what = f"no picture in {split.name}"
+            warnings += _named(f"has {what}", f"have {what}", [f"{name} ({there})" for name, there in lacking.items()])
+    of_name: dict[str, list[str]] = {}
+    for name, text in zip(classes, first.class_names, strict=True):
+        of_name.setdefault(text, []).append(name)
+    twice = [f"{text} ({', '.join(names[:MOST_NAMED])})" for text, names in of_name.items() if len(names) > 1]
+    if twice:
+        warnings.append(f"classes of one readable name, which zero-shot cannot tell apart: {_first(twice)}")
     return warnings
 
 
-def with_same_classes(splits: list[SplitListing]) -> list[SplitListing]:
-    """The splits of sources that were listed apart, with one list of classes; labels are renumbered where needed."""
-    if len({tuple(split.classes) for split in splits}) < 2:
-        return splits
-    longest = max((split.classes for split in splits), key=len)
-    known = set(longest)
-    if all(known.issuperset(split.classes) for split in splits):
-        classes = longest
-    else:
-        classes = sorted({name for split in splits for name in split.classes})
-    readable = {name: text for split in splits for name, text in zip(split.classes, split.class_names, strict=True)}
+def _named(of_one: str, of_many: str, names: Sequence[str]) -> list[str]:
+    """A line of warning that names the first classes; none if there are no classes."""
+    if not names:
+        return []
+    return [f"{len(names):,} {f'class {of_one}' if len(names) == 1 else f'classes {of_many}'}: {_first(names)}"]
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_NAMED]) + ", ..." * (len(names) > MOST_NAMED)
+
+
+def with_same_classes(splits: Sequence[SplitListing]) -> tuple[list[SplitListing], list[str]]:
+    """The splits with one list of classes, and what to say of it: whose numbers change, and which names differ.
+
+    The list is that of a split which has all classes, train's before others; else all of them, sorted if each list is,
+    or those of train and then what the others add.
+    """
+    labelled = sorted((split for split in splits if split.labels is not None), key=lambda split: not split.is_train)
+    if len({(*split.classes, "", *split.class_names) for split in labelled}) < 2:
+        return list(splits), []
+    every = dict.fromkeys(name for split in labelled for name in split.classes)
+    whole = next((split.classes for split in labelled if len(split.classes) == len(every)), None)
+    in_order = all(split.classes == sorted(split.classes) for split in labelled)
+    classes = whole or (sorted(every) if in_order else list(every))
     number = {name: i for i, name in enumerate(classes)}
-    return [
-        replace(
-            split,
-            classes=classes,
-            class_names=[readable[name] for name in classes],
-            labels=np.array([number[name] for name in split.classes], np.int64)[split.labels],
-        )
-        if split.labels is not None
-        else split
-        for split in splits
-    ]
+    readable, differ = _one_name_each(labelled)
+    warnings = [f"{len(differ):,} classes have two readable names, the first is taken: {_first(differ)}"] * bool(differ)
+    same = []
+    for split in splits:
+        if split.labels is not None:
+            moved = sum(number[name] != i for i, name in enumerate(split.classes))
+            if moved:
+                warnings.append(f"{split.name}: {moved:,} classes get another number, the one that all splits share")
+            of_old = np.array([*(number[name] for name in split.classes), -1], np.int64)  # -1 stays what it is
+            noisy = split.noisy_labels and replace(split.noisy_labels, labels=of_old[split.noisy_labels.labels])
+            names = [readable[name] for name in classes]
+            labels = of_old[split.labels]
+            split = replace(split, classes=classes, class_names=names, labels=labels, noisy_labels=noisy)
+        same.append(split)
+    return same, warnings
+
+
+def _one_name_each(splits: Sequence[SplitListing]) -> tuple[dict[str, str], list[str]]:
+    """The readable name of each class, and the classes that have two: `n01: goldfish, carp`."""
+    readable: dict[str, str] = {}
+    differ: dict[str, str] = {}
+    for split in splits:
+        for name, text in zip(split.classes, split.class_names, strict=True):
+            known = readable.setdefault(name, text)
+            if known == name:  # which is no name of its own
+                readable[name] = text
+            elif text not in (known, name):
+                differ[name] = f"{name} ({known}, {text})"
+    return readable, list(differ.values())
 
 
 def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:

@@ -41,6 +41,10 @@ class Source(Protocol):
     """Its own options, which stand behind its name."""
     default_name: str | None = None
     """Of the dataset, with its own options in braces; None: the file name of the first place."""
+    usual_places: tuple[str, ...] = ()
+    """Paths, with $VARIABLES, where the data is looked for without --source, the first one first."""
+    how_to_get: str = ""
+    """How to get the data, in a sentence; shown where it is in none of the usual places."""
 
     def list_splits(self, request: Request, *_: Any, **options: Any) -> "Found":
         """The splits that are found, each with unique keys, and all that lies beside them; see `Found`.

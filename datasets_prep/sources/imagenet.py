@@ -37,6 +37,17 @@ class ImageNet(Source):
     example = "fastpt prep --noise 0.05 imagenet --source ILSVRC2012"
     places = "one"
     default_name = "imagenet"
+    usual_places = (
+        "$FASTPT_SOURCES/imagenet",
+        "$IMAGENET_DIR",
+        "$DATASETS/imagenet",
+        "ILSVRC2012",
+        "data/raw/imagenet",
+    )
+    how_to_get = (
+        "Get ILSVRC2012's train, val and devkit (tasks 1, 2) from image-net.org, or the archive of Kaggle's "
+        "imagenet-object-localization-challenge, or imagenet-1k's parquet files from Hugging Face; all want an account."
+    )
 
     def list_splits(self, request: Request) -> Found:
         (root,) = request.places

@@ -32,6 +32,8 @@ fastpt prep yfcc15m --source photos.zip --list yfcc.tsv --image-pattern '{photoi
         IMAGE_MEMBER,
     )
     default_name = "yfcc15m"
+    usual_places = ("$FASTPT_SOURCES/yfcc15m", "$YFCC15M_DIR", "$DATASETS/yfcc15m", "yfcc15m", "data/raw/yfcc15m")
+    how_to_get = "Get a list of YFCC15M and let img2dataset load its pictures into tars."
 
     def list_splits(
         self,

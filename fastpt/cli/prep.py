@@ -171,7 +171,7 @@ class SourceCommand(click.Command):
         super().__init__(
             name,
             params=[*source.options, *COMMON],
-            help=f"Prepare {source.summary}.\n\n\b\n{source.example}",
+            help=f"Prepare {source.summary}.\n\n\b\n{source.example}" + _usual_places(source),
             callback=self.run,
         )
         self.source = source
@@ -217,6 +217,10 @@ def _summary(name: str) -> str:
         return SOURCES.get(name).summary
     except FastptError as error:
         return f"({error})"
+
+
+def _usual_places(source: Source) -> str:
+    return f"\n\nWithout --source it is looked for in {', '.join(source.usual_places)}." * bool(source.usual_places)
 
 
 def _of_a_source(error: click.NoSuchOption, advice: str) -> click.UsageError:
@@ -277,7 +281,7 @@ def _prepare(
     """List the splits of `source` with its `own` options, convert them, and say what was made."""
     from datasets_prep.convert import prepare
     from datasets_prep.images.policy import ImagePolicy
-    from datasets_prep.places import check_places, hold_out, list_splits
+    from datasets_prep.places import check_places, hold_out, list_splits, usual_place
     from datasets_prep.shard import Options
     from fastpt.progress import Progress
 
@@ -290,6 +294,10 @@ def _prepare(
             name = source.default_name.format(**own)
     name = name or (places[0][1].name.split(".")[0] if places else source_name)
     out = out or Path("data") / name
+    if not places and source.usual_places:
+        path, said = usual_place(source_name, source)
+        click.echo(printable(said), err=True)
+        places = ((None, path),)
     check_places(source_name, source, places, out)
     try:
         with SOURCES.blaming(source_name):

@@ -1,15 +1,20 @@
 """Several places at once, and splits that are named; through the command line, as people give them."""
 
 import json
+import re
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from datasets_prep.listing import NoisyLabels
+from datasets_prep.places import class_warnings, with_same_classes
 from fastpt import Dataset
 from fastpt.cli import main
-from tests.conftest import picture
+from tests.conftest import made_up, picture
 from tests.storage.test_files import packed
 
 
@@ -148,3 +153,140 @@ def test_what_does_not_go_together_is_refused(run, words, said):
     assert code != 0
     assert said in output
     assert sorted(Path().rglob("*")) == before
+
+
+# --- usual places -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nowhere(run, monkeypatch):
+    """`run` where no variable says where data lies."""
+    for name in ("FASTPT_SOURCES", "IMAGENET_DIR", "DATASETS", "YFCC15M_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    return run
+
+
+def tiny_imagenet(folder: str) -> None:
+    for split in ("train", "val"):
+        pets(f"{folder}/{split}", "folder", ["n01440764", "n01443537"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "folder"),
+    [
+        ("FASTPT_SOURCES", "sources", "sources/imagenet"),
+        ("IMAGENET_DIR", "somewhere", "somewhere"),
+        ("DATASETS", "sets", "sets/imagenet"),
+        ("", "", "ILSVRC2012"),
+        ("", "", "data/raw/imagenet"),
+    ],
+)
+def test_imagenet_is_found_in_its_usual_places(nowhere, monkeypatch, variable, value, folder):
+    if variable:
+        monkeypatch.setenv(variable, value)
+    tiny_imagenet(folder)
+    code, output = nowhere("imagenet")
+    assert code == 0, output
+    assert re.search(rf"imagenet is read from \S* ?\(?{folder}", output)
+    assert len(Dataset("data/imagenet/train")) == 4
+
+
+def test_the_first_of_two_usual_places_is_taken_and_the_other_one_told(nowhere, monkeypatch):
+    monkeypatch.setenv("IMAGENET_DIR", "first")
+    tiny_imagenet("first")
+    tiny_imagenet("ILSVRC2012")
+    _, output = nowhere("imagenet")
+    assert "imagenet is read from $IMAGENET_DIR (first); it is in ILSVRC2012 too" in output
+
+
+def test_a_place_that_is_given_goes_before_the_usual_ones(nowhere):
+    tiny_imagenet("mine")
+    Path("ILSVRC2012").mkdir()
+    code, output = nowhere("imagenet", "--source", "mine")
+    assert (code, "is read from" in output) == (0, False)
+
+
+@pytest.mark.parametrize(("source", "variable"), [("imagenet", "IMAGENET_DIR"), ("yfcc15m", "YFCC15M_DIR")])
+def test_where_it_was_looked_for_and_how_to_get_it_is_told(nowhere, monkeypatch, source, variable):
+    monkeypatch.setenv(variable, "")
+    monkeypatch.setenv("DATASETS", "gone")
+    Path("data/raw", source).mkdir(parents=True)  # empty
+    code, output = nowhere(source)
+    assert code == 2
+    said = f"${variable} (not set), $DATASETS/{source} (gone/{source})"
+    assert said in " ".join(output.replace("\n", " ").split())
+    assert "Get " in output
+    assert not Path("data", source).exists()
+
+
+def test_a_source_without_usual_places_needs_one(nowhere):
+    code, output = nowhere("imagefolder")
+    assert (code, "imagefolder needs --source PATH" in output) == (2, True)
+
+
+# --- splits by the names of places, and classes -------------------------------------------------------------------
+
+
+def test_a_place_called_like_a_split_does_not_melt_into_train(run):
+    for name in ("train", "val"):
+        pets(f"pets/{name}", "folder", ["cat"], first=10 * len(name))
+    code, output = run("imagefolder", "--source", "pets/train", "--source", "pets/val")
+    assert (code, "Name the split of each place: val=pets/val" in output) == (1, True)
+    code, output = run("imagefolder", "--source", "pets/val", "--name", "pets")
+    assert (code, "pets/val becomes split train" in output) == (0, True)
+
+
+def labelled(name: str, classes: list[str], labels: list[int], class_names: list[str] | None = None, **fields):
+    made = made_up(len(labels), name=name, is_train=name == "train", **fields)
+    return replace(made, labels=np.array(labels), classes=classes, class_names=class_names or classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "val", "classes", "told"),
+    [
+        (["cat", "dog"], ["cat", "dog"], ["cat", "dog"], []),
+        (["a", "b", "c"], ["c"], ["a", "b", "c"], ["val: 1 "]),
+        (["b", "c"], ["a", "b"], ["a", "b", "c"], ["train: 2 "]),
+        (["dog", "cat"], ["cat", "dog"], ["dog", "cat"], ["val: 2 "]),
+        (["dog", "cat"], ["ant", "cat"], ["dog", "cat", "ant"], ["val: 1 "]),
+        ([str(i) for i in range(12)], ["0", "1"], [str(i) for i in range(12)], []),
+    ],
+)
+def test_classes_of_splits_are_merged_by_name_and_new_numbers_are_told(train, val, classes, told):
+    splits, warnings = with_same_classes([labelled("val", val, [0]), labelled("train", train, [0, 1])])
+    assert [split.classes for split in splits] == [classes, classes]
+    assert classes[splits[0].labels[0]] == val[0]
+    assert [classes[i] for i in splits[1].labels] == train[:2]
+    assert [warning[: len(start)] for warning, start in zip(warnings, told, strict=True)] == told
+
+
+def test_labels_that_are_missing_stay_so_and_noisy_labels_are_numbered_too():
+    noisy = NoisyLabels("worker", "list", np.array([-1, 0]))
+    (_, val), _ = with_same_classes(
+        [labelled("train", ["a", "b"], [0, 1]), labelled("val", ["b"], [-1, 0], noisy_labels=noisy)]
+    )
+    assert val.labels.tolist() == [-1, 1]
+    assert val.noisy_labels.labels.tolist() == [-1, 1]
+    assert class_warnings([val]) == ["1 class has no picture: a"]
+
+
+def test_two_readable_names_of_a_class_are_told_and_one_is_taken():
+    splits, warnings = with_same_classes(
+        [
+            labelled("train", ["n1", "n2"], [0, 1], ["goldfish", "n2"]),
+            labelled("val", ["n1", "n2"], [0, 1], ["carp", "cat"]),
+        ]
+    )
+    assert [split.class_names for split in splits] == [["goldfish", "cat"]] * 2
+    assert warnings == ["1 classes have two readable names, the first is taken: n1 (goldfish, carp)"]
+
+
+def test_classes_without_pictures_or_a_name_of_their_own_are_a_line_each():
+    names = [f"c{i}" for i in range(9)]
+    train = labelled("train", names, [0, 1], ["crane", "crane", *names[2:]])
+    test = labelled("test", names, [0, 2, 2], ["crane", "crane", *names[2:]])
+    assert class_warnings([train, test]) == [
+        "6 classes have no picture: c3, c4, c5, c6, c7, ...",
+        "1 class has no picture in train: c2 (2 in test)",
+        "classes of one readable name, which zero-shot cannot tell apart: crane (c0, c1)",
+    ]

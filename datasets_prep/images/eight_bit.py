@@ -84,7 +84,7 @@ def _is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
 def _over_white(image: Image.Image) -> Image.Image:
     layers = image.convert("RGBA")
     shown = Image.alpha_composite(Image.new("RGBA", image.size, "white"), layers).convert("RGB")
-    pixels = np.asarray(layers)
-    if np.asarray(shown).min() == 255 and (pixels != pixels[0, 0]).any():
+    pixels = np.asarray(layers).reshape(-1, 4)
+    if np.asarray(shown).min() == 255 and (pixels.min(0) != pixels.max(0)).any():
         raise RejectedImage("it is transparent, and shows nothing on white, over which it is laid")
     return shown

@@ -10,10 +10,9 @@ workers it had.
 import contextlib
 import csv
 import hashlib
-import io
 import json
-import re
 import shutil
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -31,7 +30,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, locked, write_json
+from fastpt.files import locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
 
@@ -80,23 +79,15 @@ def _targets(split: SplitListing) -> list[Targets]:
 
 
 def _plan_of_annotators(dataset: Dataset, split: SplitListing, noisy: NoisyLabels) -> NoisePlan:
-    """The noise plan of labels that the source has beside the clean ones, and beside it the CSV it is made from."""
+    """The noise plan of labels that the source has beside the clean ones."""
     shown = dict(zip(split.keys, noisy.labels.tolist(), strict=True))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["key", "label"])
-    rows.writerows([key, split.classes[shown[key]]] for key in dataset.keys if shown[key] >= 0)
-    stem = re.sub(r"[^\w.-]", "_", noisy.name)
-    file = dataset.path / "noise" / f"{stem}.csv"
-    content = text.getvalue().encode()
-    if file.exists() and file.read_bytes() != content:
-        raise FastptError(
-            f"{file} has other labels than {noisy.source} has now. Delete it and its plan, or choose another --out."
-        )
-    file.parent.mkdir(exist_ok=True)
-    with atomic_write(file) as out:
-        out.write(content)
-    return add_noise(dataset, None, 0, "labels", "external", {"file": file}, noisy.source)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{noisy.name.replace('/', '_')[:100]}.csv"  # the plan is called after it
+        with file.open("w", encoding="utf-8", newline="") as text:
+            rows = csv.writer(text, lineterminator="\n")
+            rows.writerow(["key", "label"])
+            rows.writerows([key, split.classes[shown[key]]] for key in dataset.keys if shown[key] >= 0)
+        return add_noise(dataset, None, 0, "labels", "external", {"file": file}, noisy.source)
 
 
 # --- planning ---------------------------------------------------------------------------------------------------
@@ -119,7 +110,9 @@ def _settings(split: SplitListing, options: Options) -> dict:
 
 def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
     if len(split) == 0:
-        raise FastptError(f"split {split.name} has no samples to prepare. Check the source.")
+        left_out = (*split.rejected, *split.pictureless)
+        why = f": {len(left_out):,} are left out, the first ({left_out[0][0]}): {left_out[0][1]}" if left_out else ""
+        raise FastptError(f"split {split.name} has no samples to prepare{why}. Check the source.")
     if folder.exists() and not (folder / ".parts").exists() and any(folder.iterdir()):
         raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
     (folder / ".parts").mkdir(parents=True, exist_ok=True)

@@ -86,9 +86,16 @@ class Containers:
 
 
 def find_containers(places: Sequence[Path], ending: str) -> Containers:
-    """The files whose names end so (".tar"), in places that are folders; other places are such files."""
+    """The files whose names end so (".tar"), in places that are folders; other places are such files.
+
+    Raises FastptError for a place that is neither, and for a file that two names lead to.
+    """
     found = Containers({}, [], defaultdict(Counter), [])
     for place in places:
+        if place.exists() and not place.is_dir() and not place.is_file():
+            raise FastptError(
+                f"--source {place} is neither a folder nor a file. Give a folder of {ending} files, or one."
+            )
         if not place.is_dir():
             found.files[place] = place.parent
             continue
@@ -107,6 +114,10 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
             for name, what in folder.odd.items()
             if name.lower().endswith(ending)
         )
+    real: dict[Path, Path] = {}
+    for file in found.files:
+        if (other := real.setdefault(file.resolve(), file)) != file:
+            raise FastptError(f"--source: {other} and {file} are one file, and would be read twice. Leave one out.")
     return found
 
 

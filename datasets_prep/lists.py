@@ -234,6 +234,8 @@ def _objects(listed: ListFile, opened: Opener) -> Iterator[Row]:
     records = _array(listed.name, opened) if first.lstrip().startswith("[") else _json_lines(listed.name, opened)
     columns: dict[str, None] = {}
     for number, record in enumerate(records, 1):
+        if number == 1 and record and all(isinstance(value, dict) for value in record.values()):
+            raise FastptError(f"--list {listed.name} holds columns, not rows. Write it with pandas' orient='records'.")
         if not record.keys() <= columns.keys():
             columns |= dict.fromkeys(record)
             listed.columns[:] = columns

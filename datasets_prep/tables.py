@@ -83,7 +83,7 @@ class _Reader:
         return column.field("bytes") if pa.types.is_struct(column.type) else column
 
     def take(self, rows: Iterable[int]) -> "_Reader":
-        rows = np.asarray(rows)
+        rows = np.asarray(rows, np.int64)
         return _Reader(self.files, self.image, self.places, self.groups[rows], self.inside[rows])
 
     def __getstate__(self) -> dict:
@@ -153,6 +153,8 @@ def _image_column(schemas: Mapping[Path, pa.Schema], asked: str | None, warnings
         )
     if not candidates:
         near = f" Say --image-column, if it is {' or '.join(pictures)}." if pictures else ""
+        lists = [one.name for one in schema if pa.types.is_list(one.type) and _may_be_pictures(one.type.value_type)]
+        near += f" Column {lists[0]!r} has lists of pictures; a row needs one picture." if lists else ""
         raise FastptError(
             f"--source {file} has no column of pictures called {', '.join(IMAGE_NAMES)}; it has: "
             f"{', '.join(schema.names)}.{near}"
@@ -160,9 +162,7 @@ def _image_column(schemas: Mapping[Path, pa.Schema], asked: str | None, warnings
     name = candidates[0]
     for file, schema in schemas.items():
         if schema.names.count(name) != 1:
-            raise FastptError(
-                f"--source {file} has {schema.names.count(name)} columns {name!r}: {', '.join(schema.names)}."
-            )
+            raise _not_one(file, schema, name)
         kind = schema.field(name).type
         if not _may_be_pictures(kind):
             hint = " Use `fastpt prep list` for files that a column names." if _is_text(kind) else ""
@@ -178,6 +178,8 @@ def _image_column(schemas: Mapping[Path, pa.Schema], asked: str | None, warnings
 
 
 def _may_be_pictures(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _may_be_pictures(kind.value_type)
     if pa.types.is_struct(kind):
         return kind.get_field_index("bytes") >= 0 and _may_be_pictures(kind.field("bytes").type)
     return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
@@ -238,10 +240,7 @@ def _table(
         schema = schemas[file]
         for name in there:
             if schema.names.count(name) != 1:
-                raise FastptError(
-                    f"--source {file} has {schema.names.count(name)} columns {name!r}: {', '.join(schema.names)}; "
-                    f"other files of split {split} have one."
-                )
+                raise _not_one(file, schema, name)
         kind = schema.field(image).type
         path = [f"{image}.path"] if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 else []
         try:
@@ -263,6 +262,14 @@ def _table(
     starts = np.cumsum([0, *sizes[:-1]])
     groups = np.repeat(np.arange(len(sizes)), sizes)
     return Table(split, files, image, keys, paths, values, groups, starts, places)
+
+
+def _not_one(file: Path, schema: pa.Schema, column: str) -> FastptError:
+    times = schema.names.count(column)
+    return FastptError(
+        f"--source {file} has {f'{times} columns' if times else 'no column'} {column!r}, and needs one; it has: "
+        f"{', '.join(schema.names)}."
+    )
 
 
 def missing_column(table: Table, *columns: str) -> FastptError:

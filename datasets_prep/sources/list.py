@@ -136,6 +136,8 @@ class Columns:
             fields = [name for _, name, _, _ in string.Formatter().parse(self.image_pattern or "") if name is not None]
         except ValueError as error:
             raise FastptError(f"--image-pattern {self.image_pattern!r} cannot be read: {error}.") from None
+        if self.image_pattern and not fields:
+            raise FastptError(f"--image-pattern {self.image_pattern!r} names no column, as '{{id}}.jpg' does.")
         return [re.split(r"[.\[]", name)[0] for name in fields]
 
     def picture(self, values: Mapping[str, object]) -> str | None:
@@ -408,7 +410,7 @@ def _absolute(path: Path) -> str:
 MISSING = "missing from the source"
 WAYS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {  # how names are alike: of a row's, of a file's
     "in another case": (str.casefold, str.casefold),
-    "its row is URL-encoded": (unquote, str),
+    "without URL encoding": (unquote, str),
     "with another suffix": (lambda name: posixpath.splitext(name)[0], lambda name: posixpath.splitext(name)[0]),
     "without its row's suffix": (str, lambda name: posixpath.splitext(name)[0]),
     "in another folder": (posixpath.basename, posixpath.basename),
@@ -480,21 +482,21 @@ def _form(name: str) -> str:
 def _no_picture(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: Alike) -> str:
     """What to say if no row names a picture: an example of both, and what may cure it."""
     name = next((name for name in rows.missing if name in alike), rows.missing[0])
+    file = alike[name].file if name in alike else next(iter(files.images()), None)
     field = f"{{{columns.path_column}}}" if columns.path_column else str(columns.image_pattern)
-    if name not in alike:
-        file = next(iter(files.images()), None)
+    if "://" in name:
+        cure = "That is an address. Fetch the pictures first, and name the files."
+    elif file is None or name not in alike:
+        cure = f"Name another --path-column, or --image-pattern says how names are made of columns: 'images/{field}'."
+    elif file.startswith(name) or file.endswith(f"/{name}") or f"/{name}." in file:
+        cure = f"--image-pattern '{field.join(file.rsplit(name, 1))}' makes the one of the other."
+    elif name.endswith(f"/{file}"):
+        folder = name.removesuffix(file)
         cure = (
-            f"Name another --path-column, or say with --image-pattern how names are made of columns ('images/{field}')."
+            f"Take {folder} off all names." if name[0] == "/" else f"Give the folder that holds {folder} as --source."
         )
-        if "://" in name:
-            cure = "These are addresses. Fetch the pictures first, and name the files."
     else:
-        file, how = alike[name].file, alike[name].how
-        cure = f"It is there {how}. Mend the list."
-        if file.startswith(name) or file.endswith(f"/{name}") or f"/{name}." in file:
-            cure = f"--image-pattern '{field.join(file.rsplit(name, 1))}' makes the one of the other."
-        elif name.endswith(f"/{file}"):
-            cure = f"Give the folder that holds {name.removesuffix(file)} as --source."
+        cure = f"It is there {alike[name].how}. Mend the list."
     has = f"has {file}" if file else "has no pictures"
     return (
         f"--list {', '.join(names)}: none of its {rows.count:,} rows names a picture of {files.root}. The first names "

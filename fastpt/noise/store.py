@@ -46,6 +46,7 @@ def add_noise(
         raise FastptError(f"{kind} noise changes {' or '.join(sorted(member.of))}, not {of}. Choose another kind.")
     name = _name(kind, member, rate, seed, files)
     file = next(iter(files.values()), None)
+    given = source or file
     source = source or (file.name if file else None)
     if name not in dataset.noise_plans():
         with KINDS.blaming(kind):
@@ -76,7 +77,7 @@ def add_noise(
     plan = dataset.noise_plan(name, of)
     if file and plan.source_sha256 != file_sha256(file):
         raise FastptError(
-            f"{dataset.path / 'noise' / name}.json was made from another file than {file} (their sha256 differ). "
+            f"{dataset.path / 'noise' / name}.json was made from another file than {given} (their sha256 differ). "
             "Delete the plan (.json and .npy), or give the file another name or the plan another seed."
         )
     return plan

@@ -1,11 +1,16 @@
 import io
 import tarfile
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from datasets_prep.records import RecordFormat
 from datasets_prep.sources import Request
 from datasets_prep.sources.list import Columns, listed_splits
+from fastpt import Dataset
+from fastpt.cli import main
+from fastpt.data.verify import verify_deep
 from fastpt.errors import FastptError
 from tests.conftest import picture
 
@@ -126,3 +131,223 @@ def test_a_list_that_is_none_is_one_clear_error(shop, name, content, said):
     (shop / name).write_text(content)
     with pytest.raises(FastptError, match=said):
         caption_splits(shop, name, "images/{id}.jpg", RecordFormat())
+
+
+# --- pictures, splits and targets of rows ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def listed(tmp_path, monkeypatch):
+    """Write pictures, which are called as they are in rows, and a list beside their folder; list the splits."""
+    monkeypatch.chdir(tmp_path)
+
+    def listed(rows: str, *files: str, lists=None, place="photos", **settings):
+        for i, name in enumerate(files or ("0.jpg", "1.jpg", "2.jpg", "3.jpg")):
+            (tmp_path / place / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / name).write_bytes(picture(i))
+        (tmp_path / "l.csv").write_text(rows)
+        settings = {"path_column": "file", "label_column": "kind", **settings}
+        request = Request((tmp_path / place,), None, tmp_path, 0, 1)
+        found = listed_splits(request, lists or [(None, "l.csv")], Columns(RecordFormat(()), **settings))
+        found.check()
+        return found
+
+    return listed
+
+
+def targets(split) -> dict[str, str]:
+    return {key: split.classes[label] for key, label in zip(split.keys, split.labels, strict=True)}
+
+
+@pytest.mark.parametrize(
+    ("row", "file"),
+    [
+        ("./a/0.jpg", "a/0.jpg"),
+        ("a//0.jpg", "a/0.jpg"),
+        ("a\\0.jpg", "a/0.jpg"),
+        ("photos/a/0.jpg", "a/0.jpg"),
+        ("HERE/photos/a/0.jpg", "a/0.jpg"),
+        ("caf\xe9.jpg", "cafe\u0301.jpg"),
+        ("cafe\u0301.jpg", "caf\xe9.jpg"),
+    ],
+)
+def test_a_name_that_is_written_in_another_way_is_followed_and_told(listed, tmp_path, row, file):
+    found = listed(f"file,kind\n{row.replace('HERE', str(tmp_path))},cat\n", file)
+    assert targets(found.splits[0]) == {file: "cat"}
+    assert f"for {file!r}" in found.warnings[0]
+
+
+def test_a_file_of_exactly_that_name_goes_first(listed):
+    found = listed("file,kind\na\\0.jpg,cat\n", "a\\0.jpg", "a/0.jpg")
+    assert (found.splits[0].keys, found.warnings) == (["a\\0.jpg"], ())
+
+
+@pytest.mark.parametrize(
+    ("row", "file", "said"),
+    [
+        ("0", "0.jpg", r"The first names 0, the source has 0\.jpg\. --image-pattern '\{file\}\.jpg'"),
+        ("0", "a/0.jpg", r"--image-pattern 'a/\{file\}\.jpg'"),
+        ("0.jpg", "a/0.jpg", r"--image-pattern 'a/\{file\}'"),
+        ("0.JPG", "0.jpg", "in another case"),
+        ("a%20b.jpg", "a b.jpg", "without URL encoding"),
+        ("0.png", "0.jpg", "with another suffix"),
+        ("data/0.jpg", "0.jpg", "Give the folder that holds data/ as --source"),
+        ("/data/0.jpg", "0.jpg", "Take /data/ off all names"),
+        ("http://x.org/0.jpg", "0.jpg", "That is an address"),
+        ("x/y.jpg", "0.jpg", "Name another --path-column"),
+        ("x/y.jpg", "notes.txt", "the source has no pictures"),
+    ],
+)
+def test_if_all_rows_miss_their_picture_the_error_shows_both_names_and_a_cure(listed, row, file, said):
+    with pytest.raises(FastptError, match=rf"none of its 1 rows names a picture of .*{said}"):
+        listed(f"file,kind\n{row},cat\n", file)
+
+
+def test_a_row_that_misses_its_picture_is_told_with_one_like_it(listed):
+    (split,) = listed("file,kind\n0.JPG,cat\n1.jpg,dog\n").splits
+    assert dict(split.pictureless) == {"0.JPG": "missing from the source, which has 0.jpg (in another case)"}
+
+
+def test_rows_of_one_picture_that_say_the_same_are_one_and_told(listed):
+    found = listed("file,kind\n0.jpg,cat\n./0.jpg,cat\n1.jpg,dog\n")
+    assert targets(found.splits[0]) == {"0.jpg": "cat", "1.jpg": "dog"}
+    assert "1 pictures have several rows that say the same, such as 0.jpg" in found.warnings[-1]
+    assert not found.splits[0].pictureless
+
+
+def test_a_picture_whose_rows_differ_is_rejected_by_name(listed):
+    (split,) = listed("file,kind\n0.jpg,cat\n1.jpg,dog\n0.jpg,dog\n0.jpg,cat\n").splits
+    assert targets(split) == {"1.jpg": "dog"}
+    assert split.rejected == (("0.jpg", "its rows in the list differ: label 'cat' and 'dog'"),)
+
+
+def test_pictures_that_no_row_names_are_counted(listed):
+    found = listed("file,kind\n0.jpg,cat\n")
+    assert found.beside["named by no row of the list"].total() == 3
+
+
+@pytest.mark.parametrize(
+    ("split", "name"), [("train", "train"), ("Validation", "val"), ("dev", "val"), ("holdout", "holdout"), (7, "7")]
+)
+def test_splits_are_those_of_a_column(listed, split, name):
+    found = listed(f"file,kind,part\n0.jpg,cat,train\n1.jpg,cat,{split}\n", split_column="part")
+    assert {one.name for one in found.splits} == {"train", name}
+    assert [one.is_train for one in found.splits] == [one.name == "train" for one in found.splits]
+
+
+def test_a_row_without_a_split_is_rejected_and_one_that_is_a_path_is_refused(listed):
+    train, *_ = listed("file,kind,part\n0.jpg,cat,train\n1.jpg,cat,\n", split_column="part").splits
+    assert train.rejected == (("1.jpg", "no part"),)
+    with pytest.raises(FastptError, match=r"'\.\./x' in column 'part' cannot be the name of a split"):
+        listed("file,kind,part\n0.jpg,cat,../x\n", split_column="part")
+
+
+def test_splits_of_one_meaning_are_one_and_told(listed):
+    found = listed("file,kind,part\n0.jpg,cat,val\n1.jpg,cat,Valid\n", split_column="part")
+    assert [split.name for split in found.splits] == ["val"]
+    assert "split val is written as Valid and val" in found.warnings
+
+
+@pytest.mark.parametrize(
+    ("lists", "names"),
+    [
+        ({"train=a.csv": None, "val=b.csv": None}, ["train", "val"]),
+        ({"labels_train.csv": None, "val.csv": None}, ["train", "val"]),
+        ({"captions_train2017.csv": None, "captions_val2017.csv": None}, ["train", "val"]),
+        ({"a.csv": None, "b.csv": None}, ["train"]),
+    ],
+)
+def test_several_lists_are_splits_by_their_names_or_one(listed, tmp_path, lists, names):
+    pairs = [(split or None, file) for split, _, file in (name.rpartition("=") for name in lists)]
+    for i, (_, file) in enumerate(pairs):
+        (tmp_path / file).write_text(f"file,kind\n{i}.jpg,cat\n")
+    found = listed("", lists=pairs)
+    assert [split.name for split in found.splits] == names
+    assert sum(map(len, found.splits)) == 2
+
+
+@pytest.mark.parametrize("names", [["train.csv", "more.csv"], ["train.csv", "evaluation.csv"], ["train_val.csv"]])
+def test_a_list_whose_split_is_unclear_is_asked_for(listed, names):
+    with pytest.raises(FastptError, match="which split is it"):
+        listed("", lists=[(None, name) for name in names])
+
+
+def test_a_split_without_labels_is_told_and_left_out(listed):
+    found = listed("file,kind,part\n0.jpg,1,train\n1.jpg,0,train\n2.jpg,-1,test\n3.jpg,,test\n", split_column="part")
+    assert [split.name for split in found.splits] == ["train"]
+    assert "none of the 2 rows of split test has a label: it is left out" in found.warnings
+
+
+def test_labels_of_annotators_share_the_classes_and_may_be_missing(listed):
+    (split,) = listed("file,kind,given\n0.jpg,cat,cat\n1.jpg,dog,emu\n2.jpg,dog,\n", noisy_label_column="given").splits
+    assert split.classes == ["cat", "dog", "emu"]
+    assert split.noisy_labels.labels.tolist() == [0, 2, -1]
+    assert split.noisy_labels.source == "column 'given' of l.csv"
+
+
+@pytest.mark.parametrize(
+    ("settings", "error"),
+    [
+        ({"path_column": None}, "--path-column or --image-pattern"),
+        ({"image_pattern": "{file}"}, "--path-column or --image-pattern"),
+        ({"label_column": None, "noisy_label_column": "x"}, "--noisy-label-column goes with"),
+        ({"path_column": None, "image_pattern": "x.jpg"}, "names no column"),
+        ({"path_column": None, "image_pattern": "{file"}, "cannot be read"),
+        ({"path_column": None, "image_pattern": "{file:06d}"}, "does not fit row 1"),
+        ({"path_column": None, "image_pattern": "{file.x}"}, "does not fit row 1"),
+        ({"path_column": "flie"}, "no column 'flie'.*'file'"),
+    ],
+)
+def test_what_does_not_go_together_is_one_clear_error(listed, settings, error):
+    with pytest.raises((FastptError, click.UsageError), match=error):
+        listed("file,kind\n0.jpg,cat\n", **settings)
+
+
+@pytest.mark.parametrize(
+    ("value", "caption", "reason"),
+    [
+        ("5", "5", None),
+        ("2.5", "2.5", None),
+        ("true", None, "its caption is a bool"),
+        ('["a"]', None, "its caption is a list"),
+        ("null", None, "no caption"),
+        ("NaN", None, "no caption"),
+        ('" "', None, "no caption"),
+        (r'"x \ud83d"', "x \ufffd", None),
+    ],
+)
+def test_captions_of_json_are_texts_or_rejected_with_what_they_are(shop, value, caption, reason):
+    (shop / "list.jsonl").write_text(f'{{"id": 1, "caption": "one"}}\n{{"id": 2, "caption": {value}}}\n')
+    (split,) = caption_splits(shop, "list.jsonl", "images/{id}.jpg", RecordFormat(("caption",))).splits
+    assert split.captions[1:] == ([caption] if caption else [])
+    assert dict(split.rejected) == ({"images/2.jpg": reason} if reason else {})
+
+
+def test_captions_that_are_a_word_for_nothing_are_told(shop):
+    (shop / "list.csv").write_text("id,caption\n1,nan\n2,None\n3,nan\n4,fine\n")
+    found = caption_splits(shop, "list.csv", "images/{id}.jpg", RecordFormat())
+    assert "2 captions are 'nan'" in found.warnings
+
+
+def test_clean_and_noisy_labels_become_a_split_and_its_plan_the_same_each_time(listed, tmp_path):
+    def run(noisy: str):
+        (tmp_path / "l.csv").write_text(
+            f"file,true,given\n0.jpg,cat,cat\n1.jpg,dog,cat\n2.jpg,cat,{noisy}\n3.jpg,dog,\n"
+        )
+        words = ["--source", "photos", "--list", "l.csv", "--path-column", "file", "--workers", "1", "--out", "out"]
+        words += ["--clean-label-column", "true", "--noisy-label-column", "given"]
+        return CliRunner().invoke(main, ["prep", "list", *words])
+
+    listed("file,kind\n0.jpg,cat\n")
+    ran = run("dog")
+    assert "noise external-given: asked 0.5, realised 0.5 (2 wrong labels, from column 'given' of l.csv)" in ran.output
+    dataset = Dataset(tmp_path / "out/train")
+    labels = dict(zip(dataset.keys, dataset.targets("external-given"), strict=True))
+    assert labels == {"0.jpg": 0, "1.jpg": 0, "2.jpg": 1, "3.jpg": 1}
+    plan = (tmp_path / "out/train/noise/external-given.json").read_bytes()
+    assert run("dog").exit_code == 0
+    assert (tmp_path / "out/train/noise/external-given.json").read_bytes() == plan
+    assert verify_deep(tmp_path / "out/train", lambda *_: None) == []
+    changed = run("cat")
+    assert changed.exit_code == 1
+    assert "was made from another file than column 'given' of l.csv" in changed.output

@@ -168,7 +168,7 @@ def test_what_lies_beside_the_tables_is_counted_and_links_are_followed(tmp_path)
     assert found.beside == {
         "hidden or system": {".cache": 1},
         "no picture": {".md": 1},
-        "beside the tables": {"x.jpg": 1},
+        "beside the .parquet files": {"x.jpg": 1},
     }
     assert "split train is read from 2 folders" in found.warnings[0]
 

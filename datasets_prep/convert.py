@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,8 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
+
+FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
 
 
 def prepare(
@@ -66,13 +68,13 @@ def prepare(
             if split.name in jobs:
                 _finish(found, split, jobs[split.name], out / split.name, name, options, max_rejects, packages)
             dataset = Dataset(out / split.name)
-            plans = [add_noise(dataset, rate, options.seed, of) for of in _targets(split) for rate in rates]
+            plans = [add_noise(dataset, rate, options.seed, of) for of in noise_targets(split) for rate in rates]
             if split.noisy_labels is not None and (split.noisy_labels.labels >= 0).any():
                 plans.append(_plan_of_annotators(dataset, split, split.noisy_labels))
             yield dataset, plans
 
 
-def _targets(split: SplitListing) -> list[Targets]:
+def noise_targets(split: SplitListing) -> list[Targets]:
     """The targets that get a noise plan: those the split has, if models are trained on it."""
     has: list[tuple[Targets, object]] = [("labels", split.labels), ("captions", split.captions)]
     return [of for of, there in has if there is not None and split.is_train]
@@ -88,6 +90,23 @@ def _plan_of_annotators(dataset: Dataset, split: SplitListing, noisy: NoisyLabel
             rows.writerow(["key", "label"])
             rows.writerows([key, split.classes[shown[key]]] for key in dataset.keys if shown[key] >= 0)
         return add_noise(dataset, None, 0, "labels", "external", {"file": file}, noisy.source)
+
+
+def read_all(
+    found: Found, options: Options, workers: int, progress: Callable[[int, int], None]
+) -> dict[str, list[manifest.Rejected]]:
+    """Read and encode every picture as `prepare` would, and write nothing: of each split, those that cannot be used."""
+    few = replace(options, shard_samples=min(options.shard_samples, FEW_SAMPLES))
+    jobs = [job for split in found.splits for job in _jobs(split, Path(split.name), few)]
+    total = sum(len(job.rows) for job in jobs)
+    rejected: dict[str, list[manifest.Rejected]] = {split.name: [] for split in found.splits}
+    for name, pairs in run_locally(jobs, workers, lambda done: progress(done, total), _read):
+        rejected[name] += pairs
+    return {name: sorted(pairs) for name, pairs in rejected.items()}
+
+
+def _read(job: ShardJob, tick: Callable[[], None]) -> tuple[str, list[manifest.Rejected]]:
+    return job.split.name, job.read(tick)
 
 
 # --- planning ---------------------------------------------------------------------------------------------------
@@ -124,6 +143,10 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
     else:
         write_json(note, settings)
 
+    return _jobs(split, folder, options)
+
+
+def _jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
     order = _order(split, options)
     cuts = range(0, len(split), options.shard_samples)
     return [ShardJob(split, order[cut : cut + options.shard_samples], i, folder, options) for i, cut in enumerate(cuts)]
@@ -197,6 +220,19 @@ def _sweep(folder: Path) -> None:
 # --- finishing --------------------------------------------------------------------------------------------------
 
 
+def check_rejected(split: SplitListing, rejected: Sequence[tuple[str, str]], max_rejects: float) -> None:
+    """Raise FastptError if more than a share of `max_rejects` of a split's samples, in all, cannot be used."""
+    total = len(split) + len(split.rejected) + len(split.pictureless)
+    if len(rejected) > max_rejects * total:
+        first = "; ".join(f"{key}: {reason}" for key, reason in rejected[:3])
+        enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
+        raise FastptError(
+            f"split {split.name}: {len(rejected)} of {total} samples cannot be used "
+            f"({first}{' ...' * (len(rejected) > 3)}), more than --max-rejects {max_rejects:g}. "
+            f"Mend the source, or run the same command with --max-rejects {enough:g} to leave them out."
+        )
+
+
 def _finish(
     found: Found,
     split: SplitListing,
@@ -213,19 +249,11 @@ def _finish(
     left_out = (*split.rejected, *split.pictureless)
     rejected = [manifest.Rejected(*pair) for pair in left_out]
     rejected += [manifest.Rejected(one["key"], one["reason"]) for note in notes for one in note["rejected"]]
-    total = len(split) + len(left_out)
-    if len(rejected) > max_rejects * total:
-        first = "; ".join(f"{one.key}: {one.reason}" for one in rejected[:3])
-        enough = min(1.0, np.ceil(len(rejected) / total * 1000) / 1000)
-        raise FastptError(
-            f"split {split.name}: {len(rejected)} of {total} samples cannot be used "
-            f"({first}{' ...' * (len(rejected) > 3)}), more than --max-rejects {max_rejects:g}. "
-            f"Mend the source, or run the same command with --max-rejects {enough:g} to leave them out."
-        )
+    check_rejected(split, rejected, max_rejects)
     table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
     if len(table) == 0:
         raise FastptError(
-            f"split {split.name}: none of {total} samples can be used, the first for this reason: "
+            f"split {split.name}: none of {len(rejected)} samples can be used, the first for this reason: "
             f"{rejected[0].reason}. Check the source."
         )
     manifest.write(

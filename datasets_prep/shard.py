@@ -3,7 +3,7 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
-from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
+from datasets_prep.images.policy import EncodedImage, ImagePolicy, RejectedImage, encode
 from datasets_prep.listing import SplitListing
 from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
@@ -73,21 +73,19 @@ class ShardJob:
         rejected = []
         reencoded = Counter({"420": 0, "444": 0})
         with self._writer() as writer:
-            for position, i in enumerate(self.rows):
-                try:
-                    stored = encode(_read(split, i), self.options.policy)
-                except RejectedImage as reason:
-                    rejected.append({"position": position, "key": split.keys[i], "reason": str(reason)})
-                else:
-                    if stored.encoded:
-                        reencoded[stored.encoded] += 1
-                    label = None if labels is None else int(labels[i])
-                    offset = writer.add(stored.jpeg, stored.width, stored.height, label)
-                    xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
-                    row = (i, offset, len(stored.jpeg), stored.width, stored.height, xxh3)
-                    for column, value in zip(columns.values(), row, strict=True):
-                        column.append(value)
-                tick()
+            for position, stored in enumerate(self._encoded(tick)):
+                i = int(self.rows[position])
+                if isinstance(stored, RejectedImage):
+                    rejected.append({"position": position, "key": split.keys[i], "reason": str(stored)})
+                    continue
+                if stored.encoded:
+                    reencoded[stored.encoded] += 1
+                label = None if labels is None else int(labels[i])
+                offset = writer.add(stored.jpeg, stored.width, stored.height, label)
+                xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
+                row = (i, offset, len(stored.jpeg), stored.width, stored.height, xxh3)
+                for column, value in zip(columns.values(), row, strict=True):
+                    column.append(value)
         rows = np.array(columns.pop("row"), np.int64)
         table = {"key": pa.array([split.keys[i] for i in rows], pa.string())}
         if labels is not None:
@@ -103,6 +101,24 @@ class ShardJob:
         note = json.dumps({"shard": entry, "rejected": rejected, "reencoded": reencoded}, ensure_ascii=False)
         with atomic_write(self.part) as file:
             pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
+
+    def read(self, tick: Callable[[], None]) -> list[manifest.Rejected]:
+        """Do all that `make` does but write: returns the pictures that cannot be used, and why."""
+        return [
+            manifest.Rejected(self.key(position), str(stored))
+            for position, stored in enumerate(self._encoded(tick))
+            if isinstance(stored, RejectedImage)
+        ]
+
+    def _encoded(self, tick: Callable[[], None]) -> Iterator[EncodedImage | RejectedImage]:
+        """Each picture as it is to be stored, or why it cannot be; `tick` is called after each."""
+        for i in self.rows:
+            try:
+                stored = encode(_read(self.split, int(i)), self.options.policy)
+            except RejectedImage as reason:
+                stored = reason
+            yield stored
+            tick()
 
     def was_mended(self) -> bool:
         """Whether a picture that was rejected when the shard was made can be used now; its part goes then."""

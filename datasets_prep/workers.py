@@ -4,6 +4,7 @@ A worker that dies, or that is busy with one picture for STALL_SECONDS, costs it
 by another worker, and a shard that fails ATTEMPTS times ends the job by name.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any
 
 from datasets_prep.shard import ShardJob
 from fastpt import ray_cluster
@@ -25,14 +27,22 @@ POLL_SECONDS = 0.02  # a worker that only waits for the disk is noticed by looki
 RAISED = 3  # exit code of a process that has sent the exception which ended it
 
 
-def run_locally(jobs: Sequence[ShardJob], workers: int, progress: Callable[[int], None]) -> None:
-    """Make all shards in processes, one a shard, `workers` at work at a time. `progress` is told the pictures done."""
-    waiting, running, failures, finished = deque(jobs), [], Counter(), 0
+def run_locally(
+    jobs: Sequence[ShardJob],
+    workers: int,
+    progress: Callable[[int], None],
+    work: Callable[[ShardJob, Callable[[], None]], Any] = ShardJob.make,
+) -> list[Any]:
+    """Make all shards in processes, one a shard, `workers` at work at a time. `progress` is told the pictures done.
+
+    Returns what `work`, which makes a shard or reads it only, returned for each, in any order.
+    """
+    waiting, running, failures, finished, results = deque(jobs), [], Counter(), 0, []
     try:
         while waiting or running:
             # A worker whose pictures are done only waits for the disk, so the next one may begin.
             while waiting and sum(map(_Worker.is_busy, running)) < workers and len(running) < 2 * workers:
-                running.append(_Worker(waiting.popleft()))
+                running.append(_Worker(waiting.popleft(), work))
             wait([worker.process.sentinel for worker in running], timeout=POLL_SECONDS)
             for worker in list(running):
                 if worker.is_working():
@@ -44,12 +54,14 @@ def run_locally(jobs: Sequence[ShardJob], workers: int, progress: Callable[[int]
                     waiting.append(worker.job)
                 else:
                     finished += len(worker.job.rows)
+                    results.append(worker.result)
             progress(finished + sum(worker.done.value for worker in running))
     finally:
         for worker in running:
             worker.process.kill()
         for worker in running:
             worker.process.join(5)
+    return results
 
 
 def _count_failure(failures: Counter, job: ShardJob, how: str) -> None:
@@ -65,14 +77,15 @@ def _count_failure(failures: Counter, job: ShardJob, how: str) -> None:
 class _Worker:
     """A process that makes one shard. It inherits the listing, which may be large; nothing is pickled."""
 
-    def __init__(self, job: ShardJob):
+    def __init__(self, job: ShardJob, work: Callable[[ShardJob, Callable[[], None]], Any]):
         context = multiprocessing.get_context("fork")
         self.job = job
         self.done = context.RawValue("q", 0)  # pictures; written by the process only
-        self._errors, errors = context.Pipe(duplex=False)
-        self.process = context.Process(target=_work, args=(job, self.done, errors, os.getpid()), daemon=True)
+        self._pipe, pipe = context.Pipe(duplex=False)
+        self.result: Any = None  # what the work returned, or the exception that ended it
+        self.process = context.Process(target=_work, args=(work, job, self.done, pipe, os.getpid()), daemon=True)
         self.process.start()
-        errors.close()
+        pipe.close()
         self._stalled = False
         self._seen, self._since = 0, time.monotonic()
 
@@ -81,7 +94,11 @@ class _Worker:
 
     def is_working(self) -> bool:
         """False if the process has ended, or had to be killed because its count stood still."""
-        if not self.process.is_alive():
+        ended = not self.process.is_alive()
+        with contextlib.suppress(EOFError, OSError):  # it was killed
+            while self._pipe.poll():
+                self.result = self._pipe.recv()
+        if ended:
             return False
         if self.done.value != self._seen:
             self._seen, self._since = self.done.value, time.monotonic()
@@ -97,7 +114,7 @@ class _Worker:
             return f"was busy for {STALL_SECONDS} s"
         code = self.process.exitcode
         if code == RAISED:
-            raise self._errors.recv()
+            raise self.result
         return f"died ({_exit_name(code)})" if code else None
 
     def place(self) -> str:
@@ -109,7 +126,7 @@ def _exit_name(code: int) -> str:
     return f"exit code {code}" if code > 0 else signal.Signals(-code).name
 
 
-def _work(job: ShardJob, done, errors, parent: int) -> None:
+def _work(work: Callable[[ShardJob, Callable[[], None]], Any], job: ShardJob, done, pipe, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     die_with(parent)
 
@@ -117,9 +134,9 @@ def _work(job: ShardJob, done, errors, parent: int) -> None:
         done.value += 1
 
     try:
-        job.make(tick)
+        pipe.send(work(job, tick))
     except Exception as error:
-        errors.send(error)
+        pipe.send(error)
         sys.exit(RAISED)
 
 

@@ -1,27 +1,21 @@
 """`fastpt prep`: sources in, prepared splits out. A group of commands, one for each source."""
 
 import contextlib
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
 
 from datasets_prep.sources import SOURCES, Source
-from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, claim, describe, describe_plan
+from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, claim
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 from fastpt.processes import cores
 from fastpt.storage.names import is_plain
-
-if TYPE_CHECKING:
-    from collections import Counter
-
-    from datasets_prep.listing import Found
-
-MOST_NAMED = 6  # things in one line
 
 
 class Place(click.ParamType):
@@ -134,6 +128,9 @@ COMMON = (
         help="Go on with what can be read of a damaged archive, and say what is lost.",
     ),
     click.Option(["--workers"], type=click.IntRange(1), default=cores, show_default="all cores", help="Processes."),
+    click.Option(["--dry-run"], is_flag=True, help="Say what is found and would be written; open no picture."),
+    click.Option(["--read"], is_flag=True, help="With --dry-run: read every picture, and say which cannot be used."),
+    click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document instead of text."),
     click.Option(["--ray"], metavar="ADDRESS", help="Work on a Ray cluster; local starts one here."),
 )
 
@@ -276,15 +273,23 @@ def _prepare(
     max_rejects: float,
     ignore_damage: bool,
     workers: int,
+    dry_run: bool,
+    read: bool,
+    as_json: bool,
     ray: str | None,
 ) -> None:
-    """List the splits of `source` with its `own` options, convert them, and say what was made."""
-    from datasets_prep.convert import prepare
+    """List the splits of `source` with its `own` options, convert them unless in a dry run, and say what was made."""
+    from datasets_prep.convert import prepare, read_all
     from datasets_prep.images.policy import ImagePolicy
     from datasets_prep.places import check_places, hold_out, list_splits, usual_place
     from datasets_prep.shard import Options
+    from fastpt.cli.prep_report import listing_document, listing_text, prepared_document, prepared_text
     from fastpt.progress import Progress
 
+    if read and not dry_run:
+        raise click.UsageError("--read goes with --dry-run; a preparation reads every picture anyway")
+    if dry_run and ray:
+        raise click.UsageError("--dry-run works on this machine; leave --ray out")
     if name and not is_plain(name):
         raise click.BadParameter(
             f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
@@ -301,7 +306,8 @@ def _prepare(
     check_places(source_name, source, places, out)
     try:
         with SOURCES.blaming(source_name):
-            found = list_splits(source, places, own, out, seed, workers, ignore_damage)
+            unpack_dir = _folder_above(out) if dry_run else out
+            found = list_splits(source, places, own, unpack_dir, seed, workers, ignore_damage)
         names = ", ".join(split.name for split in found.splits)
         if holdout is not None:
             if len(found.splits) > 1:
@@ -309,39 +315,41 @@ def _prepare(
             found = replace(found, splits=hold_out(found.splits[0], holdout, seed))
         if rates and not any(split.is_train for split in found.splits):
             raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
-        for warning in found.warnings:
+        for warning in () if as_json else found.warnings:
             click.echo(printable(f"warning: {warning}"), err=True)
         options = Options(store, ImagePolicy(max_side, quality, subsampling), shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
         origin = SOURCES.origin(source_name)
-        with Progress(f"prep {name}", "pictures") as progress:
-            done = list(
-                prepare(
-                    found, out, name, options, wanted, workers, max_rejects, progress, ray, [origin] if origin else []
-                )
-            )
+        what: dict[str, Any] = {
+            "source": source_name,
+            "name": name,
+            "out": str(out),
+            "format": store,
+            "dry_run": dry_run,
+            "read": read or not dry_run,
+        }
+        with Progress(f"{'read' if dry_run else 'prep'} {name}", "pictures") as progress:
+            if dry_run:
+                rejected = read_all(found, options, workers, progress) if read else None
+                document = listing_document(found, rejected, out, wanted, max_rejects)
+                text = listing_text(document)
+            else:
+                origins = [origin] if origin else []
+                done = list(prepare(found, out, name, options, wanted, workers, max_rejects, progress, ray, origins))
+                document = prepared_document(found, done)
+                text = prepared_text(document, done)
     except KeyboardInterrupt:
-        click.echo("\nStopped. The same command goes on where it stopped.", err=True)
+        click.echo("\nStopped." + " The same command goes on where it stopped." * (not dry_run), err=True)
         sys.exit(INTERRUPTED)
-    stored = sum(len(dataset) for dataset, _ in done)
-    click.echo(printable(describe_found(found, stored)))
-    for dataset, plans in done:
-        click.echo(printable(describe(dataset)))
-        for plan in plans:
-            click.echo(printable(describe_plan(plan, len(dataset))))
+    if as_json:
+        click.echo(json.dumps(what | document, indent=2))
+        return
+    click.echo(printable(text))
+    if dry_run:
+        more = "" if read else " --dry-run --read reads every picture and says which cannot be used."
+        click.echo(f"Nothing was written.{more}")
 
 
-def describe_found(found: "Found", stored: int) -> str:
-    """The balance: every file that was found was stored, left out by name, or is beside the pictures."""
-    pictures = sum(len(split) + len(split.rejected) for split in found.splits)
-    parts = [f"{stored:,} stored", f"{pictures - stored:,} rejected"]
-    parts += [f"{counts.total():,} {what} ({_most(counts)})" for what, counts in sorted(found.beside.items())]
-    text = f"{found.files:,} files found: {', '.join(parts)}"
-    pictureless = sum(len(split.pictureless) for split in found.splits)
-    return text + (f"; {pictureless:,} targets without a picture of their own left out too" if pictureless else "")
-
-
-def _most(counts: "Counter[str]") -> str:
-    """The most frequent of what was counted."""
-    most = [f"{name} {count:,}" if count > 1 else name for name, count in counts.most_common(MOST_NAMED)]
-    return ", ".join(most) + ", ..." * (len(counts) > MOST_NAMED)
+def _folder_above(path: Path) -> Path:
+    """The nearest folder that is there, where unpacked files without a name may lie."""
+    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())

@@ -116,6 +116,12 @@ def samples_id(table: pa.Table) -> str:
     return digest.hexdigest()
 
 
+def read_rejected(folder: Path) -> list[Rejected]:
+    """What was left out of a split, and why."""
+    with (folder / "rejected.jsonl").open(encoding="utf-8") as file:
+        return [Rejected(**json.loads(line)) for line in file]
+
+
 def _what_is_missing(path: Path) -> str:
     if not path.exists():
         return (

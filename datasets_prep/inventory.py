@@ -32,10 +32,14 @@ class Inventory:
         """Count a picture that is in no split, as `what`, by the folder it lies in."""
         self.beside[what][name.rpartition("/")[0] or name] += 1
 
-    def read(self, name: str) -> bytes:
-        """A file that tells of the pictures; it is counted as read. Raises FastptError if it cannot be read."""
+    def count_read(self, name: str) -> None:
+        """Count a file that is no picture as one that the source reads."""
         self.beside[NO_PICTURE] -= Counter([suffix(name) or "without suffix"])
         self.beside[READ][name] += 1
+
+    def read(self, name: str) -> bytes:
+        """A file that tells of the pictures; it is counted as read. Raises FastptError if it cannot be read."""
+        self.count_read(name)
         try:
             return self.files.read(name)
         except OSError as error:

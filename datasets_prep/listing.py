@@ -110,13 +110,14 @@ class Found:
 
     `files` is the number of files (of rows, in tables) that the source came across, counted by itself: each is a
     picture of a split, or one that the listing rejected, or it is `beside`. `warnings` are what the user should know
-    before a picture is read, one line each.
+    before a picture is read, one line each; `layout` is how the source lies there, as far as it had to be recognised.
     """
 
     splits: list[SplitListing]
     files: int
     beside: Beside = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    layout: str = ""
 
     @classmethod
     def only(cls, splits: list[SplitListing]) -> "Found":
@@ -145,4 +146,5 @@ def merged(founds: Sequence[Found]) -> Found:
         sum(found.files for found in founds),
         beside,
         tuple(warning for found in founds for warning in found.warnings),
+        "; ".join(dict.fromkeys(found.layout for found in founds if found.layout)),
     )

@@ -68,6 +68,14 @@ class _Layout:
     splits: Mapping[str, str] | None = None  # the splits by folder; None if all folders of the level are
     by_name: bool = True  # whether names told, not the user
 
+    def shown(self) -> str:
+        """The layout in words."""
+        what = "class folders"
+        if self.level:
+            folders = [f"{name}/" for name in self.splits or ()] or [f"the folders of level {self.level}"]
+            what += f" in splits, which are {', '.join(folders)}"
+        return what + f", below {'/'.join(self.top)}/" * bool(self.top)
+
     def below(self, folder: str) -> Parts | None:
         """A folder as seen from the top; None if it lies elsewhere."""
         parts = tuple(folder.split("/")) if folder else ()
@@ -135,7 +143,8 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
         for split in sorted({pictures.split for pictures in found})
     ]
     warnings = (*warnings, *_as_classes(classes), *alike("class folders", classes))
-    return merged([Found(splits, 0, {}, warnings), *(place.inventory.found([]) for place in opened)])
+    layout = "; ".join(dict.fromkeys(place.layout.shown() for place in opened))
+    return merged([Found(splits, 0, {}, warnings, layout), *(place.inventory.found([]) for place in opened)])
 
 
 def _open(files: Storage, split_level: int | None, prefix: str) -> _Place:

@@ -1,8 +1,9 @@
-"""ImageNet-1K as it lies on people's disks, read in place.
+"""ImageNet-1K as it lies on people's disks, read in place and told by content; the folders may lie anywhere below.
 
     ILSVRC2012_img_train.tar, ILSVRC2012_img_val.tar, ILSVRC2012_devkit_t12.tar.gz      the official archives
     ILSVRC/Data/CLS-LOC/{train,val}, LOC_val_solution.csv                               Kaggle
-    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                              an extracted tree (or tar of it)
+    train/<wnid>/*.JPEG, val/<wnid>/*.JPEG                                              a tree, or an archive of it
+    train/<wnid>/*.JPEG, val/*.JPEG, ILSVRC2012_validation_ground_truth.txt, meta.mat   the archives, extracted
     train-00000-of-00294.parquet, validation-00000-of-00014.parquet, ...                Hugging Face
 
 Classes are WordNet ids in sorted order, which is the order of all published checkpoints; their readable names are
@@ -14,22 +15,35 @@ import importlib.util
 import io
 import re
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.listing import Found, Reader, SplitListing
+from datasets_prep.inventory import Inventory, take_inventory
+from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
-from fastpt.errors import FastptError
+from datasets_prep.splits import split_of
+from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.files import open_files
 from fastpt.storage.folder import Folder
 from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
-from fastpt.storage.tar import TarOfTars
+from fastpt.storage.names import hidden_part
+from fastpt.storage.tar import Tar, TarOfTars
 
 OFFICIAL_NAME = re.compile(r"(.+)_(n\d{8})\.JPEG")
+VAL_NAME = re.compile(r"ILSVRC2012_val_\d{8}")
+WNID = re.compile(r"n\d{8}")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
+ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
+DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
+META, GROUND_TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"  # in the devkit
+SOLUTION = "LOC_val_solution.csv"  # Kaggle's
+SIDE_FILES = frozenset({*ARCHIVES.values(), DEVKIT, META, GROUND_TRUTH, SOLUTION})
+MOST_NAMED = 5  # folders in a warning
 
 
 class ImageNet(Source):
@@ -51,7 +65,7 @@ class ImageNet(Source):
 
     def list_splits(self, request: Request) -> Found:
         (root,) = request.places
-        return imagenet_splits(root, request.unpack_dir)
+        return imagenet_splits(root, request.unpack_dir, request.ignore_damage)
 
 
 @dataclass(frozen=True)
@@ -64,28 +78,72 @@ class Listing:
     read: Callable[[int], bytes]
     groups: np.ndarray | None = None
 
+    def keys(self) -> list[str]:
+        """The same in all layouts, so that noise, which is keyed by them, is the same too."""
+        keys = [f"{wnid}/{name}" for wnid, name in zip(self.wnids, self.names, strict=True)]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key, count in Counter(keys).items() if count > 1)
+            raise FastptError(f"{self.split} holds {twice} twice, in different folders. Take one away.")
+        return keys
 
-def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> Found:
-    """List train and val. Raises FastptError if `root` holds none of the layouts above."""
-    if (root / "ILSVRC2012_img_train.tar").exists():
-        listings = _official(root)
-    elif (root / "ILSVRC" / "Data" / "CLS-LOC").is_dir():
-        listings = _kaggle(root)
-    elif root.is_dir() and any(root.rglob("*.parquet")):
-        listings = _hugging_face(root)
-    else:
-        listings = _tree(root, unpack_dir)
-    classes = sorted({wnid for listing in listings for wnid in listing.wnids})
+
+def imagenet_splits(root: Path, unpack_dir: Path | None = None, ignore_damage: bool = False) -> Found:
+    """List train and val, each from its archive or from folders. Raises FastptError if `root` holds neither."""
+    files = open_files(root, unpack_dir, ignore_damage=ignore_damage)
+    inventory = take_inventory(files)
+    tree = _tree(inventory)
+    side = _side_files(files)
+    archives = {split: name for split, base in ARCHIVES.items() if (name := _one(side, base))}
+    if not isinstance(files, Folder):
+        archives = {}  # those in an archive cannot be read in place
+    if not tree.splits and not archives:
+        if root.is_dir() and any(name.lower().endswith(".parquet") for name in files.names()):
+            return _hugging_face(root, ignore_damage)
+        raise FastptError(_no_layout(root, files))
+    listings, founds, layouts = [], [], []
+    warnings = tree.pass_over(inventory)
+    for split in EXPECTED:
+        if split in archives:
+            listing, found = _of_archive(split, archives[split], inventory, side, ignore_damage)
+            founds.append(found)
+            layouts.append(archives[split])
+            if beside := tree.splits.pop(split, {}):
+                names = [name for names in beside.values() for name in names]
+                warnings.append(
+                    f"{split} is read from {archives[split]}: {len(names):,} pictures beside it are left out"
+                )
+                for name in names:
+                    inventory.pass_over(f"beside {archives[split]}", name)
+        elif split in tree.splits:
+            listing = _of_files(split, files, tree.splits[split], inventory, side)
+            layouts.append(f"{tree.folders[split]}{'' if '' in tree.splits[split] else '<wnid>/'}")
+        else:
+            truth = _one(side, SOLUTION, DEVKIT, GROUND_TRUTH) if split == "val" else None
+            if truth:
+                raise FastptError(
+                    f"{root} has the labels of val ({truth}), but no val/ and no {ARCHIVES[split]}. Put one there, or "
+                    "take the labels away to prepare train alone."
+                )
+            warnings.append(f"there is no {split} in {root}: the other split is prepared alone")
+            continue
+        listings.append(listing)
+    own = _splits(listings, tree.wnids, tuple(warnings))
+    return replace(merged([own, inventory.found([]), *founds]), layout=f"ImageNet in {' and '.join(layouts)}")
+
+
+def _splits(listings: list[Listing], wnids: set[str], warnings: tuple[str, ...]) -> Found:
+    """The splits, without what their files are counted in; `wnids` are classes, with pictures or without."""
+    classes = sorted(wnids.union(*(listing.wnids for listing in listings)))
     number = {wnid: i for i, wnid in enumerate(classes)}
+    readable = _readable_names(classes)
     splits = [
         SplitListing(
             name=listing.split,
-            # The same in all layouts, so that noise, which is keyed by it, is the same too.
-            keys=[f"{wnid}/{name}" for wnid, name in zip(listing.wnids, listing.names, strict=True)],
+            keys=listing.keys(),
             labels=np.array([number[wnid] for wnid in listing.wnids], np.int64),
             captions=None,
             classes=classes,
-            class_names=_readable_names(classes),
+            class_names=readable,
             read=listing.read,
             is_train=listing.split == "train",
             note=_count_note(listing.split, len(listing.names), len(classes)),
@@ -93,78 +151,233 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None) -> Found:
         )
         for listing in listings
     ]
-    return Found.only(splits)
+    return Found(splits, 0, {}, warnings)
 
 
-def _of_files(split: str, files: Storage, names: list[str], wnids: list[str]) -> Listing:
-    return Listing(split, [name.rpartition("/")[2] for name in names], wnids, Reader(files, names))
+def _of_files(
+    split: str, files: Storage, pictures: Mapping[str, list[str]], beside: Inventory, side: Mapping[str, list[str]]
+) -> Listing:
+    """The pictures by WordNet id, "" for those whose labels stand in one of the files `side`."""
+    truth = _truth(beside, side, pictures[""]) if "" in pictures else {}
+    wnid_of = {name: wnid or truth[_stem(name)] for wnid, names in pictures.items() for name in names}
+    names = sorted(wnid_of)
+    return Listing(
+        split, [name.rpartition("/")[2] for name in names], [wnid_of[name] for name in names], Reader(files, names)
+    )
 
 
-def _official(root: Path) -> list[Listing]:
-    train = open_files(root / "ILSVRC2012_img_train.tar", tar=TarOfTars)
-    val_path, devkit = root / "ILSVRC2012_img_val.tar", root / "ILSVRC2012_devkit_t12.tar.gz"
-    for needed in (val_path, devkit):
-        if not needed.exists():
-            raise FastptError(
-                f"{needed} is not there; the val split needs the val archive and the devkit (tasks 1, 2)."
-            )
-    val = open_files(val_path)
-    truth, pictures = _devkit_truth(devkit), val.images()
-    if len(truth) != len(pictures):
-        raise FastptError(f"{devkit.name} lists {len(truth)} val pictures, {val_path.name} holds {len(pictures)}.")
-    names = train.images()
-    wnids = [name.partition("/")[0] for name in names]
-    return [_of_files("train", train, names, wnids), _of_files("val", val, pictures, truth)]
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].partition(".")[0]
 
 
-def _devkit_truth(devkit: Path) -> list[str]:
-    """The WordNet id of each val picture, in the order of the pictures' numbers."""
-    from scipy.io import loadmat
+def _side_files(files: Storage) -> dict[str, list[str]]:
+    """The archives, and the files that tell the labels of val, by base name."""
+    found: dict[str, list[str]] = {}
+    for name in files.names():
+        base = name.rpartition("/")[2]
+        if base in SIDE_FILES and not hidden_part(name):
+            found.setdefault(base, []).append(name)
+    return found
 
+
+def _one(side: Mapping[str, list[str]], *bases: str) -> str | None:
+    """The file with the first of these base names that is there. Raises FastptError if there are two of one."""
+    found = next((side[base] for base in bases if base in side), [])
+    if len(found) > 1:
+        raise FastptError(f"--source holds {found[0]} and {found[1]}. Give the folder of one of them.")
+    return found[0] if found else None
+
+
+# --- folders ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Pictures in train/<wnid>/ and val/<wnid>/, or in val/ itself, of one folder. That may be Kaggle's CLS-LOC."""
+
+    splits: dict[str, dict[str, list[str]]]  # names by WordNet id, "" for those of val itself
+    folders: dict[str, str]  # of each split, as it is called, with its `/`
+    wnids: set[str]  # folders of classes, empty ones too
+    others: dict[str, dict[str, list[str]]]  # what else there is, by what it is and by folder
+
+    def pass_over(self, inventory: Inventory) -> list[str]:
+        """Count the pictures that are in no split, and return what to say of them."""
+        warnings = []
+        for what, folders in self.others.items():
+            for name in (name for names in folders.values() for name in names):
+                inventory.pass_over(what, name)
+            counts = Counter({folder: len(names) for folder, names in folders.items()})
+            most = ", ".join(f"{folder} {count:,}" for folder, count in counts.most_common(MOST_NAMED))
+            more = ", ..." * (len(counts) > MOST_NAMED)
+            warnings.append(f"{counts.total():,} pictures {what} are left out: {most}{more}")
+        return warnings
+
+
+def _tree(inventory: Inventory) -> _Tree:
+    root = inventory.files.root
+    by_folder: dict[str, list[str]] = {}
+    for name in inventory.pictures:
+        by_folder.setdefault(name.rpartition("/")[0], []).append(name)
+    tops = {top for folder in by_folder if (top := _top(folder)) is not None}
+    tops = tops or {
+        folder.rpartition("/")[0]
+        for folder, names in by_folder.items()
+        if split_of(folder.rpartition("/")[2]) == "val" and any(map(VAL_NAME.fullmatch, map(_stem, names)))
+    }
+    if len(tops) > 1:
+        first, second, *_ = sorted(tops)
+        raise FastptError(
+            f"{root} holds more than one ImageNet, in {first or '.'}/ and in {second}/. Give one of them."
+        )
+    top = "".join(f"{top}/" for top in tops if top)
+    splits: dict[str, dict[str, list[str]]] = {}
+    folders: dict[str, str] = {}
+    others: dict[str, dict[str, list[str]]] = {}
+    for folder, names in by_folder.items():
+        parts = folder.removeprefix(top).split("/") if tops and f"{folder}/".startswith(top) else []
+        split = split_of(parts[0]) if parts else None
+        flat = [name for name in names if len(parts) == 1 and split == "val" and VAL_NAME.fullmatch(_stem(name))]
+        if split in EXPECTED and (flat or (len(parts) == 2 and WNID.fullmatch(parts[1]))):
+            if folders.setdefault(split, f"{top}{parts[0]}/") != f"{top}{parts[0]}/":
+                raise FastptError(f"{root}: {folders[split]} and {top}{parts[0]}/ are one split by name. Rename one.")
+            splits.setdefault(split, {})["" if flat else parts[1]] = flat or names
+            names = sorted(set(names) - set(flat)) if flat else []
+        if names:
+            what = "of test, whose labels are not known," if split == "test" else f"outside {top}train|val/<wnid>/"
+            others.setdefault(what, {})[folder or "the top"] = names
+    known = set(folders.values())
+    parents = {folder.rpartition("/") for folder in _folders(inventory.files)}
+    wnids = {wnid for parent, _, wnid in parents if f"{parent}/" in known and WNID.fullmatch(wnid)}
+    return _Tree(splits, folders, wnids, others)
+
+
+def _folders(files: Storage) -> set[str]:
+    """All folders, empty ones too."""
+    return {name.rpartition("/")[0] for name in (*files.names(), *files.odd)}
+
+
+def _top(folder: str) -> str | None:
+    """The folder that holds train/<wnid> or val/<wnid>, if this is one of those."""
+    parent, _, wnid = folder.rpartition("/")
+    top, _, split = parent.rpartition("/")
+    return top if WNID.fullmatch(wnid) and split_of(split) in EXPECTED else None
+
+
+def _no_layout(root: Path, files: Storage) -> str:
+    """What to say of a place that holds no layout that is known."""
+    hint = "Use `fastpt prep imagefolder` for other pictures."
+    if any(WNID.fullmatch(folder) for folder in _folders(files)):
+        hint = "Its folders are WordNet ids: give the folder above, that holds it as train/ or val/, or rename it so."
+    elif any(name.rpartition("/")[2] in ARCHIVES.values() for name in (*files.names(), root.name)):
+        hint = "Give the folder in which the archives lie, unpacked from any other."
+    elif any(WNID.fullmatch(_stem(name)) and name.endswith(".tar") for name in files.names()):
+        hint = (
+            f"It holds a tar for each class: give the folder of {ARCHIVES['train']}, or unpack each to train/<wnid>/."
+        )
+    return (
+        f"--source {root} is no layout of ImageNet-1K that is known: neither the official archives "
+        f"({ARCHIVES['train']}, ...), nor Kaggle's folders (ILSVRC/Data/CLS-LOC), nor train/<wnid>/ and val/<wnid>/, "
+        f"nor Hugging Face's parquet files. {hint}"
+    )
+
+
+# --- archives and lists -------------------------------------------------------------------------------------------
+
+
+def _of_archive(
+    split: str, name: str, beside: Inventory, side: Mapping[str, list[str]], ignore_damage: bool
+) -> tuple[Listing, Found]:
+    """The pictures of an official archive, and how its members are counted. Labels of val lie beside it."""
+    beside.count_read(name)
+    path = beside.files.root / name
+    files = open_files(path, tar=TarOfTars if split == "train" else Tar, ignore_damage=ignore_damage)
+    inventory = take_inventory(files)
+    pictures: dict[str, list[str]] = {}
+    for picture in inventory.pictures:
+        wnid = next((part for part in reversed(picture.split("/")[:-1]) if WNID.fullmatch(part)), None)
+        if wnid or (split == "val" and VAL_NAME.fullmatch(_stem(picture))):
+            pictures.setdefault(wnid or "", []).append(picture)
+        else:
+            inventory.pass_over(f"of no WordNet id in {name}", picture)
+    if not pictures:
+        raise FastptError(f"{path} holds no pictures of ImageNet. Fetch it anew.")
+    return _of_files(split, files, pictures, beside, side), inventory.found([])
+
+
+def _truth(inventory: Inventory, side: Mapping[str, list[str]], pictures: list[str]) -> dict[str, str]:
+    """The WordNet ids of pictures of val by their names, from Kaggle's list or the devkit, packed or not."""
+    files = inventory.files
+    if not (name := _one(side, SOLUTION, GROUND_TRUTH, DEVKIT)):
+        raise FastptError(
+            f"the labels of {len(pictures):,} pictures of val, such as {pictures[0]}, are not in {files.root}: neither "
+            f"Kaggle's {SOLUTION}, nor the devkit ({DEVKIT}), nor its {GROUND_TRUTH}. Put one there."
+        )
+    base = name.rpartition("/")[2]
+    if base == SOLUTION:
+        truth = _kaggle_truth(inventory.read(name), files.root / name)
+    elif base == GROUND_TRUTH:
+        meta = f"{name.removesuffix(GROUND_TRUTH)}{META}"
+        if meta not in side.get(META, ()):
+            raise FastptError(f"{files.root} has {name}, but no {meta}, which belongs to it. Put it there.")
+        truth = _devkit_truth(inventory.read(meta), inventory.read(name), files.root / name)
+    else:
+        inventory.count_read(name)
+        truth = _packed_truth(files.root / name)
+    unknown = [name for name in pictures if _stem(name) not in truth]
+    if unknown:
+        raise FastptError(
+            f"{files.root / name} does not name {len(unknown):,} of the val pictures, such as {unknown[0]}. Take them "
+            "away, or fetch it anew."
+        )
+    return truth
+
+
+def _kaggle_truth(content: bytes, path: Path) -> dict[str, str]:
+    try:
+        rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
+        return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+    except (KeyError, AttributeError, IndexError, ValueError, csv.Error):
+        raise FastptError(f"{path} is not Kaggle's list of ImageId and PredictionString; fetch it anew.") from None
+
+
+def _packed_truth(devkit: Path) -> dict[str, str]:
     try:
         tar = open_files(devkit, unpack_dir=Path(tempfile.gettempdir()))
-        files = {name.rpartition("/")[2]: name for name in tar.names()}
-        synsets = loadmat(io.BytesIO(tar.read(files["meta.mat"])), squeeze_me=True)["synsets"]
-        lines = tar.read(files["ILSVRC2012_validation_ground_truth.txt"]).split()
-        wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
-        return [str(wnids[int(line)]) for line in lines]
+        names = {name.rpartition("/")[2]: name for name in tar.names()}
+        return _devkit_truth(tar.read(names[META]), tar.read(names[GROUND_TRUTH]), devkit)
     except KeyError as missing:
         raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
-    except (*ARCHIVE_ERRORS, ValueError, TypeError) as error:
+    except ARCHIVE_ERRORS as error:
         message = f"{devkit} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew."
         raise unreadable(message, error) from None
 
 
-def _kaggle(root: Path) -> list[Listing]:
-    files = Folder(root / "ILSVRC" / "Data" / "CLS-LOC")
-    names = files.images()
-    train = [name for name in names if name.startswith("train/")]
-    val = [name for name in names if name.startswith("val/")]
-    solution = root / "LOC_val_solution.csv"
-    if not solution.exists():
-        raise FastptError(f"{solution} is not there; the val labels of the Kaggle layout are in it.")
+def _devkit_truth(meta: bytes, numbers: bytes, where: Path) -> dict[str, str]:
+    """From the numbers of classes, a line for each picture of val in the order of their names, and what they mean."""
+    from scipy.io import loadmat
+
     try:
-        with solution.open(newline="") as file:
-            truth = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
-    except (KeyError, AttributeError, IndexError, ValueError, csv.Error):
-        raise FastptError(f"{solution} is not Kaggle's list of ImageId and PredictionString; fetch it anew.") from None
-    unknown = [name for name in val if Path(name).stem not in truth]
-    if unknown:
-        raise FastptError(f"{solution} does not name {len(unknown)} of the val pictures, such as {unknown[0]}.")
-    return [
-        _of_files("train", files, train, [name.split("/")[1] for name in train]),
-        _of_files("val", files, val, [truth[Path(name).stem] for name in val]),
-    ]
+        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
+        wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
+        found = [str(wnids[int(line)]) for line in numbers.split()]
+    except (LookupError, ValueError, TypeError, EOFError, OSError, zlib.error) as error:
+        raise DamagedData(
+            f"{where} or its {META} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew."
+        ) from None
+    return {f"ILSVRC2012_val_{i:08d}": wnid for i, wnid in enumerate(found, 1)}
 
 
-def _hugging_face(root: Path) -> list[Listing]:
+def _hugging_face(root: Path, ignore_damage: bool) -> Found:
     """`path` is the official name with the WordNet id after it: `n01440764_18_n01440764.JPEG`."""
     from datasets_prep.tables import open_tables
 
-    listings = []
-    for table in open_tables([root], []).tables:
+    opened = open_tables([root], [], ignore_damage=ignore_damage)
+    listings, rows, beside = [], 0, dict(opened.beside)
+    for table in opened.tables:
+        rows += len(table.paths)
         if table.split not in EXPECTED:
-            continue  # test has no labels
+            beside[f"rows of {table.split}, whose labels are not known"] = Counter({table.split: len(table.paths)})
+            continue
         found = [OFFICIAL_NAME.fullmatch(path or "") for path in table.paths]
         named = [match for match in found if match]
         if len(named) < len(found):
@@ -176,23 +389,8 @@ def _hugging_face(root: Path) -> list[Listing]:
         listings.append(Listing(table.split, names, [match[2] for match in named], table.reader(), table.groups))
     if [listing.split for listing in listings] != ["train", "val"]:
         raise FastptError(f"{root} lacks the parquet files of train or validation; fetch both.")
-    return listings
-
-
-def _tree(root: Path, unpack_dir: Path | None) -> list[Listing]:
-    files = open_files(root, unpack_dir)
-    names = files.images()
-    listings = []
-    for split in ("train", "val"):
-        mine = [name for name in names if name.startswith(f"{split}/") and name.count("/") == 2]
-        if not mine:
-            raise FastptError(
-                f"--source {root} is no layout of ImageNet-1K that is known: neither the official archives "
-                "(ILSVRC2012_img_train.tar, ...), nor Kaggle's folders (ILSVRC/Data/CLS-LOC), nor train/<wnid>/ and "
-                "val/<wnid>/, nor Hugging Face's parquet files. Use `fastpt prep imagefolder` for other pictures."
-            )
-        listings.append(_of_files(split, files, mine, [name.split("/")[1] for name in mine]))
-    return listings
+    own = _splits(listings, set(), tuple(opened.warnings))
+    return replace(own, files=rows + opened.others, beside=beside, layout="ImageNet in Hugging Face's parquet files")
 
 
 def _readable_names(wnids: list[str]) -> list[str]:

@@ -315,6 +315,8 @@ def _prepare(
             found = replace(found, splits=hold_out(found.splits[0], holdout, seed))
         if rates and not any(split.is_train for split in found.splits):
             raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
+        if found.layout and not as_json:
+            click.echo(printable(f"layout: {found.layout}"), err=True)
         for warning in () if as_json else found.warnings:
             click.echo(printable(f"warning: {warning}"), err=True)
         options = Options(store, ImagePolicy(max_side, quality, subsampling), shard_samples, order, seed)
@@ -322,6 +324,7 @@ def _prepare(
         origin = SOURCES.origin(source_name)
         what: dict[str, Any] = {
             "source": source_name,
+            "places": [str(path) for _, path in places],
             "name": name,
             "out": str(out),
             "format": store,

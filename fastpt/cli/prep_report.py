@@ -74,6 +74,7 @@ def _balanced(found: "Found", splits: list[Document], what: str) -> Document:
             "beside": {name: dict(counts.most_common()) for name, counts in sorted(found.beside.items())},
             "targets_without_picture": sum(len(split.pictureless) for split in found.splits),
         },
+        "layout": found.layout,
         "warnings": list(found.warnings),
     }
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import tarfile
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -173,3 +175,171 @@ def test_a_png_named_jpeg_and_a_cmyk_picture_come_through(tmp_path):
         with Image.open(io.BytesIO(train.jpeg(i))) as stored, Image.open(io.BytesIO(picture(1))) as expected:
             assert (stored.format, stored.mode) == ("JPEG", "RGB")
             assert np.abs(np.asarray(stored).astype(int) - np.asarray(expected)).mean() < 5
+
+
+# --- trees as they are ----------------------------------------------------------------------------------------------
+
+TREE = [f"train/{name}" for name in TRAIN] + [f"val/{wnid}/{name}" for name, (_, wnid) in VAL.items()]
+
+
+def listed(root, names):
+    write(root, dict.fromkeys(names, b"x"))
+    found = imagenet_splits(root)
+    found.check()
+    return found
+
+
+def moved(folder, names=TREE):
+    return [f"{folder}/{name}" for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "layout"),
+    [
+        (TREE, "train/<wnid>/ and val/<wnid>/"),
+        ([name.replace("val/", "Validation/", 1) for name in TREE], "train/<wnid>/ and Validation/<wnid>/"),
+        ([*moved("a/b"), "readme.md", "a/x.csv"], "a/b/train/<wnid>/ and a/b/val/<wnid>/"),
+        ([*TREE, "ILSVRC2012_img_train_t3.tar", "ILSVRC2012_bbox_train_v2.tar.gz"], "train/<wnid>/ and val/<wnid>/"),
+        (
+            [*TREE, "train/.ipynb_checkpoints/0.JPEG", "__MACOSX/train/n01440764/._0.JPEG"],
+            "train/<wnid>/ and val/<wnid>/",
+        ),
+    ],
+)
+def test_a_tree_is_found_by_its_folders_and_keeps_its_keys(tmp_path, names, layout):
+    found = listed(tmp_path, names)
+    assert found.layout == f"ImageNet in {layout}"
+    assert [split.keys for split in found.splits] == [
+        sorted(TRAIN),
+        sorted(f"{w}/{name}" for name, (_, w) in VAL.items()),
+    ]
+    assert found.splits[0].classes == WNIDS
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "train/n01440764/deeper/x.JPEG",
+            "1 pictures outside train|val/<wnid>/ are left out: train/n01440764/deeper 1",
+        ),
+        ("train/loose.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train 1"),
+        ("val/loose.JPEG", "1 pictures outside train|val/<wnid>/ are left out: val 1"),
+        ("train/cat/x.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train/cat 1"),
+        ("train2/n01440764/x.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train2/n01440764 1"),
+        ("top.JPEG", "1 pictures outside train|val/<wnid>/ are left out: the top 1"),
+        ("test/x.JPEG", "1 pictures of test, whose labels are not known, are left out: test 1"),
+    ],
+)
+def test_pictures_elsewhere_in_a_tree_are_told_and_are_no_classes(tmp_path, more, said):
+    found = listed(tmp_path, [*TREE, more])
+    assert found.warnings == (said,)
+    assert found.splits[0].classes == WNIDS
+    assert sum(map(len, found.splits)) == len(TREE)
+
+
+def test_a_loose_picture_of_kaggles_train_is_no_class(tmp_path):
+    kaggle(tmp_path)
+    write(tmp_path, {"ILSVRC/Data/CLS-LOC/train/loose.JPEG": b"x", "ILSVRC/Data/CLS-LOC/test/t.JPEG": b"x"})
+    found = imagenet_splits(tmp_path)
+    found.check()
+    assert found.splits[0].classes == WNIDS
+    assert len(found.warnings) == 2
+    assert found.beside["read by the source"] == {"LOC_val_solution.csv": 1}
+
+
+def test_classes_that_only_val_or_an_empty_folder_has_keep_their_place(tmp_path):
+    (tmp_path / "train" / "n00000001").mkdir(parents=True)
+    found = listed(tmp_path, [*TREE, "val/n00000002/x.JPEG", "train/n00000003/readme.txt"])
+    assert found.splits[0].classes == ["n00000001", "n00000002", "n00000003", *WNIDS]
+
+
+@pytest.mark.parametrize(("kept", "missing"), [("train", "val"), ("val", "train")])
+def test_a_split_that_is_alone_is_prepared_and_told(tmp_path, kept, missing):
+    found = listed(tmp_path, [name for name in TREE if name.startswith(kept)])
+    assert [split.name for split in found.splits] == [kept]
+    assert f"there is no {missing} in" in found.warnings[0]
+
+
+def extracted(root):
+    """The official archives, unpacked: val has no folders of classes."""
+    official(root)
+    write(root, {f"train/{name}": content for name, content in TRAIN.items()})
+    write(root, {f"val/{name}": content for name, (content, _) in VAL.items()})
+    with tarfile.open(root / "ILSVRC2012_devkit_t12.tar.gz") as devkit:
+        devkit.extractall(root, filter="data")
+    for name in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_devkit_t12.tar.gz"):
+        (root / name).unlink()
+
+
+def train_extracted(root):
+    official(root)
+    write(root, {f"train/{name}": content for name, content in TRAIN.items()})
+    (root / "ILSVRC2012_img_train.tar").unlink()
+
+
+def below_a_folder(root):
+    official(root / "downloads")
+
+
+def kaggle_zipped(root):
+    kaggle(root / "x")
+    files = {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in (root / "x").rglob("*.*") if path.is_file()
+    }
+    shutil.rmtree(root)
+    with zipfile.ZipFile(root, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize("layout", [extracted, train_extracted, below_a_folder, kaggle_zipped])
+def test_layouts_are_recognised_where_they_lie_and_in_part(layout, tmp_path):
+    root = tmp_path / "imagenet"
+    root.mkdir()
+    layout(root)
+    found = imagenet_splits(root)
+    found.check()
+    train, val = found.splits
+    assert {key: train.read(i) for i, key in enumerate(train.keys)} == TRAIN
+    assert {key: val.read(i) for i, key in enumerate(val.keys)} == {
+        f"{w}/{n}": content for n, (content, w) in VAL.items()
+    }
+    assert found.warnings == ()
+
+
+@pytest.mark.parametrize("layout", [official, hugging_face])
+def test_all_that_lies_in_archives_and_tables_is_counted(layout, tmp_path):
+    layout(tmp_path)
+    write(tmp_path, {"README.md": b"x", "data/.lock": b"x"})
+    found = imagenet_splits(tmp_path)
+    found.check()
+    assert found.files > sum(map(len, found.splits))
+
+
+def test_folders_beside_archives_are_told_and_not_read_twice(tmp_path):
+    official(tmp_path)
+    write(tmp_path, {f"train/{name}": b"x" for name in TRAIN})
+    found = imagenet_splits(tmp_path)
+    found.check()
+    assert found.warnings == ("train is read from ILSVRC2012_img_train.tar: 9 pictures beside it are left out",)
+    assert len(found.splits[0]) == 9
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([*TREE, *moved("b", TREE)], r"more than one ImageNet, in \./ and in b/"),
+        ([*TREE, "validation/n01440764/x.JPEG"], "val/ and validation/ are one split"),
+        ([name for name in TREE if name[0] == "t"] + ["LOC_val_solution.csv"], "labels of val .* but no val/"),
+        ([*TREE, "val/ILSVRC2012_val_00000001.JPEG"], "the labels of 1 pictures of val.*neither Kaggle's"),
+        (list(TRAIN), "give the folder above"),
+        (["train/n01440764.tar"], "It holds a tar for each class"),
+        (["train/n01440764/images/x.JPEG"], "prep imagefolder"),
+        (["a/LOC_val_solution.csv", "b/LOC_val_solution.csv", "val/ILSVRC2012_val_00000001.JPEG"], "a/LOC.* and b/LOC"),
+    ],
+)
+def test_what_is_unclear_in_a_tree_is_one_clear_error(tmp_path, names, said):
+    with pytest.raises(FastptError, match=said):
+        listed(tmp_path, names)

@@ -90,7 +90,7 @@ def test_a_dry_run_and_a_preparation_give_the_same_balance(run):
 def test_the_balance_is_told_when_a_complete_job_is_run_again_and_stands_in_the_manifest(run):
     first, second = run()[1], run()[1]
     assert first == second
-    assert first.startswith("13 files found\n  10 stored\n   1 rejected\n")
+    assert "train/, val/\n13 files found\n  10 stored\n   1 rejected\n" in first
     manifest = json.loads(Path("data/pets/train/dataset.json").read_text())
     beside = {"hidden or system": {".DS_Store": 1}, "no picture": {".txt": 1}}
     assert manifest["found"] == {"files": 13, "beside": beside, "warnings": []}

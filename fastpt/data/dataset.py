@@ -196,8 +196,8 @@ class Dataset:
         damaged = sample_ids[~self.samples.intact(sample_ids, jpegs)].tolist()
         if damaged:
             raise DamagedData(
-                f"sample {damaged[0]} of {self.path} is damaged: its bytes do not have the checksum they were stored "
-                f"with. {self._advice()}"
+                f"sample {damaged[0]} of {self.path} is damaged: its bytes are not those that were stored, or a "
+                f"picture of another size. {self._advice()}"
             )
 
     def shard(self, index: int) -> int:

@@ -9,6 +9,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 import xxhash
 
+from fastpt.jpeg.frames import frame_sizes
+
 
 @dataclass(frozen=True)
 class Samples:
@@ -24,13 +26,14 @@ class Samples:
     COLUMNS: ClassVar = ("shard", "offset", "size", "width", "height", "xxh3")
 
     def intact(self, sample_ids: np.ndarray, jpegs: Sequence[np.ndarray]) -> np.ndarray:
-        """Whether `jpegs`, K times uint8 [size], are the bytes that were stored for samples int64 [K]: bool [K].
+        """Whether `jpegs`, K times uint8 [size], are what was stored for samples int64 [K]: bool [K].
 
-        Where no checksum is known, any bytes are taken for them.
+        They have the checksum, where one is known, and their frame headers state the width and height that stand here.
         """
         stored, digest = self.xxh3[sample_ids].tolist(), xxhash.xxh3_64_intdigest
         found = (known in (0, digest(jpeg.data)) for known, jpeg in zip(stored, jpegs, strict=True))
-        return np.fromiter(found, bool, len(jpegs))
+        shapes = np.stack([self.height[sample_ids], self.width[sample_ids]], axis=1)
+        return np.fromiter(found, bool, len(jpegs)) & (frame_sizes(jpegs) == shapes).all(1)
 
 
 class ImageDataset(Protocol):

@@ -134,8 +134,6 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
     samples = dataset.samples
     try:
         jpeg = dataset.jpeg(row)
-        if not samples.intact(np.array([row]), [jpeg])[0]:
-            return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
         with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
             image.load()
             size, format = image.size, image.format
@@ -145,6 +143,8 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
     if format != "JPEG" or size != stated:
         found = f"{format} of {size[0]} x {size[1]}"
         return f"{dataset.path}: sample {row} is a {found}, but is stated as JPEG of {stated[0]} x {stated[1]}."
+    if not samples.intact(np.array([row]), [jpeg])[0]:
+        return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
     return None
 
 

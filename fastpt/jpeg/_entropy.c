@@ -278,3 +278,27 @@ int fastpt_is_sound(const uint8_t *data, size_t length, int width, int height) {
     }
     return scan(&jpeg, room.bytes);
 }
+
+/* Height and width that the frame header of each JPEG states, int32 [count, 2]; 0 and 0 where there is none. */
+void fastpt_frame_sizes(int count, const uint8_t **jpegs, const uint64_t *lengths, int *sizes) {
+    for (int k = 0; k < count; k++) {
+        const uint8_t *data = jpegs[k];
+        const size_t length = lengths[k];
+        sizes[2 * k] = sizes[2 * k + 1] = 0;
+        if (length < 4 || data[0] != 0xff || data[1] != 0xd8) continue;
+        for (size_t at = 2; length - at >= 4 && data[at] == 0xff;) {
+            const int marker = data[at + 1], size = sixteen(data + at + 2);
+            if (marker == 0xff) { /* filling */
+                at++;
+                continue;
+            }
+            if (size < 2 || length - at - 2 < (size_t)size) break;
+            if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) {
+                if (size >= 7) sizes[2 * k] = sixteen(data + at + 5), sizes[2 * k + 1] = sixteen(data + at + 7);
+                break;
+            }
+            if (marker == 0xd8 || marker == 0xd9 || marker == 0xda) break; /* no frame before the scan */
+            at += 2 + size;
+        }
+    }
+}

@@ -154,6 +154,8 @@ struct work {
 static int cut_and_resize(struct jpeg_decompress_struct *jpeg, struct work *work, const uint8_t *bytes, uint64_t length,
                           const int *shape, const int *box, int flip, int filter, uint8_t *out, int size) {
     const int top = box[0], left = box[1], height = box[2], width = box[3];
+    if (top < 0 || left < 0 || height < 1 || width < 1 || height > shape[0] - top || width > shape[1] - left)
+        return UNUSUAL;
     jpeg_mem_src(jpeg, bytes, length);
     if (jpeg_read_header(jpeg, TRUE) != JPEG_HEADER_OK) return UNUSUAL;
     if ((int)jpeg->image_height != shape[0] || (int)jpeg->image_width != shape[1] || jpeg_has_multiple_scans(jpeg) ||

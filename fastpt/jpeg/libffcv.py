@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from fastpt.errors import FastptError
+from fastpt.jpeg.frames import frame_sizes
 
 
 @cache
@@ -34,6 +35,8 @@ def decode(jpeg: np.ndarray, picture: np.ndarray) -> bool:
 
     Returns whether it could, by libffcv's standards: the least warning of libjpeg's counts as a failure.
     """
+    if tuple(frame_sizes([jpeg])[0]) != picture.shape[:2]:  # libffcv goes by the frame header, and writes so far
+        return False
     size, start, scale = picture.shape[:2], (0, 0), (1, 1)
     failed = load().imdecode(
         jpeg.ctypes.data, jpeg.size, *size, picture.ctypes.data, *size, *start, *scale, False, False

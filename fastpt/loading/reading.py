@@ -62,7 +62,7 @@ class BadSamples:
                 return
         samples, dataset = self._dataset.samples, self._dataset
         log.warning(
-            "%s: sample %d (%s, %d bytes at %d) is damaged: its bytes do not have the checksum they were stored with; "
+            "%s: sample %d (%s, %d bytes at %d) is damaged: its bytes or its size are not those that were stored; "
             "%s. `fastpt verify %s` lists all damage.",
             dataset,
             sample_id,

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import xxhash
 from PIL import Image
 
 from datasets_prep.images.policy import ImagePolicy
@@ -124,9 +125,12 @@ def test_a_jpeg_with_stray_bytes_that_libjpeg_warns_of_is_shown(tmp_path, decode
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_intact_bytes_that_are_no_picture_are_an_error_naming_the_sample(split, decoder, monkeypatch):
-    monkeypatch.setattr(type(split), "jpegs", lambda _, ids: [np.frombuffer(b"no JPEG at all", np.uint8) for _ in ids])
-    monkeypatch.setattr("xxhash.xxh3_64_intdigest", lambda _: split.samples.xxh3[7])
+def test_intact_bytes_that_are_no_whole_picture_are_an_error_naming_the_sample(split, decoder, monkeypatch):
+    headers = [jpeg[: jpeg.tobytes().index(b"\xff\xda")] for jpeg in split.jpegs(np.arange(len(split)))]
+    monkeypatch.setattr(type(split), "jpegs", lambda _, ids: [headers[i] for i in ids])
+    sums = {xxhash.xxh3_64_intdigest(header.data): int(split.samples.xxh3[i]) for i, header in enumerate(headers)}
+    digest = xxhash.xxh3_64_intdigest
+    monkeypatch.setattr("xxhash.xxh3_64_intdigest", lambda data: sums[digest(data)])
     with pytest.raises(FastptError, match=r"cannot (be )?decode.*"):
         images_of(split, decoder)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from fastpt.data.hashes import BATCH
 from fastpt.errors import DamagedData
@@ -23,11 +24,51 @@ def arrow_errors(path: Path) -> Iterator[None]:
         raise DamagedData(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
 
 
-class TextColumn:
-    """A column of texts in a parquet file, read a batch at a time. All raise DamagedData if it cannot be read."""
+class ColumnSum:
+    """xxh3-64 of what a column holds, in whatever pieces it comes: of the values, and of the lengths of texts."""
 
-    def __init__(self, path: Path, column: str):
-        self._path, self._column = path, column
+    def __init__(self):
+        self._values, self._lengths = xxhash.xxh3_64(), xxhash.xxh3_64()
+
+    def update(self, array: pa.Array) -> None:
+        """Add the next values: numbers, or texts in UTF-8."""
+        if not (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
+            self._values.update(np.ascontiguousarray(array.to_numpy(zero_copy_only=False)).data)
+        elif len(array):
+            offsets = _offsets(array)
+            self._lengths.update(np.diff(offsets).astype("<i8").data)
+            self._values.update(memoryview(array.buffers()[2])[int(offsets[0]) : int(offsets[-1])])
+
+    def hexdigest(self) -> str:
+        """32 digits."""
+        return self._values.hexdigest() + self._lengths.hexdigest()
+
+
+def column_sum(column: pa.ChunkedArray) -> str:
+    """The `ColumnSum` of a whole column."""
+    total = ColumnSum()
+    for chunk in column.chunks:
+        total.update(chunk)
+    return total.hexdigest()
+
+
+def check_column(path: Path, column: str, found: str, stated: str | None) -> None:
+    """Raise DamagedData if what a column holds has not the sum that is stated of it."""
+    if found != stated:
+        raise DamagedData(
+            f"{path} is damaged: its column {column} is not the one that was written. Restore it or prepare the split "
+            "anew."
+        )
+
+
+class TextColumn:
+    """A column of texts in a parquet file, read a batch at a time. All raise DamagedData if it cannot be read.
+
+    `stated` is its `ColumnSum`, which is compared before the last texts are given.
+    """
+
+    def __init__(self, path: Path, column: str, stated: str | None):
+        self._path, self._column, self._stated = path, column, stated
         with arrow_errors(path):
             self._file = pq.ParquetFile(path, memory_map=True)
 
@@ -36,8 +77,13 @@ class TextColumn:
 
     def __iter__(self) -> Iterator[str]:
         """All texts in their order."""
+        total, left = ColumnSum(), len(self)
         with arrow_errors(self._path):
             for batch in self._file.iter_batches(BATCH, columns=[self._column]):
+                total.update(batch.column(0))
+                left -= len(batch)
+                if left == 0:  # before the last are given: who counts what it takes never asks for more
+                    check_column(self._path, self._column, total.hexdigest(), self._stated)
                 yield from batch.column(0).to_pylist()
 
 

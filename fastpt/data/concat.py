@@ -37,6 +37,7 @@ class ConcatDataset:
         self.block = min(part.block for part in self.parts)
         identity = [f"{part.samples_id} {weight}" for part, weight in zip(self.parts, weights, strict=True)]
         self.samples_id = _sha256(identity)
+        self.images_id = _sha256([part.images_id for part in self.parts])
         repeats = [index for index, weight in enumerate(weights) for _ in range(weight - 1)]
         self._segments = [*range(len(self.parts)), *repeats]  # the part of each run of sample ids
         lengths = [len(part) for part in self.parts]

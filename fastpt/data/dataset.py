@@ -24,11 +24,13 @@ import pyarrow.parquet as pq
 
 from fastpt import native
 from fastpt.data import manifest
-from fastpt.data.columns import TextColumn, arrow_errors, take
+from fastpt.data.columns import TextColumn, arrow_errors, check_column, column_sum, take
 from fastpt.data.hashes import xxh3_64
-from fastpt.data.plan import NoisePlan, Targets, load_plan, plan_names, plans_of_rate
+from fastpt.data.plan import NoisePlan, Targets, load_plan, misfit, plan_names, plans_of_rate
 from fastpt.data.samples import Samples
 from fastpt.errors import DamagedData, FastptError
+
+PLACES = 1 << 20  # rows whose places are checked at once
 
 
 class Dataset:
@@ -42,7 +44,9 @@ class Dataset:
         self.manifest = manifest.read(self.path)
         self.name: str = self.manifest["name"]
         self.split: str = self.manifest["split"]
+        self._samples_file = self.path / "samples.parquet"
         self.samples_id: str = self.manifest["samples_id"]
+        self.images_id: str = self.manifest["images_id"]
         self.classes: list[str] = self.manifest["classes"]
         self.class_names: list[str] = self.manifest["class_names"]
         self.block: int = self.manifest["read_block"]
@@ -101,10 +105,14 @@ class Dataset:
         return f"Dataset({self.name}/{self.split}, {len(self)} samples)"
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
-        """samples.parquet, or some of its columns. Raises DamagedData if it cannot be read."""
-        path = self.path / "samples.parquet"
-        with arrow_errors(path):
-            return pq.read_table(path, columns=columns, memory_map=True)
+        """samples.parquet, or some of its columns. Raises DamagedData if it cannot be read or is another one."""
+        with arrow_errors(self._samples_file):
+            table = pq.read_table(self._samples_file, columns=columns, memory_map=True)
+        if len(table) != len(self):
+            raise DamagedData(f"{self._samples_file} has {len(table)} rows instead of {len(self)}. {self._advice()}")
+        for name in table.column_names:
+            check_column(self._samples_file, name, column_sum(table[name]), self.manifest["columns"].get(name))
+        return table
 
     @cached_property
     def samples(self) -> Samples:
@@ -112,7 +120,26 @@ class Dataset:
         # A column at a time: at millions of samples the table they come from is as large as the columns.
         samples = Samples(*(self.table([name]).column(name).to_numpy() for name in Samples.COLUMNS))
         pa.default_memory_pool().release_unused()  # what reading took; arrow would keep it
+        self._check_places(samples)
         return samples
+
+    def _check_places(self, samples: Samples) -> None:
+        """Raise DamagedData if a picture would lie in no shard, past the end of one, or have no pixel."""
+        ends = np.array([shard["bytes"] for shard in self.manifest["shards"]], np.uint64)
+        for start in range(0, len(self), PLACES):
+            shard, offset, size, width, height, _ = (
+                getattr(samples, name)[start : start + PLACES] for name in Samples.COLUMNS
+            )
+            known = shard < len(ends)
+            end = ends[np.where(known, shard, 0)]
+            wrong = ~known | (size == 0) | (width == 0) | (height == 0) | (offset > end) | (size > end - offset)
+            if wrong.any():
+                row = int(wrong.argmax())
+                raise DamagedData(
+                    f"{self._samples_file} is damaged: sample {start + row} is said to be {width[row]} x {height[row]} "
+                    f"pixels in {size[row]} bytes at {offset[row]} of shard {shard[row]}, where no picture can be. "
+                    f"{self._advice()}"
+                )
 
     @cached_property
     def keys(self) -> list[str]:
@@ -122,7 +149,7 @@ class Dataset:
     @property
     def stored_keys(self) -> TextColumn:
         """The keys where they lie, for what goes through them once without a Python object a sample."""
-        return TextColumn(self.path / "samples.parquet", "key")
+        return TextColumn(self._samples_file, "key", self.manifest["columns"]["key"])
 
     @cached_property
     def _captions(self) -> pa.ChunkedArray:
@@ -138,7 +165,7 @@ class Dataset:
     def caption_hashes(self) -> np.ndarray:
         """uint64 [N], equal where captions are the same text (xxh3-64)."""
         self.require_captions()
-        return xxh3_64(TextColumn(self.path / "samples.parquet", "caption"))
+        return xxh3_64(TextColumn(self._samples_file, "caption", self.manifest["columns"]["caption"]))
 
     def captions(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The captions of the given rows (what `targets(noise, of="captions")` returns)."""
@@ -149,7 +176,13 @@ class Dataset:
         """int64 [N], the labels of the source."""
         if not self.has_labels:
             raise FastptError(f"{self.path} has no labels, only captions. Prepare it from a source with labels.")
-        return self.table(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
+        labels = self.table(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
+        if not 0 <= labels.min() <= labels.max() < len(self.classes):
+            raise DamagedData(
+                f"{self._samples_file} is damaged: labels go from {labels.min()} to {labels.max()} in "
+                f"{len(self.classes)} classes. {self._advice()}"
+            )
+        return labels
 
     def jpeg(self, sample_id: int, checked: bool = False) -> np.ndarray:
         """The stored JPEG of a sample: uint8 [size], a copy of its own; see `jpegs`.
@@ -282,9 +315,15 @@ class Dataset:
                 f"`fastpt noise {self.path} --rate {rate}` makes one."
             )
         plan = load_plan(folder, names[0], self.samples_id)
+        self._check_array(plan)
         if of not in (None, plan.of):
             raise FastptError(f"noise plan {plan.name} changes {plan.of}, but {of} are asked for. Choose another plan.")
         return plan
+
+    def _check_array(self, plan: NoisePlan) -> None:
+        """Raise DamagedData if what a plan shows are not labels, or rows, of this split."""
+        if wrong := misfit(plan.of, plan.array, len(self), len(self.classes)):
+            raise DamagedData(f"{self.path / 'noise' / plan.name}.npy {wrong}. Make the plan anew with `fastpt noise`.")
 
     @property
     def default_targets(self) -> Targets:

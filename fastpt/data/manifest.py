@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastpt.data import beton
-from fastpt.data.columns import update_sha256
-from fastpt.errors import FastptError
+from fastpt.data.columns import column_sum, update_sha256
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_sealed_json
 from fastpt.registry import Origin
+from fastpt.storage.names import is_plain
 
-FORMAT = "2.1"
+FORMAT = "2.2"
 
 
 class Rejected(NamedTuple):
@@ -32,9 +33,42 @@ class Rejected(NamedTuple):
 def read(folder: Path) -> dict[str, Any]:
     """The manifest of a split. Raises FastptError if there is none or of another format, DamagedData if it changed."""
     try:
-        return read_sealed_json(folder / "dataset.json", FORMAT)
+        manifest = read_sealed_json(folder / "dataset.json", FORMAT)
     except (FileNotFoundError, NotADirectoryError):
         raise FastptError(_what_is_missing(folder)) from None
+    try:
+        wrong = _nonsense(manifest)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        wrong = f"it lacks something, or has something else in its place ({error!r})"
+    if wrong:
+        raise DamagedData(f"{folder / 'dataset.json'} is sealed, but {wrong}. Restore it or prepare the split anew.")
+    return manifest
+
+
+def _nonsense(manifest: Mapping[str, Any]) -> str | None:
+    """What in a manifest cannot be, if anything. Raises what Python raises where something is missing."""
+    counts, shards, classes = manifest["counts"], manifest["shards"], manifest["classes"]
+    samples, first_ids = counts["samples"], [shard["first_id"] for shard in shards]
+    texts = ("name", "split", "note", "samples_id", "images_id")
+    if wrong := [key for key in texts if not isinstance(manifest[key], str)]:
+        return f"{wrong[0]} is no text"
+    if not isinstance(samples, int) or samples < 1 or not isinstance(manifest["read_block"], int):
+        return f"it counts {samples} samples"
+    if manifest["has_labels"] and (sum(counts["per_class"]) != samples or len(counts["per_class"]) != len(classes)):
+        return f"it counts {sum(counts['per_class'])} samples of {len(classes)} classes, and {samples} in all"
+    if not all(isinstance(name, str) for name in [*classes, *manifest["class_names"]]):
+        return "the name of a class is no text"
+    if len(classes) != len(manifest["class_names"]):
+        return f"it names {len(classes)} classes and {len(manifest['class_names'])} readable names"
+    if sorted(first_ids) != first_ids or not 0 <= first_ids[0] <= first_ids[-1] <= samples:
+        return "its shards are in no order"
+    for entry in (*shards, *manifest["files"], *(shard["index"] for shard in shards if "index" in shard)):
+        foreign = entry["sha256"] is None and Path(entry["name"]).is_absolute()
+        if not (is_plain(entry["name"]) or foreign) or not isinstance(entry["bytes"], int) or entry["bytes"] < 0:
+            return f"it names a file {entry['name']!r} of {entry['bytes']} bytes"
+    if not all(isinstance(column, str) for column in manifest["columns"].values()):
+        return "it has no sums of its columns"
+    return None
 
 
 def write(
@@ -87,7 +121,9 @@ def write(
         "counts": counts,
         # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
         "read_block": int(np.clip(beton.PAGE_SIZE * len(table) // stored, 16, 256)),
+        "columns": {name: column_sum(table[name]) for name in table.column_names},
         "samples_id": samples_id(table),
+        "images_id": images_id(table),
         "shards": [{**shard, "first_id": first} for shard, first in zip(shards, first_ids, strict=True)],
         "files": [file_entry(folder / "samples.parquet"), file_entry(folder / "rejected.jsonl")],
         "classes": classes,
@@ -120,6 +156,14 @@ def read_rejected(folder: Path) -> list[Rejected]:
     """What was left out of a split, and why."""
     with (folder / "rejected.jsonl").open(encoding="utf-8") as file:
         return [Rejected(**json.loads(line)) for line in file]
+
+
+def images_id(table: pa.Table) -> str:
+    """SHA-256 over the pictures' checksums and sizes in bytes, in their order: which pictures are stored."""
+    digest = hashlib.sha256()
+    for name, dtype in (("xxh3", "<u8"), ("size", "<u4")):
+        digest.update(table[name].to_numpy().astype(dtype).tobytes())
+    return digest.hexdigest()
 
 
 def _what_is_missing(path: Path) -> str:

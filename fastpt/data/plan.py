@@ -59,6 +59,13 @@ class NoisePlan:
         }
 
 
+def misfit(of: Targets, array: np.ndarray, count: int, classes: int) -> str | None:
+    """What is wrong with an array of noise of a split of `count` samples, whatever its kind: "is no ..."; or None."""
+    limit, dtype = (classes, np.int32) if of == "labels" else (count, np.int64)
+    right = array.shape == (count,) and array.dtype == dtype and array.min() >= 0 and array.max() < limit
+    return None if right else f"is no array of {count} numbers from 0 to {limit - 1} in {dtype.__name__}"
+
+
 def check_rate(rate: float) -> float:
     """Return `rate` if it is a share in [0, 1); raise FastptError otherwise."""
     if not 0 <= rate < 1:
@@ -91,6 +98,9 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
     if not array_path.exists() or file_sha256(array_path) != plan["array_sha256"]:
         state = "does not match the sha256 in its plan" if array_path.exists() else "is missing"
         raise DamagedData(f"{array_path} {state}. Delete both files and make the plan anew with `fastpt noise`.")
+    seed = plan["seed"]
+    if seed is not None and name != (own := plan_name(plan["kind"], plan["rate"], seed)):
+        raise DamagedData(f"{path} says that it is {own}: it was renamed, or another's. Name it so, or make it anew.")
     if plan["samples_id"] != samples_id:
         raise FastptError(
             f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here {samples_id[:12]}). "

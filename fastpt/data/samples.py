@@ -56,6 +56,11 @@ class ImageDataset(Protocol):
         ...
 
     @property
+    def images_id(self) -> str:
+        """Which pictures it has, in which order."""
+        ...
+
+    @property
     def block(self) -> int:
         """Consecutive samples that quasi-random order reads together."""
         ...

@@ -13,7 +13,7 @@ class Subset:
     def __init__(self, dataset: ImageDataset, rows: np.ndarray):
         self.rows = rows
         self.path, self.name, self.split = dataset.path, dataset.name, dataset.split
-        self.block, self.samples_id = dataset.block, dataset.samples_id
+        self.block, self.samples_id, self.images_id = dataset.block, dataset.samples_id, dataset.images_id
         self.shard, self.shard_name = dataset.shard, dataset.shard_name  # of the whole dataset
         self._dataset = dataset
 

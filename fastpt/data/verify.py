@@ -13,7 +13,7 @@ import numpy as np
 from fastpt.data.columns import take
 from fastpt.data.dataset import Dataset
 from fastpt.data.manifest import samples_id
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import file_sha256
 from fastpt.processes import cores
 
@@ -113,7 +113,11 @@ def verify_deep(path: Path, progress: Callable[[int, int], None]) -> list[str]:
     `progress(done, total)` is told the pictures done.
     """
     dataset = Dataset(path)
-    problems = _deep_counts(dataset)
+    try:
+        problems = _deep_counts(dataset)
+        dataset.samples  # noqa: B018 - places where no picture can be are told at once
+    except DamagedData as error:
+        return [str(error)]
     with ThreadPoolExecutor(cores()) as pool:  # reading and decoding release the GIL
         for done, problem in enumerate(_bounded_map(pool, lambda row: _deep_picture(dataset, row), len(dataset)), 1):
             problems += [problem] if problem else []
@@ -155,12 +159,7 @@ def _deep_counts(dataset: Dataset) -> list[str]:
         found = {"samples": len(table), "rejected": sum(1 for _ in file)}
     found["bytes"] = int(table["size"].to_numpy().sum(dtype=np.int64))
     if dataset.has_labels:
-        labels = dataset.clean_labels
-        if labels.min() < 0 or labels.max() >= len(dataset.classes):
-            return [
-                f"{dataset.path}: labels go from {labels.min()} to {labels.max()} in {len(dataset.classes)} classes."
-            ]
-        found["per_class"] = np.bincount(labels, minlength=len(dataset.classes)).tolist()
+        found["per_class"] = np.bincount(dataset.clean_labels, minlength=len(dataset.classes)).tolist()
     problems = [
         f"{dataset.path}: dataset.json counts {name} as {counts[name]}, found {value}."
         for name, value in found.items()

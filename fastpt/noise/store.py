@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import ClassNoise, NoisePlan, Targets, check_rate, plan_name, write_plan
+from fastpt.data.plan import ClassNoise, NoisePlan, Targets, check_rate, misfit, plan_name, write_plan
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
@@ -51,7 +51,7 @@ def add_noise(
     if name not in dataset.noise_plans():
         with KINDS.blaming(kind):
             made = member.make(dataset, of, rate or 0.0, seed, files)
-        if wrong := malformed(dataset, of, made.array):
+        if wrong := misfit(of, made.array, len(dataset), len(dataset.classes)):
             raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
         if made.left_clean:
             log.warning("%s does not name %d of %d samples; they stay clean.", source, made.left_clean, len(dataset))
@@ -99,13 +99,6 @@ def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Ma
         raise FastptError(f"{kind} noise has the rate that its file holds; leave the rate out.")
     stems = ["".join(char if char.isalnum() or char in "-_." else "_" for char in path.stem) for path in files.values()]
     return "-".join([kind, *stems])
-
-
-def malformed(dataset: Dataset, of: Targets, array: np.ndarray) -> str | None:
-    """What is wrong with an array of noise, whatever its kind: "is no ..."; None if nothing is."""
-    limit, dtype = (len(dataset.classes), np.int32) if of == "labels" else (len(dataset), np.int64)
-    right = array.shape == (len(dataset),) and array.dtype == dtype and array.min() >= 0 and array.max() < limit
-    return None if right else f"is no array of {len(dataset)} numbers from 0 to {limit - 1} in {dtype.__name__}"
 
 
 class Realised(NamedTuple):

@@ -37,6 +37,7 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
         "versions": {"python": platform.python_version(), **_versions()},
         "git": _git_commit(),
         "samples_id": dataset.samples_id,
+        "images_id": dataset.images_id,
         "dataset": {
             "name": dataset.name,
             "split": dataset.split,

@@ -8,6 +8,7 @@ import pytest
 import xxhash
 
 from fastpt import Dataset
+from fastpt.data.columns import column_sum
 from fastpt.data.verify import verify, verify_deep
 from fastpt.files import write_sealed_json
 from tests.conftest import made_up, prepared
@@ -90,6 +91,7 @@ def test_a_picture_that_was_stored_damaged_or_with_a_wrong_size_is_named(split):
         index = table.column_names.index(name)
         table = table.set_column(index, name, pa.array(column, table[name].type))
     pq.write_table(table, split / "samples.parquet")
+    resealed(split / "dataset.json", columns={name: column_sum(table[name]) for name in table.column_names})
     problems = deep(split)
     assert [line.split(": ")[1].split(" ")[:2] for line in problems[1:]] == [
         ["sample", "3"],

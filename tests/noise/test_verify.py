@@ -79,5 +79,7 @@ def test_an_array_of_another_shape_is_named(split):
 def test_a_plan_of_a_package_that_is_gone_cannot_be_checked(split):
     package = {"name": "their-kind", "distribution": "theirs", "version": "1.5"}
     rewritten(split, "symmetric-0.5-seed0", kind="their-kind", package=package)
+    for suffix in ("json", "npy"):
+        (split.path / f"noise/symmetric-0.5-seed0.{suffix}").rename(split.path / f"noise/their-kind-0.5-seed0.{suffix}")
     (problem,) = verify_plans(split)
     assert "cannot be checked without its kind, of theirs 1.5: there is no kind of noise 'their-kind'" in problem

@@ -22,6 +22,7 @@ ROWS_A_CLASS = 0.1
 NO_LABEL = frozenset({"", "nan", "<na>", "nat", "null", "#n/a"})  # in lower case
 PERHAPS_NO_LABEL = frozenset({"na", "n/a", "none"})  # none of the numbers of a column, but names that classes do have
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+INFINITIES = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity"})  # among numbers; alone they are names
 CODE = re.compile(r"[+-]?0\d+", re.ASCII)  # a number does not begin with 0
 MOST_NAMED = 3  # values in a warning
 
@@ -84,7 +85,7 @@ def _all_numbers(found: Sequence[int | str | None]) -> bool:
     numbers = [text for text in texts if NUMBER.fullmatch(text)]
     others = {text.lower() for text in texts if not NUMBER.fullmatch(text)}
     there = len(numbers) > 0 or any(isinstance(value, int) for value in found) or not texts
-    return there and others <= PERHAPS_NO_LABEL and not any(map(CODE.fullmatch, numbers))
+    return there and others <= PERHAPS_NO_LABEL | INFINITIES and not any(map(CODE.fullmatch, numbers))
 
 
 @dataclass(frozen=True)
@@ -197,6 +198,9 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
             warnings.append(
                 f"{column}: {text!r} is a class, of {counted[text]:,} rows. Leave it empty if it means none"
             )
+    several = [text for text in counted if counted.keys() & {part.strip() for part in re.split(r"[|;,]", text)[1:]}]
+    if several:
+        warnings.append(f"{column}: {shown(several[0])} is a class of its own. It seems to hold several labels")
     warnings += alike(column, counted)
     rows = sum(counted.values())
     if len(counted) == rows >= 20 and not named:

@@ -32,6 +32,7 @@ from fastpt.storage.names import is_plain, well_formed
 if TYPE_CHECKING:
     from datasets_prep.lists import ListFile
 
+MOST_SPLITS = 100  # in a column
 MOST_TRIED = 1000  # rows whose picture is missing, for which one like it is looked for
 
 
@@ -121,6 +122,8 @@ class Columns:
             raise click.UsageError("say how a row names its picture: --path-column or --image-pattern")
         if self.noisy_label_column and not self.label_column:
             raise click.UsageError("--noisy-label-column goes with --clean-label-column")
+        if self.label_column and self.noisy_label_column == self.label_column:
+            raise click.UsageError(f"--clean-label-column and --noisy-label-column are both {self.label_column!r}")
 
     @property
     def wanted(self) -> list[str]:
@@ -192,10 +195,10 @@ def listed_splits(request: Request, lists: Sequence[tuple[str | None, str]], col
     """The splits of the rows of `lists`, each with its split or None, looked up on disk, then in the source.
 
     The split of a row is that of its list, or its `split_column`, or what the list's name tells, or train. Its picture
-    is the file of that name. Where there is none, one of the same name after `./`, with `/` for a backslash, in another
-    Unicode form, or on the same path from the list's folder or from the root is taken, and told with a count. A picture
-    has one target: rows that differ reject it, rows that do not are told. Raises FastptError if a list or a column is
-    missing, or no row can be used.
+    is the file of that name. Where there is none, one of the same name without `./` or blanks around it, with `/` for a
+    backslash, in another Unicode form, or on the same path from the list's folder or the root is taken, and told with a
+    count. A picture has one target: rows that differ reject it, rows that do not are told. Raises FastptError if a list
+    or a column is missing, or no row can be used.
     """
     from datasets_prep.lists import open_list
 
@@ -260,81 +263,95 @@ def _read(
 
 def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: "Alike") -> Found:
     """The splits of the rows, and what lies beside them."""
-    records = columns.records
+    there = set(files.names())
+    rejected, pictureless = _left_out(there, rows, alike)
+    named = {*rows.row_of, *(file for _, file, _ in rows.lacking)}
+    inventory = take_inventory(files, names, (named | rows.outside) & there)
+    for name in inventory.pictures:
+        if name not in named:
+            inventory.pass_over("not in the subset" if name in rows.outside else "named by no row of the list", name)
     kept = [i for i, file in enumerate(rows.files) if file not in rows.clashing]
+    labels = _labels(rows, columns, kept)
+    warnings = [*labels.warnings, *_warnings(rows)]
+    splits = []
+    for name in dict.fromkeys([*rows.splits, *filter(None, (split for split, _, _ in rows.lacking))]) or ["train"]:
+        mine = [k for k, i in enumerate(kept) if rows.splits[i] == name]
+        split = _split(name, files, names, rows, columns, labels, [(k, kept[k]) for k in mine])
+        if columns.label_column and split.labels is None and mine:
+            left = f"none of the {len(mine):,} rows of split {name} has a label"
+            warnings.append(f"{left}: it is {'left out' if split.captions is None else 'prepared without'}")
+            if split.captions is None:
+                for k in mine:
+                    inventory.pass_over(f"without a label, in {name}", rows.files[kept[k]])
+                continue
+        rejected[name] += split.rejected
+        if len(split) or not rows.count:
+            splits.append(split)
+        else:
+            warnings.append(f"no row of split {name} can be used: it is left out")
+    if not splits:
+        reasons = [pair for pairs in (*rejected.values(), *pictureless.values()) for pair in pairs]
+        why = f"the first: {reasons[0][0]}: {reasons[0][1]}" if reasons else "none has a label"
+        raise FastptError(f"--list {', '.join(names)}: none of its {rows.count:,} rows can be used ({why}).")
+    for split in splits[:1]:  # it tells of the rows of no split, and of splits that are left out
+        for left in (rejected, pictureless):
+            for name in left.keys() - {one.name for one in splits}:
+                left[split.name] += left[name]
+    splits = [
+        replace(split, rejected=tuple(rejected[split.name]), pictureless=tuple(pictureless[split.name]))
+        for split in splits
+    ]
+    return inventory.found([columns.records.annotate(split) for split in splits], tuple(warnings))
+
+
+def _left_out(there: set[str], rows: _Rows, alike: "Alike") -> tuple[defaultdict[str, list], defaultdict[str, list]]:
+    """The pictures that are rejected with their reason, and the rows without a picture of their own, by split."""
     rejected, pictureless = defaultdict(list), defaultdict(list)
     for file, reason in rows.clashing.items():
         rejected[rows.splits[rows.row_of[file]]].append((file, reason))
     named = set(rows.row_of)
-    there = set(files.names())
     for split, file, reason in rows.lacking:
         if reason == MISSING and file in alike:
             reason = f"{MISSING}, which has {alike[file].file} ({alike[file].how})"
         (rejected if file in there and file not in named else pictureless)[split].append((file, reason))
         named.add(file)
-    inventory = take_inventory(files, names, (named & there) | (rows.outside & there))
-    for name in inventory.pictures:
-        if name not in named:
-            inventory.pass_over("not in the subset" if name in rows.outside else "named by no row of the list", name)
+    return rejected, pictureless
 
-    labels = _labels(rows, columns, kept)
-    numbers = labels.numbers[: len(kept)]
-    at = {split: [k for k, i in enumerate(kept) if rows.splits[i] == split] for split in dict.fromkeys(rows.splits)}
-    splits, warnings = [], list(labels.warnings)
-    for split, mine in (at or {"train": []}).items():
-        has_labels = columns.label_column is not None and bool((numbers[mine] >= 0).any())
-        if columns.label_column and mine and not has_labels:
-            left = f"none of the {len(mine):,} rows of split {split} has a label"
-            warnings.append(f"{left}: it is {'prepared without' if records.caption_columns else 'left out'}")
-            if not records.caption_columns:
-                for k in mine:
-                    inventory.pass_over(f"without a label, in {split}", rows.files[kept[k]])
-                continue
-        if has_labels:
-            rejected[split] += [(rows.files[kept[k]], labels.missing[k]) for k in mine if k in labels.missing]
-            mine = [k for k in mine if numbers[k] >= 0]
-        captions = [str(rows.captions[kept[k]]) for k in mine]
-        keys = [rows.files[kept[k]] for k in mine]
-        noisy = None
-        if columns.noisy_label_column and has_labels:
-            where = f"column {columns.noisy_label_column!r} of {', '.join(Path(name).name for name in names)}"
-            noisy = NoisyLabels(columns.noisy_label_column, where, labels.numbers[len(kept) :][mine])
-        splits.append(
-            SplitListing(
-                name=split,
-                keys=keys,
-                labels=numbers[mine] if has_labels else None,
-                captions=captions if records.caption_columns else None,
-                classes=labels.classes,
-                class_names=labels.classes,
-                read=Reader(files, keys),
-                is_train=split == "train",
-                note=broken_text_note(captions) if records.caption_columns else "",
-                noisy_labels=noisy,
-            )
-        )
-        warnings += caption_warnings(captions) if records.caption_columns else []
-    usable = [split for split in splits if len(split)]
-    if rows.count and not usable:
-        reasons = [pair for group in (*rejected.values(), *pictureless.values()) for pair in group]
-        why = f"the first: {reasons[0][0]}: {reasons[0][1]}" if reasons else "none has a label"
-        raise FastptError(f"--list {', '.join(names)}: none of its {rows.count:,} rows can be used ({why}).")
-    splits = usable or splits
-    whose = {
-        split: split if split in {one.name for one in splits} else splits[0].name for split in (*rejected, *pictureless)
-    }
-    splits = [
-        replace(
-            split,
-            rejected=tuple(pair for name, pairs in rejected.items() if whose[name] == split.name for pair in pairs),
-            pictureless=tuple(
-                pair for name, pairs in pictureless.items() if whose[name] == split.name for pair in pairs
-            ),
-        )
-        for split in splits
-    ]
-    warnings += _warnings(rows)
-    return inventory.found([records.annotate(split) for split in splits], tuple(warnings))
+
+def _split(
+    name: str,
+    files: Storage,
+    names: Sequence[str],
+    rows: _Rows,
+    columns: Columns,
+    labels: Labels,
+    mine: list[tuple[int, int]],  # of each row of the split: where its label is, and where its picture
+) -> SplitListing:
+    """A split, and what it rejects for want of a label; without labels if no row has one."""
+    numbers = labels.numbers[[k for k, _ in mine]] if mine else np.array([], np.int64)
+    has_labels = bool((numbers >= 0).any())
+    rejected = [(rows.files[i], labels.missing[k]) for k, i in mine if has_labels and k in labels.missing]
+    good = [(k, i) for k, i in mine if not has_labels or k not in labels.missing]
+    keys = [rows.files[i] for _, i in good]
+    captions = [str(rows.captions[i]) for _, i in good] if columns.records.caption_columns else None
+    noisy = None
+    if columns.noisy_label_column and has_labels:
+        behind = len(labels.numbers) // 2  # those of annotators
+        where = f"column {columns.noisy_label_column!r} of {', '.join(Path(name).name for name in names)}"
+        noisy = NoisyLabels(columns.noisy_label_column, where, labels.numbers[[behind + k for k, _ in good]])
+    return SplitListing(
+        name=name,
+        keys=keys,
+        labels=numbers[numbers >= 0] if has_labels else None,
+        captions=captions,
+        classes=labels.classes,
+        class_names=labels.classes,
+        read=Reader(files, keys),
+        is_train=name == "train",
+        rejected=tuple(rejected),
+        note=broken_text_note(captions or ()),
+        noisy_labels=noisy,
+    )
 
 
 def _labels(rows: _Rows, columns: Columns, kept: list[int]) -> Labels:
@@ -351,7 +368,8 @@ def _labels(rows: _Rows, columns: Columns, kept: list[int]) -> Labels:
 
 
 def _warnings(rows: _Rows) -> list[str]:
-    warnings = [
+    warnings = caption_warnings(caption for caption in rows.captions if caption)
+    warnings += [
         f"split {split} is written as {' and '.join(sorted(spelled))}"
         for split, spelled in rows.spellings.items()
         if len(spelled) > 1
@@ -398,6 +416,10 @@ def _split_of_row(where: str, column: str, values: Mapping[str, object], spellin
         raise FastptError(f"--list {where}: {text[:60]!r} in column {column!r} cannot be the name of a split.")
     if split:
         spellings.setdefault(split, set()).add(text)
+        if len(spellings) > MOST_SPLITS:
+            raise FastptError(
+                f"--list {where}: column {column!r} names more than {MOST_SPLITS} splits. Name another column."
+            )
     return split
 
 
@@ -407,18 +429,20 @@ def _absolute(path: Path) -> str:
 
 # --- pictures -----------------------------------------------------------------------------------------------------
 
-MISSING = "missing from the source"
+MISSING, ZEROS = "missing from the source", "with zeros before its number"
 WAYS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {  # how names are alike: of a row's, of a file's
     "in another case": (str.casefold, str.casefold),
     "without URL encoding": (unquote, str),
     "with another suffix": (lambda name: posixpath.splitext(name)[0], lambda name: posixpath.splitext(name)[0]),
     "without its row's suffix": (str, lambda name: posixpath.splitext(name)[0]),
     "in another folder": (posixpath.basename, posixpath.basename),
-    "in another folder, with a suffix": (
-        posixpath.basename,
-        lambda name: posixpath.splitext(posixpath.basename(name))[0],
-    ),
+    "in another folder, with a suffix": (posixpath.basename, lambda name: _stem(name)),
+    ZEROS: (lambda name: _stem(name).lstrip("0"), lambda name: _stem(name).lstrip("0")),
 }
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(posixpath.basename(name))[0]
 
 
 @dataclass(frozen=True)
@@ -441,7 +465,7 @@ class _Pictures:
         """The file that a row names, in a list that lies in `folder` (absolute on disk, relative in an archive)."""
         if name in self.there:
             return name
-        plain = posixpath.normpath(name.replace("\\", "/"))
+        plain = posixpath.normpath(name.strip().replace("\\", "/"))
         path = posixpath.normpath(posixpath.join(folder, plain))
         paths = [plain, path, *(path[len(root) + 1 :] for root in self.roots if path.startswith(f"{root}/"))]
         file = next((path for path in paths if path in self.there), None)
@@ -490,6 +514,9 @@ def _no_picture(files: Storage, names: Sequence[str], rows: _Rows, columns: Colu
         cure = f"Name another --path-column, or --image-pattern says how names are made of columns: 'images/{field}'."
     elif file.startswith(name) or file.endswith(f"/{name}") or f"/{name}." in file:
         cure = f"--image-pattern '{field.join(file.rsplit(name, 1))}' makes the one of the other."
+    elif alike[name].how == ZEROS and columns.path_column:
+        pattern = f"{{{columns.path_column}:0>{len(_stem(file))}}}"
+        cure = f"--image-pattern '{file.replace(_stem(file), pattern)}' writes the zeros."
     elif name.endswith(f"/{file}"):
         folder = name.removesuffix(file)
         cure = (

@@ -73,6 +73,7 @@ def test_none_and_na_are_no_numbers_but_may_be_names(value):
         (10**100, "a number of more than 40 digits.*looks like an id"),
         ("9" * 5000, "a number of more than 40 digits.*looks like an id"),
         (1e300, "a number of more than 40 digits.*looks like an id"),
+        ("inf", "inf', is no whole number"),
         ("1e999", "1e999', is no whole number"),
     ],
 )
@@ -103,6 +104,7 @@ def test_known_names_are_kept_and_a_label_beyond_them_is_named():
         (["cat", "cat ", " dog"], ["cat", "dog"], "blanks around 2 labels are left out, such as 'cat '"),
         (["cat", "Cat"], ["Cat", "cat"], "classes apart: 'Cat' and 'cat'"),
         (["cafe\u0301", "caf\xe9"], ["cafe\u0301", "caf\xe9"], "classes apart"),
+        (["cat", "cat|dog", "dog"], ["cat", "cat|dog", "dog"], "'cat|dog' is a class of its own"),
         (["a_b", "a b"], ["a b", "a_b"], "classes apart: 'a b' and 'a_b'"),
         (["10", "9", "cat"], ["10", "9", "cat"], "2 numbers and 1 names: all are taken for names"),
         (["x", "1", "1.0"], ["1", "1.0", "x"], "classes apart: '1' and '1.0'"),

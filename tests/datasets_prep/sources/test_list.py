@@ -163,6 +163,7 @@ def targets(split) -> dict[str, str]:
     ("row", "file"),
     [
         ("./a/0.jpg", "a/0.jpg"),
+        (" a/0.jpg ", "a/0.jpg"),
         ("a//0.jpg", "a/0.jpg"),
         ("a\\0.jpg", "a/0.jpg"),
         ("photos/a/0.jpg", "a/0.jpg"),
@@ -191,6 +192,7 @@ def test_a_file_of_exactly_that_name_goes_first(listed):
         ("0.JPG", "0.jpg", "in another case"),
         ("a%20b.jpg", "a b.jpg", "without URL encoding"),
         ("0.png", "0.jpg", "with another suffix"),
+        ("7", "a/0007.jpg", r"--image-pattern 'a/\{file:0>4\}\.jpg' writes the zeros"),
         ("data/0.jpg", "0.jpg", "Give the folder that holds data/ as --source"),
         ("/data/0.jpg", "0.jpg", "Take /data/ off all names"),
         ("http://x.org/0.jpg", "0.jpg", "That is an address"),
@@ -242,6 +244,18 @@ def test_a_row_without_a_split_is_rejected_and_one_that_is_a_path_is_refused(lis
         listed("file,kind,part\n0.jpg,cat,../x\n", split_column="part")
 
 
+def test_a_column_that_cannot_be_that_of_splits_is_refused(listed):
+    rows = "".join(f"{i}.jpg,cat,{i}\n" for i in range(101))
+    with pytest.raises(FastptError, match="column 'part' names more than 100 splits"):
+        listed(f"file,kind,part\n{rows}", split_column="part")
+
+
+def test_a_split_of_which_no_row_can_be_used_is_told_and_its_rows_are_named(listed):
+    found = listed("file,kind,part\n0.jpg,cat,train\n9.jpg,cat,test\n", split_column="part")
+    assert found.warnings == ("no row of split test can be used: it is left out",)
+    assert dict(found.splits[0].pictureless) == {"9.jpg": "missing from the source"}
+
+
 def test_splits_of_one_meaning_are_one_and_told(listed):
     found = listed("file,kind,part\n0.jpg,cat,val\n1.jpg,cat,Valid\n", split_column="part")
     assert [split.name for split in found.splits] == ["val"]
@@ -291,6 +305,7 @@ def test_labels_of_annotators_share_the_classes_and_may_be_missing(listed):
         ({"path_column": None}, "--path-column or --image-pattern"),
         ({"image_pattern": "{file}"}, "--path-column or --image-pattern"),
         ({"label_column": None, "noisy_label_column": "x"}, "--noisy-label-column goes with"),
+        ({"noisy_label_column": "kind"}, "are both 'kind'"),
         ({"path_column": None, "image_pattern": "x.jpg"}, "names no column"),
         ({"path_column": None, "image_pattern": "{file"}, "cannot be read"),
         ({"path_column": None, "image_pattern": "{file:06d}"}, "does not fit row 1"),

@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_prep.listing import Found, NoisyLabels, SplitListing
+from datasets_prep.listing import Found, NoisyLabels, SplitListing, Stamped
 from datasets_prep.shard import Options, ShardJob
 from datasets_prep.workers import run_locally, run_on_ray
 from fastpt.data import manifest
@@ -30,10 +30,12 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.verify import missing_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import locked, write_json
+from fastpt.files import atomic_write, locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
+from fastpt.storage.kind import what_changed
 
+STAMPS = "stamps"  # a parquet file
 FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
 
 
@@ -138,12 +140,50 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
     (folder / "images").mkdir(exist_ok=True)
     settings = _settings(split, options)
     note = folder / ".parts" / "settings.json"
+    jobs = _jobs(split, folder, options)
     if note.exists():
         _refuse_changed(folder, json.loads(note.read_text()), settings)
-    else:
+        _refuse_changed_files(split, folder, jobs)
+    _write_stamps(split, folder)
+    if not note.exists():
         write_json(note, settings)
+    return jobs
 
-    return _jobs(split, folder, options)
+
+def _write_stamps(split: SplitListing, folder: Path) -> None:
+    """Keep length and time of change of the files of a split, for a job that goes on with it later."""
+    if isinstance(split.read, Stamped):
+        stamps = split.read.stamps()
+        sizes, times = ([stamp[at] for stamp in stamps.values()] for at in (0, 1))
+        table = pa.table(
+            {"file": list(stamps), "bytes": pa.array(sizes, pa.int64()), "ns": pa.array(times, pa.int64())}
+        )
+        with atomic_write(folder / ".parts" / STAMPS) as file:
+            pq.write_table(table, file)
+
+
+def _refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[ShardJob]) -> None:
+    """Raise FastptError if a file changed since the job was begun, unless what was made of it was rejected."""
+    kept = folder / ".parts" / STAMPS
+    if not kept.exists() or not isinstance(split.read, Stamped):
+        return
+    stamps, before = split.read.stamps(), pq.read_table(kept).to_pylist()
+    changed = {
+        one["file"]: what_changed((one["bytes"], one["ns"]), now)
+        for one in before
+        if (now := stamps.get(one["file"])) and now != (one["bytes"], one["ns"])
+    }
+    if not changed:
+        return
+    mended = {key for job in jobs if job.part.exists() for key, _ in job.rejected()}
+    for i, key in enumerate(split.keys):
+        file = split.read.holder(i)
+        if file in changed and key not in mended:
+            more = f", and {len(changed) - 1:,} more files" if len(changed) > 1 else ""
+            raise FastptError(
+                f"{file} changed since {folder} was begun ({changed[file]}){more}. Part of the split is made of its "
+                f"former content. Put that back, or delete {folder} to prepare it anew."
+            )
 
 
 def _jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:

@@ -6,11 +6,12 @@ Listing reads names and targets only; picture bytes are read one at a time, late
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from fastpt.errors import FastptError
-from fastpt.storage.kind import Storage
+from fastpt.storage.kind import Stamp, Storage
 
 Beside = Mapping[str, Counter[str]]
 """What lies beside pictures, counted: {"hidden or system": {"@eaDir": 12}, "no picture": {".txt": 3}}."""
@@ -89,6 +90,19 @@ class _Taken:
         return self.read(int(self.rows[i]))
 
 
+@runtime_checkable
+class Stamped(Protocol):
+    """What a `read` of a `SplitListing` may tell of the files on disk that its pictures are in."""
+
+    def holder(self, i: int) -> str:
+        """The file that row i is in."""
+        ...
+
+    def stamps(self) -> dict[str, Stamp]:
+        """Length and time of change of each file, as they were when it was listed."""
+        ...
+
+
 @dataclass(frozen=True)
 class Reader:
     """`read` of a `SplitListing` whose pictures are files: row i is the file `names[i]`."""
@@ -98,6 +112,12 @@ class Reader:
 
     def __call__(self, i: int) -> bytes:
         return self.files.read(self.names[i])
+
+    def holder(self, i: int) -> str:
+        return self.files.holder(self.names[i])
+
+    def stamps(self) -> dict[str, Stamp]:
+        return {self.files.holder(name): self.files.stamp(name) for name in self.names}
 
     def take(self, rows: Iterable[int]) -> "Reader":
         names = [self.names[i] for i in rows]

@@ -122,12 +122,19 @@ class ShardJob:
 
     def was_mended(self) -> bool:
         """Whether a picture that was rejected when the shard was made can be used now; its part goes then."""
-        for entry in json.loads(pq.read_schema(self.part).metadata[b"part"])["rejected"]:
+        for entry in self._rejected_entries():
             with contextlib.suppress(RejectedImage):
                 encode(_read(self.split, int(self.rows[entry["position"]])), self.options.policy)
                 self.part.unlink()
                 return True
         return False
+
+    def rejected(self) -> list[manifest.Rejected]:
+        """What was rejected when the shard was made."""
+        return [manifest.Rejected(entry["key"], entry["reason"]) for entry in self._rejected_entries()]
+
+    def _rejected_entries(self) -> list[dict]:
+        return json.loads(pq.read_schema(self.part).metadata[b"part"])["rejected"]
 
     def _writer(self) -> AbstractContextManager[BetonWriter | TarWriter]:
         if self.options.format == "ffcv":

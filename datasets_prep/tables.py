@@ -7,7 +7,7 @@ rows. Pages that carry a checksum are held to it.
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from datasets_prep.inventory import find_containers
 from datasets_prep.splits import splits_of_files
 from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.kind import Stamp, check_unchanged, gone, stamp_of
 
 SUFFIX = ".parquet"
 IMAGE_NAMES = ("image", "jpg", "img")
@@ -28,6 +29,7 @@ class Table:
 
     split: str
     files: list[Path]
+    stamps: list[Stamp]  # of each
     image: str  # the column of pictures
     keys: list[str]  # unique: the pictures' paths, or file and row
     paths: list[str | None]  # what the file calls each picture
@@ -42,7 +44,8 @@ class Table:
 
     def reader(self) -> "_Reader":
         rows = np.arange(len(self.groups))
-        return _Reader(self.files, self.image, self.places, self.groups, rows - self.starts[self.groups])
+        inside = rows - self.starts[self.groups]
+        return _Reader(self.files, self.stamps, self.image, self.places, self.groups, inside)
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,7 @@ class Tables:
 @dataclass
 class _Reader:
     files: list[Path]
+    stamp: list[Stamp]  # of each
     image: str
     places: list[tuple[int, int]]
     groups: np.ndarray  # of each row
@@ -76,15 +80,27 @@ class _Reader:
 
     def _read(self, file: int, group: int) -> pa.Array:
         try:
+            check_unchanged(self.files[file], self.files[file].stat(), self.stamp[file])
             with _open(self.files[file]) as parquet:
                 column = parquet.read_row_group(group, [self.image]).column(self.image).combine_chunks()
+        except FileNotFoundError:
+            raise gone(self.files[file]) from None
         except (OSError, pa.ArrowException) as error:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
         return column.field("bytes") if pa.types.is_struct(column.type) else column
 
+    def holder(self, i: int) -> str:
+        return self._name(self.places[int(self.groups[i])][0])
+
+    def stamps(self) -> dict[str, Stamp]:
+        return {self._name(file): stamp for file, stamp in enumerate(self.stamp)}
+
+    def _name(self, file: int) -> str:
+        return "/".join(self.files[file].parts[-2:])
+
     def take(self, rows: Iterable[int]) -> "_Reader":
         rows = np.asarray(rows, np.int64)
-        return _Reader(self.files, self.image, self.places, self.groups[rows], self.inside[rows])
+        return replace(self, groups=self.groups[rows], inside=self.inside[rows], _last=None)
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "_last": None}
@@ -236,6 +252,7 @@ def _table(
     by_row: list[str] = []
     sizes, places = [], []
     several = len({file.stem for file in files}) < len(files)
+    stamps: list[Stamp] = []
     for number, file in enumerate(files):
         schema = schemas[file]
         for name in there:
@@ -244,6 +261,7 @@ def _table(
         kind = schema.field(image).type
         path = [f"{image}.path"] if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 else []
         try:
+            stamps.append(stamp_of(file.stat()))
             with _open(file) as parquet:
                 table = parquet.read([*there, *path])
                 meta = parquet.metadata
@@ -261,7 +279,7 @@ def _table(
     keys = [str(path) for path in paths] if unique else by_row
     starts = np.cumsum([0, *sizes[:-1]])
     groups = np.repeat(np.arange(len(sizes)), sizes)
-    return Table(split, files, image, keys, paths, values, groups, starts, places)
+    return Table(split, files, stamps, image, keys, paths, values, groups, starts, places)
 
 
 def _not_one(file: Path, schema: pa.Schema, column: str) -> FastptError:

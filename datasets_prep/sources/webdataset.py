@@ -27,7 +27,7 @@ from datasets_prep.sources import Request, Source
 from datasets_prep.splits import splits_of_files
 from datasets_prep.targets import Labels, read_labels
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, open_regular
+from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, gone, open_regular
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
 from fastpt.storage.sniff import HEAD, is_picture
 from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
@@ -100,7 +100,7 @@ class _Shard:
 @dataclass(frozen=True)
 class _Reader:
     tars: list[Path]
-    stamps: list[Stamp]  # of each
+    stamp: list[Stamp]  # of each
     where: array = field(repr=False)  # int64 [N * 3]: tar, offset, size
 
     def __call__(self, i: int) -> bytes:
@@ -109,10 +109,16 @@ class _Reader:
         try:
             file = open_regular(self.tars[tar])
         except FileNotFoundError:
-            raise FastptError(f"{self.tars[tar]} is gone since the source was listed. Begin anew.") from None
+            raise gone(self.tars[tar]) from None
         with file:
-            check_unchanged(self.tars[tar], os.fstat(file.fileno()), self.stamps[tar])
+            check_unchanged(self.tars[tar], os.fstat(file.fileno()), self.stamp[tar])
             return os.pread(file.fileno(), size, offset)
+
+    def holder(self, i: int) -> str:
+        return self.tars[self.where[3 * i]].name
+
+    def stamps(self) -> dict[str, Stamp]:
+        return {tar.name: stamp for tar, stamp in zip(self.tars, self.stamp, strict=True)}
 
     def take(self, rows: Iterable[int]) -> "_Reader":
         return replace(self, where=array("q", (value for i in rows for value in self.where[3 * i : 3 * i + 3])))

@@ -94,6 +94,11 @@ class Merged(Storage):
         files, inside = self.where[name]
         return files.stamp(inside)
 
+    def holder(self, name: str) -> str:
+        files, inside = self.where[name]
+        holder = files.holder(inside)
+        return name if holder == inside else holder
+
     def only(self, names: Iterable[str]) -> "Merged":
         few = copy(self)
         few.where = {name: self.where[name] for name in names if name in self.where}

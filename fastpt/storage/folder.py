@@ -18,6 +18,7 @@ from fastpt.storage.kind import (
     check_size,
     check_unchanged,
     check_utf8,
+    gone,
     open_regular,
     stamp_of,
 )
@@ -84,6 +85,9 @@ class Folder(Storage):
             raise KeyError(name)
         return self._sizes[i], self._times[i]
 
+    def holder(self, name: str) -> str:
+        return name
+
     def only(self, names: Iterable[str]) -> "Folder":
         few = copy(self)
         few._names = sorted(set(names).intersection(self._names))
@@ -99,9 +103,7 @@ class Folder(Storage):
         try:
             file = open_regular(path)
         except FileNotFoundError:
-            raise FastptError(
-                f"{path} is gone since the source was listed. Let nothing write to the source, and begin anew."
-            ) from None
+            raise gone(path) from None
         with file:
             check_unchanged(path, os.fstat(file.fileno()), listed)
             if size is not None:

@@ -57,6 +57,10 @@ class Storage(ABC):
     def stamp(self, name: str) -> Stamp:
         """Length and time of change of the file on disk that holds `name`, as it was when it was listed."""
 
+    def holder(self, name: str) -> str:
+        """The file on disk that holds `name`, as one that stays where it is in its source is known again."""
+        return self.root.name
+
     @abstractmethod
     def only(self, names: Iterable[str]) -> "Storage":
         """The same for a few names, without what is known of the others: to be sent to another machine."""
@@ -102,7 +106,11 @@ class Archive(Storage):
     @contextmanager
     def _reading(self) -> Iterator[IO[bytes]]:
         """The archive, open to be read, as long as it is the one that was listed."""
-        with open_regular(self.root) as file:
+        try:
+            file = open_regular(self.root)
+        except FileNotFoundError:
+            raise gone(self.root) from None
+        with file:
             check_unchanged(self.root, os.fstat(file.fileno()), self._stamp)
             yield file
 
@@ -179,14 +187,22 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def check_unchanged(path: Path, status: os.stat_result, listed: Stamp) -> None:
     """Raises FastptError if a file is not as it was when it was listed."""
     if stamp_of(status) != listed:
-        what = (
-            f"it had {listed[0]:,} bytes and has {status.st_size:,} now"
-            if status.st_size != listed[0]
-            else "its time of change is another one"
-        )
         raise FastptError(
-            f"{path} changed while it was read ({what}). Let nothing write to the source, and begin anew."
+            f"{path} changed while it was read ({what_changed(listed, stamp_of(status))}). Let nothing write to the "
+            "source, and begin anew."
         )
+
+
+def gone(path: Path) -> FastptError:
+    """What to raise for a file that was listed and is no longer there."""
+    return FastptError(f"{path} is gone since the source was listed. Let nothing write to the source, and begin anew.")
+
+
+def what_changed(before: Stamp, now: Stamp) -> str:
+    """How a file differs from what it was, in words."""
+    if before[0] != now[0]:
+        return f"it had {before[0]:,} bytes and has {now[0]:,} now"
+    return "its time of change is another one"
 
 
 def check_size(size: int) -> None:

@@ -1,0 +1,183 @@
+"""All C of fastpt under AddressSanitizer and UndefinedBehaviorSanitizer, fed with damaged pictures and nonsense.
+
+    python tools/fuzz_c.py --seconds 60
+
+Builds each C file anew, with the sanitizers, beside nothing that is installed; then calls the functions that fastpt calls:
+pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the end of
+a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan, and libjpeg-turbo's headers.
+"""
+
+import argparse
+import ctypes
+import io
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = {
+    "_kernel": "fastpt/jpeg/_kernel.c",
+    "_entropy": "fastpt/jpeg/_entropy.c",
+    "_read": "fastpt/data/_read.c",
+    "_area": "datasets_prep/images/_area.c",
+}
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g", "-shared", "-fPIC"]
+
+
+def build(folder: Path) -> None:
+    """Compile each library into `folder`."""
+    for name, source in SOURCES.items():
+        libraries = ["-ljpeg"] if name == "_kernel" else []
+        subprocess.run(["gcc", *SANITIZE, str(ROOT / source), "-o", str(folder / f"{name}.so"), *libraries], check=True)
+
+
+def sanitized(folder: Path, seconds: float, seed: int) -> int:
+    """Run `fuzz` in a process in which the sanitizer is loaded before all else. Returns its exit code."""
+    asan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": asan.stdout.strip(),
+        "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks
+        "PYTHONPATH": str(ROOT),
+        "PYTHONMALLOC": "malloc",  # so that the sanitizer sees the ends of Python's memory too
+    }
+    words = [sys.executable, __file__, "--libraries", str(folder), "--seconds", str(seconds), "--seed", str(seed)]
+    return subprocess.run(words, env=environment).returncode
+
+
+# --- what is fed to them ------------------------------------------------------------------------------------------
+
+
+def pictures() -> list[bytes]:
+    """Small JPEGs of every kind that the kernel meets: grey, 4:2:0, 4:4:4, progressive, CMYK, with restarts."""
+    rng = np.random.default_rng(0)
+    found = []
+    for mode, size, options in (
+        ("RGB", (64, 48), {}),
+        ("RGB", (33, 17), {"subsampling": 0}),
+        ("RGB", (40, 40), {"progressive": True}),
+        ("RGB", (50, 30), {"restart_marker_blocks": 3}),
+        ("L", (41, 23), {}),
+        ("CMYK", (24, 24), {}),
+        ("RGB", (1, 1), {}),
+        ("RGB", (300, 2), {"optimize": True}),
+    ):
+        channels = len(Image.new(mode, (1, 1)).getbands())
+        pixels = rng.integers(0, 256, (size[1], size[0], channels), np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels, mode).save(buffer, "JPEG", **options)
+        found.append(buffer.getvalue())
+    return found
+
+
+def mutants(rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Pictures as they are, cut, with bytes changed, doubled or left out: uint8 arrays, each in memory of its own."""
+    originals = pictures()
+    while True:
+        jpeg = np.frombuffer(originals[rng.integers(len(originals))], np.uint8).copy()
+        kind = rng.integers(6)
+        if kind == 1:
+            jpeg = jpeg[: rng.integers(0, len(jpeg))].copy()
+        elif kind == 2:
+            jpeg[rng.integers(0, len(jpeg), rng.integers(1, 9))] = rng.integers(0, 256)
+        elif kind == 3:  # in the headers, where lengths and tables stand
+            jpeg[rng.integers(0, min(len(jpeg), 700), rng.integers(1, 4))] ^= np.uint8(1 << rng.integers(8))
+        elif kind == 4:
+            at = rng.integers(0, len(jpeg))
+            jpeg = np.delete(jpeg, slice(at, at + rng.integers(1, 40)))
+        elif kind == 5:
+            at = rng.integers(0, len(jpeg))
+            jpeg = np.concatenate([jpeg[:at], jpeg[max(0, at - 50) :]])
+        yield jpeg
+
+
+def fuzz_kernel(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    from fastpt.jpeg import frames, kernel
+
+    batch = [next(jpegs) for _ in range(4)]
+    shapes = frames.frame_sizes(batch)
+    if rng.integers(3) == 0:  # a table that lies
+        shapes = rng.integers(-2, 400, (4, 2)).astype(np.int32)
+    if rng.integers(3) == 0:
+        boxes = rng.integers(-5, 400, (4, 4)).astype(np.int32)
+    else:
+        corner = rng.integers(0, np.maximum(shapes, 1))
+        boxes = np.concatenate([corner, np.maximum(rng.integers(0, np.maximum(shapes - corner, 1) + 1), 1)], 1)
+    side = int(rng.integers(1, 70))
+    images, flips = np.empty((4, side, side, 3), np.uint8), rng.integers(0, 2, 4) > 0
+    filter = kernel.INTERPOLATIONS[rng.integers(len(kernel.INTERPOLATIONS))]
+    kernel.decode(batch, shapes, boxes, flips, filter, images, np.arange(4))
+
+
+def fuzz_entropy(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    from fastpt.jpeg import entropy, frames
+
+    jpeg = next(jpegs)
+    height, width = frames.frame_sizes([jpeg])[0].tolist() if rng.integers(2) else rng.integers(-1, 400, 2).tolist()
+    entropy.is_sound(jpeg.tobytes(), (width, height))
+
+
+def fuzz_area(rng: np.random.Generator, _: Iterator[np.ndarray]) -> None:
+    from datasets_prep.images import area
+
+    height, width = rng.integers(1, 90, 2).tolist()
+    plane = rng.integers(0, 256, (height, width + rng.integers(0, 9)), np.uint8)[:, :width]
+    area.resize(plane, (int(rng.integers(1, width + 1)), int(rng.integers(1, height + 1))))
+
+
+def fuzz_read(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    from fastpt.data import dataset
+
+    read = dataset._reader()
+    assert read is not None
+    with tempfile.TemporaryFile() as file:
+        file.write(next(jpegs).tobytes())
+        file.flush()
+        offsets, sizes = rng.integers(0, 2000, 5).astype(np.uint64), rng.integers(0, 900, 5).astype(np.uint64)
+        files = np.where(rng.integers(0, 5, 5) == 0, -1, file.fileno()).astype(np.int32)
+        memory = np.empty(int(sizes.sum()), np.uint8)
+        read(5, *(array.ctypes.data for array in (files, offsets, sizes, memory)))
+
+
+TARGETS: dict[str, Callable[[np.random.Generator, Iterator[np.ndarray]], None]] = {
+    "kernel": fuzz_kernel,
+    "entropy": fuzz_entropy,
+    "area": fuzz_area,
+    "read": fuzz_read,
+}
+
+
+def fuzz(libraries: Path, seconds: float, seed: int) -> None:
+    """Call all targets in turn until the time is over; print how often."""
+    from fastpt import native
+
+    native.load = lambda name, beside: ctypes.CDLL(str(libraries / f"{name}.so"))
+    rng, calls, end = np.random.default_rng(seed), Counter(), time.monotonic() + seconds
+    jpegs = mutants(rng)
+    while time.monotonic() < end:
+        for name, target in TARGETS.items():
+            target(rng, jpegs)
+            calls[name] += 1
+    print(f"seed {seed}: no fault in " + ", ".join(f"{count:,} calls of {name}" for name, count in calls.items()))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--libraries", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.libraries:
+        fuzz(options.libraries, options.seconds, options.seed)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            build(Path(folder))
+            sys.exit(1 if sanitized(Path(folder), options.seconds, options.seed) else 0)

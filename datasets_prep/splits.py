@@ -28,8 +28,9 @@ def split_of(word: str) -> str | None:
 
 
 def looks_like_split(word: str) -> bool:
-    """Whether a name may be meant as that of a split, though it is none of SPLITS: `train2`, `evaluation`, `test-a`."""
-    return split_of(word) is None and SPLIT_LIKE.fullmatch(word.lower()) is not None
+    """Whether a name may be meant as that of a split, though it is none of SPLITS: `train2`, `eval`, `seg_test`."""
+    words = re.split(r"[-_. ]", word)
+    return split_of(word) is None and (SPLIT_LIKE.fullmatch(word.lower()) or split_of(words[-1])) is not None
 
 
 def same_split(words: Iterable[str]) -> list[str]:

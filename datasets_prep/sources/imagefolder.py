@@ -125,7 +125,7 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
     FastptError if the layout is another, or can be meant in two ways.
     """
     roots = [files.root for files in places]
-    opened = [_open(files, split_level, f"{i}/" * (len(places) > 1)) for i, files in enumerate(places)]
+    opened = [_open(files, split_level, asked, f"{i}/" * (len(places) > 1)) for i, files in enumerate(places)]
     with_splits = [place for place in opened if place.layout.level]
     if with_splits and (others := [place for place in opened if not place.layout.level]):
         raise FastptError(
@@ -147,7 +147,7 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
     return merged([Found(splits, 0, {}, warnings, layout), *(place.inventory.found([]) for place in opened)])
 
 
-def _open(files: Storage, split_level: int | None, prefix: str) -> _Place:
+def _open(files: Storage, split_level: int | None, asked: str | None, prefix: str) -> _Place:
     inventory = take_inventory(files)
     if not inventory.pictures:
         raise FastptError(f"--source {files.root} holds no pictures. Give a folder or tar of <class>/<picture> files.")
@@ -155,7 +155,7 @@ def _open(files: Storage, split_level: int | None, prefix: str) -> _Place:
     for name in inventory.pictures:
         pictures.setdefault(name.rpartition("/")[0], []).append(name)
     counts = Counter({_parts(folder): len(names) for folder, names in pictures.items()})
-    return _Place(inventory, _layout(f"--source {files.root}", counts, split_level), pictures, prefix)
+    return _Place(inventory, _layout(f"--source {files.root}", counts, split_level, asked), pictures, prefix)
 
 
 def _parts(folder: str) -> Parts:
@@ -189,9 +189,9 @@ def _listing(
 # --- the layout ---------------------------------------------------------------------------------------------------
 
 
-def _layout(where: str, counts: Counter[Parts], level: int | None) -> _Layout:
+def _layout(where: str, counts: Counter[Parts], level: int | None, asked: str | None) -> _Layout:
     """The layout of a folder or archive, with its pictures counted by folder. Raises FastptError if it is unclear."""
-    top = _common_top(counts, level)
+    top = _common_top(counts, level, known=asked is not None)
     if level is not None:
         if level:
             folders = {parts[len(top) :][level - 1] for parts in counts if len(parts) >= len(top) + level}
@@ -204,13 +204,13 @@ def _layout(where: str, counts: Counter[Parts], level: int | None) -> _Layout:
     return _Layout(top, 0)
 
 
-def _common_top(folders: Collection[Parts], level: int | None) -> Parts:
-    """The folder that holds all class folders, and all splits if there are some."""
+def _common_top(folders: Collection[Parts], level: int | None, known: bool) -> Parts:
+    """The folder that holds all class folders, and all splits if there are some and their name is not `known`."""
     first, last = min(folders), max(folders)  # what these share, all share
     top = first[: next((i for i, pair in enumerate(zip(first, last, strict=False)) if len(set(pair)) > 1), len(first))]
     if len(folders) == 1:
         top = top[:-1]
-    if level == 0:
+    if level == 0 or (level is None and known):
         return top
     if level is not None:
         top = top[: max(0, max(map(len, folders)) - level - 1)]
@@ -244,11 +244,16 @@ def _split_folders(where: str, counts: Counter[Parts]) -> dict[str, str]:
                 "--split-level 0 says that these folders are classes."
             )
         if odd := [folder for folder in like if folder in deep]:
-            raise FastptError(f"{where}: is {odd[0]}/ a split, or a class? {found}. {ASK}.")
+            raise FastptError(
+                f"{where}: is {odd[0]}/ a split, or a class? {found}. {ASK}; or name the split (train=PATH)."
+            )
         return {}
-    if unclear := [folder for folder in deep if folder not in known]:
+    unclear = [
+        folder for folder in folders if folder not in known and (folder in deep or "train" not in map(split_of, splits))
+    ]
+    if unclear:
         raise FastptError(
-            f"{where}: {', '.join(splits)} are splits, but {unclear[0]}/ beside them holds class folders too. {found}. "
+            f"{where}: {', '.join(splits)} are splits, but {unclear[0]}/ beside them holds pictures too. {found}. "
             f"{ASK}; or give each split by itself (train=PATH)."
         )
     return {folder: str(split_of(folder)) for folder in splits}
@@ -268,11 +273,13 @@ def _refuse_inner_splits(where: str, top: str, counts: Collection[Parts]) -> Non
             inside.setdefault(parts[:i], set()).add(parts[i])
             deep.add(parts[:i])
     for parent, folders in inside.items():
-        known = sorted(folder for folder in folders if split_of(folder))
-        if parent and known and (len(known) in (len(folders), *range(2, len(folders))) or (*parent, known[0]) in deep):
+        known = list(filter(split_of, folders))
+        like = sorted(folder for folder in folders if split_of(folder) or looks_like_split(folder))
+        only = len(known) > 1 or len(known) == len(folders)
+        if parent and (only or any((*parent, folder) in deep for folder in like)):
             level = len(parent) + 1
             raise FastptError(
-                f"{where}: {top}{'/'.join(parent)}/ holds {', '.join(known)}, which may be splits or classes. "
+                f"{where}: {top}{'/'.join(parent)}/ holds {', '.join(like)}, which may be splits or classes. "
                 f"--split-level {level} says that folders of this level are splits, --split-level 0 that all are "
                 f"classes; or give one such folder alone (--source .../{parent[-1]})."
             )
@@ -366,8 +373,8 @@ def _check_classes(found: list[_Pictures], any_class: bool, where: str) -> None:
         return
     if all(_is_none(one.folder) for one in found):
         raise FastptError(
-            f"{where}: {found[0].key} holds pictures, but no class folders. {LAYOUTS}. {LIST}; --split-level 1 says "
-            f"that the top folders are splits, and {found[0].folder[-1]} a class."
+            f"{where}: {found[0].key} holds pictures, but no class folders. {LAYOUTS}. {LIST}; --split-level "
+            f"{found[0].place.layout.level} says that {found[0].folder[-1]} is a class."
         )
     if inner := next((one for one in found if len(one.folder) > 1 and split_of(one.folder[0])), None):
         raise FastptError(
@@ -403,6 +410,8 @@ def _as_classes(classes: list[str]) -> Iterable[str]:
     inner = [name for name in classes if any(name[:i] in known for i, char in enumerate(name) if char == "/")]
     if inner:
         yield f"{len(inner):,} classes lie in the folders of others and are classes of their own, such as {inner[0]}"
+    if all(name.isdecimal() for name in classes) and classes != sorted(classes, key=int):
+        yield "class folders are called by numbers, which are sorted as text: '10' is a class before '2'"
     for name in classes:
         if split_of(name) or looks_like_split(name):
             yield f"{name}/ holds pictures beside class folders, so it is a class"

@@ -218,6 +218,7 @@ def test_splits_are_recognised_by_name_and_by_the_class_folders_in_them(tmp_path
         ([*pets("train/"), *pets("val/"), "docs/1.jpg"], {"train": BOTH, "val": BOTH}, "beside the splits.*docs 1"),
         ([*pets("x/train/"), "x/montage.jpg"], {"train": BOTH}, "beside the splits.*x/montage.jpg 1"),
         (["a/1.jpg", "a/b/1.jpg", "c/1.jpg"], {"train": ["a", "a/b", "c"]}, "1 classes lie in the folders of others"),
+        (pets("", ("1", "2", "10")), {"train": ["1", "10", "2"]}, "numbers, which are sorted as text"),
         (pets("", ("Cat", "cat")), {"train": ["Cat", "cat"]}, "classes apart: 'Cat' and 'cat'"),
         (pets("", ("cat", "cat ")), {"train": ["cat", "cat "]}, "classes apart: 'cat' and 'cat '"),
         (
@@ -240,6 +241,11 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
         ([*pets("Train/"), *pets("training/")], 1, "Train and training are one split"),
         ([*pets("train/"), *pets("train2/")], None, r"train2/ beside them.*Found: train/ \(4 .*--split-level 1"),
         ([*pets("train/"), *pets("evaluation/")], None, "evaluation/ beside them"),
+        ([*pets("seg_train/"), *pets("seg_test/")], None, "is seg_test/ a split, or a class"),
+        ([*pets("seg_train/seg_train/"), "seg_pred/seg_pred/1.jpg"], None, "is seg_train/ a split, or a class"),
+        ([*pets("x/seg_train/"), "docs/1.jpg"], None, "x/ holds seg_train"),
+        ([*pets("val/"), "dog/1.jpg", "emu/1.jpg"], None, "val are splits, but dog/ beside them holds pictures too"),
+        (["images/1.jpg", "images/2.jpg"], None, "images/ holds pictures.*--split-level 0 says that images is a class"),
         (pets("train_small/"), None, "is train_small/ a split, or a class"),
         ([*pets("test-a/"), *pets("")], None, "is test-a/ a split, or a class"),
         ([*pets("x/train/"), *pets("x/test/"), "docs/1.jpg"], None, r"x/ holds test, train.*--split-level 2.*\.\.\./x"),
@@ -277,6 +283,13 @@ def test_what_is_unclear_is_asked_with_what_settles_it(tmp_path, names, level, s
 )
 def test_a_folder_without_pictures_beside_class_folders_is_a_class(tmp_path, names, classes):
     assert laid_out(tmp_path, names).splits[0].classes == classes
+
+
+@pytest.mark.parametrize("root", ["train", "val", "pets_train", "pets"])
+def test_a_split_that_was_named_may_lie_in_a_folder_of_any_name(tmp_path, root):
+    (split,) = laid_out(tmp_path, pets(f"{root}/"), asked="val").splits
+    assert split.keys == pets("val/")
+    assert split.classes == BOTH
 
 
 @pytest.mark.parametrize("asked", [None, "val"])

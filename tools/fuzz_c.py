@@ -2,9 +2,9 @@
 
     python tools/fuzz_c.py --seconds 60
 
-Builds each C file anew, with the sanitizers, beside nothing that is installed; then calls the functions that fastpt calls:
-pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the end of
-a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan, and libjpeg-turbo's headers.
+Builds each C file anew with the sanitizers, aside from what is installed, then calls the functions that fastpt calls:
+with pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the
+end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan, and libjpeg-turbo.
 """
 
 import argparse

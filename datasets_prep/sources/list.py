@@ -145,10 +145,15 @@ class Columns:
 
     def picture(self, values: Mapping[str, object]) -> str | None:
         """The name of a row's picture; None if it has none."""
-        named = [values.get(column) for column in (self.in_pattern or [str(self.path_column)])]
-        if any(value is None or value == "" or value != value for value in named):
-            return None
-        return well_formed(self.image_pattern.format(**values) if self.image_pattern else str(named[0]))
+        named = {column: values.get(column) for column in self.in_pattern or [str(self.path_column)]}
+        for column, value in named.items():
+            if value is None or value == "" or value != value or isinstance(value, list | dict | bytes | bool):
+                return None
+            if isinstance(value, float) and value.is_integer():  # numbers of a column in which some are missing
+                named[column] = int(value)
+        return well_formed(
+            self.image_pattern.format(**named) if self.image_pattern else str(named[str(self.path_column)])
+        )
 
 
 @dataclass

@@ -319,6 +319,18 @@ def test_what_does_not_go_together_is_one_clear_error(listed, settings, error):
 
 
 @pytest.mark.parametrize(
+    ("value", "key"),
+    [("1", "images/1.jpg"), ("1.0", "images/1.jpg"), ('"1"', "images/1.jpg")]
+    + [(value, None) for value in ("null", "NaN", '""', '{"id": 1}', "[1]", "true")],
+)
+def test_a_name_is_made_of_text_and_numbers(shop, value, key):
+    (shop / "list.jsonl").write_text(f'{{"id": {value}, "caption": "one"}}\n{{"id": 2, "caption": "two"}}\n')
+    (split,) = caption_splits(shop, "list.jsonl", "images/{id}.jpg", RecordFormat()).splits
+    assert split.keys == [*([key] if key else []), "images/2.jpg"]
+    assert dict(split.pictureless) == ({} if key else {"list.jsonl, row 1": "its row in the list names no picture"})
+
+
+@pytest.mark.parametrize(
     ("value", "caption", "reason"),
     [
         ("5", "5", None),

@@ -346,6 +346,13 @@ def test_a_page_that_is_not_what_was_written_is_told_where_it_has_a_checksum(tmp
         split.read(0)
 
 
+def test_a_file_that_changes_after_it_was_listed_is_an_error(tmp_path):
+    (split,) = parquet_splits(save(tmp_path, train=rows(0))).splits
+    save(tmp_path, train=rows(5, count=3))
+    with pytest.raises(FastptError, match=r"train\.parquet changed while it was read"):
+        split.read(0)
+
+
 def test_a_pipe_is_named_at_once(tmp_path):
     save(tmp_path, **{"train-1": rows(0)})
     os.mkfifo(tmp_path / "train-0.parquet")

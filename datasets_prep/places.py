@@ -24,7 +24,7 @@ def usual_place(name: str, source: Source) -> tuple[Path, str]:
 
     Raises click.UsageError if it lies in none of its usual places.
     """
-    looked_at, there = [], []
+    looked_at, there, gone = [], [], []
     for place in source.usual_places:
         words = re.split(r"\$(\w+)", place)  # every second one is a variable
         values = [os.environ.get(word, "") if i % 2 else word for i, word in enumerate(words)]
@@ -35,12 +35,16 @@ def usual_place(name: str, source: Source) -> tuple[Path, str]:
         looked_at.append(place if len(words) == 1 else f"{place} ({path})")
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             there.append((path, looked_at[-1]))
+        elif len(words) > 1 and not there:
+            gone.append(looked_at[-1])
     if not there:
         raise click.UsageError(
             f"{name} needs --source PATH; it is not in its usual places: {', '.join(looked_at)}. {source.how_to_get}"
         )
     (path, text), *others = there
     said = f"{name} is read from {text}"
+    if gone:
+        said += f", since there is nothing in {', '.join(gone)}"
     if others:
         said += f"; it is in {', '.join(text for _, text in others)} too, which --source would say"
     return path, said

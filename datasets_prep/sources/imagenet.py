@@ -124,11 +124,15 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None, ignore_damage: b
                     f"{root} has the labels of val ({truth}), but no val/ and no {ARCHIVES[split]}. Put one there, or "
                     "take the labels away to prepare train alone."
                 )
-            warnings.append(f"there is no {split} in {root}: the other split is prepared alone")
+            warnings.append(_alone(split, root))
             continue
         listings.append(listing)
     own = _splits(listings, tree.wnids, tuple(warnings))
     return replace(merged([own, inventory.found([]), *founds]), layout=f"ImageNet in {' and '.join(layouts)}")
+
+
+def _alone(missing: str, root: Path) -> str:
+    return f"there is no {missing} in {root}: the other split is prepared alone"
 
 
 def _splits(listings: list[Listing], wnids: set[str], warnings: tuple[str, ...]) -> Found:
@@ -387,9 +391,11 @@ def _hugging_face(root: Path, ignore_damage: bool) -> Found:
             )
         names = [f"{match[1]}.JPEG" for match in named]
         listings.append(Listing(table.split, names, [match[2] for match in named], table.reader(), table.groups))
-    if [listing.split for listing in listings] != ["train", "val"]:
-        raise FastptError(f"{root} lacks the parquet files of train or validation; fetch both.")
-    own = _splits(listings, set(), tuple(opened.warnings))
+    if not listings:
+        raise FastptError(f"{root} has parquet files, but none of train or validation. Fetch them.")
+    there = [listing.split for listing in listings]
+    alone = [_alone(split, root) for split in EXPECTED if split not in there]
+    own = _splits(listings, set(), (*opened.warnings, *alone))
     return replace(own, files=rows + opened.others, beside=beside, layout="ImageNet in Hugging Face's parquet files")
 
 

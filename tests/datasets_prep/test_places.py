@@ -199,6 +199,13 @@ def test_the_first_of_two_usual_places_is_taken_and_the_other_one_told(nowhere, 
     assert "imagenet is read from $IMAGENET_DIR (first); it is in ILSVRC2012 too" in output
 
 
+def test_a_variable_that_leads_nowhere_is_told(nowhere, monkeypatch):
+    monkeypatch.setenv("IMAGENET_DIR", "gone")
+    tiny_imagenet("ILSVRC2012")
+    _, output = nowhere("imagenet")
+    assert "imagenet is read from ILSVRC2012, since there is nothing in $IMAGENET_DIR (gone)" in output
+
+
 def test_a_place_that_is_given_goes_before_the_usual_ones(nowhere):
     tiny_imagenet("mine")
     Path("ILSVRC2012").mkdir()

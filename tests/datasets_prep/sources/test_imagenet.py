@@ -262,6 +262,22 @@ def test_a_split_that_is_alone_is_prepared_and_told(tmp_path, kept, missing):
     assert f"there is no {missing} in" in found.warnings[0]
 
 
+def test_parquet_files_of_train_alone_are_prepared_and_told(tmp_path):
+    hugging_face(tmp_path)
+    (tmp_path / "data" / "validation-00000-of-00001.parquet").unlink()
+    found = imagenet_splits(tmp_path)
+    found.check()
+    assert [split.name for split in found.splits] == ["train"]
+    assert "there is no val in" in found.warnings[-1]
+
+
+@pytest.mark.parametrize("name", ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"])
+def test_an_official_archive_alone_is_sent_to_its_folder(tmp_path, name):
+    official(tmp_path)
+    with pytest.raises(FastptError, match="Give the folder in which the archives lie"):
+        imagenet_splits(tmp_path / name)
+
+
 def extracted(root):
     """The official archives, unpacked: val has no folders of classes."""
     official(root)

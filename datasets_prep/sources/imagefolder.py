@@ -34,6 +34,10 @@ LAYOUTS = "The layout is <class>/<picture> or <split>/<class>/<picture>"
 ASK = "--split-level 1 says that the top folders are splits, --split-level 0 that they are classes"
 # Folders that hold all pictures of a class, or of a split without classes, but are no class.
 NO_CLASSES = frozenset({"images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "data", "all", "unknown"})
+ANNOTATIONS = frozenset(  # pictures in such folders are of no class either
+    {"annotations", "annotation", "masks", "labels", "trimaps", "segmentations", "segmentationclass"}
+    | {"segmentationobject", "ground_truth", "groundtruth", "gt", "gtfine"}
+)
 MOST_SHOWN = 8  # folders in a message
 LIST = "`fastpt prep list` takes labels from a list"
 UNLABELLED, BESIDE = "without a class folder", "beside the splits"
@@ -150,7 +154,11 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
 def _open(files: Storage, split_level: int | None, asked: str | None, prefix: str) -> _Place:
     inventory = take_inventory(files)
     if not inventory.pictures:
-        raise FastptError(f"--source {files.root} holds no pictures. Give a folder or tar of <class>/<picture> files.")
+        found = "; ".join(f"{what}: {_most(counts)}" for what, counts in inventory.beside.items() if counts)
+        raise FastptError(
+            f"--source {files.root} holds no pictures{f', but {found}' if found else ''}. {LAYOUTS}, in a folder or "
+            "an archive."
+        )
     pictures: dict[str, list[str]] = {}
     for name in inventory.pictures:
         pictures.setdefault(name.rpartition("/")[0], []).append(name)
@@ -375,6 +383,11 @@ def _check_classes(found: list[_Pictures], any_class: bool, where: str) -> None:
         raise FastptError(
             f"{where}: {found[0].key} holds pictures, but no class folders. {LAYOUTS}. {LIST}; --split-level "
             f"{found[0].place.layout.level} says that {found[0].folder[-1]} is a class."
+        )
+    if odd := next((one for one in found if not ANNOTATIONS.isdisjoint(part.lower() for part in one.folder)), None):
+        raise FastptError(
+            f"{where}: are the pictures in {odd.key} of a class, or annotations of others? --split-level "
+            f"{odd.place.layout.level} says that all folders are classes; or give the folder without them."
         )
     if inner := next((one for one in found if len(one.folder) > 1 and split_of(one.folder[0])), None):
         raise FastptError(

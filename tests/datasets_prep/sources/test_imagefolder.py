@@ -261,7 +261,14 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
         (["train/images/1.jpg", "val/images/1.jpg"], None, "train/images/ holds pictures, but no class folders"),
         ([*pets("train/"), "train/1.jpg"], None, "train/1.jpg lies in no class folder"),
         ([*pets("pets/"), "pets/preview.jpg"], None, "pets/preview.jpg lies in no class folder"),
+        (
+            ["images/1.jpg", "annotations/trimaps/1.jpg"],
+            None,
+            "annotations/trimaps/ of a class, or annotations of others",
+        ),
+        (["cat/images/1.jpg", "cat/masks/1.jpg"], None, "in cat/masks/ of a class, or annotations.*--split-level 0"),
         (pets("train/"), 3, "no folders of pictures so far down"),
+        (["a.txt", ".data/cat/1.jpg"], None, r"holds no pictures, but .*hidden or system: \.data 1.*"),
     ],
 )
 def test_what_is_unclear_is_asked_with_what_settles_it(tmp_path, names, level, said):

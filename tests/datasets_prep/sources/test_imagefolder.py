@@ -266,7 +266,11 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
             None,
             "annotations/trimaps/ of a class, or annotations of others",
         ),
-        (["cat/images/1.jpg", "cat/masks/1.jpg"], None, "in cat/masks/ of a class, or annotations.*--split-level 0"),
+        (
+            ["cat/images/1.jpg", "cat/masks/1.jpg", "dog/images/1.jpg"],
+            None,
+            "in cat/masks/ of a class, or annotations.*--split-level 0",
+        ),
         (pets("train/"), 3, "no folders of pictures so far down"),
         (["a.txt", ".data/cat/1.jpg"], None, r"holds no pictures, but .*hidden or system: \.data 1.*"),
     ],

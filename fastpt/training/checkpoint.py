@@ -5,11 +5,11 @@
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
       state.json                       step, where the loader stands, seconds trained, the best evaluation so far
       manifest.json                    sha256 of each file, written last and sealed
-    checkpoints/latest                 the name of the newest one
 
-DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed. Loading checks every
-checksum before a file is opened, and goes back to the checkpoint before if one is damaged. DeepSpeed loads with full
-pickle; here torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
+DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed, and older ones may go.
+The newest is found by looking: no file says which it is, so none can say it wrongly. Loading checks every checksum
+before a file is opened, and goes back to the checkpoint before if one is damaged. DeepSpeed loads with full pickle; here
+torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
 """
 
 import contextlib
@@ -17,15 +17,16 @@ import json
 import os
 import pickle
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
 import torch.distributed as dist
+from safetensors import SafetensorError
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_folder, atomic_write, file_sha256, read_sealed_json, write_json, write_sealed_json
+from fastpt.files import atomic_folder, file_sha256, read_sealed_json, write_json, write_sealed_json
 from fastpt.recipe import Recipe
 from fastpt.runs import CHECKPOINTS
 from fastpt.training import deepspeed_adapter
@@ -34,6 +35,7 @@ from fastpt.training.launch import DistInfo, on_rank_zero
 
 FORMAT = "2.0"
 WEIGHTS = "model.safetensors"
+DISK_SIGNS = ("I/O error", "No space", "File too large", "PytorchStreamWriter failed", "iostream error")  # in messages
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
 
@@ -54,11 +56,26 @@ def save(
     on_rank_zero(dist_info, lambda: _check_finite(run, weights, state["step"]))
     state = {**state, "world_size": dist_info.world_size}
     path = run / CHECKPOINTS / folder_name(state["step"])
-    with contextlib.ExitStack() as folder:
+    with _disk_errors(path), contextlib.ExitStack() as folder:
         aside = on_rank_zero(dist_info, lambda: folder.enter_context(atomic_folder(path)))
         engine.save(aside)
         on_rank_zero(dist_info, lambda: _seal(aside, state, weights))
-    on_rank_zero(dist_info, lambda: _make_newest(path, state, keep))
+    on_rank_zero(dist_info, lambda: _drop_others(path, state, keep))
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Raise FastptError for what the libraries say of a file that cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError, RuntimeError) as error:
+        text = str(error)
+        if not isinstance(error, OSError) and not any(sign in text for sign in DISK_SIGNS):
+            raise
+        raise FastptError(
+            f"checkpoint {path} could not be written ({text.splitlines()[0]}). {describe_newest(path.parents[1])} "
+            "Make room and go on with --resume."
+        ) from None
 
 
 def _check_finite(run: Path, weights: Mapping[str, torch.Tensor], step: int) -> None:
@@ -89,10 +106,9 @@ def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor]) -> Non
     write_sealed_json(folder / "manifest.json", {"format": FORMAT, "files": sums})
 
 
-def _make_newest(checkpoint: Path, state: dict, keep: int) -> None:
+def _drop_others(checkpoint: Path, state: dict, keep: int) -> None:
+    """Keep `checkpoint`, the newest before it, and the best. Those of later steps were damaged: it took their place."""
     folder = checkpoint.parent
-    with atomic_write(folder / "latest", "w") as file:
-        file.write(checkpoint.name + "\n")
     kept = [path for path in newest_first(folder.parent) if path.name <= checkpoint.name][:keep]
     if state["best"]:
         kept.append(folder / folder_name(state["best"]["step"]))
@@ -102,28 +118,29 @@ def _make_newest(checkpoint: Path, state: dict, keep: int) -> None:
 
 
 def newest_first(run: Path) -> list[Path]:
-    """The checkpoints that `latest` and its forerunners name, newest first; all there are if `latest` is lost."""
-    folder = run / CHECKPOINTS
-    newest = (folder / "latest").read_text().strip() if (folder / "latest").exists() else "step-~"
-    return sorted((path for path in folder.glob("step-*") if path.name <= newest), reverse=True)
+    """All checkpoints, those of later steps first."""
+    return sorted((run / CHECKPOINTS).glob("step-*"), reverse=True)
 
 
 def find_damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint's files; None if each is as it was written.
 
-    Raises FastptError if it is of another format, which is no damage.
+    Raises FastptError if it is of another format, or cannot be read for reasons of the system's: that is no damage.
     """
+    name = "manifest.json"
     try:
-        manifest = read_sealed_json(checkpoint / "manifest.json", FORMAT)
-    except FileNotFoundError:
-        return "manifest.json is missing"
+        files = read_sealed_json(checkpoint / name, FORMAT)["files"]
+        for name, expected in files.items():
+            if file_sha256(checkpoint / name) != expected:
+                return f"{name} does not match its sha256"
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{name} is missing"
+    except IsADirectoryError:
+        return f"{name} is a folder"
+    except OSError as error:
+        raise FastptError(f"{checkpoint / name} cannot be read ({error.strerror}). Mend that first.") from None
     except DamagedData as error:
         return str(error)
-    for name, expected in manifest["files"].items():
-        if not (checkpoint / name).exists():
-            return f"{name} is missing"
-        if file_sha256(checkpoint / name) != expected:
-            return f"{name} does not match its sha256"
     return None
 
 

@@ -69,6 +69,9 @@ def train(
             _say(dist_info, f"Changed since the run began: {change}")
         if on_rank_zero(dist_info, lambda: runs.is_finished(run)):
             _say(dist_info, f"{run} is finished already.")
+            if on_rank_zero(dist_info, lambda: not (run / runs.EXPORT).exists()):
+                on_rank_zero(dist_info, lambda: export_run(run))
+                _say(dist_info, f"Its export was gone, and is written again to {run / runs.EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
             _Training(recipe, dist_info, task, loader, run, preemption).go()

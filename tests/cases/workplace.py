@@ -99,7 +99,6 @@ def cut_off(run: Path, step: int) -> None:
     for number, checkpoint in steps(run).items():
         if not step - 6 < number <= step:
             shutil.rmtree(checkpoint)
-    (run / "checkpoints" / "latest").write_text(f"{steps(run)[step].name}\n")
     lines = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
     (run / "metrics.jsonl").write_text("".join(line for line in lines if json.loads(line)["step"] <= step + 1))
 

@@ -1,4 +1,6 @@
 import json
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -60,7 +62,7 @@ def stopped(supervised, tmp_path):
     return recipe, run
 
 
-@pytest.mark.parametrize("how", ["flipped", "truncated", "removed", "manifest"])
+@pytest.mark.parametrize("how", ["flipped", "truncated", "removed", "folder", "manifest", "manifest folder"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
     recipe, run = stopped
     before = losses(run)
@@ -74,6 +76,10 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
         weights.write_bytes(content[:-100])
     elif how == "removed":
         weights.unlink()
+    elif "folder" in how:
+        file = weights if how == "folder" else newest / "manifest.json"
+        file.unlink()
+        file.mkdir()
     else:
         (newest / "manifest.json").write_text("{}")
     train(recipe, "tiny", run, resume=True)
@@ -86,8 +92,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
 def test_only_the_newest_checkpoints_are_kept(stopped):
     _, run = stopped
     assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000010", "step-00000008", "step-00000004"]
-    assert (run / "checkpoints" / "latest").read_text() == "step-00000010\n"
-    assert not list((run / "checkpoints").glob(".*"))
+    assert sorted((run / "checkpoints").iterdir()) == sorted(checkpoint.newest_first(run))
 
 
 def test_with_every_checkpoint_damaged_it_says_so(stopped):
@@ -96,6 +101,28 @@ def test_with_every_checkpoint_damaged_it_says_so(stopped):
         path.write_bytes(b"")
     with pytest.raises(FastptError, match="No whole checkpoint is left"):
         train(recipe, "tiny", run, resume=True)
+
+
+def test_the_export_of_a_finished_run_is_written_again_if_it_is_gone(supervised, tmp_path):
+    recipe = supervised("schedule={steps: 2, warmup_steps: 0}")
+    run = train(recipe, "tiny", tmp_path / "run")
+    weights = (run / "export" / "model.safetensors").read_bytes()
+    shutil.rmtree(run / "export")
+    train(recipe, "tiny", run, resume=True)
+    assert (run / "export" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_full_disk_at_a_checkpoint_is_one_error_that_names_the_last_good_one(stopped):
+    recipe, run = stopped
+    shutil.rmtree(run / "checkpoints" / "step-00000010")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(FastptError, match=r"step-00000010 could not be written .* last good .*step-00000008"):
+            train(recipe, "tiny", run, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000008", "step-00000004"]
 
 
 def test_a_checkpoint_of_another_format_is_not_damaged(stopped):

@@ -73,7 +73,6 @@ def stopped_at(step: int, run: Path, copy: Path) -> Path:
     for later in checkpoint.newest_first(copy):
         if later.name > checkpoint.folder_name(step):
             shutil.rmtree(later)
-    (copy / "checkpoints" / "latest").write_text(checkpoint.folder_name(step) + "\n")
     forget_the_end(copy)
     return copy
 

@@ -272,7 +272,7 @@ def _parquet(name: str, opened: Opener, columns: Collection[str]) -> ListFile:
 
     try:
         parquet = pq.ParquetFile(opened(), page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise DamagedData(f"--list {name} cannot be read as parquet ({error}). Restore it.") from None
     names = parquet.schema_arrow.names
 
@@ -283,7 +283,7 @@ def _parquet(name: str, opened: Opener, columns: Collection[str]) -> ListFile:
             for batch in parquet.iter_batches(10_000, columns=wanted):
                 for record in batch.to_pylist():
                     yield Row(next(numbers), record)
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
             raise DamagedData(f"--list {name} is damaged ({error}). Restore it.") from None
 
     return ListFile(name, names, rows())

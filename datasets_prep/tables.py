@@ -21,6 +21,7 @@ from fastpt.storage.kind import Stamp, check_unchanged, gone, stamp_of
 
 SUFFIX = ".parquet"
 IMAGE_NAMES = ("image", "jpg", "img")
+PARQUET_ERRORS = (OSError, ValueError, pa.ArrowException)  # ValueError: text that is not UTF-8
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class _Reader:
                 column = parquet.read_row_group(group, [self.image]).column(self.image).combine_chunks()
         except FileNotFoundError:
             raise gone(self.files[file]) from None
-        except (OSError, pa.ArrowException) as error:
+        except PARQUET_ERRORS as error:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
         return column.field("bytes") if pa.types.is_struct(column.type) else column
 
@@ -126,21 +127,20 @@ def open_tables(
     files, beside, warnings = found.files, found.beside, found.warnings
     if not files:
         raise FastptError(f"--source {', '.join(map(str, roots))} holds no .parquet files.")
-    opened: dict[Path, pq.FileMetaData] = {}
+    schemas: dict[Path, pa.Schema] = {}
     for file in files:
         try:
             with _open(file) as parquet:
-                opened[file] = parquet.metadata
-        except (OSError, pa.ArrowException) as error:
+                schemas[file] = parquet.metadata.schema.to_arrow_schema()
+        except PARQUET_ERRORS as error:
             if not ignore_damage:
                 raise _damaged(file, error) from None
             warnings.append(f"{file} cannot be read as parquet ({error}): it is left out")
             beside["damaged"][file.name] += 1
     others = sum(map(Counter.total, beside.values()))
-    splits = splits_of_files({file: files[file] for file in opened}, split, warnings)
+    splits = splits_of_files({file: files[file] for file in schemas}, split, warnings)
     if not splits:
         raise DamagedData(f"--source {', '.join(map(str, roots))}: no file can be read as parquet.")
-    schemas = {file: metadata.schema.to_arrow_schema() for file, metadata in opened.items()}
     image = _image_column(schemas, image_column, warnings)
     names = {column: found for column in columns if (found := _class_names(schemas, column, warnings)) is not None}
     made = [_table(name, mine, files, schemas, columns, image) for name, mine in splits.items()]
@@ -265,12 +265,14 @@ def _table(
             with _open(file) as parquet:
                 table = parquet.read([*there, *path])
                 meta = parquet.metadata
-        except (OSError, pa.ArrowException) as error:
+            rows = meta.num_rows
+            paths += table.column(image).combine_chunks().field("path").to_pylist() if path else [None] * rows
+            for name in there:
+                values[name] += table.column(name).to_pylist()
+                if len(table) != rows:
+                    raise OSError(f"{len(table):,} of {rows:,} rows are there")
+        except PARQUET_ERRORS as error:
             raise _damaged(file, error) from None
-        rows = meta.num_rows
-        paths += table.column(image).combine_chunks().field("path").to_pylist() if path else [None] * rows
-        for name in there:
-            values[name] += table.column(name).to_pylist()
         where = file.relative_to(roots[file]).with_suffix("").as_posix() if several else file.stem
         by_row += [f"{where}/{row}" for row in range(rows)]
         sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]

@@ -336,6 +336,13 @@ def test_a_file_that_is_cut_is_refused_or_gone_over_and_told(tmp_path):
     assert "train-0.parquet" in found.warnings[0]
 
 
+def test_text_that_is_not_utf8_is_damage(tmp_path):
+    labels = pa.array([b"caf\xe9", b"b"]).view(pa.string())
+    save(tmp_path, train=rows(0, label=labels))
+    with pytest.raises(DamagedData, match=r"train\.parquet cannot be read as parquet"):
+        parquet_splits(tmp_path)
+
+
 def test_a_page_that_is_not_what_was_written_is_told_where_it_has_a_checksum(tmp_path):
     pq.write_table(rows(0), tmp_path / "train.parquet", write_page_checksum=True, compression="none")
     content = bytearray((tmp_path / "train.parquet").read_bytes())

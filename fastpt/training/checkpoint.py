@@ -8,8 +8,8 @@
 
 DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed, and older ones may go.
 The newest is found by looking: no file says which it is, so none can say it wrongly. Loading checks every checksum
-before a file is opened, and goes back to the checkpoint before if one is damaged. DeepSpeed loads with full pickle; here
-torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
+before a file is opened, and goes back to the checkpoint before if one is damaged. DeepSpeed loads with full pickle;
+here torch is made to refuse whatever is not a tensor, a plain value, or one of DeepSpeed's own few classes.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ from fastpt.training.launch import DistInfo, on_rank_zero
 
 FORMAT = "2.0"
 WEIGHTS = "model.safetensors"
-DISK_SIGNS = ("I/O error", "No space", "File too large", "PytorchStreamWriter failed", "iostream error")  # in messages
+DISK_SIGNS = ("I/O error", "No space", "File too large", "inline_container", "iostream error")  # in libraries' messages
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
 

@@ -94,7 +94,7 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
 
     Raises FastptError for a place that is neither, and for a file that two names lead to.
     """
-    found = Containers({}, [], defaultdict(Counter), [])
+    found, what = Containers({}, [], defaultdict(Counter), []), f"beside the {ending} files"
     for place in places:
         if place.exists() and not place.is_dir() and not place.is_file():
             raise FastptError(
@@ -107,10 +107,15 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
         ours = {name for name in folder.names() if name.lower().endswith(ending) and not hidden_part(name)}
         inventory = take_inventory(folder, ours)
         for name in inventory.pictures:
-            inventory.pass_over(f"beside the {ending} files", name)
+            inventory.pass_over(what, name)
+        if inventory.pictures:
+            some = ", ".join(f"{folder} {n:,}" for folder, n in inventory.beside[what].most_common(3))
+            found.warnings.append(
+                f"{len(inventory.pictures):,} pictures in {place} lie {what}, and are left out: {some}"
+            )
         inventory.beside.pop(READ, None)  # their content is counted instead
-        for what, counts in inventory.beside.items():
-            found.beside[what] += counts
+        for kind, counts in inventory.beside.items():
+            found.beside[kind] += counts
         found.files.update((place / name, place) for name in sorted(ours))
         found.others.extend(place / name for name in folder.names() if name not in ours)
         found.warnings.extend(

@@ -23,6 +23,7 @@ NO_LABEL = frozenset({"", "nan", "<na>", "nat", "null", "#n/a"})  # in lower cas
 PERHAPS_NO_LABEL = frozenset({"na", "n/a", "none"})  # none of the numbers of a column, but names that classes do have
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INFINITIES = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity"})  # among numbers; alone they are names
+LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)  # several labels, written as one text
 CODE = re.compile(r"[+-]?0\d+", re.ASCII)  # a number does not begin with 0
 MOST_NAMED = 3  # values in a warning
 
@@ -112,6 +113,8 @@ class _Reading:
         if not isinstance(value, str):
             raise self.refused(row, value, f"is a {type(value).__name__}")
         text = well_formed(value).strip()
+        if LIST.fullmatch(text):
+            raise self.refused(row, value, "is a list")
         return None if text.lower() in NO_LABEL else text
 
     def number(self, value: int | str | None, row: int) -> int | None:

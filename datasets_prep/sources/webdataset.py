@@ -40,6 +40,7 @@ UNFINISHED = re.compile(
     r"\.(tar|tgz)\b.*\.(tmp|temp|part|partial|incomplete|crdownload|download|aria2)$", re.IGNORECASE
 )
 MOST_NAMED = 3  # in a warning
+MOST_COLUMNS = 12  # in an error
 
 IMAGE_MEMBER = click.Option(
     ["--image-member"], metavar="SUFFIX", help="Suffix of the picture, such as jpg, where samples have several."
@@ -92,6 +93,7 @@ class _Shard:
     rejected: list[tuple[str, str]] = field(default_factory=list)
     pictureless: list[tuple[str, str]] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)  # samples without picture by the status in their .json
+    columns: list[str] = field(default_factory=list)  # of a .json
     files: int = 0
     beside: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     damage: tuple[str, ...] = ()
@@ -143,6 +145,7 @@ def webdataset_splits(request: Request, members: Members) -> Found:
     work = partial(_list_tar, members=members, ignore_damage=request.ignore_damage)
     shards = dict(zip(tars, map_in_processes(work, tars, request.workers), strict=True))
     labels = _labels(root, list(shards.values()), members, warnings)
+    warnings += labels.warnings
     beside = defaultdict(Counter, found.beside)
     listings, start = [], 0
     for name, mine in splits.items():
@@ -158,8 +161,9 @@ def webdataset_splits(request: Request, members: Members) -> Found:
         listings.append(members.records.annotate(listing))
     if not listings:
         raise FastptError(
-            f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture. "
-            "--caption-column and --label-column name other columns of the .json."
+            f"--source {root}: no sample has a .txt, a .json with a caption, or a .cls beside its picture"
+            f"{_what_there_is(list(shards.values()), labels)}. --caption-column and --label-column name columns of the "
+            ".json; pictures in class folders are for `fastpt prep imagefolder`."
         )
     others = sum(map(Counter.total, found.beside.values()))
     for shard in shards.values():
@@ -204,7 +208,7 @@ def _list_tar(path: Path, members: Members, ignore_damage: bool) -> _Shard:
     except DamagedData as error:
         if not ignore_damage:
             raise
-        shard.files, shard.damage = 1, (f"{error} It is left out.",)
+        shard.files, shard.damage = 1, (f"{path.name} is left out: {error}",)
         shard.beside["damaged"][path.name] += 1
         return shard
     shard.damage = tar.damage
@@ -256,6 +260,8 @@ def _take_sample(
             shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
             if suffix in TARGETS:
                 sample.problem = why
+    if not shard.columns and any(file.suffix == ".json" for file in files):
+        shard.columns = [str(name)[:50] for name in record][:MOST_COLUMNS]
     sample.caption = members.records.caption(record)
     sample.json_label = record.get(members.label_column or LABEL)
     sample.problem = sample.problem or members.records.problem(record)
@@ -363,6 +369,23 @@ def _labels(root: str, shards: Sequence[_Shard], members: Members, warnings: lis
         return Labels([], np.full(len(values), -1), {})
     column = f"{members.label_column or LABEL!r} in the .json" if from_json else "the .cls"
     return read_labels(values, column, [sample.key for sample in samples])
+
+
+def _what_there_is(shards: Sequence[_Shard], labels: Labels) -> str:
+    """What stands where targets should, as far as there is something, in brackets."""
+    samples = [sample for shard in shards for sample in shard.samples]
+    told = []
+    for row, sample in enumerate(samples):
+        empty = "its caption is empty" if sample.caption == "" else None
+        if reason := sample.problem or labels.missing.get(row) or empty:
+            told.append(f"{sample.key}: {reason}")
+            break
+    if columns := next((shard.columns for shard in shards if shard.columns), None):
+        told.append(f"columns of the .json are {', '.join(columns)}")
+    others = sum((shard.beside["other members"] for shard in shards), Counter[str]())
+    if others:
+        told.append(f"other members are {', '.join(suffix for suffix, _ in others.most_common(MOST_NAMED))}")
+    return f" ({'; '.join(told)})" if told else ""
 
 
 def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> SplitListing:

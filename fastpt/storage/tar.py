@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line
-from fastpt.storage.kind import IGNORING, LARGEST_FILE, LONGEST, Archive, check_size
+from fastpt.storage.kind import IGNORING, LARGEST_FILE, LONGEST, Archive, check_size, open_regular
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, normalised, well_formed
+from fastpt.storage.sniff import sniff
 
 BLOCK = 512  # bytes; all in a tar begins at a multiple of it
 ZEROS = bytes(BLOCK)
@@ -36,6 +37,7 @@ KINDS = {  # by the type of a header; those that are missing have content behind
     b"V": "the label of a tar",
 }
 WITHOUT_CONTENT = b"123456"  # whatever size their header states
+PACKED = ("gzip", "bzip2", "xz", "Zstandard", "zip")
 NOTES = b"LKxXg"  # headers that tell of the next one: long names, and pax records
 
 
@@ -304,6 +306,12 @@ class Tar(Archive):
 def open_tar(path: Path, ignore_damage: bool = False) -> Tar:
     """An uncompressed tar. Raises FastptError if it cannot be opened, DamagedData if it is not whole."""
     try:
+        with open_regular(path) as file:
+            start = file.read(BLOCK)
+        kind = None if is_tar(start) else sniff(start)
+        if kind and kind != "zeros":  # those end a tar
+            cure = "Unpack it" if kind in PACKED else "Fetch it anew"
+            raise DamagedData(f"{path} cannot be read as a .tar: it is {kind}. {cure}, or leave it out.")
         return Tar(path, ignore_damage)
     except OSError as error:
         raise FastptError(

@@ -1,3 +1,4 @@
+import gzip
 import io
 import json
 import os
@@ -303,7 +304,21 @@ def test_tars_that_are_not_finished_and_empty_ones_are_told(tmp_path):
     assert re.search(r"1\.tar: no sample with a picture", second)
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish" * 1000])
+def test_what_is_no_tar_is_called_what_it_is(tmp_path):
+    shard(tmp_path / "0.tar", SAMPLE)
+    (tmp_path / "1.tar").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
+    with pytest.raises(DamagedData, match=r"1\.tar cannot be read as a \.tar: it is gzip\. Unpack it"):
+        listed(tmp_path)
+
+
+def test_pictures_beside_the_tars_are_told(tmp_path):
+    shard(tmp_path / "0.tar", SAMPLE)
+    (tmp_path / "1.tar").mkdir()
+    (tmp_path / "1.tar/x.jpg").write_bytes(picture(0))
+    assert "1 pictures in " in listed(tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"\0\1rubbish" * 1000, b"<html>" * 1000])
 def test_a_tar_that_is_none_is_left_out_by_name_if_damage_is_to_be_ignored(tmp_path, content):
     shard(tmp_path / "0.tar", SAMPLE)
     (tmp_path / "1.tar").write_bytes(content)
@@ -311,7 +326,7 @@ def test_a_tar_that_is_none_is_left_out_by_name_if_damage_is_to_be_ignored(tmp_p
         listed(tmp_path)
     found = listed(tmp_path, ignore_damage=True)
     assert found.beside["damaged"] == {"1.tar": 1}
-    assert re.search(r"1\.tar .* It is left out", found.warnings[0])
+    assert re.search(r"1\.tar is left out: ", found.warnings[0])
 
 
 # --- targets --------------------------------------------------------------------------------------------------------
@@ -338,6 +353,31 @@ def test_labels_are_read_like_those_of_all_sources(tmp_path, labels, classes, nu
     assert (split.classes, split.labels.tolist()) == (classes, numbers)
 
 
+def test_labels_that_mix_numbers_and_names_are_told(tmp_path):
+    labelled(tmp_path, b"cat", b"2")
+    assert "the .cls holds 1 numbers and 1 names" in listed(tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("member", "content", "told"),
+    [
+        ("0.cls", b"-1", r"a/0: no label \('-1'\)"),
+        ("0.txt", b" ", "a/0: its caption is empty"),
+        (
+            "0.json",
+            b'{"caption": ["x"], "url": "y"}',
+            "a/0: its caption is a list; columns of the .json are caption, url",
+        ),
+        ("0.json", b'{"text": "x"}', "columns of the .json are text"),
+        ("0.caption.txt", b"x", r"other members are \.caption\.txt"),
+    ],
+)
+def test_what_stands_where_targets_should_be_is_told(tmp_path, member, content, told):
+    shard(tmp_path / "a.tar", {"0.jpg": b"x", member: content})
+    with pytest.raises(FastptError, match=f"no sample has .* \\(.*{told}"):
+        listed(tmp_path)
+
+
 @pytest.mark.parametrize("label", [b"-1", b"", b" \n", b"nan"])
 def test_samples_without_a_label_are_named(tmp_path, label):
     labelled(tmp_path, b"0", label)
@@ -346,7 +386,10 @@ def test_samples_without_a_label_are_named(tmp_path, label):
     assert "no label" in split.rejected[0][1]
 
 
-@pytest.mark.parametrize(("label", "told"), [(b"48600114712", "id"), (b"1.5", "no whole number"), (b"-2", "negative")])
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [(b"48600114712", "id"), (b"1.5", "no whole number"), (b"-2", "negative"), (b"[0, 1]", "is a list")],
+)
 def test_what_is_no_label_is_refused_by_name(tmp_path, label, told):
     labelled(tmp_path, b"0", label)
     with pytest.raises(FastptError, match=rf"the \.cls: the label of a/1, .*{told}"):

@@ -221,7 +221,7 @@ def _common_top(folders: Collection[Parts], level: int | None, known: bool) -> P
     if level == 0 or (level is None and known):
         return top
     if level is not None:
-        top = top[: max(0, max(map(len, folders)) - level - 1)]
+        top = top[: max(0, max(map(len, folders)) - max(level, 2))]  # a class lies below a split, or above it
     return next((top[:i] for i, word in enumerate(top) if split_of(word) or looks_like_split(word)), top)
 
 
@@ -246,14 +246,14 @@ def _split_folders(where: str, counts: Counter[Parts]) -> dict[str, str]:
     splits = [folder for folder in known if folder in deep]
     _refuse_twice(where, splits)
     if not splits:
-        if (known or like) and (len(known) > 1 or len(known + like) == len(folders)) and not deep:
-            raise FastptError(
-                f"{where}: {(known or like)[0]}/ holds pictures, but no class folders. {found}. {LAYOUTS}. {LIST}; "
-                "--split-level 0 says that these folders are classes."
-            )
         if odd := [folder for folder in like if folder in deep]:
             raise FastptError(
                 f"{where}: is {odd[0]}/ a split, or a class? {found}. {ASK}; or name the split (train=PATH)."
+            )
+        if (known or like) and (len(known) > 1 or len(known + like) == len(folders)):
+            raise FastptError(
+                f"{where}: {(known or like)[0]}/ holds pictures, but no class folders. {found}. {LAYOUTS}. {LIST}; "
+                "--split-level 0 says that these folders are classes."
             )
         return {}
     unclear = [

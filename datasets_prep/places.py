@@ -72,6 +72,7 @@ def list_splits(
     seed: int,
     workers: int,
     ignore_damage: bool = False,
+    dry_run: bool = False,
 ) -> Found:
     """What `source` finds at `places`, those of one split name, or of none, taken together.
 
@@ -82,7 +83,8 @@ def list_splits(
         groups.setdefault(split, []).append(path)
     founds = []
     for split, paths in groups.items():
-        found = source.list_splits(Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage), **options)
+        request = Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage, dry_run)
+        found = source.list_splits(request, **options)
         found.check()
         if split is None:
             found = replace(found, warnings=(*found.warnings, *_called_like_splits(paths, found.splits)))

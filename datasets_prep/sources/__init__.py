@@ -26,6 +26,7 @@ class Request:
     seed: int
     workers: int  # processes that may list
     ignore_damage: bool = False  # go on with what can be read of damaged archives, and say so
+    dry_run: bool = False  # fetch and write nothing
 
 
 class Source(Protocol):

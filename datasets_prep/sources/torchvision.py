@@ -41,14 +41,14 @@ class Torchvision(Source):
 
     def list_splits(self, request: Request, set_name: str) -> Found:
         (root,) = request.places
-        splits = torchvision_splits(root, set_name)
+        splits = torchvision_splits(root, set_name, download=not request.dry_run)
         return Found.only(splits)
 
 
-def torchvision_splits(root: Path, set_name: str) -> list[SplitListing]:
+def torchvision_splits(root: Path, set_name: str, download: bool = True) -> list[SplitListing]:
     """The splits `train` and `test` of one of SETS below `root`, downloaded there if missing. Raises FastptError."""
     kind, splits = SETS[set_name]
-    opened = {split: _open(kind, root, arguments) for split, arguments in splits.items()}
+    opened = {split: _open(kind, root, arguments, download) for split, arguments in splits.items()}
     labels = {split: _labels(dataset) for split, dataset in opened.items()}
     count = 1 + max(int(found.max()) for found in labels.values())
     names = [str(one) for one in getattr(opened["train"], "classes", range(count))]
@@ -67,12 +67,14 @@ def torchvision_splits(root: Path, set_name: str) -> list[SplitListing]:
     ]
 
 
-def _open(kind: str, root: Path, arguments: dict[str, Any]):
+def _open(kind: str, root: Path, arguments: dict[str, Any], download: bool):
     import torchvision.datasets
 
     try:
-        return getattr(torchvision.datasets, kind)(root, **arguments, download=True)  # only what is missing
+        return getattr(torchvision.datasets, kind)(root, **arguments, download=download)  # only what is missing
     except Exception as error:  # network, archive and layout errors of many classes
+        if not download:
+            raise FastptError(f"torchvision's {kind} is not in {root}; a preparation would download it.") from None
         raise FastptError(
             f"torchvision's {kind} is not in {root} and could not be downloaded ({type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}). Put it there as torchvision's documentation of {kind} says."

@@ -307,7 +307,7 @@ def _prepare(
     try:
         with SOURCES.blaming(source_name):
             unpack_dir = _folder_above(out) if dry_run else out
-            found = list_splits(source, places, own, unpack_dir, seed, workers, ignore_damage)
+            found = list_splits(source, places, own, unpack_dir, seed, workers, ignore_damage, dry_run)
         names = ", ".join(split.name for split in found.splits)
         if holdout is not None:
             if len(found.splits) > 1:

@@ -105,7 +105,7 @@ def _listed(
 def _targets(split: "SplitListing") -> Document:
     """The targets of a split as they are listed."""
     told: Document = {"name": split.name, "note": split.note, "classes": None, "captions": None}
-    if split.labels is not None:
+    if split.labels is not None and split.classes:
         sizes = np.bincount(split.labels, minlength=len(split.classes))
         told["classes"] = {
             "count": len(split.classes),
@@ -136,11 +136,12 @@ def _by_reason(left_out: Reasons) -> list[Document]:
 def listing_text(document: Document) -> str:
     """A dry run as lines of text."""
     width = max(len(split["name"]) for split in document["splits"])
-    lines = []
+    lines, told = [], []
     for split in document["splits"]:
         lines.append(f"{split['name']:<{width}}  {_pictures(split['samples'])}{_targets_text(split)}")
-        if split["classes"]:
-            names = split["classes"]["first"]
+        names = split["classes"]["first"] if split["classes"] else []
+        if names and names != told:
+            told = names
             more = ", ..." * (split["classes"]["count"] > len(names))
             lines.append(f"{'':{width}}    classes   {', '.join(map(_short, names))}{more}")
         if split["first_keys"]:

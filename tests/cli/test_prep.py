@@ -1,6 +1,7 @@
 """What `fastpt prep` tells: dry runs, JSON, and the balance of a preparation."""
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,21 @@ def test_options_that_do_not_go_together_are_refused(run, args, told):
     code, output = run(*args)
     assert code == 2
     assert told in output
+
+
+def test_a_dry_run_of_a_packed_tar_writes_nothing(run):
+    with tarfile.open("pets.tar.gz", "w:gz") as tar:
+        tar.add("pets")
+    before = files()
+    result = CliRunner().invoke(main, ["prep", "--dry-run", "--read", "imagefolder", "--source", "pets.tar.gz"])
+    assert "10 pictures that can be stored" in result.output
+    assert files() == before
+
+
+def test_a_dry_run_downloads_nothing(tmp_path):
+    command = ["prep", "--dry-run", "torchvision", "--source", str(tmp_path), "--set", "cifar10"]
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code == 1
+    assert "CIFAR10 is not in" in result.output
+    assert "a preparation would download it" in result.output
+    assert list(tmp_path.iterdir()) == []

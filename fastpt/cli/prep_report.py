@@ -156,7 +156,7 @@ def listing_text(document: Document) -> str:
         goes = f"{'':{width}}    goes to   {split['path']}" + ", which is there" * split["there"]
         lines.append(goes + f", with noise {', '.join(noise)}" * bool(noise))
     stops = [
-        f"A preparation would stop: {one_line(split['stops'], 600)}" for split in document["splits"] if split["stops"]
+        f"\nA preparation would stop: {one_line(split['stops'], 600)}" for split in document["splits"] if split["stops"]
     ]
     return "\n".join([*lines, "", *_balance_lines(document), *stops, ""])
 

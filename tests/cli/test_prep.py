@@ -2,6 +2,7 @@
 
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,41 @@ def test_a_dry_run_of_a_packed_tar_writes_nothing(run):
     result = CliRunner().invoke(main, ["prep", "--dry-run", "--read", "imagefolder", "--source", "pets.tar.gz"])
     assert "10 pictures that can be stored" in result.output
     assert files() == before
+
+
+def cut_tar(path: Path) -> None:
+    with tarfile.open(path, "w") as tar:
+        tar.add("pets/train/cat", "cat")
+        end = tar.offset
+    path.write_bytes(path.read_bytes()[: end - 600])
+
+
+def cut_gz(path: Path) -> None:
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add("pets/train/cat", "cat")
+    path.write_bytes(path.read_bytes()[:-600])
+
+
+def cut_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(Path("pets/train/cat").iterdir()):
+            archive.write(file, f"cat/{file.name}")
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("cut", [cut_tar, cut_gz, cut_zip])
+def test_damage_is_refused_or_ignored_and_recorded(run, cut):
+    cut(Path("cut"))
+    command = ["prep", "imagefolder", "--source", "cut", "--out", "out", "--max-rejects", "0.9", "--workers", "1"]
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 3
+    assert "Error: cut is damaged" in refused.output
+    assert "--ignore-damage" in refused.output
+    done = CliRunner().invoke(main, [*command, "--ignore-damage"])
+    assert done.exit_code == 0, done.output
+    assert "warning: cut" in done.output
+    warnings = json.loads(Path("out/train/dataset.json").read_text())["found"]["warnings"]
+    assert warnings[0].startswith("cut: ")
 
 
 def test_a_dry_run_downloads_nothing(tmp_path):

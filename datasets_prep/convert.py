@@ -15,6 +15,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def _refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[Shar
     }
     if not changed:
         return
-    mended = {key for job in jobs if job.part.exists() for key, _ in job.rejected()}
+    mended = {key for job in jobs for key, _ in job.rejected()}
     for i, key in enumerate(split.keys):
         file = split.read.holder(i)
         if file in changed and key not in mended:
@@ -236,8 +237,10 @@ def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
 
 
 def _run(jobs: list[ShardJob], workers: int, progress: Callable[[int, int], None], ray: str | None) -> None:
-    """Make all shards whose part is missing, or lacks pictures that can be read by now."""
-    todo = [job for job in jobs if not job.part.exists() or job.was_mended()]
+    """Make all shards that are not done yet, or not any more."""
+    with ThreadPoolExecutor(workers) as pool:  # what is there is hashed, which releases the GIL
+        done = list(pool.map(ShardJob.is_done, jobs))
+    todo = [job for job, is_done in zip(jobs, done, strict=True) if not is_done]
     total = sum(len(job.rows) for job in jobs)
     before = total - sum(len(job.rows) for job in todo)
 

@@ -100,7 +100,7 @@ class ShardJob:
             entry["index"] = manifest.file_entry(self.path.with_suffix(".idx"))
         note = json.dumps({"shard": entry, "rejected": rejected, "reencoded": reencoded}, ensure_ascii=False)
         with atomic_write(self.part) as file:
-            pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file)
+            pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file, write_page_checksum=True)
 
     def read(self, tick: Callable[[], None]) -> list[manifest.Rejected]:
         """Do all that `make` does but write: returns the pictures that cannot be used, and why."""
@@ -120,21 +120,39 @@ class ShardJob:
             yield stored
             tick()
 
-    def was_mended(self) -> bool:
-        """Whether a picture that was rejected when the shard was made can be used now; its part goes then."""
-        for entry in self._rejected_entries():
-            with contextlib.suppress(RejectedImage):
-                encode(_read(self.split, int(self.rows[entry["position"]])), self.options.policy)
-                self.part.unlink()
-                return True
+    def is_done(self) -> bool:
+        """Whether shard and part are there as they were written, with all pictures that can be used.
+
+        A picture that was rejected may have been mended since.
+        """
+        note = self._note()
+        if note is None:
+            return False
+        shard, index = note["shard"], note["shard"].pop("index", None)
+        for entry in [shard, index] if index else [shard]:
+            file = self.path.parent / entry["name"]
+            if not file.is_file() or manifest.file_entry(file) != entry:
+                return False
+        return not any(self._is_mended(entry["position"]) for entry in note["rejected"])
+
+    def _is_mended(self, position: int) -> bool:
+        with contextlib.suppress(RejectedImage):
+            encode(_read(self.split, int(self.rows[position])), self.options.policy)
+            return True
         return False
 
     def rejected(self) -> list[manifest.Rejected]:
-        """What was rejected when the shard was made."""
-        return [manifest.Rejected(entry["key"], entry["reason"]) for entry in self._rejected_entries()]
+        """What was rejected when the shard was made, if it was."""
+        note = self._note()
+        return [manifest.Rejected(entry["key"], entry["reason"]) for entry in note["rejected"]] if note else []
 
-    def _rejected_entries(self) -> list[dict]:
-        return json.loads(pq.read_schema(self.part).metadata[b"part"])["rejected"]
+    def _note(self) -> dict | None:
+        """What the part says of its shard besides the rows; None if it is missing, or not as it was written."""
+        try:
+            part = pq.read_table(self.part, page_checksum_verification=True)
+            return json.loads(part.schema.metadata[b"part"])
+        except (OSError, pa.ArrowException, LookupError, TypeError, ValueError):
+            return None
 
     def _writer(self) -> AbstractContextManager[BetonWriter | TarWriter]:
         if self.options.format == "ffcv":

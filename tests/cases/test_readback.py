@@ -146,11 +146,13 @@ def test_a_renamed_noise_plan_is_refused(here, fastpt):
 
 
 def draw(first: int) -> None:
-    """24 pictures in three classes."""
+    """24 pictures in three classes; those that are there already stay."""
     for i in range(24):
         path = Path(f"drawn/class-{i % 3}/{i:03d}.jpg")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture(first + i, size=(60, 44)))
+        content = picture(first + i, size=(60, 44))
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
 
 
 def prepare(fastpt: Command, out: str) -> Ran:
@@ -173,7 +175,6 @@ def assert_refused_or_as_fresh(fastpt: Command, *names: str) -> None:
         assert digests("pets") == digests("fresh")
 
 
-@wrong(reason="ends with 0, the shards missing or cut")
 @pytest.mark.parametrize("damage", [Path.unlink, lambda shard: os.truncate(shard, shard.stat().st_size - 1)])
 def test_damaged_shards_of_a_stopped_preparation_are_made_again(fastpt, damage):
     stopped(fastpt)
@@ -183,11 +184,10 @@ def test_damaged_shards_of_a_stopped_preparation_are_made_again(fastpt, damage):
     assert_refused_or_as_fresh(fastpt, r"\.beton")
 
 
-@wrong(reason="a split of old and new pictures")
 def test_a_source_that_changes_while_its_preparation_is_stopped(fastpt):
     stopped(fastpt)
     draw(7000)
-    assert_refused_or_as_fresh(fastpt, "drawn")
+    assert_refused_or_as_fresh(fastpt, r"class-\d/\d+\.jpg changed")
 
 
 # --- training that was stopped ------------------------------------------------------------------------------------

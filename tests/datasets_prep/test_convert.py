@@ -86,6 +86,41 @@ def _wait_until_no_worker_is_left(session: int) -> None:
     raise AssertionError("workers outlived their parent")
 
 
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 3] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "missing": Path.unlink,
+    "cut": lambda file: os.truncate(file, file.stat().st_size - 1),
+    "zeros at the end": lambda file: file.write_bytes(file.read_bytes()[:-40] + bytes(40)),
+    "a flipped bit": flip,
+    "empty": lambda file: file.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("store", ["ffcv", "wds"])
+@pytest.mark.parametrize("files", ["images/*-0*.[bt]*", "images/*.idx", ".parts/*0.parquet"])
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_what_a_stopped_job_left_is_made_again_where_it_is_not_as_it_was_written(
+    tmp_path, monkeypatch, store, files, damage
+):
+    if store == "ffcv" and "idx" in files:
+        pytest.skip("FFCV files have no index")
+
+    def prepare(out: str) -> Path:
+        return prepared(tmp_path / out, made_up(20), shard_samples=5, format=store).path
+
+    with monkeypatch.context() as stop:
+        stop.setattr(convert, "_finish", lambda *_: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            prepare("stopped")
+    damage(min((tmp_path / "stopped/train").glob(files)))
+    assert content(prepare("stopped")) == content(prepare("whole"))
+
+
 def test_a_killed_worker_is_noticed_and_its_shard_made_again(tmp_path):
     marker = tmp_path / "died"
 

@@ -1,9 +1,14 @@
-"""Files and folders that are whole or not there: written aside, synced, renamed. Locks, checksums, sealed JSON."""
+"""Files and folders that are whole or not there: written aside, synced, renamed. Locks, checksums, sealed JSON.
+
+A folder may be sealed, too: its manifest.json, written last, has the sha256 of each file.
+"""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +18,10 @@ import filelock
 import xxhash
 
 from fastpt.errors import DamagedData, FastptError
+
+MANIFEST = "manifest.json"
+# What libraries raise instead of an OSError where the disk is full: safetensors, numpy, torch.
+_UNWRITTEN = ("(os error ", " requested and ", "inline_container", "PytorchStreamWriter")
 
 
 @contextlib.contextmanager
@@ -37,19 +46,54 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """A new folder beside `path` to be filled; on success it takes the place of `path`, on any error it goes."""
+    """A new folder beside `path` to be filled; on success it takes the place of `path`, on any error it goes.
+
+    Raises OSError that names `path` where the disk is full, whatever a library made of it.
+    """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.tmp")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside, old = path.with_name(f".{path.name}.tmp"), path.with_name(f".{path.name}.old.tmp")
+    remove(aside)
     aside.mkdir(parents=True)
     try:
-        yield aside
-        shutil.rmtree(path, ignore_errors=True)
+        with unwritten_is_oserror(path):
+            yield aside
+        remove(old)
+        if os.path.lexists(path):  # renaming takes no time; deleting a large folder does, and could be cut short
+            path.rename(old)
         aside.rename(path)
     except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(aside)
         raise
     sync_folder(path.parent)
+    remove(old)
+
+
+@contextlib.contextmanager
+def unwritten_is_oserror(path: Path | str) -> Iterator[None]:
+    """Make one OSError that names `path` of what is raised within where a file could not be written.
+
+    An OSError that names another file stays as it is.
+    """
+    try:
+        yield
+    except Exception as error:
+        is_unnamed = isinstance(error, OSError) and error.filename is None
+        unwritten = str(error) if any(sign in str(error) for sign in _UNWRITTEN) else None
+        if not is_unnamed and unwritten is None:
+            raise
+        number, text = getattr(error, "errno", None), getattr(error, "strerror", None)
+        if not number:
+            number, text = errno.EIO, f"it could not be written ({unwritten or error}); is the disk full?"
+        raise OSError(number, text, str(path)) from error
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it, or nothing."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -121,7 +165,7 @@ def read_sealed_json(path: Path | str, version: int | str) -> dict:
         seal = value.pop("self_sha256")
     except FileNotFoundError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedData(f"{path} is damaged: it does not parse ({error}). Restore it or make it anew.") from None
     if _seal(value) != seal:
         raise DamagedData(f"{path} is damaged: its content does not match its self_sha256. Restore it or make it anew.")
@@ -131,3 +175,38 @@ def read_sealed_json(path: Path | str, version: int | str) -> dict:
             "Use the fastpt that wrote it, or make it anew."
         )
     return value
+
+
+def seal_folder(folder: Path, version: str) -> None:
+    """Sync the files below a folder and write its manifest.json."""
+    sums = {}
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        descriptor = os.open(file, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+        sums[str(file.relative_to(folder))] = file_sha256(file)
+    write_sealed_json(folder / MANIFEST, {"format": version, "files": sums})
+
+
+def find_damage(folder: Path, version: str) -> str | None:
+    """What is wrong with the files of a sealed folder; None if each is as it was written.
+
+    Raises FastptError if it is of another format, or cannot be read for reasons of the system's: that is no damage.
+    """
+    name = MANIFEST
+    try:
+        sums = read_sealed_json(folder / MANIFEST, version).get("files")
+        if not sums or not isinstance(sums, dict) or any(re.search(r"\.\.|^/|\0", name) for name in sums):
+            return f"{MANIFEST} names no files of its folder"
+        for name, expected in sums.items():
+            if file_sha256(folder / name) != expected:
+                return f"{name} does not match its sha256"
+    except DamagedData as error:
+        return str(error)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"{name} is missing"
+    except IsADirectoryError:
+        return f"{name} is a folder"
+    except OSError as error:
+        raise FastptError(f"{folder / name} cannot be read ({error.strerror}). Mend that first.") from None
+    return None

@@ -6,7 +6,7 @@
       metrics.jsonl      an event a line: train, eval, end
       tensorboard/       the same numbers for TensorBoard
       checkpoints/       what a training that was stopped goes on from
-      export/            the finished model, as timm or open_clip loads it
+      export/            the finished model, as timm or open_clip loads it, and the sums of its files
       tune/              what `fastpt tune` found, a file for each suite
 
 `read_run` tolerates what is missing or damaged: each becomes a line in `Run.problems`. `read_provenance` and
@@ -14,6 +14,7 @@
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ from fastpt.printable import finite, mapping, one_line
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-TUNE_FORMAT = "2.0"
+TUNE_FORMAT = EXPORT_FORMAT = "2.0"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
@@ -54,10 +55,12 @@ def begin(
     Raises FastptError that says what differs, unless changes are allowed and the run is not finished: then the recipe
     and the provenance are written anew, and the provenance lists all changes so far.
     """
-    if any((run / CHECKPOINTS).glob("step-*")):
+    if newest_first(run) or is_finished(run):
         if not resume:
             raise FastptError(f"{run} holds a run with checkpoints. Go on with --resume, or name another --run-dir.")
         before = read_provenance(run)
+        if not isinstance(before.get("samples_id"), str) or not isinstance(before.get("noise", ""), dict | None):
+            raise DamagedData(f"{run / PROVENANCE} is damaged: it does not say what was trained on. Restore it.")
         differing = _differences(recipe, provenance, _intact(run / RECIPE), before)
         if differing and is_finished(run):
             raise FastptError(f"{run} is finished, and differs: {'; '.join(differing)}. Name another --run-dir.")
@@ -73,6 +76,12 @@ def begin(
     _write(run, recipe, provenance)
     (run / METRICS).unlink(missing_ok=True)
     return []
+
+
+def newest_first(run: Path) -> list[Path]:
+    """The checkpoints of a run, whole or damaged, the one of the last step first."""
+    found = [path for path in (run / CHECKPOINTS).glob("step-*") if re.fullmatch(r"step-[0-9]{8,}", path.name)]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
 def _write(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
@@ -92,7 +101,7 @@ def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, pro
         found.append(f"samples_id of {what} was {samples_then[:12]}, is {samples[:12]}")
     if provenance["noise"] != provenance_then["noise"]:
         was, now_is = (
-            noise["plan"] + " " + noise["array_sha256"][:12] if noise else "none"
+            f"{noise.get('plan')} {str(noise.get('array_sha256'))[:12]}" if noise else "none"
             for noise in (provenance_then["noise"], provenance["noise"])
         )
         found.append(f"the noise plan was {was}, is {now_is}")
@@ -307,7 +316,7 @@ def _lines(path: Path) -> tuple[list[dict[str, Any]], list[int], bool]:
             event = json.loads(line)
         except ValueError:
             event = None
-        usable = isinstance(event, dict) and finite(event.get("step")) is not None
+        usable = isinstance(event, dict) and finite(event.get("step")) is not None and "event" in event
         events.append(event) if usable else bad.append(number)
     return events, bad, bad == [len(lines)]
 

@@ -9,6 +9,7 @@ from fastpt.runs import (
     begin,
     is_finished,
     newest_finished,
+    newest_first,
     read_metrics,
     read_provenance,
     read_run,
@@ -129,6 +130,30 @@ def test_a_run_with_checkpoints_begins_only_to_resume(tmp_path):
     with pytest.raises(FastptError, match="Go on with --resume"):
         begin(run, RECIPE, PROVENANCE, resume=False)
     assert begin(run, RECIPE, PROVENANCE, resume=True) == []
+
+
+def test_a_finished_run_without_checkpoints_does_not_begin_anew(tmp_path):
+    run = begun(tmp_path / "run", checkpoints=0)
+    add_lines(run, {"event": "end", "step": 200})
+    with pytest.raises(FastptError, match="name another --run-dir"):
+        begin(run, RECIPE, PROVENANCE, resume=False)
+    assert begin(run, RECIPE, PROVENANCE, resume=True) == []
+    assert is_finished(run)
+
+
+@pytest.mark.parametrize("odd", [{}, {"samples_id": 5, "noise": None}, {"samples_id": "a1" * 32, "noise": [1]}])
+def test_a_provenance_that_does_not_say_what_was_trained_on_is_damaged(tmp_path, odd):
+    run = begun(tmp_path / "run")
+    (run / "provenance.json").write_text(json.dumps(odd))
+    with pytest.raises(DamagedData, match=r"provenance\.json"):
+        begin(run, RECIPE, PROVENANCE, resume=True)
+
+
+def test_checkpoints_are_those_with_the_name_of_one(tmp_path):
+    run = begun(tmp_path / "run", checkpoints=0)
+    for name in ("step-00000009", "step-100000000", "step-00000009.bak", "step-²0000009", ".step-00000010.tmp"):
+        (run / "checkpoints" / name).mkdir()
+    assert [path.name for path in newest_first(run)] == ["step-100000000", "step-00000009"]
 
 
 def test_of_several_splits_only_what_differs_is_told(tmp_path):

@@ -1,10 +1,13 @@
 """What the commands share: types of options, and how errors and prepared splits are told."""
 
+import errno
 import math
+import os
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -34,6 +37,10 @@ class Commands(click.Group):
                 raise click.UsageError(f"{option} is empty: a shell variable that is not set? Give a value.", ctx)
         return super().parse_args(ctx, args)
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        _open_closed_streams()
+        return super().main(*args, **options)
+
     def invoke(self, ctx: click.Context):
         try:
             return super().invoke(ctx)
@@ -41,13 +48,38 @@ class Commands(click.Group):
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
-            if error.filename is None:  # not about a file that the user named: a fault of ours
-                raise
             message = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
+            if error.filename is None:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise  # not about a file that the user named: a fault of ours
+                message = f"{error.strerror}, which is where standard output goes, or a file. Make room."
+                _drop_what_stdout_holds()
             raise click.ClickException(printable(message)) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _open_closed_streams() -> None:
+    """Let what is written to a stream that the caller closed (`>&-`) vanish, rather than go into the next opened file,
+    which would get its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+
+
+def _drop_what_stdout_holds() -> None:
+    """What could not be written would be tried, and complained of, once more as the process ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    os.close(nowhere)
 
 
 def claim(taken: dict[str, object], who: str, options: Iterable[click.Parameter]) -> None:

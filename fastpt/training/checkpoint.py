@@ -14,28 +14,25 @@ here torch is made to refuse whatever is not a tensor, a plain value, or one of 
 
 import contextlib
 import json
-import os
 import pickle
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
 import torch
 import torch.distributed as dist
-from safetensors import SafetensorError
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_folder, file_sha256, read_sealed_json, write_json, write_sealed_json
+from fastpt.files import atomic_folder, find_damage, remove, seal_folder, unwritten_is_oserror, write_json
 from fastpt.recipe import Recipe
-from fastpt.runs import CHECKPOINTS
+from fastpt.runs import CHECKPOINTS, newest_first
 from fastpt.training import deepspeed_adapter
 from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.launch import DistInfo, on_rank_zero
 
 FORMAT = "2.0"
-WEIGHTS = "model.safetensors"
-DISK_SIGNS = ("I/O error", "No space", "File too large", "inline_container", "iostream error")  # in libraries' messages
+WEIGHTS, STATE = "model.safetensors", "state.json"
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
 
@@ -56,26 +53,17 @@ def save(
     on_rank_zero(dist_info, lambda: _check_finite(run, weights, state["step"]))
     state = {**state, "world_size": dist_info.world_size}
     path = run / CHECKPOINTS / folder_name(state["step"])
-    with _disk_errors(path), contextlib.ExitStack() as folder:
-        aside = on_rank_zero(dist_info, lambda: folder.enter_context(atomic_folder(path)))
-        engine.save(aside)
-        on_rank_zero(dist_info, lambda: _seal(aside, state, weights))
-    on_rank_zero(dist_info, lambda: _drop_others(path, state, keep))
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Raise FastptError for what the libraries say of a file that cannot be written."""
     try:
-        yield
-    except (OSError, SafetensorError, RuntimeError) as error:
-        text = str(error)
-        if not isinstance(error, OSError) and not any(sign in text for sign in DISK_SIGNS):
-            raise
+        with unwritten_is_oserror(path), contextlib.ExitStack() as folder:
+            aside = on_rank_zero(dist_info, lambda: folder.enter_context(atomic_folder(path)))
+            engine.save(aside)
+            on_rank_zero(dist_info, lambda: _seal(aside, state, weights))
+    except OSError as error:
         raise FastptError(
-            f"checkpoint {path} could not be written ({text.splitlines()[0]}). {describe_newest(path.parents[1])} "
+            f"checkpoint {path} could not be written ({error.strerror}). {describe_newest(run)} "
             "Make room and go on with --resume."
         ) from None
+    on_rank_zero(dist_info, lambda: _drop_others(path, state, keep))
 
 
 def _check_finite(run: Path, weights: Mapping[str, torch.Tensor], step: int) -> None:
@@ -94,54 +82,21 @@ def describe_newest(run: Path) -> str:
 
 
 def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor]) -> None:
-    """Add what is not DeepSpeed's, sync all, and write the manifest."""
+    """Add what is not DeepSpeed's, and seal all."""
     safetensors.torch.save_file(dict(weights), folder / WEIGHTS)
-    write_json(folder / "state.json", state)
-    files = sorted(path.name for path in folder.iterdir())
-    for file in files:
-        descriptor = os.open(folder / file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-    sums = {file: file_sha256(folder / file) for file in files}
-    write_sealed_json(folder / "manifest.json", {"format": FORMAT, "files": sums})
+    write_json(folder / STATE, state)
+    seal_folder(folder, FORMAT)
 
 
 def _drop_others(checkpoint: Path, state: dict, keep: int) -> None:
     """Keep `checkpoint`, the newest before it, and the best. Those of later steps were damaged: it took their place."""
-    folder = checkpoint.parent
-    kept = [path for path in newest_first(folder.parent) if path.name <= checkpoint.name][:keep]
+    found = newest_first(checkpoint.parents[1])
+    kept = found[found.index(checkpoint) :][:keep]
     if state["best"]:
-        kept.append(folder / folder_name(state["best"]["step"]))
-    for old in folder.glob("step-*"):
+        kept.append(checkpoint.with_name(folder_name(state["best"]["step"])))
+    for old in found:
         if old not in kept:
-            shutil.rmtree(old)
-
-
-def newest_first(run: Path) -> list[Path]:
-    """All checkpoints, those of later steps first."""
-    return sorted((run / CHECKPOINTS).glob("step-*"), reverse=True)
-
-
-def find_damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint's files; None if each is as it was written.
-
-    Raises FastptError if it is of another format, or cannot be read for reasons of the system's: that is no damage.
-    """
-    name = "manifest.json"
-    try:
-        files = read_sealed_json(checkpoint / name, FORMAT)["files"]
-        for name, expected in files.items():
-            if file_sha256(checkpoint / name) != expected:
-                return f"{name} does not match its sha256"
-    except (FileNotFoundError, NotADirectoryError):
-        return f"{name} is missing"
-    except IsADirectoryError:
-        return f"{name} is a folder"
-    except OSError as error:
-        raise FastptError(f"{checkpoint / name} cannot be read ({error.strerror}). Mend that first.") from None
-    except DamagedData as error:
-        return str(error)
-    return None
+            remove(old)
 
 
 def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
@@ -151,7 +106,7 @@ def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
     """
     passed = []
     for checkpoint in newest_first(run):
-        problem = find_damage(checkpoint)
+        problem = find_damage(checkpoint, FORMAT)
         if problem is None:
             return checkpoint, passed
         passed.append(f"checkpoint {checkpoint} is damaged ({problem}); going back to the one before.")
@@ -169,15 +124,21 @@ def best(run: Path) -> Path:
     if newest is None or not found:
         raise FastptError(f"{run} has no best checkpoint. They are kept where the recipe sets checkpoint.keep_best.")
     checkpoint = newest.parent / folder_name(found["step"])
-    problem = find_damage(checkpoint)
+    problem = find_damage(checkpoint, FORMAT)
     if problem:
         raise DamagedData(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
     return checkpoint
 
 
 def read_state(checkpoint: Path) -> dict:
-    """What `save` was given as `state`, with the number of processes as `world_size`."""
-    return json.loads((checkpoint / "state.json").read_text())
+    """What `save` was given as `state`, with the number of processes as `world_size`. Raises DamagedData."""
+    try:
+        state = json.loads((checkpoint / STATE).read_bytes())
+        if {"step", "loader", "seconds", "best", "world_size"} <= state.keys():
+            return state
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise DamagedData(f"{checkpoint / STATE} does not say where training stood. Delete {checkpoint} and resume.")
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

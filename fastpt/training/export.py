@@ -8,9 +8,9 @@ from pathlib import Path
 import yaml
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_folder
+from fastpt.files import atomic_folder, seal_folder
 from fastpt.recipe import Recipe, load_recipe
-from fastpt.runs import EXPORT, RECIPE, read_metrics, read_provenance
+from fastpt.runs import EXPORT, EXPORT_FORMAT, RECIPE, read_metrics, read_provenance
 from fastpt.training import checkpoint
 from fastpt.training.tasks import TASKS
 
@@ -35,6 +35,7 @@ def export_run(run: Path, best: bool = False) -> Path:
     with atomic_folder(run / EXPORT) as export:
         usage = TASKS.get(recipe.task).export(export, recipe, origin, weights)
         (export / "README.md").write_text(_card(recipe, origin, read_metrics(run), step, usage), encoding="utf-8")
+        seal_folder(export, EXPORT_FORMAT)
     return run / EXPORT
 
 

@@ -44,12 +44,12 @@ def start() -> DistInfo:
 
 
 def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
-    """Do `work` on the first process only; all get its result, or its FastptError."""
+    """Do `work` on the first process only; all get its result, or its FastptError or OSError."""
     outcome: list = [None, None]
     if dist_info.is_rank_zero:
         try:
             outcome = [work(), None]
-        except FastptError as error:
+        except (FastptError, OSError) as error:
             outcome = [None, error]
     if dist_info.world_size > 1:
         dist.broadcast_object_list(outcome, src=0)

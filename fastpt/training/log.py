@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from fastpt import runs
-from fastpt.files import atomic_write
+from fastpt.files import atomic_write, unwritten_is_oserror
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -74,8 +74,9 @@ class MetricsLogger:
         self._file.close()
 
     def _write(self, event: str, values: dict) -> None:
-        self._file.write(json.dumps({"event": event, **values}) + "\n")
-        self._file.flush()
+        with unwritten_is_oserror(self._file.name):
+            self._file.write(json.dumps({"event": event, **values}) + "\n")
+            self._file.flush()
         group = values.get("split", event)
         for name, value in values.items():
             if isinstance(value, float):

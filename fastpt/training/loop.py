@@ -20,6 +20,7 @@ import torch
 
 from fastpt import Batch, Loader, rng, runs
 from fastpt.errors import FastptError, Preempted, RecipeError
+from fastpt.files import find_damage
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
 from fastpt.training.config import TrainingPrecision
@@ -50,11 +51,11 @@ def train(
 ) -> Path:
     """Train, evaluate, checkpoint and export as `recipe` says; return the run's folder.
 
-    With `resume`, a run that was stopped goes on from its newest whole checkpoint, and one that is finished is
-    returned as it is; `allow_changes` lets it go on with another recipe, dataset or noise plan than it began with, and
-    its provenance says so. Every process of a distributed training calls this. Raises FastptError for whatever the
-    user can mend, before training starts where it can be known then; raises Preempted once SIGTERM has been received
-    and the run saved.
+    With `resume`, a run that was stopped goes on from its newest whole checkpoint, and one that is finished is returned
+    as it is, but that an export that is lost or damaged is made again; `allow_changes` lets it go on with another
+    recipe, dataset or noise plan than it began with, and its provenance says so. Every process of a distributed
+    training calls this. Raises FastptError for whatever the user can mend, before training starts where it can be known
+    then; raises Preempted once SIGTERM has been received and the run saved.
     """
     recipe.data.check_there()
     dist_info = launch.start()
@@ -69,9 +70,9 @@ def train(
             _say(dist_info, f"Changed since the run began: {change}")
         if on_rank_zero(dist_info, lambda: runs.is_finished(run)):
             _say(dist_info, f"{run} is finished already.")
-            if on_rank_zero(dist_info, lambda: not (run / runs.EXPORT).exists()):
+            if problem := on_rank_zero(dist_info, lambda: find_damage(run / runs.EXPORT, runs.EXPORT_FORMAT)):
                 on_rank_zero(dist_info, lambda: export_run(run))
-                _say(dist_info, f"Its export was gone, and is written again to {run / runs.EXPORT}.")
+                _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
             _Training(recipe, dist_info, task, loader, run, preemption).go()

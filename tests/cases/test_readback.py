@@ -405,18 +405,15 @@ def shell(line: str, **options) -> Ran:
     return command("bash", "-c", line, "bash", *FASTPT, **options)
 
 
-@wrong(reason="a traceback")
 def test_training_with_stdout_closed(here):
     if not shell('"$@" train recipe.yaml --run-dir run >&-').refused("stdout|standard output"):
         assert Path("run/export").is_dir()
 
 
-@wrong(reason="a traceback")
 def test_output_into_a_full_disk(here):
     assert shell('"$@" info data/pets >/dev/full').refused("[Nn]o space|stdout|standard output")
 
 
-@wrong(reason="exit 1 without the split")
 def test_preparation_with_stderr_closed(here):
     draw(0)
     shell('"$@" prep imagefolder --source drawn --name pets --workers 1 --out made 2>&-').worked()

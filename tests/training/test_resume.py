@@ -15,6 +15,7 @@ from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
+from fastpt.tuning.encoders import open_encoder
 from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines, losses
 from tests.training.test_processes import TORCHRUN
 
@@ -60,6 +61,20 @@ def stopped(supervised, tmp_path):
     run = train(recipe, "tiny", tmp_path / "run")
     forget_the_end(run)
     return recipe, run
+
+
+def test_an_export_that_changed_is_told_and_made_again(supervised, tmp_path, capfd):
+    recipe = supervised("schedule.epochs=1", "schedule.warmup_epochs=0")
+    run = train(recipe, "tiny", tmp_path / "run")
+    exported = (run / "export" / "model.safetensors").read_bytes()
+    (run / "export" / "model.safetensors").write_bytes(exported[:-1] + b"x")
+    with pytest.raises(DamagedData, match=r"model\.safetensors does not match.*fastpt export"):
+        open_encoder(f"run:{run}")
+    train(recipe, "tiny", run, resume=True)
+    assert "Its export was not whole (model.safetensors does not match its sha256)" in capfd.readouterr().out
+    assert (run / "export" / "model.safetensors").read_bytes() == exported
+    train(recipe, "tiny", run, resume=True)
+    assert capfd.readouterr().out == f"{run} is finished already.\n"
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "removed", "folder", "manifest", "manifest folder"])

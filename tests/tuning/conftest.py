@@ -10,6 +10,8 @@ import yaml
 from timm.models import save_for_hf
 
 import fastpt.models  # noqa: F401
+from fastpt.files import seal_folder
+from fastpt.runs import EXPORT_FORMAT
 
 
 @pytest.fixture(autouse=True)
@@ -26,6 +28,7 @@ def finished_run(runs: Path, name: str = "tiny-clean-s0", suite: str | None = No
     run = runs / name
     torch.manual_seed(0)
     save_for_hf(timm.create_model("resnet10_half", num_classes=7), run / "export", safe_serialization=True)
+    seal_folder(run / "export", EXPORT_FORMAT)
     recipe = {
         "task": "supervised",
         "data": {

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.config import Precision
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
+from fastpt.files import find_damage
 from fastpt.recipe import load_recipe
-from fastpt.runs import EXPORT, RECIPE
+from fastpt.runs import EXPORT, EXPORT_FORMAT, RECIPE
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
 from fastpt.tuning.encoders.open_clip import load_open_clip
 from fastpt.tuning.encoders.timm import load_timm
@@ -19,9 +20,13 @@ class RunEncoder:
     form = "run:FOLDER"
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
-        """The encoder of a run's folder. Raises FastptError if it has no export."""
+        """The encoder of a run's folder. Raises FastptError if it has no export, DamagedData if it changed."""
         run = Path(name)
         export = run / EXPORT
+        if export.is_dir() and (problem := find_damage(export, EXPORT_FORMAT)):
+            raise DamagedData(
+                f"{export} is damaged ({problem}). Write it anew with `fastpt export {run}` or `fastpt train --resume`."
+            )
         if (export / "open_clip_config.json").is_file():
             model, preprocessing = load_open_clip(f"local-dir:{export}", "")
         elif (export / "config.json").is_file():

@@ -8,6 +8,8 @@ import safetensors.torch
 
 import fastpt.models  # noqa: F401
 from fastpt.errors import FastptError
+from fastpt.files import seal_folder
+from fastpt.runs import EXPORT_FORMAT
 from fastpt.tuning.encoders import open_encoder
 from tests.tuning.conftest import finished_run
 from tests.tuning.encoders.conftest import images
@@ -33,6 +35,7 @@ def test_a_clip_run_with_a_tower_of_ours_loads_in_a_fresh_process(tmp_path):
     (export / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     weights = open_clip.CLIP(**config).state_dict()
     safetensors.torch.save_file(weights, export / "open_clip_model.safetensors", {"format": "pt"})
+    seal_folder(export, EXPORT_FORMAT)
     script = "import sys; from fastpt.tuning.encoders import open_encoder; open_encoder(f'run:{sys.argv[1]}')"
     done = subprocess.run([sys.executable, "-c", script, tmp_path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -180,9 +180,10 @@ def _refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[Shar
     for i, key in enumerate(split.keys):
         file = split.read.holder(i)
         if file in changed and key not in mended:
-            more = f", and {len(changed) - 1:,} more files" if len(changed) > 1 else ""
+            more = f", and {len(changed) - 1:,} more file{'s' * (len(changed) > 2)}" if len(changed) > 1 else ""
+            name = key if Path(key).name == Path(file).name else file  # that of one of several places is numbered
             raise FastptError(
-                f"{file} changed since {folder} was begun ({changed[file]}){more}. Part of the split is made of its "
+                f"{name} changed since {folder} was begun ({changed[file]}){more}. Part of the split is made of its "
                 f"former content. Put that back, or delete {folder} to prepare it anew."
             )
 

@@ -203,7 +203,9 @@ def test_several_places_are_told_apart(tmp_path):
     (tmp_path / "b/b/9.jpg").write_bytes(picture(9))
     with pytest.raises(Stopped):
         make(both(), tmp_path / "out", stop=True)
-    os.utime(tmp_path / "a/a.zip", ns=(1, 1))
     os.utime(tmp_path / "b/b/9.jpg", ns=(1, 1))
-    with pytest.raises(FastptError, match=r"a\.zip changed since .*and 1 more files"):
+    with pytest.raises(FastptError, match=r"^b/9\.jpg changed since"):
+        make(both(), tmp_path / "out")
+    os.utime(tmp_path / "a/a.zip", ns=(1, 1))
+    with pytest.raises(FastptError, match=r"a\.zip changed since .*and 1 more file\."):
         make(both(), tmp_path / "out")

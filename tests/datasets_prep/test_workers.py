@@ -76,6 +76,26 @@ def test_a_fault_of_a_worker_is_raised_and_not_tried_again(tmp_path):
     assert calls.read_text() == "x"
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_reading_alone_names_the_same_pictures_and_survives_a_killed_worker(tmp_path, monkeypatch, workers):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(convert, "FEW_SAMPLES", 6)
+    marker = tmp_path / "died"
+
+    def deadly(i):
+        if i == 7 and not marker.exists():
+            marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return b"" if i in (3, 11) else picture(i)
+
+    found, done = Found.only([made_up(20, read=deadly)]), []
+    rejected = convert.read_all(found, Options(), workers, lambda *counts: done.append(counts))
+    empty = "the file is empty"
+    assert rejected == {"train": [("pictures/0003.jpg", empty), ("pictures/0011.jpg", empty)]}
+    assert done[-1] == (20, 20)
+    assert list(tmp_path.iterdir()) == [marker]
+
+
 def test_ray_makes_the_same_bytes_and_lost_or_hung_tasks_are_made_again(tmp_path, monkeypatch):
     pytest.importorskip("ray")
     monkeypatch.setattr(workers, "STALL_SECONDS", 3)

@@ -90,7 +90,10 @@ def make_up(folder: Path, count: int) -> None:
         folder,
         pa.table(table),
         rejected=[],
-        shards=[],
+        shards=[
+            {"name": f"{number:05d}.beton", "bytes": SHARD_SAMPLES * 80_000, "sha256": None}
+            for number in range(-(-count // SHARD_SAMPLES))
+        ],
         name="made-up",
         split="train",
         note="",

@@ -3,7 +3,6 @@
 import bz2
 import gzip
 import html
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from urllib.parse import unquote_plus
 import click
 
 from datasets_prep.listing import SplitListing
+from fastpt.data.lists import parse_record
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.storage.names import well_formed
@@ -129,30 +129,6 @@ def broken_text_note(captions: Sequence[str]) -> str:
     """What to note of captions whose bytes were not UTF-8; "" if there are none."""
     broken = sum("\N{REPLACEMENT CHARACTER}" in caption for caption in captions)
     return f"{broken:,} captions hold bytes that are not UTF-8, stored as \N{REPLACEMENT CHARACTER}" if broken else ""
-
-
-def parse_record(text: str | bytes) -> dict[str, object]:
-    """A record in JSON. Raises ValueError if it is no JSON object, or names a key twice."""
-    try:
-        return as_record(json.loads(text, object_pairs_hook=unique_keys))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def as_record(value: object) -> dict[str, object]:
-    """A value of JSON that is an object. Raises ValueError if it is not."""
-    if not isinstance(value, dict):
-        raise ValueError(f"found {type(value).__name__}")
-    return value
-
-
-def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object of JSON. Raises ValueError if two values have one key, of which json would keep the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
-        raise ValueError(f"the key {twice!r} stands there twice")
-    return found
 
 
 def without_markup(text: str) -> str:

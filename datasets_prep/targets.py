@@ -4,27 +4,19 @@ Whole numbers are numbers of classes, in text too; other text names classes, whi
 mean that there is no label. What cannot be meant as a label is an error.
 """
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 
 import numpy as np
 
+from fastpt.data.labels import CODE, INFINITIES, NUMBER, PERHAPS_NO_LABEL, LabelReader, shown
 from fastpt.errors import FastptError
-from fastpt.storage.names import well_formed
 
 MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a column with far fewer rows
 FEW_CLASSES = 10_000  # so many may be there, however few rows there are
 ROWS_A_CLASS = 0.1
-NO_LABEL = frozenset({"", "nan", "<na>", "nat", "null", "#n/a"})  # in lower case
-PERHAPS_NO_LABEL = frozenset({"na", "n/a", "none"})  # none of the numbers of a column, but names that classes do have
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-INFINITIES = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity"})  # among numbers; alone they are names
-LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)  # several labels, written as one text
-CODE = re.compile(r"[+-]?0\d+", re.ASCII)  # a number does not begin with 0
 MOST_NAMED = 3  # values in a warning
 
 Key = tuple[type, object]  # 1, 1.0 and True are equal, and not the same
@@ -57,21 +49,21 @@ def read_labels(
     if names is not None and len(set(names)) < len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise FastptError(f"{column}: two of its {len(names)} classes are called {shown(twice)}. Rename one.")
-    read = _Reading(column, keys, {})
+    read, first = LabelReader(column, keys.__getitem__), dict[Key, int]()
     for row, value in enumerate(values):
         try:
-            read.first.setdefault((type(value), value), row)
+            first.setdefault((type(value), value), row)
         except TypeError:  # it cannot be hashed
             raise read.refused(row, value, f"is a {type(value).__name__}") from None
-    found = {key: read.plain(key[1], row) for key, row in read.first.items()}
+    found = {key: read.plain(key[1], row) for key, row in first.items()}
     if _all_numbers(list(found.values())):
-        found = {key: read.number(value, read.first[key]) for key, value in found.items()}
-        classes = _numbered_classes(read, found, len(values), names)
+        found = {key: read.number(value, first[key]) for key, value in found.items()}
+        classes = _numbered_classes(read, first, found, len(values), names)
         codes = {key: -1 if number is None else number for key, number in found.items()}
         warnings = ()
     else:
         found = {key: None if value in (-1, "-1", None) else str(value) for key, value in found.items()}
-        classes = _named_classes(read, found, names)
+        classes = _named_classes(read, first, found, names)
         number_of = {name: i for i, name in enumerate(classes)}
         codes = {key: -1 if name is None else number_of[name] for key, name in found.items()}
         warnings = _warnings(column, values, found, bool(names))
@@ -89,58 +81,11 @@ def _all_numbers(found: Sequence[int | str | None]) -> bool:
     return there and others <= PERHAPS_NO_LABEL | INFINITIES and not any(map(CODE.fullmatch, numbers))
 
 
-@dataclass(frozen=True)
-class _Reading:
-    column: str
-    keys: Sequence[str]
-    first: dict[Key, int]  # of each value, the row in which it stands first
-
-    def refused(
-        self, row: int, value: object, what: str, cure: str = "A label is a whole number or a name."
-    ) -> FastptError:
-        return FastptError(f"{self.column}: the label of {self.keys[row]}, {shown(value)}, {what}. {cure}")
-
-    def plain(self, value: object, row: int) -> int | str | None:
-        """A number, a text without blanks around it, or None for no label."""
-        if value is None or value != value:  # NaN
-            return None
-        if isinstance(value, bool):
-            return str(value)
-        if isinstance(value, int):
-            return self.whole(value, row)
-        if isinstance(value, float | Decimal):
-            return self.number(str(value), row)
-        if not isinstance(value, str):
-            raise self.refused(row, value, f"is a {type(value).__name__}")
-        text = well_formed(value).strip()
-        if LIST.fullmatch(text):
-            raise self.refused(row, value, "is a list")
-        return None if text.lower() in NO_LABEL else text
-
-    def number(self, value: int | str | None, row: int) -> int | None:
-        """The whole number that a text is, or None for no label."""
-        if value is None or isinstance(value, int):
-            return value
-        if value.lower() in PERHAPS_NO_LABEL:
-            return None
-        if re.fullmatch(r"[+-]?\d+", value):
-            return self.whole(int(value[:100]), row)  # what has more digits is no number of a class anyway
-        number = float(value)
-        if not math.isfinite(number) or number != int(number):
-            raise self.refused(row, value, "is no whole number")
-        return self.whole(int(number), row)
-
-    def whole(self, value: int, row: int) -> int:
-        if value < -1:
-            raise self.refused(row, value, "is negative", "Only -1 is known, for no label.")
-        return value
-
-
 def _numbered_classes(
-    read: _Reading, found: dict[Key, int | None], rows: int, names: Sequence[str] | None
+    read: LabelReader, first: dict[Key, int], found: dict[Key, int | None], rows: int, names: Sequence[str] | None
 ) -> list[str]:
     """The classes of a column of numbers. Raises FastptError if the largest is no number of a class."""
-    most, row = max(((value, read.first[key]) for key, value in found.items() if value is not None), default=(-1, -1))
+    most, row = max(((value, first[key]) for key, value in found.items() if value is not None), default=(-1, -1))
     if names is not None:
         if most >= len(names):
             raise read.refused(
@@ -157,13 +102,15 @@ def _numbered_classes(
     return [str(i) for i in range(most + 1)]
 
 
-def _named_classes(read: _Reading, found: dict[Key, str | None], names: Sequence[str] | None) -> list[str]:
+def _named_classes(
+    read: LabelReader, first: dict[Key, int], found: dict[Key, str | None], names: Sequence[str] | None
+) -> list[str]:
     """The classes of a column of texts. Raises FastptError if one is not in `names`, or two cannot be told apart."""
     raw: dict[str, object] = {}
     for key, name in found.items():
         if name is None:
             continue
-        value, row = key[1], read.first[key]
+        value, row = key[1], first[key]
         if names is not None and name not in names:
             raise read.refused(row, value, f"is none of the {len(names)} classes that are known", "Mend it.")
         other = raw.setdefault(name, value)
@@ -230,11 +177,3 @@ def alike(column: str, names: Iterable[str]) -> list[str]:
 
 def _why_missing(value: object) -> str:
     return "no label" if value is None or value == "" else f"no label ({shown(value)})"
-
-
-def shown(value: object) -> str:
-    """A value in a message, cut where it is long."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**40:
-        return "a number of more than 40 digits"
-    text = repr(value[:50]) if isinstance(value, str | bytes) else str(value)
-    return f"{text[:60]}..." if len(text) > 60 or (isinstance(value, str) and len(value) > 50) else text

@@ -30,7 +30,7 @@ from fastpt.storage.kind import Storage
 from fastpt.storage.names import is_plain, well_formed
 
 if TYPE_CHECKING:
-    from datasets_prep.lists import ListFile
+    from fastpt.data.lists import ListFile
 
 MOST_SPLITS = 100  # in a column
 MOST_TRIED = 1000  # rows whose picture is missing, for which one like it is looked for
@@ -205,7 +205,7 @@ def listed_splits(request: Request, lists: Sequence[tuple[str | None, str]], col
     count. A picture has one target: rows that differ reject it, rows that do not are told. Raises FastptError if a list
     or a column is missing, or no row can be used.
     """
-    from datasets_prep.lists import open_list
+    from fastpt.data.lists import open_list
 
     files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
     pictures = _Pictures(set(files.names()), [_absolute(place) for place in request.places if place.is_dir()])

@@ -22,10 +22,11 @@ import numpy as np
 from datasets_prep.inventory import HIDDEN, NO_PICTURES, Containers, find_containers
 from datasets_prep.listing import Found, SplitListing
 from datasets_prep.parallel import map_in_processes
-from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings, parse_record
+from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import splits_of_files
 from datasets_prep.targets import Labels, read_labels
+from fastpt.data.lists import parse_record
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, gone, open_regular
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part

@@ -53,8 +53,8 @@ def add_noise(
             made = member.make(dataset, of, rate or 0.0, seed, files)
         if wrong := misfit(of, made.array, len(dataset), len(dataset.classes)):
             raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
-        if made.left_clean:
-            log.warning("%s does not name %d of %d samples; they stay clean.", source, made.left_clean, len(dataset))
+        for warning in made.warnings:
+            log.warning("%s: %s.", source, warning)
         realised, origin = realised_rates(dataset, of, made.array, rate), KINDS.origin(kind)
         if member.takes_rate and of == "labels":
             _warn_of_classes(dataset, made.array, rate or 0.0)

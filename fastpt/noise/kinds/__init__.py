@@ -8,7 +8,7 @@ their functions. docs/noise.md defines each kind and compares it with other gene
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -27,8 +27,8 @@ class Made(NamedTuple):
 
     array: np.ndarray
     """What each sample is shown: int32 [N] labels, or int64 [N] rows whose caption is shown."""
-    left_clean: int = 0
-    """How many samples the file that it was made from does not name."""
+    warnings: Sequence[str] = ()
+    """What the user should know of the file that it was made from: "it ...", one line each."""
 
 
 class NoiseKind(Protocol):

@@ -16,16 +16,12 @@ class External(NoiseKind):
     of = frozenset({"labels", "captions"})
     takes_rate = False
     nested = False
-    files = {"file": "CSV `key,label` or `key,caption_of`, or .npy"}
+    files = {"file": "list (.csv, .tsv, .jsonl, .parquet) of `key,label` or `key,caption_of`, or .npy"}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
-        from fastpt.noise.formats import read_captions, read_labels
+        from fastpt.noise.annotations import read_captions, read_labels
 
-        keys = dataset.table(["key"])["key"]
-        if of == "labels":
-            return read_labels(files["file"], keys, dataset.clean_labels, dataset.classes, dataset.class_names)
-        dataset.require_captions()
-        return read_captions(files["file"], keys)
+        return (read_labels if of == "labels" else read_captions)(files["file"], dataset)
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         return [] if plan.rate == plan.realised_rate else ["has another rate than its file"]

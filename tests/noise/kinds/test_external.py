@@ -34,14 +34,18 @@ def test_external_labels_come_by_folder_name_readable_name_or_number(split, tmp_
     ("column", "rows", "said"),
     [
         ("label", [("nobody", 0)], "1 keys that the split does not have, such as 'nobody'"),
-        ("label", [("{0}", "zebra")], "1 labels that are no class of the split, such as 'zebra'"),
-        ("label", [("{0}", 1), ("{0}", 2)], "2 times"),
-        ("wrong", [("{0}", 1)], "no CSV with the columns key and label"),
+        (
+            "label",
+            [("{0}", "zebra")],
+            "label of '{0}' in row 1, 'zebra', is no class of the split. Known here: class 0, class 1",
+        ),
+        ("label", [("{0}", 1), ("{0}", 2)], "two things of '{0}' in row 1 and row 2"),
+        ("wrong", [("{0}", 1)], "has no column 'label'; it has: key, wrong"),
     ],
 )
 def test_an_external_file_for_other_samples_is_refused(split, tmp_path, column, rows, said):
     rows = [(key.format(split.keys[0]), value) for key, value in rows]
-    with pytest.raises(FastptError, match=said):
+    with pytest.raises(FastptError, match=said.format(split.keys[0])):
         add_noise(split, None, 0, kind="external", files=write(tmp_path / "bad.csv", column, rows))
     assert "external-bad" not in split.noise_plans()
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets_prep.lists import OTHER_COLUMNS, open_list
+from fastpt.data.lists import OTHER_COLUMNS, open_list
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.files import open_files
 

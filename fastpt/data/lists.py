@@ -8,12 +8,13 @@ import json
 import re
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from datasets_prep.records import as_record, parse_record, unique_keys
 from fastpt.errors import DamagedData, FastptError, suggestion
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import is_image
@@ -48,12 +49,10 @@ class ListFile:
         """Raise FastptError if one of these columns is not there, or twice."""
         for column in columns:
             if self.columns.count(column) > 1:
-                raise FastptError(
-                    f"--list {self.name} has {self.columns.count(column)} columns {column!r}. Rename one."
-                )
+                raise FastptError(f"{self.name} has {self.columns.count(column)} columns {column!r}. Rename one.")
             if column not in self.columns:
                 raise FastptError(
-                    f"--list {self.name} has no column {column!r}; {_nearest(column, self.columns)}{self._hint()}"
+                    f"{self.name} has no column {column!r}; {_nearest(column, self.columns)}{self._hint()}"
                 )
 
     def _hint(self) -> str:
@@ -76,28 +75,28 @@ def _nearest(column: str, columns: list[str]) -> str:
     )
 
 
-def open_list(files: Storage, name: str, columns: Collection[str], quotes: Quotes | None = None) -> ListFile:
-    """The list `name`, looked up on disk, then in the source. `columns` are those that are wanted of a parquet file.
+def open_list(files: Storage | None, name: str, columns: Collection[str], quotes: Quotes | None = None) -> ListFile:
+    """The list `name`, looked up on disk, then in the source if there is one.
 
-    In a CSV, quotes enclose fields and are doubled inside, as pandas writes them. In a TSV they do so too if every
-    field that begins with one can be read so, and writing it again gives the same text, or the header is quoted; if
-    none can be read so they are plain characters; else `quotes` has to say it. Raises FastptError for what is none of
-    these lists, DamagedData for a damaged one.
+    `columns` are those that are wanted of a parquet file. In a CSV, quotes enclose fields and are doubled inside, as
+    pandas writes them. In a TSV they do so too if every field that begins with one can be read so, and writing it again
+    gives the same text, or the header is quoted; if none can be read so they are plain characters; else `quotes` has to
+    say it. Raises FastptError for what is none of these lists, DamagedData for a damaged one.
     """
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
     kind = (suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1]) if suffixes else ""
     opened = _finder(files, name)
-    with opened() as file:
+    with _unpacking(name), opened() as file:
         head = file.read(4)
     if kind == ".parquet":
         return _parquet(name, opened, columns)
     if kind not in (*DELIMITERS, *OBJECTS):
-        raise FastptError(f"--list {name} is none of {KINDS}, which may be packed as .gz. Name it after what it is.")
+        raise FastptError(f"{name} is none of {KINDS}, which may be packed as .gz. Name it after what it is.")
     for magic, what in PACKED.items():
         if head.startswith(magic):
-            raise FastptError(f"--list {name} is {what}. Save it as plain text.")
+            raise FastptError(f"{name} is {what}. Save it as plain text.")
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise FastptError(f"--list {name} is written in UTF-16. Save it as UTF-8.")
+        raise FastptError(f"{name} is written in UTF-16. Save it as UTF-8.")
     if kind in OBJECTS:
         listed = ListFile(name, [], iter(()))
         listed.rows = _objects(listed, opened)
@@ -108,15 +107,17 @@ def open_list(files: Storage, name: str, columns: Collection[str], quotes: Quote
 Opener = Callable[[], BinaryIO]
 
 
-def _finder(files: Storage, name: str) -> Opener:
+def _finder(files: Storage | None, name: str) -> Opener:
     """What opens the list, which is unpacked while it is read."""
     path = Path(name)
     content = None
     if not path.is_file():
+        if files is None:
+            raise FastptError(f"{name} is no file.")
         try:
             content = files.read(name)
         except (KeyError, OSError):
-            raise FastptError(f"--list {name} was found neither on disk nor inside {files.root}.") from None
+            raise FastptError(f"{name} was found neither on disk nor inside {files.root}.") from None
 
     def opened() -> BinaryIO:
         file = io.BytesIO(content) if content is not None else path.open("rb")
@@ -129,17 +130,21 @@ def _finder(files: Storage, name: str) -> Opener:
 
 def _lines(name: str, opened: Opener) -> Iterator[str]:
     """The lines with their ends, what is not UTF-8 as halves of characters. Raises FastptError for zero bytes."""
-    with io.TextIOWrapper(opened(), "utf-8-sig", errors="surrogateescape", newline="") as text:
-        try:
-            for number, line in enumerate(text, 1):
-                if "\0" in line:
-                    raise FastptError(
-                        f"--list {name} has a zero byte in line {number:,}: it is damaged, or written in UTF-16. Save "
-                        "it as UTF-8."
-                    )
-                yield line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise DamagedData(f"--list {name} is packed by gzip and damaged ({error}). Restore it.") from None
+    with _unpacking(name), io.TextIOWrapper(opened(), "utf-8-sig", errors="surrogateescape", newline="") as text:
+        for number, line in enumerate(text, 1):
+            if "\0" in line:
+                raise FastptError(
+                    f"{name} has a zero byte in line {number:,}: it is damaged, or written in UTF-16. Save it as UTF-8."
+                )
+            yield line
+
+
+@contextmanager
+def _unpacking(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DamagedData(f"{name} is packed by gzip and damaged ({error}). Restore it.") from None
 
 
 # --- CSV and TSV --------------------------------------------------------------------------------------------------
@@ -153,7 +158,7 @@ def _table(name: str, opened: Opener, delimiter: str, quotes: Quotes | None) -> 
     rows = _cells(name, opened, delimiter, quotes)
     header = next(rows, None)
     if header is None:
-        raise FastptError(f"--list {name} is empty.")
+        raise FastptError(f"{name} is empty.")
     return ListFile(name, header, _records(header, rows), warnings)
 
 
@@ -165,8 +170,8 @@ def _cells(name: str, opened: Opener, delimiter: str, quotes: Quotes) -> Iterato
         yield from filter(None, rows)
     except csv.Error as error:
         raise FastptError(
-            f"--list {name} cannot be read near line {rows.line_num:,}: {error}. Mend its quotes; or say "
-            "--list-quotes plain, if they are plain characters."
+            f"{name} cannot be read near line {rows.line_num:,}: {error}. Mend its quotes (in a list of "
+            "pictures, --list-quotes plain says that they are plain characters)."
         ) from None
 
 
@@ -192,7 +197,7 @@ def _quotes_of(name: str, opened: Opener, delimiter: str, warnings: list[str]) -
         warnings.append(f"{name}: quotes are plain characters (--list-quotes csv says that they enclose fields)")
         return "plain"
     raise FastptError(
-        f"--list {name}: do quotes enclose fields, or are they plain characters? {found.strip()[:80]!r} can be read in "
+        f"{name}: do quotes enclose fields, or are they plain characters? {found.strip()[:80]!r} can be read in "
         "two ways. Say --list-quotes csv or --list-quotes plain."
     )
 
@@ -235,7 +240,7 @@ def _objects(listed: ListFile, opened: Opener) -> Iterator[Row]:
     columns: dict[str, None] = {}
     for number, record in enumerate(records, 1):
         if number == 1 and record and all(isinstance(value, dict) for value in record.values()):
-            raise FastptError(f"--list {listed.name} holds columns, not rows. Write it with pandas' orient='records'.")
+            raise FastptError(f"{listed.name} holds columns, not rows. Write it with pandas' orient='records'.")
         if not record.keys() <= columns.keys():
             columns |= dict.fromkeys(record)
             listed.columns[:] = columns
@@ -249,7 +254,7 @@ def _json_lines(name: str, opened: Opener) -> Iterator[dict[str, object]]:
                 yield parse_record(line)
             except ValueError as error:
                 raise FastptError(
-                    f"--list {name}, line {number:,}, is no JSON object: {error}. Write one object a line (pandas: "
+                    f"{name}, line {number:,}, is no JSON object: {error}. Write one object a line (pandas: "
                     "orient='records', lines=True)."
                 ) from None
 
@@ -260,7 +265,31 @@ def _array(name: str, opened: Opener) -> Iterator[dict[str, object]]:
             yield as_record(record)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise FastptError(f"--list {name} is no JSON array of objects: {reason}. Mend it.") from None
+        raise FastptError(f"{name} is no JSON array of objects: {reason}. Mend it.") from None
+
+
+def parse_record(text: str | bytes) -> dict[str, object]:
+    """A record in JSON. Raises ValueError if it is no JSON object, or names a key twice."""
+    try:
+        return as_record(json.loads(text, object_pairs_hook=unique_keys))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def as_record(value: object) -> dict[str, object]:
+    """A value of JSON that is an object. Raises ValueError if it is not."""
+    if not isinstance(value, dict):
+        raise ValueError(f"found {type(value).__name__}")
+    return value
+
+
+def unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON. Raises ValueError if two values have one key, of which json would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"the key {twice!r} stands there twice")
+    return found
 
 
 # --- parquet ------------------------------------------------------------------------------------------------------
@@ -273,7 +302,7 @@ def _parquet(name: str, opened: Opener, columns: Collection[str]) -> ListFile:
     try:
         parquet = pq.ParquetFile(opened(), page_checksum_verification=True)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DamagedData(f"--list {name} cannot be read as parquet ({error}). Restore it.") from None
+        raise DamagedData(f"{name} cannot be read as parquet ({error}). Restore it.") from None
     names = parquet.schema_arrow.names
 
     def rows() -> Iterator[Row]:
@@ -284,6 +313,6 @@ def _parquet(name: str, opened: Opener, columns: Collection[str]) -> ListFile:
                 for record in batch.to_pylist():
                     yield Row(next(numbers), record)
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: text that is not UTF-8
-            raise DamagedData(f"--list {name} is damaged ({error}). Restore it.") from None
+            raise DamagedData(f"{name} is damaged ({error}). Restore it.") from None
 
     return ListFile(name, names, rows())

@@ -58,7 +58,7 @@ def read_mapping(path: Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
         raise FastptError(f"there is no file {path}. Files there: {others}.")
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path} should hold keys and values; it holds {type(values).__name__}.")
@@ -92,8 +92,13 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123
 
 
 def parse_yaml(text: str) -> Any:
-    """The value that a YAML text holds."""
-    return yaml.load(text, _Loader)
+    """The value that a YAML text holds. Raises yaml.YAMLError, whatever the parser makes of the text."""
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a date of a month 13, `!!bool x`
+        raise yaml.YAMLError(f"a value is not of its type: {error}") from None
 
 
 def _override(values: dict, override: str) -> None:

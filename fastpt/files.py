@@ -112,8 +112,25 @@ def locked(path: Path | str, message: str | None = None) -> Iterator[None]:
 
 
 def cache_dir(kind: str) -> Path:
-    """Where what can be made again is kept: $XDG_CACHE_HOME/fastpt/<kind>, by default ~/.cache/fastpt/<kind>."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastpt" / kind
+    """Where what can be made again is kept: $XDG_CACHE_HOME/fastpt/<kind>, by default ~/.cache/fastpt/<kind>.
+
+    The folder is made. Raises FastptError if it cannot be.
+    """
+    try:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fastpt" / kind
+    except RuntimeError:
+        raise FastptError(
+            "there is no folder to keep things in: HOME is not set, and the system does not know this user. "
+            "Set XDG_CACHE_HOME to a folder."
+        ) from None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FastptError(
+            f"{folder} cannot be made ({error.strerror}), where what can be made again is kept. "
+            "Set XDG_CACHE_HOME to a folder that may be written."
+        ) from None
+    return folder
 
 
 def sync_folder(folder: Path) -> None:

@@ -41,7 +41,7 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl. A line states the loss of its own step."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     """Seed of the weights, the order, the crops and every other random choice."""
     tune: Tune | None = None
 

@@ -279,7 +279,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
         json.dumps(value, default=str, skipkeys=True)  # which an anchor of YAML that holds itself cannot be
-    except (yaml.YAMLError, RecursionError) as error:
+    except (yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from None
     if not isinstance(value, dict):
         raise ValueError("it holds no mapping")

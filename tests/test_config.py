@@ -2,9 +2,10 @@ from collections.abc import Iterable
 from typing import Literal
 
 import pytest
+import yaml
 from pydantic import Field
 
-from fastpt.config import Key, Section, describe_keys, load_strict
+from fastpt.config import Key, Section, describe_keys, load_strict, parse_yaml
 from fastpt.errors import FastptError, RecipeError
 
 
@@ -109,3 +110,19 @@ def test_a_key_that_must_be_there_has_no_default():
         """A name."""
 
     assert describe_keys(Named, "set.") == [Key("set.name", "str", None, "A name.")]
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 3000, "!!bool x", "!!timestamp x", "!!int x", "2001-99-99", "!!map [a]", "9" * 5000, "? {a: 1}\n: b"]
+)
+def test_whatever_the_parser_makes_of_a_text_is_one_kind_of_error(text):
+    with pytest.raises(yaml.YAMLError):
+        parse_yaml(text)
+
+
+@pytest.mark.parametrize("depth", [50, 300, 900])
+def test_a_deep_value_is_one_line(tmp_path, depth):
+    path = tmp_path / "a.yaml"
+    path.write_text("metric: a\nmost: " + "[" * depth + "]" * depth)
+    with pytest.raises(RecipeError):
+        load_strict(Entry, path)

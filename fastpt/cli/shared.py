@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastpt.data.plan import NoisePlan
 
 FOLDER = click.Path(path_type=Path)
-SEED = click.IntRange(min=0)
+SEED = click.IntRange(0, 2**63 - 1)
 INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 

@@ -1,17 +1,20 @@
 """Features of a prepared split under a frozen encoder: computed once, cached under everything they depend on.
 
 <cache>/features/<key>/
-  key.json             what the key is the hash of
-  00000.safetensors    features and ids of the samples 0 to CHUNK - 1, with a sha256; and so on
+  key.json                           what the key is the hash of
+  000000000-000002048.safetensors    features and ids of the samples 0 to 2,047, with a sha256; and so on
 
-A chunk is whole or not there, so an extraction that was stopped goes on with the chunks that are missing.
+A file is whole or not there, so an extraction that was stopped goes on with the samples that are missing. Its sum is
+also over the key and the place in the split, so that a file of another place, split or encoder is none of these. A file
+is kept only if all its pictures could be read: what a damaged split gave never stands for the mended one.
 """
 
 import hashlib
-import itertools
 import json
+import re
 import sys
-from collections.abc import Generator, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,15 +25,17 @@ from safetensors.numpy import save
 
 from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, cache_dir, write_json
+from fastpt.files import atomic_write, cache_dir, remove, write_json
 from fastpt.loading.batch import Batch
 from fastpt.progress import Progress
 from fastpt.tuning.encoders.encoder import Encoder
 
-FORMAT = "2.0"
+FORMAT = "2.1"
 BATCH = 128
 CHUNK = 2048
-"""Samples a file, a multiple of BATCH: what is lost at most when an extraction is stopped."""
+"""Samples a file at most, a multiple of BATCH."""
+SECONDS = 30.0
+"""Work a file at most, but for one batch more: what is lost when an extraction is stopped."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,19 @@ class Features:
     """int64 [N]."""
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """The features of samples `first` to `stop` - 1."""
+
+    first: int
+    stop: int
+    features: Features
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.features.sample_ids) == self.stop - self.first
+
+
 def training_view(encoder: Encoder, number: int) -> View:
     """The augmentation of the paper's code: light crops, mirrored unless the encoder was trained on captions."""
     captions = hasattr(encoder.model, "encode_image")
@@ -76,17 +94,19 @@ def features_of(
     Raises FastptError if no picture can be decoded or if features are not finite.
     """
     key = cache_key(encoder, dataset, decoder, view)
-    folder = (cache or cache_dir("features")) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    paths = [folder / f"{number:05d}.safetensors" for number in range(-(-len(dataset) // CHUNK))]
-    found = {number: part for number, path in enumerate(paths) if (part := _read(path))}
-    if missing := [number for number in range(len(paths)) if number not in found]:
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder = (cache or cache_dir("features")) / name
+    pieces = list(_kept(folder, len(dataset)))
+    if gaps := list(_gaps(pieces, len(dataset))):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "key.json", key)
-        with closing(_extracted(encoder, dataset, decoder, threads, view, missing)) as extracted:
-            for number, part in zip(missing, extracted, strict=True):
-                found[number] = part
-                _write(paths[number], part)
-    parts = [found[number] for number in range(len(paths))]
+        with closing(_extracted(encoder, dataset, decoder, threads, view, gaps)) as extracted:
+            for piece in extracted:
+                pieces.append(piece)
+                if piece.is_whole:
+                    _write(folder, piece)
+        pieces.sort(key=lambda piece: piece.first)
+    parts = [piece.features for piece in pieces]
     features = Features(
         np.concatenate([part.values for part in parts if len(part.values)] or [np.empty((0, 0), np.float32)]),
         np.concatenate([part.sample_ids for part in parts]),
@@ -111,6 +131,7 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | Non
         "architecture": encoder.architecture,
         "weights_sha256": encoder.weights_sha256,
         "samples_id": dataset.samples_id,
+        "images_id": dataset.images_id,
         "shards": [shard["sha256"] or shard for shard in dataset.manifest["shards"]],
         "preprocessing": asdict(encoder.preprocessing),
         "view": asdict(view) if view else "center",
@@ -119,11 +140,20 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | Non
     }
 
 
+def _gaps(pieces: Sequence[_Piece], total: int) -> Iterator[range]:
+    """The samples of which no piece has the features; pieces by rising samples."""
+    reached = 0
+    for first, stop in [*((piece.first, piece.stop) for piece in pieces), (total, total)]:
+        if reached < first:
+            yield range(reached, first)
+        reached = stop
+
+
 def _extracted(
-    encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None, chunks: Sequence[int]
-) -> Generator[Features, None, None]:
-    """The features of the samples from chunk * CHUNK on, for each of rising chunks, by one loader that goes on from one
-    to the next. Raises FastptError if any is not finite."""
+    encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None, gaps: Sequence[range]
+) -> Generator[_Piece, None, None]:
+    """The features of the samples in rising gaps, which begin with a batch, piece by piece. Raises FastptError if any
+    is not finite."""
     crop, total = encoder.preprocessing, len(dataset)
     # The loader leaves damaged pictures out, so batches may be short, even empty; they begin where they would.
     loader = Loader(
@@ -144,53 +174,73 @@ def _extracted(
     )
     what = f"view {view.number} of {dataset.name}" if view else dataset.name
     with loader, Progress(f"features of {what}/{dataset.split}", "pictures") as progress:
-        batches: Iterator[Batch] = iter(())
-        following = None
-        for chunk in chunks:
-            if chunk != following:
-                state = {"epoch": view.number if view else 0, "position": chunk * CHUNK}
-                loader.load_state_dict(loader.state_dict() | state)
-                batches = iter(loader)
-            following = chunk + 1
-            values, ids = [np.empty((0, 0), np.float32)], [np.empty(0, np.int64)]
-            for step, batch in enumerate(itertools.islice(batches, CHUNK // BATCH), 1):
-                if len(batch.sample_ids):
-                    values.append(encoder(batch.images).cpu().numpy())
-                    ids.append(batch.sample_ids.cpu().numpy())
-                progress(min(chunk * CHUNK + step * BATCH, total), total)
-            # The first entry is there for a chunk whose pictures are all damaged.
-            features = Features(np.concatenate(values[1:] or values), np.concatenate(ids))
+        for gap in gaps:
+            state = {"epoch": view.number if view else 0, "position": gap.start}
+            loader.load_state_dict(loader.state_dict() | state)
+            yield from _pieces(encoder, dataset, iter(loader), gap, lambda done: progress(done, total))
+
+
+def _pieces(
+    encoder: Encoder, dataset: Dataset, batches: Iterator[Batch], gap: range, progress: Callable[[int], None]
+) -> Iterator[_Piece]:
+    """The features of the samples of a gap, whose batches these are the first of."""
+    first, began = gap.start, time.monotonic()
+    values, ids = [], []
+    for start in range(gap.start, gap.stop, BATCH):
+        batch, stop = next(batches), min(start + BATCH, gap.stop)
+        if len(batch.sample_ids):
+            values.append(encoder(batch.images).cpu().numpy())
+            ids.append(batch.sample_ids.cpu().numpy())
+        progress(stop)
+        if stop == gap.stop or stop - first >= CHUNK or time.monotonic() - began >= SECONDS:
+            features = Features(
+                np.concatenate(values) if values else np.empty((0, 0), np.float32),
+                np.concatenate(ids) if ids else np.empty(0, np.int64),
+            )
             bad = int((~np.isfinite(features.values).all(1)).sum())
             if bad:
                 raise FastptError(
                     f"encoder {encoder.name} gives NaN or infinity for {bad} of {len(features.values)} pictures of "
                     f"{dataset.path}. Its training may have diverged; choose another checkpoint or encoder."
                 )
-            yield features
+            yield _Piece(first, stop, features)
+            first, began, values, ids = stop, time.monotonic(), [], []
 
 
-def _write(path: Path, features: Features) -> None:
-    tensors = {"features": features.values, "sample_ids": features.sample_ids}
-    with atomic_write(path) as file:
-        file.write(save(tensors, {"sha256": _sha256(features)}))
+def _write(folder: Path, piece: _Piece) -> None:
+    tensors = {"features": piece.features.values, "sample_ids": piece.features.sample_ids}
+    with atomic_write(folder / f"{piece.first:09d}-{piece.stop:09d}.safetensors") as file:
+        file.write(save(tensors, {"key": folder.name, "sha256": _sha256(folder.name, piece)}))
 
 
-def _read(path: Path) -> Features | None:
-    """What `_write` wrote; None if it is not there, or (with a word on stderr) if it is damaged."""
-    if not path.exists():
-        return None
+def _kept(folder: Path, total: int) -> Iterator[_Piece]:
+    """What `_write` wrote, by rising samples; what is damaged is deleted, with a word on stderr."""
+    reached = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        place = re.fullmatch(r"([0-9]{9,})-([0-9]{9,})", path.stem)
+        first, stop = map(int, place.groups()) if place else (0, 0)
+        if not reached <= first < stop <= total or first % BATCH or (stop % BATCH and stop != total):
+            continue  # its samples are known from another; or it is not one of ours
+        if features := _read(path, folder.name, first, stop):
+            yield _Piece(first, stop, features)
+            reached = stop
+
+
+def _read(path: Path, key: str, first: int, stop: int) -> Features | None:
     try:
         with safe_open(path, "numpy") as file:
             features = Features(file.get_tensor("features"), file.get_tensor("sample_ids"))
-            if file.metadata()["sha256"] == _sha256(features):
+            if file.metadata()["sha256"] == _sha256(key, _Piece(first, stop, features)):
                 return features
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         pass
     print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
+    remove(path)
     return None
 
 
-def _sha256(features: Features) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(features.values).data)
-    digest.update(np.ascontiguousarray(features.sample_ids).data)
+def _sha256(key: str, piece: _Piece) -> str:
+    digest = hashlib.sha256(f"{key} {piece.first} {piece.stop} {piece.features.values.shape}".encode())
+    digest.update(np.ascontiguousarray(piece.features.values).data)
+    digest.update(np.ascontiguousarray(piece.features.sample_ids).data)
     return digest.hexdigest()

@@ -1,11 +1,12 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
+import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from fastpt import Dataset
 from fastpt.config import Precision
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, write_json
+from fastpt.files import atomic_write, cache_dir, write_json
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
@@ -26,6 +27,7 @@ from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import Features, features_of, training_view
+from fastpt.tuning.kept import KeptHeads, Part, code, content
 from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
 from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, csv_table, text_table
 from fastpt.tuning.spectrum import largest_singular_value_ratio, singular_value_entropy, singular_values
@@ -98,8 +100,8 @@ def tune(
 ) -> Results:
     """Train and test what `config` asks for on every set of the suite that is there.
 
-    `encoder` is None if the suite holds features. Features are kept in `cache`, by default that of fastpt. Raises
-    FastptError.
+    `encoder` is None if the suite holds features. Features, and what heads measured, are kept in `cache`, by default
+    that of fastpt, so that a tuning that was stopped goes on. Raises FastptError.
     """
     if ENCODER in config.methods:
         raise FastptError(f"a method called {ENCODER!r} would pass for the stage before all methods. Rename it there.")
@@ -115,7 +117,10 @@ def tune(
     read = encoder and partial(features_of, encoder, decoder=decoder, threads=threads, cache=cache)
     sets = [_read_set(encoder, one, read, VIEWS if "views" in needs.values() else 0) for one in downstream]
     features_done = time.perf_counter()
-    jobs = [_Job(data, method, needs[method], config, encoder, decoder, threads) for data in sets for method in needs]
+    heads = cache / "heads" if cache else cache_dir("heads")
+    jobs = [
+        _Job(data, method, needs[method], config, encoder, decoder, threads, heads) for data in sets for method in needs
+    ]
     rows, spectra = _done(jobs, encoder.device if encoder else torch.device(_device()))
     before = [
         _spectrum(one.downstream, test, ENCODER, split.features) for one in sets for test, split in one.tests.items()
@@ -155,6 +160,10 @@ class _Split:
     answers: np.ndarray | None = None  # as in suites.TestSplit
     sample_ids: np.ndarray | None = None  # int64 [N]; None: the samples are those of a feature file
 
+    @cached_property
+    def content(self) -> str:
+        return content(self.features, self.labels, self.answers, self.sample_ids)
+
     def predicted(self, fitted: Fitted, classes: int, device: torch.device) -> np.ndarray:
         """int64 [H, N]: what each head answers, of the classes that the split knows. Raises FastptError."""
         answers = self.answers
@@ -180,6 +189,10 @@ class _Set:
     train: _Split
     tests: dict[str, _Split]
     views: torch.Tensor | None  # float32 [VIEWS, N, D], of augmented training pictures
+
+    @cached_property
+    def views_content(self) -> str:
+        return content(self.views)
 
 
 def _read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: int) -> _Set:
@@ -223,6 +236,12 @@ class _Job:
     encoder: Encoder | None
     decoder: str
     threads: int
+    cache: Path  # for what heads measured
+
+    @property
+    def title(self) -> str:
+        """What is trained on what, for those who wait."""
+        return f"{self.data.downstream.domain} {self.data.downstream.name}: {self.method}"
 
     def training_data(self) -> TrainingData:
         """What the method gets to see."""
@@ -247,30 +266,77 @@ class _Job:
                 name: _read_split(test.data, read, test.answers) for name, test in self.data.downstream.tests.items()
             }
 
-    def measure(self, device: torch.device) -> tuple[list[Row], list[Spectrum]]:
-        """Train the heads and test them. The spectrum is that of the first seed, trained on the largest fraction."""
-        start, one = time.perf_counter(), self.data.downstream
+    def key(self, device: torch.device) -> dict[str, Any]:
+        """All that what the heads measure depends on."""
+        one, config = self.data.downstream, self.config
+        on_gpu = device.type == "cuda"
+        return {
+            "code": code(self.method),
+            "method": self.method,
+            "options": {name: str(value) for name, value in config.options_of(self.method).items()},
+            "seeds": list(config.seeds),
+            "fractions": list(config.fractions),
+            "label_noise": config.label_noise,
+            "set": [one.domain, one.name, one.metric, one.classes],
+            "train": self.data.train.content,
+            "views": self.data.views_content if self.trains_on == "views" else None,
+            "images": self._images_key() if self.trains_on == "images" else None,
+            "tests": {name: split.content for name, split in self.data.tests.items()},
+            "device": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
+            "threads": torch.get_num_threads(),
+        }
+
+    def _images_key(self) -> dict[str, Any]:
+        """What fine-tuning takes besides features: the encoder and the pictures of all splits."""
+        one, encoder = self.data.downstream, self.encoder
+        assert encoder is not None
+        splits = {"": one.train} | {name: test.data for name, test in one.tests.items()}
+        return {
+            "encoder": [encoder.architecture, encoder.weights_sha256, asdict(encoder.preprocessing), encoder.precision],
+            "pictures": {name: data.images_id for name, data in splits.items() if isinstance(data, Dataset)},
+            "decoder": self.decoder,
+        }
+
+    def measure(self, device: torch.device) -> Part:
+        """Train the heads and test them; those that an earlier tuning trained are not trained again."""
         try:
             with METHODS.blaming(self.method):
-                measured = self._measure(device)
+                parts = list(self._parts(device))
         except FastptError as error:
-            raise type(error)(f"set {one.name}, {self.method}: {error}") from error.__cause__
-        _say(f"{one.domain} {one.name}: {self.method} trained in {time.perf_counter() - start:.1f} s")
-        return measured
+            raise type(error)(f"set {self.data.downstream.name}, {self.method}: {error}") from error.__cause__
+        rows, spectra = [row for part in parts for row in part.rows], [one for part in parts for one in part.spectra]
+        return Part(sum(part.heads for part in parts), rows, spectra)
 
-    def _measure(self, device: torch.device) -> tuple[list[Row], list[Spectrum]]:
-        one, rows, spectra = self.data.downstream, [], []
+    def _parts(self, device: torch.device) -> Iterator[Part]:
+        heads = len(self.config.seeds) * len(self.config.fractions)
+        kept, done = KeptHeads(self.cache, self.key(device)), 0
+        while done < heads and (part := kept.read(done)):
+            done += part.heads
+            yield part
+        if done:
+            _say(f"{self.title}: {done} of {heads} heads are kept from before")
+        if done < heads:
+            for fitted in train(self.config, self.method, self.training_data(), device, done):
+                part = self._measured(fitted, device)
+                kept.write(done, part)
+                done += part.heads
+                if part.heads < heads:
+                    _say(f"{self.title}, {done} of {heads} heads: {_accuracies(part.rows)}")
+                yield part
+
+    def _measured(self, fitted: Fitted, device: torch.device) -> Part:
+        """The spectrum is that of the first seed, trained on the largest fraction."""
+        one, spectra = self.data.downstream, []
         shown = {"seed": self.config.seeds[0], "fraction": max(self.config.fractions)}
-        for fitted in train(self.config, self.method, self.training_data(), device):
-            tests = self.tests(fitted)
-            rows += [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
-            heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
-            if fitted.transformed and heads:
-                spectra += [
-                    _spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
-                    for test, split in tests.items()
-                ]
-        return rows, spectra
+        tests = self.tests(fitted)
+        rows = [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
+        heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
+        if fitted.transformed and heads:
+            spectra = [
+                _spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
+                for test, split in tests.items()
+            ]
+        return Part(len(fitted.settings), rows, spectra)
 
     def _rows(self, test: str, split: _Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
         one = self.data.downstream
@@ -290,13 +356,24 @@ class _Job:
             )
 
 
-def train(config: TuningConfig, method: str, data: TrainingData, device: torch.device | str) -> Iterator[Fitted]:
-    """Heads of every seed and fraction; seed and fraction go before what was chosen for each. Raises FastptError.
+def _accuracies(rows: Sequence[Row]) -> str:
+    """The mean over heads of each test, for those who wait."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        values.setdefault(row.test, []).append(row.value)
+    return ", ".join(f"{test} {np.mean(found):.2%}" for test, found in values.items())
 
-    The labels are given as they are before the noise of `config`.
+
+def train(
+    config: TuningConfig, method: str, data: TrainingData, device: torch.device | str, done: int = 0
+) -> Iterator[Fitted]:
+    """Heads of every seed and fraction but the first `done`; seed and fraction go before what was chosen for each.
+
+    The labels are given as they are before the noise of `config`. Raises FastptError.
     """
     labels = noisy(data.labels, data.classes, config.label_noise)
     left = [{"seed": seed, "fraction": fraction} for fraction in config.fractions for seed in config.seeds]
+    left = left[done:]
     heads = [
         HeadSpec(one["seed"], rows=None if one["fraction"] == 1 else subset(labels, one["fraction"], one["seed"]))
         for one in left
@@ -339,14 +416,25 @@ def _done(jobs: list[_Job], device: torch.device) -> tuple[list[Row], list[Spect
     torch.set_num_threads(max(1, threads // len(light)))
     # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
     torch.linalg.eigvalsh(torch.eye(2, device=device))
+    number = itertools.count(1)
+
+    def measured(job: _Job) -> Part:
+        start, part = time.perf_counter(), job.measure(device)
+        _say(
+            f"{next(number)} of {len(jobs)}, {job.title}: {_accuracies(part.rows)} "
+            f"({part.heads} head{'s' * (part.heads != 1)}, {time.perf_counter() - start:.1f} s)"
+        )
+        return part
+
+    pool = ThreadPoolExecutor(min(threads, len(light)))
     try:
-        with ThreadPoolExecutor(min(threads, len(light))) as pool:
-            futures = {id(job): pool.submit(job.measure, device) for job in longest_first}
-            found = [futures[id(job)].result() for job in light]
+        futures = {id(job): pool.submit(measured, job) for job in longest_first}
+        found = [futures[id(job)].result() for job in light]
     finally:
+        pool.shutdown(cancel_futures=True)  # what has not begun, where one failed
         torch.set_num_threads(before)
-    found += [job.measure(device) for job in heavy]
-    return [row for rows, _ in found for row in rows], [one for _, spectra in found for one in spectra]
+    found += map(measured, heavy)
+    return [row for part in found for row in part.rows], [one for part in found for one in part.spectra]
 
 
 def _spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> Spectrum:

@@ -29,6 +29,7 @@ from pydantic import Field, model_validator
 from fastpt import Dataset
 from fastpt.config import Section, load_strict
 from fastpt.errors import FastptError, RecipeError, suggestion
+from fastpt.storage.names import is_plain
 from fastpt.tuning.feature_files import FeatureSet, read_features
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
@@ -158,6 +159,8 @@ def load_suite(suite: str) -> Suite:
                 f"there is no suite {suite!r}; {suggestion(suite, known)} Or give the path of a YAML file."
             )
     loaded = load_strict(Suite, path)
+    if not is_plain(loaded.name):
+        raise RecipeError(f"{path}: name {loaded.name!r} is no plain file name, which that of the results is.")
     names = [("id", one.name) for one in loaded.id] + [("ood", one.name) for one in loaded.ood]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:

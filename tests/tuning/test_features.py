@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -87,14 +88,56 @@ def test_a_stopped_extraction_goes_on_with_the_missing_chunks(labelled, encoder,
 def test_a_damaged_chunk_is_noticed_and_computed_anew(labelled, encoder, chunks_of_8, tmp_path, capsys, damage):
     first = features_of(encoder, labelled, cache=tmp_path)
     calls = encoder.forward.calls
-    for path in (next(tmp_path.glob(f"*/{name}.safetensors")) for name in ("00001", "00003")):
+    for path in (next(tmp_path.glob(f"*/{name}-*.safetensors")) for name in ("000000008", "000000024")):
         content = bytearray(path.read_bytes())
         content[-7] ^= 1
         path.write_bytes({"truncated": content[:-100], "flipped": bytes(content), "emptied": b""}[damage])
     again = features_of(encoder, labelled, cache=tmp_path)
     assert encoder.forward.calls == calls + 2 * 2
     assert np.array_equal(first.values, again.values)
-    assert "00001.safetensors are damaged" in capsys.readouterr().err
+    assert "000000008-000000016.safetensors are damaged" in capsys.readouterr().err
+
+
+def test_kept_features_that_changed_places_are_noticed(labelled, encoder, chunks_of_8, tmp_path, capsys):
+    first = features_of(encoder, labelled, cache=tmp_path)
+    other = features_of(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, cache=tmp_path)
+    one, two, *_ = sorted(tmp_path.glob("*/000000008-*.safetensors"))
+    three = one.with_name("000000016-000000024.safetensors")
+    one.rename(tmp_path / "aside"), two.rename(one), three.rename(two), (tmp_path / "aside").rename(three)
+    again = features_of(encoder, labelled, cache=tmp_path)
+    others = features_of(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, cache=tmp_path)
+    assert np.array_equal(first.values, again.values)
+    assert np.array_equal(other.values, others.values)
+    assert capsys.readouterr().err.count("are damaged") == 3
+
+
+def test_a_piece_is_kept_as_soon_as_it_took_its_time(labelled, encoder, chunks_of_8, tmp_path, monkeypatch):
+    whole = features_of(encoder, labelled, cache=tmp_path / "whole")
+    monkeypatch.setattr(features_module, "SECONDS", 0)
+    calls = encoder.forward.calls
+
+    def stops(pixels):
+        if encoder.forward.calls == calls + 3:
+            raise KeyboardInterrupt
+        return encoder.forward(pixels)
+
+    with pytest.raises(KeyboardInterrupt):
+        features_of(dataclasses.replace(encoder, forward=stops), labelled, cache=tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped").glob("*/*.safetensors"))) == 3
+    monkeypatch.setattr(features_module, "SECONDS", 60)
+    resumed = features_of(encoder, labelled, cache=tmp_path / "stopped")
+    assert encoder.forward.calls == calls + 10
+    assert np.array_equal(resumed.values, whole.values)
+
+
+def test_files_that_are_no_pieces_or_overlap_do_no_harm(labelled, encoder, chunks_of_8, tmp_path):
+    first = features_of(encoder, labelled, cache=tmp_path)
+    one = next(tmp_path.glob("*/000000008-*.safetensors"))
+    for name in ("x", "000000009-000000016", "000000012-000000020", "000000040-000000048", "000000008-000000016-1"):
+        shutil.copy(one, one.with_name(f"{name}.safetensors"))
+    again = features_of(encoder, labelled, cache=tmp_path)
+    assert np.array_equal(first.values, again.values)
+    assert again.sample_ids.tolist() == list(range(40))
 
 
 def test_a_view_is_a_random_crop_that_stays_the_same(labelled, encoder, chunks_of_8, tmp_path):
@@ -145,6 +188,10 @@ def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, monkeypatch, 
     features = features_of(encoder, dataset, cache=tmp_path / "cache")
     assert features.sample_ids.tolist() == [0, 1, 2, 4, 5, 6, 7, 8]
     assert "2 of 10 pictures" in capsys.readouterr().err
+    for i in (3, 9):  # mended
+        content[int(samples.offset[i]) + int(samples.size[i]) // 2] ^= 1
+    path.write_bytes(content)
+    assert features_of(encoder, dataset, cache=tmp_path / "cache").sample_ids.tolist() == list(range(10))
 
 
 def test_features_that_are_not_finite_are_refused(labelled, encoder, tmp_path):

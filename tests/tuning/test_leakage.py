@@ -9,7 +9,7 @@ from fastpt.tuning.run import _Job, _Set, _Split
 from tests.tuning.test_fit import blobs
 
 
-def test_test_labels_and_features_influence_neither_choice_nor_heads():
+def test_test_labels_and_features_influence_neither_choice_nor_heads(tmp_path):
     """The same training data beside right and wrong tests: what is chosen and answered for the same pictures agrees."""
     features, labels = blobs(260, spread=0.9)
     downstream = SimpleNamespace(domain="id", name="blobs", metric="accuracy", classes=4)
@@ -19,9 +19,9 @@ def test_test_labels_and_features_influence_neither_choice_nor_heads():
     wrong = _Split(known.features.flip(0) * 3, (3 - labels[160:]).numpy())
     for method in ("nmtune", "ridge"):
         right, beside = (
-            _Job(_Set(downstream, train, tests, None), method, "features", config, None, "cpu", 1).measure(
-                torch.device("cpu")
-            )[0]
+            _Job(_Set(downstream, train, tests, None), method, "features", config, None, "cpu", 1, tmp_path)
+            .measure(torch.device("cpu"))
+            .rows
             for tests in ({"test": known}, {"wrong": wrong, "test": known})
         )
         assert right == [row for row in beside if row.test == "test"]

@@ -186,11 +186,14 @@ def _sorted(step: _Step) -> _Step:
     return _Step(step.state, *(column[order] for column in step[1:]))
 
 
-def assert_makes_noise(kind: NoiseKind, dataset: Dataset, of: Targets, files: Mapping[str, Path] = NO_FILES) -> None:
+def assert_makes_noise(
+    kind: NoiseKind, dataset: Dataset, of: Targets, files: Mapping[str, Path] = NO_FILES, nested: bool = True
+) -> None:
     """Assert that a kind of noise keeps the contract of `fastpt.noise.kinds.NoiseKind` on a split with such targets.
 
-    Arrays are as stated, the same each time and in any order of the rows, other ones for another seed, and nested if
-    the kind says so; `kind.check` has nothing to say of them. Raises AssertionError.
+    Arrays are as stated, the same each time and in any order of the rows, other ones for another seed; `kind.check` has
+    nothing to say of them. With `nested`, what is wrong at a low rate is wrong in the same way at a higher one. Raises
+    AssertionError.
     """
     count, limit = len(dataset), len(dataset.classes) if of == "labels" else len(dataset)
     clean = dataset.targets(None, of)
@@ -209,7 +212,7 @@ def assert_makes_noise(kind: NoiseKind, dataset: Dataset, of: Targets, files: Ma
     asked = 0.2 if kind.takes_rate else realised.rate
     plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, None, "", low)
     assert kind.check(plan, dataset) == []
-    if kind.nested:
+    if nested:
         wrong = low != clean
         assert np.array_equal(low[wrong], high[wrong]), "what is wrong at 0.2 is not wrong in the same way at 0.5"
     if kind.takes_rate:

@@ -15,7 +15,7 @@ from fastpt.printable import one_line, printable
 from fastpt.progress import Progress
 
 if TYPE_CHECKING:
-    from fastpt.data.plan import Targets
+    from fastpt.data.plan import NoisePlan, Targets
     from fastpt.noise.kinds import NoiseKind
 
 FEW_CLASSES = 5
@@ -96,6 +96,8 @@ def noise(
 
     if rate == 0:
         raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
+    if csv and csv.suffix != ".csv":
+        raise click.BadParameter(f"{csv.name} is a CSV: let its name end in .csv", param_hint="--csv")
     if (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
         only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
         raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
@@ -119,14 +121,27 @@ def info(folder: Path, as_json: bool) -> None:
         plans = [dataset.noise_plan(name) for name in dataset.noise_plans()]
         found.append((dataset, plans))
     if as_json:
-        documents = [{**dataset.manifest, "noise": [plan.provenance() for plan in plans]} for dataset, plans in found]
+        documents = [{**dataset.manifest, "noise": [plan.as_dict() for plan in plans]} for dataset, plans in found]
         click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
         return
     for dataset, plans in found:
         click.echo(printable(describe(dataset)))
         click.echo(printable(_describe_samples(dataset)))
         for plan in plans:
-            click.echo(printable(describe_plan(plan, len(dataset))))
+            click.echo(printable(describe_plan(plan, len(dataset)) + _describe_classes(dataset, plan)))
+
+
+def _describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:
+    """The shares of wrong labels of the classes, from the least to the greatest; "" for captions."""
+    import numpy as np
+
+    if plan.realised_per_class is None:
+        return ""
+    there = np.flatnonzero(np.bincount(dataset.clean_labels, minlength=len(dataset.classes)))
+    shares = np.array(plan.realised_per_class)[there]
+    least, most = (one_line(dataset.class_names[there[i]]) for i in (shares.argmin(), shares.argmax()))
+    ends = f"{shares.min():.4g} ({least}) to {shares.max():.4g} ({most}), median {np.median(shares):.4g}"
+    return f"\n    of each class: {ends}; {(shares == 0).sum():,} of {len(shares):,} classes have none"
 
 
 def _describe_samples(dataset: "fastpt.Dataset") -> str:

@@ -131,7 +131,8 @@ def describe(dataset: "Dataset") -> str:
 
 def describe_plan(plan: "NoisePlan", count: int) -> str:
     wrong = round(plan.realised_rate * count)
-    text = f"  noise {plan.name}: asked {plan.rate:.4g}, realised {plan.realised_rate:.4g} ({wrong:,} wrong {plan.of}"
+    asked = f"asked {plan.rate:.4g}, " if plan.seed is not None else ""
+    text = f"  noise {plan.name}: {asked}realised {plan.realised_rate:.4g} ({wrong:,} wrong {plan.of}"
     most = plan.largest_deviation
     if most and abs(most.wrong - plan.rate * most.samples) >= 1:
         text += f"; furthest from it class {most.name} with {most.wrong:,} of {most.samples:,}"

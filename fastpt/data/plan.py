@@ -58,6 +58,16 @@ class NoisePlan:
             **({"package": self.package._asdict()} if self.package else {}),
         }
 
+    def as_dict(self) -> dict[str, Any]:
+        """All that is known of the plan, but for its array."""
+        most = self.largest_deviation
+        return {
+            **self.provenance(),
+            "source_sha256": self.source_sha256,
+            "largest_deviation": most._asdict() if most else None,
+            "realised_per_class": self.realised_per_class,
+        }
+
 
 def misfit(of: Targets, array: np.ndarray, count: int, classes: int) -> str | None:
     """What is wrong with an array of noise of a split of `count` samples, whatever its kind: "is no ..."; or None."""
@@ -95,32 +105,38 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
     """Read a plan. Raises DamagedData if it changed, FastptError if it was made for other samples."""
     path, array_path = folder / f"{name}.json", folder / f"{name}.npy"
     plan = read_sealed_json(path, FORMAT)
-    if not array_path.exists() or file_sha256(array_path) != plan["array_sha256"]:
-        state = "does not match the sha256 in its plan" if array_path.exists() else "is missing"
-        raise DamagedData(f"{array_path} {state}. Delete both files and make the plan anew with `fastpt noise`.")
-    seed = plan["seed"]
-    if seed is not None and name != (own := plan_name(plan["kind"], plan["rate"], seed)):
-        raise DamagedData(f"{path} says that it is {own}: it was renamed, or another's. Name it so, or make it anew.")
-    if plan["samples_id"] != samples_id:
-        raise FastptError(
-            f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here {samples_id[:12]}). "
-            "Delete it and make the plan anew with `fastpt noise`."
+    anew = "Delete both files and make the plan anew with `fastpt noise`."
+    if not array_path.is_file() or file_sha256(array_path) != plan.get("array_sha256"):
+        state = "does not match the sha256 in its plan" if array_path.is_file() else "is missing"
+        raise DamagedData(f"{array_path} {state}. {anew}")
+    try:
+        own = name if plan["seed"] is None else plan_name(plan["kind"], plan["rate"], plan["seed"])
+        if name != own:
+            raise DamagedData(
+                f"{path} says that it is {own}: it was renamed, or another's. Name it so, or make it anew."
+            )
+        if plan["samples_id"] != samples_id:
+            raise FastptError(
+                f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here "
+                f"{samples_id[:12]}). Delete it and make the plan anew with `fastpt noise`."
+            )
+        return NoisePlan(
+            name=name,
+            of=plan["of"],
+            kind=plan["kind"],
+            rate=plan["rate"],
+            realised_rate=plan["realised_rate"],
+            realised_per_class=plan.get("realised_per_class"),
+            largest_deviation=ClassNoise(**plan["largest_deviation"]) if "largest_deviation" in plan else None,
+            seed=plan["seed"],
+            source=plan.get("source"),
+            source_sha256=plan.get("source_sha256"),
+            package=Origin(**plan["package"]) if "package" in plan else None,
+            array_sha256=plan["array_sha256"],
+            array=np.load(array_path),
         )
-    return NoisePlan(
-        name=name,
-        of=plan["of"],
-        kind=plan["kind"],
-        rate=plan["rate"],
-        realised_rate=plan["realised_rate"],
-        realised_per_class=plan.get("realised_per_class"),
-        largest_deviation=ClassNoise(**plan["largest_deviation"]) if "largest_deviation" in plan else None,
-        seed=plan["seed"],
-        source=plan.get("source"),
-        source_sha256=plan.get("source_sha256"),
-        package=Origin(**plan["package"]) if "package" in plan else None,
-        array_sha256=plan["array_sha256"],
-        array=np.load(array_path),
-    )
+    except (KeyError, TypeError, ValueError, EOFError) as error:  # what a faulty writer left, seals and all
+        raise DamagedData(f"{path} and its array are not those of a plan ({error!r}). {anew}") from None
 
 
 def write_plan(folder: Path, name: str, samples_id: str, array: np.ndarray, **described: Any) -> None:

@@ -56,7 +56,10 @@ def add_noise(
         for warning in made.warnings:
             log.warning("%s: %s.", source, warning)
         realised, origin = realised_rates(dataset, of, made.array, rate), KINDS.origin(kind)
-        if member.takes_rate and of == "labels":
+        if not realised.rate:
+            why = f"they are too few for a share of {rate:g}, or alike" if rate else "it says what is clean"
+            log.warning("%s: none of %d samples is shown anything wrong: %s.", source or name, len(dataset), why)
+        elif member.takes_rate and of == "labels":
             _warn_of_classes(dataset, made.array, rate or 0.0)
         write_plan(
             dataset.path / "noise",
@@ -97,7 +100,8 @@ def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Ma
         return plan_name(kind, check_rate(rate), seed)
     if rate is not None:
         raise FastptError(f"{kind} noise has the rate that its file holds; leave the rate out.")
-    stems = ["".join(char if char.isalnum() or char in "-_." else "_" for char in path.stem) for path in files.values()]
+    named = [Path(path.name.removesuffix(".gz")).stem for path in files.values()]
+    stems = ["".join(char if char.isalnum() or char in "-_." else "_" for char in stem) for stem in named]
     return "-".join([kind, *stems])
 
 

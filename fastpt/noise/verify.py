@@ -32,6 +32,8 @@ def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
     except FastptError as error:
         origin = f", of {plan.package.distribution} {plan.package.version}" if plan.package else ""
         return [f"cannot be checked without its kind{origin}: {error}"]
+    if kind.takes_rate and plan.seed is None:
+        return ["states no seed"]
     if plan.source_sha256 is None:
         with KINDS.blaming(plan.kind):
             again = kind.make(dataset, plan.of, plan.rate, plan.seed or 0, NO_FILES).array

@@ -9,9 +9,10 @@ from pydantic import Field
 from fastpt.config import Section, load_strict
 from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
-from fastpt.noise.kinds import KINDS
+from fastpt.noise.kinds import DEFAULTS, KINDS
 from fastpt.recipe import load_recipe
 from fastpt.storage.names import is_plain
+from fastpt.training.tasks import TASKS
 from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.suites import load_suite
 
@@ -44,7 +45,7 @@ class Pretrain(Section):
     rates: list[float] = Field(min_length=1)
     """Noise rates; 0 is clean."""
     noise_seed: int = Field(default=0, ge=0)
-    """Seed of the noise plans, the same at every rate, so that what is wrong at 5 % is wrong at 10 % too."""
+    """Seed of the noise plans, the same at every rate: what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
     seeds: list[int] = Field(min_length=1)
     """Seeds of training."""
     suites: list[str] = []
@@ -100,13 +101,31 @@ def _problems(one: Pretrain) -> list[str]:
         for what, values in (("rates", one.rates), ("seeds", one.seeds), ("suites", one.suites))
         if len(set(values)) < len(values)
     ]
+    unknown = [
+        *_refusals(KINDS.get, [one.kind] if one.kind else []),
+        *_refusals(lambda recipe: load_recipe(recipe, one.set), [one.recipe]),
+    ]
     return [
         *twice,
         *_refusals(check_rate, one.rates),
         *_refusals(load_suite, one.suites),
-        *_refusals(KINDS.get, [one.kind] if one.kind else []),
-        *_refusals(lambda recipe: load_recipe(recipe, one.set), [one.recipe]),
+        *(unknown or _refusals(_check_kind, [one])),
     ]
+
+
+def _check_kind(one: Pretrain) -> None:
+    """Raise FastptError if a grid's recipe cannot be trained on noise of its kind and rates."""
+    of = TASKS.get(load_recipe(one.recipe, one.set).task).of
+    name = one.kind or DEFAULTS[of]
+    kind = KINDS.get(name)
+    if of not in kind.of:
+        changes = " or ".join(sorted(kind.of))
+        raise FastptError(f"{name} noise changes {changes}, but {one.recipe} trains on {of}. Choose another kind.")
+    if not kind.takes_rate:
+        raise FastptError(
+            f"{name} noise has the rate of its file, so that no grid of rates has it. Train on its plan alone: "
+            f"`fastpt train {one.recipe} --set data.noise=PLAN`."
+        )
 
 
 def _refusals(check: Callable[[Value], object], values: Iterable[Value]) -> Iterator[str]:

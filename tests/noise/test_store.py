@@ -1,4 +1,6 @@
+import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,3 +77,29 @@ def test_a_plan_of_a_name_is_not_taken_for_one_of_other_targets(split, tmp_path)
     add_noise(split, None, 0, "labels", "external", {"file": tmp_path / "zeros.npy"})
     with pytest.raises(FastptError, match="external-zeros changes labels, but captions"):
         add_noise(split, None, 0, "captions", "external", {"file": tmp_path / "zeros.npy"})
+
+
+@pytest.mark.parametrize(("kind", "rate"), [("symmetric", 0.01), ("swap", 0.01), ("pairswap", 0.01)])
+def test_a_rate_that_comes_to_no_sample_is_told(tmp_path, caplog, kind, rate):
+    split = prepared(tmp_path, made_up(12, captions=True))
+    assert add_noise(split, rate, 0, kind=kind).realised_rate == 0
+    assert (
+        f"{kind}-0.01-seed0: none of 12 samples is shown anything wrong: they are too few for a share of" in caplog.text
+    )
+
+
+def test_captions_that_are_all_alike_are_told(tmp_path, caplog):
+    split = prepared(tmp_path, replace(made_up(12), captions=["a"] * 12))
+    assert add_noise(split, 0.5, 0, kind="pairswap").realised_rate == 0
+    assert "too few for a share of 0.5, or alike" in caplog.text
+
+
+def test_a_file_that_says_what_is_clean_is_told(split, tmp_path, caplog):
+    np.save(tmp_path / "same.npy", split.clean_labels)
+    add_noise(split, None, 0, "labels", "external", {"file": tmp_path / "same.npy"})
+    assert "same.npy: none of 40 samples is shown anything wrong: it says what is clean" in caplog.text
+
+
+def test_a_packed_list_gives_its_name_without_both_suffixes(split, tmp_path):
+    (tmp_path / "worse.csv.gz").write_bytes(gzip.compress(f"key,label\n{split.keys[0]},1\n".encode()))
+    assert add_noise(split, None, 0, "labels", "external", {"file": tmp_path / "worse.csv.gz"}).name == "external-worse"

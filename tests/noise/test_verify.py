@@ -83,3 +83,37 @@ def test_a_plan_of_a_package_that_is_gone_cannot_be_checked(split):
         (split.path / f"noise/symmetric-0.5-seed0.{suffix}").rename(split.path / f"noise/their-kind-0.5-seed0.{suffix}")
     (problem,) = verify_plans(split)
     assert "cannot be checked without its kind, of theirs 1.5: there is no kind of noise 'their-kind'" in problem
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"kind": 3},
+        {"rate": "0.5"},
+        {"rate": None},
+        {"realised_rate": {}, "largest_deviation": {"name": "class 0"}},
+        {"package": "theirs"},
+        {"array": np.array([None] * 12)},
+    ],
+    ids=str,
+)
+def test_a_plan_that_is_none_though_its_seals_are_whole_is_damaged(split, change):
+    rewritten(split, "symmetric-0.5-seed0", **change)
+    (problem,) = verify_plans(split)
+    assert "symmetric-0.5-seed0.json" in problem
+    assert "Name it so, or make it anew" in problem or "are not those of a plan" in problem
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish"])
+def test_a_file_that_is_no_array_though_its_seal_is_whole_is_damaged(split, content):
+    path = split.path / "noise/symmetric-0.5-seed0.npy"
+    path.write_bytes(content)
+    rewritten(split, path.stem, array_sha256=file_sha256(path))
+    (problem,) = verify_plans(split)
+    assert "are not those of a plan" in problem
+
+
+def test_a_plan_without_the_seed_that_its_kind_takes_is_named(split):
+    rewritten(split, "symmetric-0.5-seed0", seed=None)
+    (problem,) = verify_plans(split)
+    assert problem.endswith("noise plan symmetric-0.5-seed0 states no seed.")

@@ -202,8 +202,18 @@ def test_a_plan_of_a_kind_that_needs_a_file_must_be_there(here):
 
 def test_a_kind_that_does_not_change_what_the_task_learns_from_is_told(here):
     one = {"recipe": "tiny.yaml", "kind": "pairswap", "rates": [0.25], "seeds": [0]}
-    with pytest.raises(FastptError, match="pairswap noise changes captions, not labels"):
-        _ = plan(pretrain=[one]).cells
+    with pytest.raises(
+        RecipeError, match=r"pretrain.0: pairswap noise changes captions, but tiny.yaml trains on labels"
+    ):
+        plan(pretrain=[one])
+
+
+def test_noise_that_has_the_rate_of_its_file_is_no_part_of_a_grid(here):
+    one = {"recipe": "tiny.yaml", "kind": "external", "rates": [0.25], "seeds": [0]}
+    with pytest.raises(
+        RecipeError, match=r"external noise has the rate of its file.*train tiny.yaml --set data.noise=PLAN"
+    ):
+        plan(pretrain=[one])
 
 
 def test_status_does_not_wait_for_torch(here):

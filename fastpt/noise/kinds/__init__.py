@@ -40,8 +40,6 @@ class NoiseKind(Protocol):
     """The targets that it can change."""
     takes_rate: bool = True
     """Whether a rate and a seed are asked for; if not, the rate is what its file comes to."""
-    nested: bool
-    """Whether what is wrong at a low rate is wrong in the same way at a higher one, for one seed."""
     files: Mapping[str, str] = {}
     """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given."""
 

@@ -95,7 +95,6 @@ def _ancestors(name: str, parents: dict[str, list[str]]) -> dict[str, int]:
 class Asymmetric(NoiseKind):
     summary = "labels, flipped as classes are confused, by a matrix or a hierarchy"
     of = frozenset({"labels"})
-    nested = True
     files = {
         "matrix": "confusion matrix, .npy or CSV [K, K]",
         "hierarchy": "`parent child` lines; classes are confused with the nearest ones",

@@ -15,7 +15,6 @@ class External(NoiseKind):
     summary = "labels or captions that a file holds"
     of = frozenset({"labels", "captions"})
     takes_rate = False
-    nested = False
     files = {"file": "list (.csv, .tsv, .jsonl, .parquet) of `key,label` or `key,caption_of`, or .npy"}
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:

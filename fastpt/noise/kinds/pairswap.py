@@ -51,7 +51,6 @@ def pairswap(keys: Texts, rate: float, seed: int) -> np.ndarray:
 class Pairswap(NoiseKind):
     summary = "captions, N * rate random swaps with replacement, as the paper's code does"
     of = frozenset({"captions"})
-    nested = False
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         dataset.require_captions()

@@ -31,7 +31,7 @@ def swap(keys: Texts, texts: np.ndarray, rate: float, seed: int) -> np.ndarray:
     if wanted > len(pairs):
         raise FastptError(
             f"caption noise of {rate:g} cannot be reached: too many captions are the same text. "
-            f"The maximum here is {2 * len(pairs) / len(keys):.4g}."
+            f"The maximum here is {2 * len(pairs) / len(keys):.4g}, {2 * len(pairs):,} of {len(keys):,}."
         )
     chosen = pairs[:wanted]
     rows[chosen] = chosen[:, ::-1]
@@ -89,7 +89,6 @@ def _next_pair_without(pairs: np.ndarray, texts: np.ndarray, text: int, start: i
 class Swap(NoiseKind):
     summary = "captions, traded between pairs of samples with different texts"
     of = frozenset({"captions"})
-    nested = True
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(swap(dataset.stored_keys, dataset.caption_hashes, rate, seed))

@@ -35,7 +35,6 @@ def symmetric(keys: Texts, labels: np.ndarray, classes: Sequence[str], rate: flo
 class Symmetric(NoiseKind):
     summary = "labels, each flipped to any other class with equal chance"
     of = frozenset({"labels"})
-    nested = True
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(symmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, rate, seed))

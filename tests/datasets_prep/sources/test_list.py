@@ -367,7 +367,7 @@ def test_clean_and_noisy_labels_become_a_split_and_its_plan_the_same_each_time(l
 
     listed("file,kind\n0.jpg,cat\n")
     ran = run("dog")
-    assert "noise external-given: asked 0.5, realised 0.5 (2 wrong labels, from column 'given' of l.csv)" in ran.output
+    assert "noise external-given: realised 0.5 (2 wrong labels, from column 'given' of l.csv)" in ran.output
     dataset = Dataset(tmp_path / "out/train")
     labels = dict(zip(dataset.keys, dataset.targets("external-given"), strict=True))
     assert labels == {"0.jpg": 0, "1.jpg": 0, "2.jpg": 1, "3.jpg": 1}

@@ -26,7 +26,6 @@ def confusion(keys: Texts, labels: np.ndarray, classes: Sequence[str], rate: flo
 class Confusion(NoiseKind):
     summary = "labels, each flipped to the next class"
     of = frozenset({"labels"})
-    nested = True
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(confusion(dataset.stored_keys, dataset.clean_labels, dataset.classes, rate, seed))

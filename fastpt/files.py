@@ -164,6 +164,11 @@ def file_xxh3(path: Path | str) -> str:
     return digest.hexdigest()
 
 
+def is_sealed(value: dict) -> bool:
+    """Whether a value read from JSON has the `self_sha256` of what else it holds."""
+    return value.get("self_sha256") == _seal({key: one for key, one in value.items() if key != "self_sha256"})
+
+
 def _seal(value: dict) -> str:
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(canonical.encode()).hexdigest()
@@ -206,24 +211,37 @@ def seal_folder(folder: Path, version: str) -> None:
 
 
 def find_damage(folder: Path, version: str) -> str | None:
-    """What is wrong with the files of a sealed folder; None if each is as it was written.
+    """The first thing that is wrong with the files of a sealed folder; None if each is as it was written.
 
     Raises FastptError if it is of another format, or cannot be read for reasons of the system's: that is no damage.
     """
-    name = MANIFEST
+    return next(damages(folder, version), None)
+
+
+def damages(folder: Path, version: str) -> Iterator[str]:
+    """All that is wrong with the files of a sealed folder. Raises FastptError as `find_damage`."""
     try:
         sums = read_sealed_json(folder / MANIFEST, version).get("files")
         if not sums or not isinstance(sums, dict) or any(re.search(r"\.\.|^/|\0", name) for name in sums):
-            return f"{MANIFEST} names no files of its folder"
-        for name, expected in sums.items():
-            if file_sha256(folder / name) != expected:
-                return f"{name} does not match its sha256"
+            yield f"{MANIFEST} names no files of its folder"
+            return
     except DamagedData as error:
-        return str(error)
-    except (FileNotFoundError, NotADirectoryError):
-        return f"{name} is missing"
-    except IsADirectoryError:
-        return f"{name} is a folder"
+        yield str(error)
+        return
     except OSError as error:
-        raise FastptError(f"{folder / name} cannot be read ({error.strerror}). Mend that first.") from None
-    return None
+        yield _unreadable(folder / MANIFEST, MANIFEST, error)
+        return
+    for name, expected in sums.items():
+        try:
+            if file_sha256(folder / name) != expected:
+                yield f"{name} does not match its sha256"
+        except OSError as error:
+            yield _unreadable(folder / name, name, error)
+
+
+def _unreadable(path: Path, name: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return f"{name} is missing"
+    if isinstance(error, IsADirectoryError):
+        return f"{name} is a folder"
+    raise FastptError(f"{path} cannot be read ({error.strerror}). Mend that first.") from None

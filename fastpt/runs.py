@@ -25,13 +25,14 @@ from typing import Any
 import yaml
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, locked, write_json
+from fastpt.files import atomic_write, damages, is_sealed, locked, write_json
 from fastpt.printable import finite, mapping, one_line
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-TUNE_FORMAT = EXPORT_FORMAT = "2.0"
+CHECKPOINT_FORMAT = EXPORT_FORMAT = "2.0"
+TUNE_FORMAT = "2.1"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
@@ -138,6 +139,37 @@ def is_finished(run: Path) -> bool:
     """Whether training came to its end and was exported. Raises DamagedData."""
     events = read_metrics(run)
     return bool(events) and events[-1]["event"] == "end"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is that of a run."""
+    return any((path / mark).is_file() for mark in (RECIPE, PROVENANCE))
+
+
+def verify(run: Path) -> list[str]:
+    """A line for each file of a run that is not what was written: checkpoints, export, tuning results, records."""
+    problems: list[str] = []
+    records = [*(run / name for name in (RECIPE, PROVENANCE)), *sorted((run / TUNE).glob("*.json"))]
+    for path in records:
+        try:
+            found = _intact(path)
+        except FastptError as error:
+            problems.append(str(error))
+            continue
+        if path.parent.name == TUNE and not is_sealed(found):
+            problems.append(f"{path} does not match its self_sha256. Tune anew: `fastpt tune --run {run}`.")
+    try:
+        is_exported = is_finished(run) or (run / EXPORT).exists()
+    except FastptError as error:
+        is_exported = (run / EXPORT).exists()
+        problems.append(str(error))
+    sealed = [(path, CHECKPOINT_FORMAT) for path in reversed(newest_first(run))]
+    for folder, version in [*sealed, *([(run / EXPORT, EXPORT_FORMAT)] if is_exported else [])]:
+        try:
+            problems += [f"{folder}: {problem}" for problem in damages(folder, version)]
+        except FastptError as error:
+            problems.append(str(error))
+    return problems
 
 
 def newest_finished(runs: Path = RUNS) -> Path:
@@ -247,7 +279,7 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
 
 def read_run(path: Path) -> Run:
     """Read one run folder. Raises FastptError if it is none."""
-    if not any((path / mark).is_file() for mark in (RECIPE, PROVENANCE)):
+    if not is_run(path):
         raise FastptError(_why_no_run(path))
     problems: list[str] = []
     recipe = _tolerated(path / RECIPE, problems)
@@ -363,6 +395,9 @@ def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
         if tune and tune.get("format") != TUNE_FORMAT:
             told = f"{TUNE}/{path.name} has format {tune.get('format')!r}, not {TUNE_FORMAT!r}, and is left out"
             problems.append(one_line(f"{told}: `fastpt tune --run {folder.parent}` writes it anew"))
+        elif tune and not is_sealed(tune):
+            told = f"{TUNE}/{path.name} is not as `fastpt tune` wrote it (its self_sha256 says so), and is left out"
+            problems.append(one_line(told))
         elif tune:
             tunes.append({"suite": path.stem, **tune})
     if not tunes:

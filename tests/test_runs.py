@@ -1,9 +1,12 @@
 import json
 import os
+import re
+import shutil
 
 import pytest
 
 from fastpt.errors import DamagedData, FastptError
+from fastpt.files import seal_folder
 from fastpt.runs import (
     alone,
     begin,
@@ -14,6 +17,7 @@ from fastpt.runs import (
     read_provenance,
     read_run,
     read_runs,
+    verify,
 )
 from tests.report.conftest import tune_results, write_run
 
@@ -102,7 +106,7 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
-    assert any("demo.json has format 3, not '2.0', and is left out" in problem for problem in run.problems)
+    assert any("demo.json has format 3, not '2.1', and is left out" in problem for problem in run.problems)
 
 
 RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}
@@ -235,3 +239,58 @@ def test_the_newest_finished_run_is_the_one_exported_last(tmp_path):
     assert newest_finished(tmp_path) == tmp_path / "a"
     with pytest.raises(FastptError, match="no finished run"):
         newest_finished(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def whole(tmp_path):
+    """A finished run with two checkpoints, an export and results."""
+    run = write_run(tmp_path, tune=tune_results({("id", "a", "a"): {"lp": [0.5]}}))
+    for name in ("checkpoints/step-00000100", "checkpoints/step-00000200", "export"):
+        (run / name).mkdir(parents=True)
+        for file in ("model.safetensors", "other.json"):
+            (run / name / file).write_text(name)
+        seal_folder(run / name, "2.0")
+    return run
+
+
+def test_a_whole_run_is_as_it_was_written(whole):
+    assert verify(whole) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        ("checkpoints/step-00000100/model.safetensors", "step-00000100: model.safetensors does not match"),
+        ("checkpoints/step-00000200/manifest.json", "step-00000200: .*manifest.json is damaged"),
+        ("export/other.json", "export: other.json does not match"),
+        ("tune/demo.json", r"tune/demo\.json (does not match|is damaged)"),
+        ("recipe.yaml", r"recipe\.yaml is damaged"),
+        ("provenance.json", r"provenance\.json is damaged"),
+        ("metrics.jsonl", r"metrics\.jsonl is damaged"),
+    ],
+)
+def test_each_damaged_file_of_a_run_is_named(whole, file, said):
+    (whole / file).write_text("[\n" + (whole / file).read_text())
+    (problem,) = verify(whole)
+    assert re.search(said, problem)
+
+
+def test_every_damaged_file_is_named_not_only_the_first(whole):
+    for name in ("model.safetensors", "other.json"):
+        (whole / "checkpoints" / "step-00000100" / name).write_text("")
+        (whole / "export" / name).unlink()
+    assert len(verify(whole)) == 4
+
+
+def test_a_finished_run_without_its_export_is_not_whole(whole):
+    shutil.rmtree(whole / "export")
+    (problem,) = verify(whole)
+    assert "export: manifest.json is missing" in problem
+
+
+def test_results_that_were_changed_are_not_reported(whole):
+    path = whole / "tune" / "demo.json"
+    path.write_text(path.read_text().replace("0.5", "0.9"))
+    run = read_run(whole)
+    assert run.tunes == []
+    assert any("tune/demo.json is not as `fastpt tune` wrote it" in problem for problem in run.problems)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 import fastpt
+from fastpt import runs
 from fastpt.cli.shared import FOLDER, JSON, SEED, FiniteRange, Rate, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
-from fastpt.printable import one_line, printable
+from fastpt.printable import mapping, one_line, printable
 from fastpt.progress import Progress
 
 if TYPE_CHECKING:
@@ -167,13 +168,16 @@ def _describe_samples(dataset: "fastpt.Dataset") -> str:
 @click.option("--deep", is_flag=True, help="Decode every picture, and make every noise plan again to compare.")
 @JSON
 def verify(folder: Path, deep: bool, as_json: bool) -> None:
-    """Check every file of the splits at FOLDER by its checksum. Names each that changed."""
+    """Check every file of the splits at FOLDER by its checksum. Names each that changed.
+
+    FOLDER may be a run: its checkpoints, export and tuning results, and the features that tuning keeps of it.
+    """
     from fastpt.data.verify import split_folders, verify_deep
     from fastpt.data.verify import verify as verify_split
     from fastpt.noise.verify import verify_plans
 
-    problems = {}
-    for path in split_folders(folder):
+    problems = {str(folder): _verify_run(folder)} if runs.is_run(folder) else {}
+    for path in split_folders(folder) if not problems else ():
         problems[str(path)] = verify_split(path)
         if deep and not problems[str(path)]:  # what changed since it was written needs no deeper look
             with Progress(f"verify {path}", "pictures") as progress:
@@ -181,10 +185,19 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:
-        well = "every file is as it was written" + ", pictures decode, counts and noise agree" * deep
+        is_deep = deep and not runs.is_run(folder)
+        well = "every file is as it was written" + ", pictures decode, counts and noise agree" * is_deep
         for path, lines in problems.items():
             click.echo("\n".join(printable(line) for line in lines) or f"{path}: {well}")
     sys.exit(DamagedData.exit_code if any(problems.values()) else 0)
+
+
+def _verify_run(run: Path) -> list[str]:
+    from fastpt.tuning.features import verify_features
+
+    tuned = runs.read_run(run).tunes
+    weights = {mapping(tune.get("encoder")).get("weights_sha256") for tune in tuned}
+    return runs.verify(run) + verify_features({one for one in weights if isinstance(one, str)})
 
 
 @click.command()

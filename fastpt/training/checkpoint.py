@@ -26,12 +26,11 @@ import torch.distributed as dist
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, find_damage, remove, seal_folder, unwritten_is_oserror, write_json
 from fastpt.recipe import Recipe
-from fastpt.runs import CHECKPOINTS, newest_first
+from fastpt.runs import CHECKPOINT_FORMAT, CHECKPOINTS, newest_first
 from fastpt.training import deepspeed_adapter
 from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.launch import DistInfo, on_rank_zero
 
-FORMAT = "2.0"
 WEIGHTS, STATE = "model.safetensors", "state.json"
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
@@ -85,7 +84,7 @@ def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor]) -> Non
     """Add what is not DeepSpeed's, and seal all."""
     safetensors.torch.save_file(dict(weights), folder / WEIGHTS)
     write_json(folder / STATE, state)
-    seal_folder(folder, FORMAT)
+    seal_folder(folder, CHECKPOINT_FORMAT)
 
 
 def _drop_others(checkpoint: Path, state: dict, keep: int) -> None:
@@ -106,7 +105,7 @@ def newest_intact(run: Path) -> tuple[Path | None, list[str]]:
     """
     passed = []
     for checkpoint in newest_first(run):
-        problem = find_damage(checkpoint, FORMAT)
+        problem = find_damage(checkpoint, CHECKPOINT_FORMAT)
         if problem is None:
             return checkpoint, passed
         passed.append(f"checkpoint {checkpoint} is damaged ({problem}); going back to the one before.")
@@ -124,7 +123,7 @@ def best(run: Path) -> Path:
     if newest is None or not found:
         raise FastptError(f"{run} has no best checkpoint. They are kept where the recipe sets checkpoint.keep_best.")
     checkpoint = newest.parent / folder_name(found["step"])
-    problem = find_damage(checkpoint, FORMAT)
+    problem = find_damage(checkpoint, CHECKPOINT_FORMAT)
     if problem:
         raise DamagedData(f"checkpoint {checkpoint} is damaged ({problem}). Export the last one instead.")
     return checkpoint

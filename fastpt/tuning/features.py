@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -207,6 +207,25 @@ def _pieces(
             first, began, values, ids = stop, time.monotonic(), [], []
 
 
+def verify_features(weights_sha256: Collection[str]) -> list[str]:
+    """A line for each file of features that is kept of encoders of these weights and is not what was written."""
+    problems = []
+    for folder in sorted(path.parent for path in cache_dir("features").glob("*/key.json")):
+        try:
+            key = json.loads((folder / "key.json").read_bytes())
+            is_its_own = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest() == folder.name
+        except (OSError, ValueError, RecursionError):
+            key, is_its_own = {}, False
+        if not is_its_own:
+            problems.append(f"{folder / 'key.json'} is not that of its folder. Delete the folder: it is made anew.")
+        elif key.get("weights_sha256") in weights_sha256:
+            for path in sorted(folder.glob("*.safetensors")):
+                place = _place(path)
+                if not place or _read(path, folder.name, *place) is None:
+                    problems.append(f"{path} is not what was written there. Delete it: it is computed anew.")
+    return problems
+
+
 def _write(folder: Path, piece: _Piece) -> None:
     tensors = {"features": piece.features.values, "sample_ids": piece.features.sample_ids}
     with atomic_write(folder / f"{piece.first:09d}-{piece.stop:09d}.safetensors") as file:
@@ -217,13 +236,21 @@ def _kept(folder: Path, total: int) -> Iterator[_Piece]:
     """What `_write` wrote, by rising samples; what is damaged is deleted, with a word on stderr."""
     reached = 0
     for path in sorted(folder.glob("*.safetensors")):
-        place = re.fullmatch(r"([0-9]{9,})-([0-9]{9,})", path.stem)
-        first, stop = map(int, place.groups()) if place else (0, 0)
+        first, stop = _place(path) or (0, 0)
         if not reached <= first < stop <= total or first % BATCH or (stop % BATCH and stop != total):
             continue  # its samples are known from another; or it is not one of ours
         if features := _read(path, folder.name, first, stop):
             yield _Piece(first, stop, features)
             reached = stop
+        else:
+            print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
+            remove(path)
+
+
+def _place(path: Path) -> tuple[int, int] | None:
+    """The first sample of a file and the one behind its last, by its name."""
+    found = re.fullmatch(r"([0-9]{9,})-([0-9]{9,})", path.stem)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _read(path: Path, key: str, first: int, stop: int) -> Features | None:
@@ -234,8 +261,6 @@ def _read(path: Path, key: str, first: int, stop: int) -> Features | None:
                 return features
     except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         pass
-    print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
-    remove(path)
     return None
 
 

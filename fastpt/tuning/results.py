@@ -75,7 +75,7 @@ class Results:
     """Of computing features, and of training heads."""
 
     def as_dict(self) -> dict[str, Any]:
-        """What the JSON file holds."""
+        """What the JSON file holds, under a seal."""
         return {
             "format": TUNE_FORMAT,
             "suite": self.suite,

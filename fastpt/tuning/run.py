@@ -17,7 +17,7 @@ import torch
 from fastpt import Dataset
 from fastpt.config import Precision
 from fastpt.errors import FastptError
-from fastpt.files import atomic_write, cache_dir, write_json
+from fastpt.files import atomic_write, cache_dir, write_sealed_json
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.processes import cores
 from fastpt.recipe import load_recipe
@@ -82,7 +82,7 @@ def tune_command(
     out.parent.mkdir(parents=True, exist_ok=True)  # before the work, so that nothing is lost if it cannot be written
     _say(f"encoder {name}, suite {loaded.name}")
     results = tune(opened, loaded, config, threads, decoder)
-    write_json(out, results.as_dict())
+    write_sealed_json(out, results.as_dict())
     for suffix, text in ((".csv", csv_table(results)), (".txt", text_table(results))):
         with atomic_write(out.with_suffix(suffix), "w") as file:
             file.write(text)

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fastpt.files import write_sealed_json
+from fastpt.runs import TUNE_FORMAT
+
 METHODS = {
     "lp": {"label": "LP", "colour": "#0072b2"},
     "mlp": {"label": "MLP", "colour": "#c77f00"},
@@ -85,7 +88,7 @@ def tune_results(values: dict[tuple[str, str, str], dict[str, list[float]]], spe
     ]
     encoder = {"name": "resnet18", "weights_sha256": "b7" * 32, "run": "runs/x", "features": 512}
     return {
-        "format": "2.0",
+        "format": TUNE_FORMAT,
         "suite": "demo",
         "encoder": encoder,
         "methods": METHODS,
@@ -138,7 +141,7 @@ def write_run(
     (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     if tune is not None:
         (path / "tune").mkdir()
-        (path / "tune" / f"{tune['suite']}.json").write_text(json.dumps(tune))
+        write_sealed_json(path / "tune" / f"{tune['suite']}.json", tune)
     return path
 
 

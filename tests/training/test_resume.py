@@ -11,6 +11,7 @@ import pytest
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.recipe import load_recipe
+from fastpt.runs import CHECKPOINT_FORMAT
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
@@ -143,7 +144,7 @@ def test_a_full_disk_at_a_checkpoint_is_one_error_that_names_the_last_good_one(s
 def test_a_checkpoint_of_another_format_is_not_damaged(stopped):
     recipe, run = stopped
     path = run / "checkpoints" / "step-00000010" / "manifest.json"
-    write_sealed_json(path, {**read_sealed_json(path, checkpoint.FORMAT), "format": "2.99"})
+    write_sealed_json(path, {**read_sealed_json(path, CHECKPOINT_FORMAT), "format": "2.99"})
     with pytest.raises(FastptError, match=r"has format version '2\.99'; this fastpt reads") as failure:
         train(recipe, "tiny", run, resume=True)
     assert not isinstance(failure.value, DamagedData)

@@ -8,9 +8,10 @@ import torch
 
 from fastpt import Loader
 from fastpt.errors import FastptError
+from fastpt.files import cache_dir
 from fastpt.tuning import features as features_module
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing
-from fastpt.tuning.features import View, cache_key, features_of, training_view
+from fastpt.tuning.features import View, cache_key, features_of, training_view, verify_features
 from tests.conftest import made_up, prepared
 
 CROP = Preprocessing(size=32, crop_fraction=0.875, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -109,6 +110,26 @@ def test_kept_features_that_changed_places_are_noticed(labelled, encoder, chunks
     assert np.array_equal(first.values, again.values)
     assert np.array_equal(other.values, others.values)
     assert capsys.readouterr().err.count("are damaged") == 3
+
+
+def test_kept_features_of_an_encoder_are_verified_and_left_as_they_are(
+    labelled, encoder, chunks_of_8, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    features_of(encoder, labelled)
+    assert verify_features(["a" * 64]) == []
+    (folder,) = cache_dir("features").iterdir()
+    changed = folder / "000000008-000000016.safetensors"
+    content = changed.read_bytes()
+    changed.write_bytes(content[:-1])
+    shutil.copy(folder / "000000016-000000024.safetensors", folder / "000000000-000000008.safetensors")
+    problems = verify_features(["a" * 64])
+    assert [problem.split(" ")[0] for problem in problems] == [
+        str(folder / "000000000-000000008.safetensors"),
+        str(changed),
+    ]
+    assert changed.exists()
+    assert verify_features(["b" * 64]) == []
 
 
 def test_a_piece_is_kept_as_soon_as_it_took_its_time(labelled, encoder, chunks_of_8, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Fine-tuning of a tiny encoder on made-up pictures."""
 
 import dataclasses
-import json
 from operator import attrgetter
 
 import numpy as np
@@ -12,6 +11,8 @@ import yaml
 
 from fastpt import Loader
 from fastpt.errors import FastptError
+from fastpt.files import read_sealed_json
+from fastpt.runs import TUNE_FORMAT
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, check_trainable, weights_sha256
 from fastpt.tuning.finetune import _batches, finetune, trainable
@@ -177,7 +178,7 @@ def test_the_table_has_a_column_for_fine_tuning(tmp_path, monkeypatch):
     assert [(row["fraction"], row["seed"]) for row in rows] == [(0.5, 0), (0.5, 1), (1.0, 0), (1.0, 1)]
     assert [one["stage"] for one in results["spectra"]] == ["encoder", "nmtune", "nmtune+lora"]
     assert "NMTune+LoRA" in (run / "tune" / "s.txt").read_text()
-    assert json.loads((run / "tune" / "s.json").read_text()) == results
+    assert read_sealed_json(run / "tune" / "s.json", TUNE_FORMAT) == results
 
 
 def test_what_cannot_be_fine_tuned_is_refused(encoder):

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from click.testing import CliRunner
 
+from fastpt.cli import main
 from fastpt.errors import FastptError
+from fastpt.files import read_sealed_json
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
 from fastpt.tuning.run import _Split, accuracy, mean_per_class, noisy, train, tune_command
@@ -47,8 +50,7 @@ def workplace(tmp_path, monkeypatch):
 def test_everything_by_default(workplace, capsys):
     results = tune_command(methods=["nmtune", "mlp"], num_seeds=2, epochs=2, threads=2).as_dict()
     path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
-    assert json.loads(path.read_text()) == results
-    assert results["format"] == "2.0"
+    assert read_sealed_json(path, "2.1") == results
     assert results["suite"] == "small"
     encoder = results["encoder"]
     assert (encoder["name"], encoder["run"], encoder["recipe"]) == ("tiny-s0", "runs/tiny-s0", "tiny")
@@ -80,6 +82,21 @@ def test_everything_by_default(workplace, capsys):
     assert "NMTune" in table
     assert len(path.with_suffix(".csv").read_text().splitlines()) == 1 + len(results["rows"])
     assert "gone is left out" in capsys.readouterr().err
+
+
+def test_a_tuned_run_is_verified_by_its_folder(workplace):
+    run = workplace / "runs" / "tiny-s0"
+    tune_command(methods=["lp"], epochs=1, threads=1)
+    told = CliRunner().invoke(main, ["verify", str(run)])
+    assert (told.exit_code, told.output) == (0, f"{run}: every file is as it was written\n")
+    result = run / "tune" / "small.json"
+    result.write_text(result.read_text().replace("small", "large"))
+    (run / "export" / "model.safetensors").write_bytes(b"")
+    told = CliRunner().invoke(main, ["verify", str(run), "--json"])
+    assert told.exit_code == 3
+    (first, second) = json.loads(told.output)[str(run)]
+    assert "small.json does not match its self_sha256" in first
+    assert "model.safetensors does not match its sha256" in second
 
 
 @pytest.mark.parametrize("content", ["{", "[]"])

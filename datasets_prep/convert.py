@@ -8,7 +8,6 @@ workers it had.
 """
 
 import contextlib
-import csv
 import hashlib
 import json
 import shutil
@@ -87,11 +86,8 @@ def _plan_of_annotators(dataset: Dataset, split: SplitListing, noisy: NoisyLabel
     """The noise plan of labels that the source has beside the clean ones."""
     shown = dict(zip(split.keys, noisy.labels.tolist(), strict=True))
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / f"{noisy.name.replace('/', '_')[:100]}.csv"  # the plan is called after it
-        with file.open("w", encoding="utf-8", newline="") as text:
-            rows = csv.writer(text, lineterminator="\n")
-            rows.writerow(["key", "label"])
-            rows.writerows([key, split.classes[shown[key]]] for key in dataset.keys if shown[key] >= 0)
+        file = Path(folder) / f"{noisy.name.replace('/', '_')[:100]}.npy"  # the plan is called after it
+        np.save(file, [shown[key] for key in dataset.keys])
         return add_noise(dataset, None, 0, "labels", "external", {"file": file}, noisy.source)
 
 

@@ -21,7 +21,7 @@ from fastpt.data.lists import open_list
 from fastpt.data.manifest import read_rejected
 from fastpt.data.plan import Targets
 from fastpt.errors import FastptError, suggestion
-from fastpt.noise.formats import COLUMNS, load_npy
+from fastpt.noise.formats import COLUMNS, is_npy, load_npy
 from fastpt.noise.kinds import Made
 from fastpt.storage.names import well_formed
 
@@ -49,8 +49,7 @@ def read_captions(path: Path, dataset: "Dataset") -> Made:
 
 def _read(path: Path, dataset: "Dataset", of: Targets, limit: int) -> tuple[np.ndarray, list[str]]:
     """What a file gives each sample, int64 [N] below `limit`, -1 for nothing; and what the user should know of it."""
-    with path.open("rb") as file:
-        is_array = path.suffix.lower() == ".npy" or file.read(6) == b"\x93NUMPY"
+    is_array = is_npy(path)
     if not is_array and path.suffix.lower() in OTHERS:
         raise FastptError(
             f"{path} may hold several things. Save the one that is meant as an .npy of integers, or a CSV."
@@ -230,7 +229,8 @@ def _class_numbers(rows: _Rows, labels: _Distinct, dataset: "Dataset") -> tuple[
     times = Counter(dataset.class_names)
     known = {name: i for i, name in enumerate(dataset.class_names) if times[name] == 1}
     known |= {name: i for i, name in enumerate(dataset.classes)}
-    classes, names, numbers = [], [], []
+    digits = {str(i) for i in range(len(dataset.classes))}
+    classes, names, numbers, unclear = [], [], [], []
     for value, row in zip(labels.values, labels.rows, strict=True):
         exact = value if isinstance(value, str) and value in known else read.plain(value, row)
         named = known.get(str(exact))
@@ -239,12 +239,15 @@ def _class_numbers(rows: _Rows, labels: _Distinct, dataset: "Dataset") -> tuple[
             numbers.append(row)
         elif named is not None and NUMBER.fullmatch(str(exact)) and str(named) != str(exact):
             names.append(row)
+            unclear += [row] if str(exact) in digits else []
     if names and numbers:
         raise FastptError(
             f"{rows.path}: the label of {rows.name(names[0])} is a class's name, and not its number, but that of "
             f"{rows.name(numbers[0])} is a number. Write all as names, or all numbers as an .npy."
         )
-    told = [f"the label of {rows.name(row)} is taken for the name of a class, not for its number" for row in names[:1]]
+    told = [
+        f"the label of {rows.name(row)} is taken for the name of a class, not for its number" for row in unclear[:1]
+    ]
     return np.array(classes, np.int64), told
 
 

@@ -22,9 +22,9 @@ _BATCH = 1 << 18  # rows
 def read_matrix(path: Path, classes: int) -> np.ndarray:
     """A confusion matrix: float64 [K, K]."""
     try:
-        matrix = (
-            load_npy(path) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
-        )
+        matrix = load_npy(path) if is_npy(path) else np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")
+        if matrix.dtype.kind not in "biuf":
+            raise ValueError(f"it holds {matrix.dtype}")
         matrix = matrix.astype(np.float64)
     except (ValueError, TypeError) as error:
         raise FastptError(f"{path} is no confusion matrix: {error}. Give an .npy or a CSV of numbers.") from None
@@ -47,6 +47,12 @@ def read_edges(path: Path) -> list[tuple[str, str]]:
                 raise FastptError(f"{path}, line {number}: expected a parent and a child, found {line.strip()!r}.")
             edges.append((ends[0], ends[1]))
     return edges
+
+
+def is_npy(path: Path) -> bool:
+    """Whether a file is an .npy, by its name or what it begins with."""
+    with path.open("rb") as file:
+        return path.suffix.lower() == ".npy" or file.read(6) == b"\x93NUMPY"
 
 
 def load_npy(path: Path) -> np.ndarray:

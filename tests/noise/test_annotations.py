@@ -214,11 +214,23 @@ def test_names_that_are_other_numbers_are_names_and_that_is_told(labels, tmp_pat
     shown = split.clean_labels.copy()
     shown[:3] = 2, 1, 0
     assert found == {split.keys[i]: shown[i] for i in range(3) if shown[i] != split.clean_labels[i]}
-    assert f"the label of {split.keys[1]!r} in row 2 is taken for the name of a class, not for its number" in told
+    assert f"the label of {split.keys[2]!r} in row 3 is taken for the name of a class, not for its number" in told
+
+
+def test_names_that_no_number_could_be_are_just_names(labels, tmp_path):
+    split = named(tmp_path, "007", "10", "11")
+    assert (
+        labels("l.csv", rows_of(split, *(split.classes[(label + 1) % 3] for label in split.clean_labels)), split)[1]
+        == ()
+    )
 
 
 def test_names_and_numbers_that_cannot_be_told_apart_are_refused(labels, tmp_path):
     split = named(tmp_path, "1", "10", "2")
+    with pytest.raises(
+        FastptError, match=r"row 1 is a class's name, and not its number, but that of .* row 2 is a number"
+    ):
+        labels("l.csv", rows_of(split, 10, 0), split)
     with pytest.raises(
         FastptError, match=r"row 2 is a class's name, and not its number, but that of .* row 1 is a number"
     ):

@@ -1,3 +1,5 @@
+import gzip
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,27 @@ def test_a_matrix_is_the_same_from_csv_and_npy_and_has_a_row_a_class(tmp_path):
     (tmp_path / "bad.csv").write_text("a,b\n")
     with pytest.raises(FastptError, match="no confusion matrix"):
         read_matrix(tmp_path / "bad.csv", 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("m.csv", "\ufeff1,2\r\n3,4\r\n".encode()), ("m.csv.gz", gzip.compress(b"1,2\n3,4\n"))],
+)
+def test_a_matrix_is_read_whatever_wrote_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    assert read_matrix(tmp_path / name, 2).tolist() == [[1, 2], [3, 4]]
+
+
+@pytest.mark.parametrize("array", [np.ones((2, 2), complex), np.array([["1", "2"]] * 2), np.array([None])], ids=str)
+def test_a_matrix_of_other_things_is_refused(tmp_path, array):
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(FastptError, match=r"m\.npy is no confusion matrix"):
+        read_matrix(tmp_path / "m.npy", 2)
+
+
+def test_the_mark_before_utf8_is_no_part_of_a_hierarchy(tmp_path):
+    (tmp_path / "tree.txt").write_bytes("\ufeffall x\r\n".encode())
+    assert read_edges(tmp_path / "tree.txt") == [("all", "x")]
 
 
 def test_a_file_that_cannot_be_written_is_told_by_the_name_that_was_given(labelled, tmp_path):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
 BATCH = 1 << 16  # rows
-FEW = 20  # labels, which may all be wrong by chance
+FEW = 20  # samples, which may all be wrong
 OTHERS = {".pt", ".pth", ".pkl", ".pickle", ".npz", ".mat", ".h5"}  # suffixes of files that hold several things
 
 
@@ -37,7 +37,8 @@ def read_labels(path: Path, dataset: "Dataset") -> Made:
     """The labels of a file: int32 [N]. Raises FastptError for what they cannot mean."""
     clean = dataset.clean_labels
     numbers, warnings = _read(path, dataset, "labels", len(dataset.classes))
-    return Made(np.where(numbers < 0, clean, numbers).astype(np.int32), (*warnings, *_by_chance(clean, numbers)))
+    noisy = np.where(numbers < 0, clean, numbers).astype(np.int32)
+    return Made(noisy, (*warnings, *_by_chance(clean, noisy)))
 
 
 def read_captions(path: Path, dataset: "Dataset") -> Made:
@@ -63,15 +64,14 @@ def _read(path: Path, dataset: "Dataset", of: Targets, limit: int) -> tuple[np.n
     return numbers, warnings
 
 
-def _by_chance(clean: np.ndarray, numbers: np.ndarray) -> list[str]:
+def _by_chance(clean: np.ndarray, noisy: np.ndarray) -> list[str]:
     """What to say of labels that agree with the clean ones no better than in another order; both int [N]."""
-    there = numbers >= 0
-    if there.sum() < FEW:
+    if len(clean) < FEW:
         return []
-    shares = [np.bincount(some[there]) / there.sum() for some in (clean, numbers)]
+    shares = [np.bincount(labels) / len(clean) for labels in (clean, noisy)]
     chance = float(sum(one * other for one, other in zip(*shares, strict=False)))
-    agree = float((clean == numbers)[there].mean())
-    text = f"only {agree:.1%} of its labels are the clean ones, no more than by chance"
+    agree = float((clean == noisy).mean())
+    text = f"only {agree:.1%} of the labels are the clean ones, no more than by chance"
     return [f"{text}: has it another order of samples, or of classes?"] if agree <= chance < 1 else []
 
 

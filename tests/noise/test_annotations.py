@@ -190,10 +190,14 @@ def test_rows_of_rejected_pictures_are_passed_over_and_counted(labels, tmp_path)
 
 
 def test_labels_that_agree_no_better_than_by_chance_are_told(split, tmp_path):
-    np.save(tmp_path / "l.npy", np.random.default_rng(0).permutation(split.clean_labels) // 2 * 2)
     np.save(tmp_path / "m.npy", (split.clean_labels + 1) % 4)
     (told,) = read_labels(tmp_path / "m.npy", split).warnings
-    assert told.startswith("only 0.0% of its labels are the clean ones, no more than by chance")
+    assert told.startswith("only 0.0% of the labels are the clean ones, no more than by chance")
+
+
+def test_a_list_of_what_is_wrong_alone_is_no_other_order(split, labels):
+    rows = "".join(f"{split.keys[i]},{(split.clean_labels[i] + 1) % 4}\n" for i in range(25))
+    assert labels("l.csv", f"key,label\n{rows}")[1] == ("it has no label for 15 of 40 samples; they stay clean",)
 
 
 # --- names that are numbers ----------------------------------------------------------------------------------------

@@ -1,11 +1,12 @@
 """Pre-training runs."""
 
+import re
 import sys
 from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER
+from fastpt.cli.shared import FOLDER, let_others_tell
 
 
 @click.command()
@@ -25,7 +26,12 @@ def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume
     from fastpt.training.loop import train as run_training
 
     command = " ".join(["fastpt", *sys.argv[1:]])
-    run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)
+    try:
+        run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)
+    except RuntimeError as error:
+        if re.search("closed by peer|reset by peer|Broken pipe", str(error)):  # gloo: another process has failed
+            let_others_tell(is_first=False)
+        raise
 
 
 @click.command()

@@ -5,13 +5,14 @@ import math
 import os
 import re
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastpt.errors import FastptError
+from fastpt.errors import FastptError, Preempted
 from fastpt.printable import printable
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 FOLDER = click.Path(path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
 INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
+PATIENCE = 10.0  # seconds
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 
 
@@ -45,6 +47,9 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except FastptError as error:
+            if isinstance(error, Preempted) and os.environ.get("RANK", "0") != "0":
+                ctx.exit(error.exit_code)  # the first process says it
+            let_others_tell(is_first=os.environ.get("LOCAL_RANK", "0") == "0")
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
@@ -80,6 +85,13 @@ def _drop_what_stdout_holds() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
     os.close(nowhere)
+
+
+def let_others_tell(is_first: bool) -> None:
+    """Of the processes of one training that failed, the one that tells why: the first of the machine, or the only one
+    that knows. The others wait here for their launcher to end them, which it does once one has failed."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not is_first:
+        time.sleep(PATIENCE)
 
 
 def claim(taken: dict[str, object], who: str, options: Iterable[click.Parameter]) -> None:

@@ -1,0 +1,326 @@
+"""Statistics over pre-trainings: one mean a condition, one variance, and what is asked of the means.
+
+All numbers are float64 in the unit of the values. A run is one replicate: runs are independent, of one condition or of
+two. Where a spread cannot be told (as many conditions as runs, or all runs of each condition equal) there is an
+estimate, but no standard error, and all that needs one is None. A value that is no finite number is an error.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+import numpy as np
+from scipy.stats import chi2, t
+
+from fastpt.errors import FastptError
+from fastpt.rng import seed_sequence
+
+LEVEL = 0.05  # of every test; intervals hold with 1 - LEVEL
+POWER = 0.8  # what a design is asked for
+_ROUNDING = 1e-12  # of the largest value: a spread below is that of sums in another order
+
+C = TypeVar("C", bound=Hashable)
+Verdict = Literal[
+    "supported",
+    "supported, but small",
+    "contradicted",
+    "contradicted, but small",
+    "negligible",
+    "undecided",
+    "not enough runs",
+]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An estimate, its standard error, and the degrees of freedom of that."""
+
+    value: float
+    se: float | None
+    """None where no spread can be told."""
+    df: float
+
+    def p(self) -> float | None:
+        """Of a two-sided t test against 0: 2 P(T_df > |value| / se)."""
+        return None if self.se is None else float(2 * t.sf(abs(self.value) / self.se, self.df))
+
+    def half(self, of: int = 1) -> float | None:
+        """Half the 95 % interval; with `of` > 1 those of a family of that many hold at once (Bonferroni).
+
+        t_{df}(1 - 0.05 / (2 of)) · se. Bonferroni, as the estimates of a family come from several models (accuracies,
+        differences between methods), whose correlation a multivariate t would have to know.
+        """
+        return None if self.se is None else float(t.isf(LEVEL / (2 * of), self.df) * self.se)
+
+    def p_equivalence(self, margin: float) -> float | None:
+        """Of two one-sided tests (TOST; Schuirmann 1987) that the truth lies within ± `margin`: the larger of both.
+
+        max(P(T_df > (margin + value) / se), P(T_df > (margin - value) / se)).
+        """
+        return None if self.se is None else float(t.sf((margin - abs(self.value)) / self.se, self.df))
+
+    def least_margin(self, of: int = 1) -> float | None:
+        """The least margin that TOST holds at `LEVEL`, at the strictest step of Holm in a family of `of`.
+
+        |value| + t_{df}(1 - 0.05 / of) · se.
+        """
+        return None if self.se is None else float(abs(self.value) + t.isf(LEVEL / of, self.df) * self.se)
+
+
+@dataclass(frozen=True)
+class Model(Generic[C]):
+    """y_ij = mean_i + error_ij over conditions i and runs j, errors of one variance (one-way analysis of variance)."""
+
+    samples: Mapping[C, np.ndarray]
+
+    @property
+    def means(self) -> dict[C, float]:
+        return {one: float(values.mean()) for one, values in self.samples.items()}
+
+    @property
+    def counts(self) -> dict[C, int]:
+        """Runs of each condition."""
+        return {one: len(values) for one, values in self.samples.items()}
+
+    @property
+    def df(self) -> int:
+        """Degrees of freedom of the spread: runs - conditions."""
+        return sum(self.counts.values()) - len(self.samples)
+
+    @property
+    def sd(self) -> float | None:
+        """The pooled standard deviation within conditions: sqrt(Σ_ij (y_ij - mean_i)² / df)."""
+        return _sd([*self.samples.values()])
+
+    def sd_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of the standard deviation: sd · sqrt(df / χ²_df(0.975)) to sd · sqrt(df / χ²_df(0.025))."""
+        if self.sd is None:
+            return None
+        low, high = (self.sd * math.sqrt(self.df / chi2.ppf(q, self.df)) for q in (1 - LEVEL / 2, LEVEL / 2))
+        return float(low), float(high)
+
+    def contrast(self, weights: Mapping[C, float]) -> Estimate:
+        """Σ_i w_i mean_i, of standard error sd · sqrt(Σ_i w_i² / n_i). Conditions that have no weight give df only."""
+        self._check(weights)
+        value = sum(weight * self.means[one] for one, weight in weights.items())
+        return Estimate(value, None if self.sd is None else self.sd * spread(weights, self.counts), self.df)
+
+    def welch(self, weights: Mapping[C, float]) -> Estimate:
+        """The contrast with a variance of its own for each condition: a check of the pooled one (Welch 1947).
+
+        se² = Σ_i v_i with v_i = w_i² s_i² / n_i; df = se⁴ / Σ_i v_i² / (n_i - 1), by Satterthwaite.
+        """
+        self._check(weights)
+        value = sum(weight * self.means[one] for one, weight in weights.items())
+        chosen = {one: self.samples[one] for one, weight in weights.items() if weight}
+        spreads = {one: _sd([values]) or 0.0 for one, values in chosen.items()}
+        parts = {one: weights[one] ** 2 * spreads[one] ** 2 / len(values) for one, values in chosen.items()}
+        if any(len(values) < 2 for values in chosen.values()) or not any(parts.values()):
+            return Estimate(value, None, 0)
+        variance = sum(parts.values())
+        df = variance**2 / sum(part**2 / (len(chosen[one]) - 1) for one, part in parts.items())
+        return Estimate(value, math.sqrt(variance), df)
+
+    def permutation_p(self, weights: Mapping[C, float], seed: int = 0, draws: int = 9999) -> float | None:
+        """Of the contrast's size if runs are dealt to its conditions at random: a check that asks for no distribution.
+
+        (1 + draws with |contrast| as large) / (1 + draws) (Phipson and Smyth 2010), the draws a function of `seed`. The
+        null hypothesis is that all conditions with a weight are alike. None if all orders are alike:
+        of one condition, or of equal values.
+        """
+        self._check(weights)
+        chosen = [one for one, weight in weights.items() if weight]
+        values = np.concatenate([self.samples[one] for one in chosen])
+        if len(chosen) < 2 or np.ptp(values) == 0:
+            return None
+        counts = [self.counts[one] for one in chosen]
+        shares = np.repeat([weights[one] / self.counts[one] for one in chosen], counts)
+        random = np.random.default_rng(seed_sequence(seed, "permutation"))
+        drawn = random.permuted(np.broadcast_to(values, (draws, len(values))), axis=1) @ shares
+        # What rounding alone makes smaller is as large.
+        found = np.abs(drawn) >= abs(float(values @ shares)) - _ROUNDING * np.abs(values).max()
+        return float((1 + found.sum()) / (1 + draws))
+
+    def _check(self, weights: Mapping[C, float]) -> None:
+        missing = [str(one) for one, weight in weights.items() if weight and one not in self.samples]
+        if missing:
+            raise FastptError(f"there is no run of {', '.join(missing)}, which is compared. Train it, or leave it out.")
+
+
+def fit(samples: Mapping[C, Iterable[float]]) -> Model[C]:
+    """The model of the values of each condition's runs. Raises FastptError for a condition without runs, for NaN."""
+    arrays = {one: np.asarray(list(values), np.float64) for one, values in samples.items()}
+    for one, values in arrays.items():
+        if not len(values):
+            raise FastptError(f"{one} has no run. Leave it out, or train it.")
+        if not np.isfinite(values).all():
+            raise FastptError(
+                f"{one} has a run whose value is no finite number: {values.tolist()}. Leave that run out."
+            )
+    return Model(arrays)
+
+
+def _sd(groups: Sequence[np.ndarray]) -> float | None:
+    """The standard deviation within groups; None where there is none, or where it is rounding."""
+    df = sum(len(values) - 1 for values in groups)
+    if df < 1:
+        return None
+    sd = math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in groups) / df)
+    return sd if sd > _ROUNDING * max(float(np.abs(values).max()) for values in groups) else None
+
+
+# --- what is asked: weights over conditions ------------------------------------------------------------------------
+
+
+def mean_of(conditions: Sequence[C], minus: C | None = None) -> dict[C, float]:
+    """Weights of the plain mean of conditions; minus one that is not among them."""
+    weights = {one: 1 / len(conditions) for one in conditions}
+    return weights if minus is None else {**weights, minus: -1.0}
+
+
+def slope(counts: Mapping[float, int], factor: float = 1.0) -> dict[float, float]:
+    """Weights of the least squares line over runs, whose conditions are numbers x: its slope times `factor`.
+
+    w_i = factor · n_i (x_i - x̄) / Σ_k n_k (x_k - x̄)², x̄ the mean over runs. `counts` are the n_i, of two x at least.
+    """
+    runs = sum(counts.values())
+    middle = sum(n * x for x, n in counts.items()) / runs
+    squares = sum(n * (x - middle) ** 2 for x, n in counts.items())
+    if not squares:
+        raise FastptError("a slope needs runs at two rates at least.")
+    return {x: factor * n * (x - middle) / squares for x, n in counts.items()}
+
+
+def spread(weights: Mapping[C, float], counts: Mapping[C, int]) -> float:
+    """A contrast's standard error in units of the standard deviation: sqrt(Σ_i w_i² / n_i)."""
+    return math.sqrt(sum(weight**2 / counts[one] for one, weight in weights.items() if weight))
+
+
+# --- families of tests ----------------------------------------------------------------------------------------------
+
+
+def holm(ps: Sequence[float | None]) -> list[float]:
+    """Holm's (1979) adjusted p-values: in ascending order p_(i) · (m - i + 1), none below the one before, none above 1.
+
+    A test that could not be done counts in the family, with p = 1.
+    """
+    filled = np.array([1.0 if p is None else p for p in ps])
+    order = np.argsort(filled, kind="stable")
+    adjusted = np.empty(len(filled))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(filled[order] * np.arange(len(filled), 0, -1)))
+    return adjusted.tolist()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim's verdict and the two adjusted p-values that it rests on."""
+
+    verdict: Verdict
+    p: float
+    """Of the difference from 0, after Holm."""
+    p_equivalence: float
+    """Of lying within the margin, after Holm in a family of its own."""
+
+
+def judge(family: Sequence[tuple[Estimate | None, int, float]]) -> list[Judged]:
+    """The verdicts of a family of claims: of each its estimate (None: not to be had), side (1 or -1) and margin.
+
+    Two families at 5 % each: two-sided t tests against 0 with Holm, and TOST against the margins with Holm.
+    A difference from 0 supports or contradicts; where it is also within the margin it is small; within the margin alone
+    is negligible; neither is undecided.
+    """
+    ps = holm([one.p() if one else None for one, _, _ in family])
+    within = holm([one.p_equivalence(margin) if one else None for one, _, margin in family])
+    return [
+        Judged(_verdict(one, side, p <= LEVEL, q <= LEVEL), p, q)
+        for (one, side, _), p, q in zip(family, ps, within, strict=True)
+    ]
+
+
+def _verdict(one: Estimate | None, side: int, differs: bool, small: bool) -> Verdict:
+    if one is None or one.se is None:
+        return "not enough runs"
+    if not differs:
+        return "negligible" if small else "undecided"
+    if one.value * side > 0:
+        return "supported, but small" if small else "supported"
+    return "contradicted, but small" if small else "contradicted"
+
+
+# --- power ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a design sees at `POWER`, at the strictest step of Holm, in the unit of the standard deviation."""
+
+    effect: float
+    """The least true effect that is told from 0."""
+    margin: float
+    """The least margin that an effect of 0 is shown to lie within."""
+
+
+def power(sd: float, weights: Mapping[C, float], counts: Mapping[C, int], family: int = 1) -> Power | None:
+    """Of a contrast in a design of `counts` runs a condition (those without a weight count for df), m = `family` tests.
+
+    effect = (t_df(1 - α / 2m) + t_df(0.8)) · se, margin = (t_df(1 - α / m) + t_df(0.9)) · se: the shifted central t in
+    place of the noncentral one (Julious 2004), a percent or two off at 10 degrees of freedom. None without any.
+    """
+    df = sum(counts.values()) - len(counts)
+    if df < 1:
+        return None
+    se = sd * spread(weights, counts)
+    effect = t.isf(LEVEL / (2 * family), df) + t.ppf(POWER, df)
+    margin = t.isf(LEVEL / family, df) + t.ppf((1 + POWER) / 2, df)
+    return Power(float(effect * se), float(margin * se))
+
+
+# --- over data sets -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OverSets:
+    """An effect over data sets, of which those at hand are a sample."""
+
+    mean: Estimate
+    """Of the mean over all sets there might be; its interval is Hartung and Knapp's."""
+    between: float
+    """τ: the standard deviation of true effects between sets."""
+    prediction_half: float | None
+    """Half the 95 % interval of the true effect on one further set; None below three sets."""
+
+
+def votes(values: Mapping[str, float], vote: Mapping[str, str]) -> dict[str, float]:
+    """One value a vote: the mean over the tests that share it. Tests on the same pictures are no independent sets.
+
+    Done for each run, so that the spread over runs of a vote holds what its tests share. A test without a vote has one.
+    """
+    groups: dict[str, list[float]] = {}
+    for test, value in values.items():
+        groups.setdefault(vote.get(test, test), []).append(value)
+    return {name: float(np.mean(group)) for name, group in groups.items()}
+
+
+def over_sets(effects: Sequence[Estimate]) -> OverSets:
+    """Random effects over k >= 2 sets: y_i = mean + N(0, τ²) + N(0, se_i²).
+
+    τ² by DerSimonian and Laird (1986): with u_i = 1 / se_i² and ȳ their weighted mean, Q = Σ u_i (y_i - ȳ)² and
+    τ² = max(0, (Q - (k - 1)) / (Σ u - Σ u² / Σ u)). Then w_i = 1 / (se_i² + τ²), mean = Σ w y / Σ w, and by Hartung and
+    Knapp (2001) se² = Σ w (y_i - mean)² / ((k - 1) Σ w) with k - 1 degrees of freedom. The prediction interval is
+    ± t_{k-2}(0.975) · sqrt(τ² + se²) (Higgins et al. 2009). The errors of the sets are taken for independent: what the
+    same encoders do alike on all of them is not in se_i. Raises FastptError for fewer sets, or one without a spread.
+    """
+    if len(effects) < 2 or any(one.se is None for one in effects):
+        raise FastptError("effects over data sets need two sets at least, each with a standard error: not enough runs.")
+    y = np.array([one.value for one in effects])
+    variances = np.array([one.se for one in effects], np.float64) ** 2
+    k, u = len(y), 1 / variances
+    q = float((u * (y - np.average(y, weights=u)) ** 2).sum())
+    tau2 = max(0.0, (q - (k - 1)) / float(u.sum() - (u**2).sum() / u.sum()))
+    w = 1 / (variances + tau2)
+    mean = float(np.average(y, weights=w))
+    se = math.sqrt(float((w * (y - mean) ** 2).sum() / ((k - 1) * w.sum())))
+    prediction = float(t.isf(LEVEL / 2, k - 2) * math.sqrt(tau2 + se**2)) if k > 2 else None
+    told = se > _ROUNDING * float(np.abs(y).max())
+    return OverSets(Estimate(mean, se if told else None, k - 1), math.sqrt(tau2), prediction)

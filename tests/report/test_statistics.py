@@ -1,0 +1,373 @@
+"""Against scipy.stats, closed forms, a published meta-analysis, and simulations of coverage and family-wise error."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fastpt.errors import FastptError
+from fastpt.report.statistics import (
+    Estimate,
+    fit,
+    holm,
+    judge,
+    mean_of,
+    over_sets,
+    power,
+    slope,
+    spread,
+    votes,
+)
+
+
+def drawn(seed=0, **sizes):
+    random = np.random.default_rng(seed)
+    return {name: random.normal(index, 1, size) for index, (name, size) in enumerate(sizes.items())}
+
+
+def normal(random, counts, sd=1.0, effects=None):
+    return {one: random.normal((effects or {}).get(one, 0.0), sd, n) for one, n in counts.items()}
+
+
+# --- the model ------------------------------------------------------------------------------------------------------
+
+
+def test_the_pooled_spread_is_that_of_the_analysis_of_variance():
+    samples = drawn(clean=8, low=4, high=5)
+    model = fit(samples)
+    means = [values.mean() for values in samples.values()]
+    whole = np.mean(np.concatenate(list(samples.values())))
+    between = sum(len(values) * (mean - whole) ** 2 for values, mean in zip(samples.values(), means, strict=True)) / 2
+    assert model.df == 14
+    assert between / model.sd**2 == pytest.approx(stats.f_oneway(*samples.values()).statistic)
+
+
+def test_of_two_conditions_it_is_students_t_test():
+    samples = drawn(clean=7, noisy=4)
+    found = fit(samples).contrast({"noisy": 1, "clean": -1})
+    expected = stats.ttest_ind(samples["noisy"], samples["clean"])
+    interval = expected.confidence_interval(0.95)
+    assert (found.p(), found.df) == (pytest.approx(expected.pvalue), 9)
+    assert (found.value - found.half(), found.value + found.half()) == pytest.approx((interval.low, interval.high))
+
+
+def test_of_one_condition_it_is_students_interval():
+    values = [0.1, 0.4, 0.2, 0.7]
+    found = fit({"paired": values}).contrast({"paired": 1})
+    assert found.p() == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_welch_of_two_conditions_is_scipys():
+    samples = drawn(clean=7, noisy=4)
+    samples["noisy"] *= 5
+    found = fit(samples).welch({"noisy": 1, "clean": -1})
+    expected = stats.ttest_ind(samples["noisy"], samples["clean"], equal_var=False)
+    assert (found.p(), found.df) == (pytest.approx(expected.pvalue), pytest.approx(expected.df))
+
+
+def test_the_slope_is_the_regression_over_runs():
+    samples = {x: values + 3 * x for x, values in zip((0, 0.1, 0.3), drawn(a=8, b=3, c=4).values(), strict=True)}
+    model = fit(samples)
+    x = np.repeat(list(samples), list(model.counts.values()))
+    expected = stats.linregress(x, np.concatenate(list(samples.values()))).slope
+    assert model.contrast(slope(model.counts, 0.3)).value == pytest.approx(0.3 * expected)
+
+
+def test_a_mean_of_conditions_minus_another():
+    model = fit({0: [1.0, 3.0], 0.05: [5.0], 0.1: [9.0]})
+    found = model.contrast(mean_of([0.05, 0.1], minus=0))
+    assert (found.value, found.df) == (5, 1)
+    assert found.se == pytest.approx(math.sqrt(2) * math.sqrt(0.25 + 0.25 + 1 / 2))
+
+
+def test_a_difference_of_differences_is_a_contrast_of_differences_within_runs():
+    nmtune, mlp = drawn(1, clean=6, noisy=3), drawn(2, clean=6, noisy=3)
+    gains = fit({one: nmtune[one] - mlp[one] for one in nmtune})
+    expected = stats.ttest_ind(nmtune["noisy"] - mlp["noisy"], nmtune["clean"] - mlp["clean"]).pvalue
+    assert gains.contrast({"noisy": 1, "clean": -1}).p() == pytest.approx(expected)
+
+
+def test_the_interval_of_the_spread_is_by_chi_square():
+    low, high = fit({"a": [0.0, 1.0, 2.0], "b": [4.0, 5.0]}).sd_interval()
+    sd = math.sqrt(2.5 / 3)
+    assert (low / sd, high / sd) == pytest.approx((0.5665, 3.7287), rel=1e-3)  # of tables: 3 degrees of freedom
+
+
+# --- tests ----------------------------------------------------------------------------------------------------------
+
+
+def test_equivalence_is_the_larger_of_two_one_sided_tests():
+    samples = drawn(clean=7, noisy=4)
+    found = fit(samples).contrast({"noisy": 1, "clean": -1})
+    above, below = (
+        stats.ttest_ind(samples["noisy"] + shift, samples["clean"], alternative=side).pvalue
+        for shift, side in ((1.5, "greater"), (-1.5, "less"))
+    )
+    assert found.p_equivalence(1.5) == pytest.approx(max(above, below))
+
+
+@pytest.mark.parametrize("of", [1, 7])
+def test_the_least_margin_is_the_one_that_is_just_held(of):
+    one = Estimate(-0.3, 0.2, 9)
+    assert one.p_equivalence(one.least_margin(of)) * of == pytest.approx(0.05)
+
+
+def test_an_interval_of_a_family_excludes_zero_where_bonferroni_does():
+    one = Estimate(0.5, 0.2, 9)
+    assert (abs(one.value) > one.half(7)) == (7 * one.p() <= 0.05)
+    edge = Estimate(one.half(7), 0.2, 9)
+    assert 7 * edge.p() == pytest.approx(0.05)
+
+
+def test_holm_is_as_in_r():
+    # p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.6]) == [1, 1]
+
+
+def test_a_test_that_could_not_be_done_counts_in_its_family():
+    assert holm([0.01, None, None]) == pytest.approx([0.03, 1, 1])
+
+
+def test_few_permutations_have_the_exact_share():
+    model = fit({"clean": [1.0, 2.0, 3.0], "noisy": [11.0, 12.0, 13.0]})
+    found = model.permutation_p({"noisy": 1, "clean": -1})
+    assert found == pytest.approx(2 / 20, abs=0.01)  # 2 of the 20 ways to deal 6 runs to 3 and 3
+    assert found == model.permutation_p({"noisy": 1, "clean": -1})
+    assert found != model.permutation_p({"noisy": 1, "clean": -1}, seed=1)
+
+
+# --- verdicts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "se", "side", "verdict"),
+    [
+        (2.0, 0.1, 1, "supported"),
+        (2.0, 0.1, -1, "contradicted"),
+        (-2.0, 0.1, -1, "supported"),
+        (0.5, 0.1, 1, "supported, but small"),
+        (0.5, 0.1, -1, "contradicted, but small"),
+        (0.05, 0.1, 1, "negligible"),
+        (0.5, 1.0, 1, "undecided"),
+        (0.5, None, 1, "not enough runs"),
+    ],
+)
+def test_a_verdict_is_of_two_tests(value, se, side, verdict):
+    assert judge([(Estimate(value, se, 20), side, 1.0)])[0].verdict == verdict
+
+
+def test_what_one_claim_alone_supports_its_family_may_leave_undecided():
+    one = (Estimate(0.5, 0.2, 20), 1, 0.1)  # p = 0.02
+    assert judge([one])[0].verdict == "supported"
+    assert {found.verdict for found in judge([one] * 7)} == {"undecided"}
+
+
+def test_a_claim_that_cannot_be_asked_is_one_of_its_family():
+    found = judge([(None, 1, 0.1), (Estimate(0.5, 0.2, 20), 1, 0.1)])
+    assert [one.verdict for one in found] == ["not enough runs", "supported"]
+    assert found[1].p == pytest.approx(2 * Estimate(0.5, 0.2, 20).p())
+
+
+# --- what cannot be told --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        {"clean": [1.0], "noisy": [2.0]},
+        {"clean": [1.0, 1.0], "noisy": [2.0, 2.0]},
+        {"clean": [0.1 + 0.2, 0.3], "noisy": [0.7, 0.7]},
+    ],
+    ids=["one run a condition", "equal runs", "runs that are equal to rounding"],
+)
+def test_without_a_spread_there_is_an_estimate_and_no_test(samples):
+    model = fit(samples)
+    for found in (model.contrast({"noisy": 1, "clean": -1}), model.welch({"noisy": 1, "clean": -1})):
+        assert found.value > 0
+        assert [found.p(), found.half(), found.p_equivalence(1), found.least_margin()] == [None] * 4
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_no_number_is_refused_by_condition(value):
+    with pytest.raises(FastptError, match="noisy has a run whose value is no finite number"):
+        fit({"clean": [1.0], "noisy": [2.0, value]})
+
+
+def test_a_condition_without_runs_is_refused():
+    with pytest.raises(FastptError, match="noisy has no run"):
+        fit({"clean": [1.0], "noisy": []})
+    with pytest.raises(FastptError, match=r"no run of 0\.3"):
+        fit({0: [1.0, 2.0]}).contrast({0.3: 1, 0: -1})
+
+
+def test_a_slope_needs_two_rates():
+    with pytest.raises(FastptError, match="two rates"):
+        slope({0.3: 5})
+
+
+def test_permutations_of_equal_runs_say_nothing():
+    assert fit({"clean": [1.0, 1.0], "noisy": [1.0, 1.0]}).permutation_p({"noisy": 1, "clean": -1}) is None
+
+
+# --- power ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n", "sd", "form", "effect", "margin"),
+    [
+        (8, 0.45, "slight", 0.58, 0.61),
+        (12, 0.45, "slight", 0.47, 0.49),
+        (16, 0.45, "slight", 0.40, 0.42),
+        (12, 0.75, "slope", 0.87, 0.92),
+        (12, 0.48, "noisy", 0.25, 0.26),
+        (12, 0.48, "repair", 0.43, 0.45),
+    ],
+)
+def test_power_is_what_was_planned_by_another_computation(n, sd, form, effect, margin):
+    counts = {0.0: 2 * n, 0.05: n, 0.1: n, 0.2: n, 0.3: n}
+    noisy = [0.05, 0.1, 0.2, 0.3]
+    weights = {
+        "slight": mean_of([0.05, 0.1], minus=0.0),
+        "slope": slope(counts, 0.3),
+        "noisy": mean_of(noisy),
+        "repair": mean_of(noisy, minus=0.0),
+    }[form]
+    found = power(sd, weights, counts | {"right 0.1": n, "right 0.3": n}, family=7)
+    assert (round(found.effect, 2), round(found.margin, 2)) == (effect, margin)
+
+
+def test_a_design_of_one_run_a_condition_has_no_power():
+    assert power(1.0, {"a": 1, "b": -1}, {"a": 1, "b": 1}) is None
+
+
+def test_power_is_kept_by_the_exact_noncentral_t():
+    counts = {"a": 6, "b": 6}
+    found = power(1.0, {"a": 1, "b": -1}, counts)
+    noncentral = stats.nct(df=10, nc=found.effect / spread({"a": 1, "b": -1}, counts))
+    critical = stats.t.isf(0.025, 10)
+    assert noncentral.sf(critical) + noncentral.cdf(-critical) == pytest.approx(0.8, abs=0.015)
+
+
+# --- over data sets -------------------------------------------------------------------------------------------------
+
+TRIALS = [  # BCG vaccine, 13 trials (Colditz et al. 1994): cases and others, with and without
+    (4, 119, 11, 128),
+    (6, 300, 29, 274),
+    (3, 228, 11, 209),
+    (62, 13536, 248, 12619),
+    (33, 5036, 47, 5761),
+    (180, 1361, 372, 1079),
+    (8, 2537, 10, 619),
+    (505, 87886, 499, 87892),
+    (29, 7470, 45, 7232),
+    (17, 1699, 65, 1600),
+    (186, 50448, 141, 27197),
+    (5, 2493, 3, 2338),
+    (27, 16886, 29, 17825),
+]
+
+
+def test_random_effects_are_those_of_a_published_analysis():
+    effects = [
+        Estimate(
+            math.log(a / (a + b) / (c / (c + d))),
+            math.sqrt(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d)),
+            math.inf,
+        )
+        for a, b, c, d in TRIALS
+    ]
+    found = over_sets(effects)
+    assert found.mean.value == pytest.approx(-0.7141, abs=1e-4)  # by metafor's documentation, method DL
+    assert found.between**2 == pytest.approx(0.3088, abs=1e-4)
+
+
+def test_with_equal_errors_the_interval_over_sets_is_students():
+    values = [0.1, 0.9, -0.4, 0.6]
+    found = over_sets([Estimate(value, 0.05, 30) for value in values])
+    interval = stats.ttest_1samp(values, 0).confidence_interval()
+    assert found.mean.half() == pytest.approx((interval.high - interval.low) / 2)
+    assert found.between**2 == pytest.approx(np.var(values, ddof=1) - 0.05**2)
+    width = math.sqrt(found.between**2 + found.mean.se**2)
+    assert found.prediction_half == pytest.approx(stats.t.ppf(0.975, 2) * width)
+
+
+def test_two_sets_have_no_prediction_interval_and_one_is_refused():
+    assert over_sets([Estimate(0.1, 0.1, 9), Estimate(0.3, 0.1, 9)]).prediction_half is None
+    for effects in ([Estimate(0.1, 0.1, 9)], [Estimate(0.1, 0.1, 9), Estimate(0.1, None, 0)]):
+        with pytest.raises(FastptError, match="not enough runs"):
+            over_sets(effects)
+
+
+def test_tests_that_share_pictures_have_one_vote():
+    values = {"photo to art": 1.0, "art to photo": 3.0, "signs": 5.0}
+    assert votes(values, {"photo to art": "pacs", "art to photo": "pacs"}) == {"pacs": 2, "signs": 5}
+
+
+# --- simulations: fixed seeds, bounds at 4 binomial standard errors ---------------------------------------------------
+
+
+def within(share, truth, draws):
+    return abs(share - truth) < 4 * math.sqrt(truth * (1 - truth) / draws)
+
+
+def test_pooled_intervals_cover():
+    random, draws = np.random.default_rng(0), 1000
+    counts, weights = {0.0: 4, 0.1: 2, 0.3: 2}, {0.3: 1, 0.0: -1}
+    found = [fit(normal(random, counts)).contrast(weights) for _ in range(draws)]
+    assert within(np.mean([abs(one.value) <= one.half() for one in found]), 0.95, draws)
+
+
+def test_a_family_of_true_nulls_errs_as_a_whole_no_more_than_asked():
+    random, draws = np.random.default_rng(0), 500
+    noisy = [0.05, 0.1, 0.2, 0.3]
+    counts = {0.0: 6} | dict.fromkeys(noisy, 3)
+    errors = 0
+    for _ in range(draws):
+        model = fit(normal(random, counts))
+        family = [(model.contrast({one: 1, 0.0: -1}), 1, 1e-9) for one in noisy]
+        errors += any(one.verdict != "undecided" for one in judge(family))
+    assert errors / draws < 0.05 + 4 * math.sqrt(0.05 * 0.95 / draws)
+    assert errors > 0
+
+
+@pytest.mark.long
+def test_negligible_is_said_of_effects_at_the_margin_no_more_than_asked():
+    random, draws = np.random.default_rng(1), 4000
+    model = (fit(normal(random, {"a": 8, "b": 8}, 0.5, {"b": 1.0})) for _ in range(draws))
+    found = [judge([(one.contrast({"b": 1, "a": -1}), 1, 1.0)])[0].p_equivalence <= 0.05 for one in model]
+    assert within(np.mean(found), 0.05, draws)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("n", [4, 12])
+def test_power_is_kept_in_simulation(n):
+    random, draws = np.random.default_rng(2), 4000
+    counts, weights = {"a": 2 * n, "b": n}, {"b": 1, "a": -1}
+    planned = power(1.0, weights, counts, family=7)
+    seen = [fit(normal(random, counts, 1, {"b": planned.effect})).contrast(weights).p() for _ in range(draws)]
+    assert np.mean(np.array(seen) <= 0.05 / 7) == pytest.approx(0.8, abs=0.04)
+    null = (fit(normal(random, counts)).contrast(weights) for _ in range(draws))
+    assert np.mean([one.p_equivalence(planned.margin) <= 0.05 / 7 for one in null]) == pytest.approx(0.8, abs=0.06)
+
+
+@pytest.mark.long
+def test_intervals_over_sets_cover_and_predict():
+    random, draws, k = np.random.default_rng(3), 3000, 8
+    covered = predicted = 0
+    for _ in range(draws):
+        effects = [Estimate(random.normal(random.normal(0, 1), 0.5), 0.5, 30) for _ in range(k)]
+        found = over_sets(effects)
+        covered += abs(found.mean.value) <= found.mean.half()
+        predicted += abs(found.mean.value - random.normal(0, 1)) <= found.prediction_half
+    assert within(covered / draws, 0.95, draws)
+    assert predicted / draws == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.long
+def test_permutations_err_as_often_as_asked():
+    random, draws = np.random.default_rng(4), 1000
+    weights = {"b": 1, "a": -1}
+    found = [fit(normal(random, {"a": 6, "b": 6})).permutation_p(weights, draws=499) for _ in range(draws)]
+    assert within(np.mean(np.array(found) <= 0.05), 0.05, draws)

@@ -71,7 +71,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     help="Of the encoder; its features are kept as fp32.",
 )
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
-@click.option("--num-seeds", type=click.IntRange(1), default=1, show_default=True, help="Heads trained a method.")
+@click.option("--num-seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Heads trained a method.")
 @click.option(
     "--fractions",
     type=Numbers(),
@@ -82,7 +82,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
 @click.option(
     "--label-noise", type=FiniteRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
 )
-@click.option("--threads", type=click.IntRange(1), help="Decoding threads (default: all cores).")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
 @click.option("--out", type=FOLDER, help="Results file, which is replaced (default: <run>/tune/<suite>.json).")
 @JSON
 @click.pass_context

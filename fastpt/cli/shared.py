@@ -41,7 +41,15 @@ class Commands(click.Group):
 
     def main(self, *args: Any, **options: Any) -> Any:
         _open_closed_streams()
-        return super().main(*args, **options)
+        try:
+            return super().main(*args, **options)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            _drop_what_stdout_holds()
+            told = f"Error: {error.strerror}, which is where standard output goes, or a file. Make room."
+            click.echo(told, err=True)
+            sys.exit(1)
 
     def invoke(self, ctx: click.Context):
         try:
@@ -53,12 +61,9 @@ class Commands(click.Group):
             click.echo(f"Error: {printable(str(error))}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
+            if error.filename is None:  # not about a file that the user named
+                raise
             message = f"{error.filename}: {error.strerror}. Check that the path is right and that it may be written."
-            if error.filename is None:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-                    raise  # not about a file that the user named: a fault of ours
-                message = f"{error.strerror}, which is where standard output goes, or a file. Make room."
-                _drop_what_stdout_holds()
             raise click.ClickException(printable(message)) from None
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)

@@ -36,12 +36,12 @@ class Data(Section):
     """Noise plan of the training split, or of each: a rate from 0 to below 1, or a plan's name. None or 0 is clean."""
     decoder: str = "cpu"
     """Which decoder reads the pictures: cpu, dali, or synthetic, which makes grey ones at no cost, to time the rest."""
-    size: int = Field(default=224, ge=8)
+    size: int = Field(default=224, ge=8, le=16384)
     """Side of the training crops, pixels."""
     sizes: list[IntPair] | None = None
     """Progressive size: pairs of an epoch (from 0) and the side that holds from it on, such as [[0, 160], [13, 192]];
     the last side is `size`."""
-    eval_size: int | None = Field(default=None, ge=8)
+    eval_size: int | None = Field(default=None, ge=8, le=16384)
     """Side of the evaluation crops, pixels; by default `size`."""
     crop_fraction: float = Field(default=0.95, gt=0, le=1)
     """Share of the picture's short side that evaluation keeps (its centre crop)."""
@@ -55,7 +55,7 @@ class Data(Section):
     """Mirror half of the training crops."""
     order: Literal["random", "quasi_random"] = "random"
     """Order of an epoch: wholly random, or `quasi_random` for disks that want large sequential reads."""
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     """Decoding threads a process; by default one for each core it may use."""
 
     def size_in(self, epoch: int) -> int:

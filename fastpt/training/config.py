@@ -64,11 +64,11 @@ class Schedule(Section):
     """How long (give one of epochs, steps, samples), and the learning rate on the way: linear warm-up from 0, then down
     to `min_lr`, step by step."""
 
-    epochs: int | None = Field(default=None, ge=1)
+    epochs: int | None = Field(default=None, ge=1, le=10**9)
     """Epochs of training. What does not fill a last batch in an epoch is left out."""
-    steps: int | None = Field(default=None, ge=1)
+    steps: int | None = Field(default=None, ge=1, le=10**9)
     """Steps of training."""
-    samples: int | None = Field(default=None, ge=1)
+    samples: int | None = Field(default=None, ge=1, le=10**12)
     """Samples of training, rounded up to whole steps."""
     decay: Literal["cosine", "linear"] = "cosine"
     """How the learning rate falls after the warm-up."""

@@ -373,6 +373,11 @@ PREP = ("prep", "imagefolder", "--source", "drawn", "--name", "x", "--workers", 
         ((*BENCH, "--seconds", 0.1, "--model-rate", "nan"), "--model-rate"),
         ((*BENCH, "--seconds", 0.1, "--model-rate", "inf"), "--model-rate"),
         (("train", "recipe.yaml", "--run-dir", "run", *sets(f"seed={10**23}")), "seed"),
+        (("train", "recipe.yaml", "--run-dir", "run", *sets(f"schedule.steps={10**30}")), "steps"),
+        (("train", "recipe.yaml", "--run-dir", "run", *sets(f"data.size={10**12}")), "data.size"),
+        (("tune", "--suite", "small.yaml", "--num-seeds", 10**20), "--num-seeds"),
+        (("tune", "--suite", "small.yaml", "--threads", 10**20), "--threads"),
+        ((*BENCH, "--batch-size", 10**20), "--batch-size"),
         ((*PREP, "--out", ""), "--out"),
         (("train", "recipe.yaml", "--run-dir", "", *sets("schedule.steps=2")), "--run-dir"),
         (("materialize", "data/pets/train", "--noise", "clean", "--format", "ffcv", "--out", ""), "--out"),
@@ -399,8 +404,9 @@ def test_training_with_stdout_closed(here):
         assert Path("run/export").is_dir()
 
 
-def test_output_into_a_full_disk(here):
-    assert shell('"$@" info data/pets >/dev/full').refused("[Nn]o space|stdout|standard output")
+@pytest.mark.parametrize("words", ["info data/pets", "verify data/pets/train", "--help", "info --help", "--version"])
+def test_output_into_a_full_disk(here, words):
+    assert shell(f'"$@" {words} >/dev/full').refused("[Nn]o space|stdout|standard output")
 
 
 def test_preparation_with_stderr_closed(here):

@@ -249,7 +249,9 @@ def _noise(text: str) -> float | str | None:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--model-rate", type=FiniteRange(0, min_open=True), help="Pictures a second that the model takes.")
-@click.option("--size", type=click.IntRange(1, 16384), default=224, show_default=True, help="Side of the crops, pixels.")
+@click.option(
+    "--size", type=click.IntRange(1, 16384), default=224, show_default=True, help="Side of the crops, pixels."
+)
 @click.option("--batch-size", type=click.IntRange(1, 2**20), default=256, show_default=True, help="Pictures a batch.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: this process's cores).")
 @click.option("--seconds", type=FiniteRange(0, min_open=True), default=5.0, show_default=True, help="Of each measure.")

@@ -65,7 +65,11 @@ ABLATE = click.Option(
     help="A term to leave out of NMTune's regulariser; may be given again.",
 )
 EPOCHS = click.Option(
-    ["--epochs"], type=click.IntRange(1, 10**6), default=30, show_default=True, help="Epochs of tuning; the paper has 30."
+    ["--epochs"],
+    type=click.IntRange(1, 10**6),
+    default=30,
+    show_default=True,
+    help="Epochs of tuning; the paper has 30.",
 )
 HEAD_PRECISION = click.Option(
     ["--head-precision"],

@@ -113,7 +113,8 @@ def _override(values: dict, override: str) -> None:
         if not isinstance(values, dict):
             raise RecipeError(f"--set {key}: {'.'.join(sections[: depth + 1])} is a value, not a section.")
     try:
-        values[last] = parse_yaml(text)
+        # What follows a `#` is no comment here: nobody comments an option, but paths have such names.
+        values[last] = text if " #" in text and text.strip()[:1] not in "'\"[{" else parse_yaml(text)
     except yaml.YAMLError:
         raise RecipeError(f"--set {override!r}: the value is not valid YAML. Put it in quotes.") from None
 

@@ -200,9 +200,12 @@ def read_sealed_json(path: Path | str, version: int | str) -> dict:
 
 
 def seal_folder(folder: Path, version: str) -> None:
-    """Sync the files below a folder and write its manifest.json."""
+    """Sync the files below a folder, let others read them as the umask has it, and write its manifest.json."""
     sums = {}
+    umask = os.umask(0)
+    os.umask(umask)
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        file.chmod(0o666 & ~umask)  # safetensors writes for the owner only
         descriptor = os.open(file, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)

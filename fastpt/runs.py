@@ -195,7 +195,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        return one_line(self.path.name)
+        return one_line(self.path.resolve().name if self.path.name in ("", "..") else self.path.name)
 
     @property
     def recipe_name(self) -> str:

@@ -5,7 +5,7 @@ import pytest
 import yaml
 from pydantic import Field
 
-from fastpt.config import Key, Section, describe_keys, load_strict, parse_yaml
+from fastpt.config import Key, Section, describe_keys, load_strict, parse_yaml, read_mapping
 from fastpt.errors import FastptError, RecipeError
 
 
@@ -126,3 +126,10 @@ def test_a_deep_value_is_one_line(tmp_path, depth):
     path.write_text("metric: a\nmost: " + "[" * depth + "]" * depth)
     with pytest.raises(RecipeError):
         load_strict(Entry, path)
+
+
+def test_a_hash_sign_in_an_override_begins_no_comment(tmp_path):
+    (tmp_path / "a.yaml").write_text("{}")
+    assert read_mapping(tmp_path / "a.yaml", ["data.val=my #1/val"]) == {"data": {"val": "my #1/val"}}
+    assert read_mapping(tmp_path / "a.yaml", ["data.val='my #1'"]) == {"data": {"val": "my #1"}}
+    assert read_mapping(tmp_path / "a.yaml", ["seed=1"]) == {"seed": 1}

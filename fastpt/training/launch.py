@@ -104,6 +104,11 @@ class Preemption:
 def _describe_a_group_of_one() -> None:
     """DeepSpeed looks for MPI unless these are set."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
+        if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+            raise FastptError(
+                f"RANK and WORLD_SIZE are set, but {' and '.join(missing)} not: the processes cannot find each other. "
+                "Start them by torchrun, deepspeed or srun, or unset RANK and WORLD_SIZE."
+            )
         os.environ.setdefault("LOCAL_RANK", "0")
         return
     with socket.socket() as free:

@@ -137,7 +137,6 @@ def test_a_network_of_nan_is_not_measured(here, fastpt):
 # --- work that is lost --------------------------------------------------------------------------------------------
 
 
-@wrong(reason="training begins at step 0; record and export are replaced")
 @pytest.mark.parametrize("resume", [True, False])
 def test_a_finished_run_without_checkpoints_is_not_trained_again(finished, fastpt, resume):
     shutil.rmtree(finished / "checkpoints")
@@ -147,7 +146,6 @@ def test_a_finished_run_without_checkpoints_is_not_trained_again(finished, fastp
     assert digests("run") == before
 
 
-@wrong(reason="weights have mode 600, all else 644")
 def test_weights_have_the_mode_that_the_umask_gives(here, fastpt):
     before = os.umask(0o022)
     try:
@@ -216,7 +214,6 @@ def tune_features(fastpt: Command, *options: object) -> Ran:
     return fastpt("tune", "--suite", "features.yaml", *options)
 
 
-@wrong(reason="told after all else is trained, which is thrown away; the last error names no set")
 @pytest.mark.parametrize(
     ("bad", "options"),
     [
@@ -264,7 +261,6 @@ def write_study(name: str, file: str = "study.yaml", **more: object) -> None:
     write_yaml(file, {"name": name, "pretrain": [grid], **more})
 
 
-@wrong(reason="training says that it is finished and writes none; the study ends with 0, at every call")
 def test_a_study_writes_a_lost_export_again(here):
     write_study("mend")
     process("study", "study.yaml").must()
@@ -284,7 +280,6 @@ def test_zero_3_with_small_limits_trains(here, samples):
     command(*launcher, "train", "recipe.yaml", "--run-dir", "run", *overrides).worked()
 
 
-@wrong(reason="a traceback")
 def test_a_full_disk_at_a_checkpoint_is_said_in_a_sentence(here):
     line = 'mkdir small && mount -t tmpfs -o size=400k tmpfs small && exec "$@"'
     mounted = ("unshare", "--user", "--map-root-user", "--mount", "bash", "-c", line, "bash")
@@ -325,12 +320,10 @@ def test_the_recorded_command_can_be_given_again(here, fastpt):
     assert shlex.split(recorded) == ["fastpt", "train", "my recipe.yaml", "--run-dir", "run"]
 
 
-@wrong(reason="cut at the hash sign; the error is about data/my")
 def test_a_hash_sign_in_an_override_belongs_to_it(here, fastpt):
     assert train(fastpt, "run", "data.val=data/my #1/val").refused("data/my #1/val")
 
 
-@wrong(reason="a traceback about a missing mpi4py")
 def test_a_rank_without_an_address_names_the_missing_variable(here):
     ran = process("train", "recipe.yaml", "--run-dir", "run", env={"RANK": "0", "WORLD_SIZE": "1"})
     assert ran.refused("MASTER_ADDR|MASTER_PORT")
@@ -380,7 +373,6 @@ def test_features_in_bfloat16_are_read_or_it_is_said_what_to_store(fastpt):
         assert json.loads(Path("results.json").read_text())["rows"]
 
 
-@wrong(reason="a traceback")
 def test_captions_are_trained_on_by_a_user_without_a_home_or_it_is_said_what_to_set(here):
     code = (
         "import pwd, sys\n"
@@ -394,9 +386,8 @@ def test_captions_are_trained_on_by_a_user_without_a_home_or_it_is_said_what_to_
         ran.worked()
 
 
-@wrong(reason="a traceback")
 def test_a_seed_that_is_too_large_is_refused_with_the_range(here, fastpt):
-    assert train(fastpt, "run", f"seed={2**64}").refused("seed", rf"2\*\*64|{2**64 - 1}")
+    assert train(fastpt, "run", f"seed={2**64}").refused("seed", str(2**63 - 1))
 
 
 @wrong(reason="figures and tables of the report before stay")
@@ -411,7 +402,6 @@ def test_a_report_leaves_no_figures_of_before_and_others_files_alone(here, fastp
     assert files_below("left_files") == files_below("right_files") | {"mine.txt"}
 
 
-@wrong(reason="the run's name is empty in every table")
 def test_a_report_on_the_current_folder_has_its_name(finished, fastpt, monkeypatch):
     monkeypatch.chdir("run")
     report(fastpt, ".", out="../page.html").must()

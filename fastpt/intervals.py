@@ -34,8 +34,8 @@ def interval(values: Sequence[float]) -> Interval:
 def paired(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Interval | None:
     """The mean difference first − second over the keys (seeds) that both have, and its interval; None if there is none.
 
-    What both share at a seed cancels, so the interval is narrower than the two intervals suggest. Serves methods on one
-    encoder, and one method on encoders of two noise rates.
+    What both share at a seed cancels, so the interval is narrower than the two intervals suggest. For methods on one
+    encoder; encoders are compared by `fastpt.report.statistics`, as their seeds share nothing.
     """
     common = [key for key in first if key in second]
     return interval([first[key] - second[key] for key in common]) if common else None

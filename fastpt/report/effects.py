@@ -1,15 +1,14 @@
-"""What noise and methods do to the average accuracy: differences paired by pre-training seed.
+"""What noise and methods do to the average accuracy: contrasts of one mean a condition, with one variance over all.
 
-A difference is taken within each pre-training seed (of the means over its heads), so what the seed shares cancels. From
-one seed there is a difference but no interval.
+A run counts once, as the mean over its heads. Runs of two conditions are independent: a shared training seed is no
+block. Methods are compared within each run, where what the encoder gives to both cancels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fastpt.intervals import Interval, paired
-from fastpt.printable import one_line
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies, run_average
+from fastpt.report.statistics import Estimate, Model, fit
 from fastpt.report.text import NBSP
 
 
@@ -21,7 +20,7 @@ class Effect:
     condition: Condition
     method: str
     other: str | None  # the method it is compared with at the same noise; None: the method after clean pre-training
-    difference: Interval
+    difference: Estimate
 
 
 def effects(family: Family, suite: str, compared: Sequence[tuple[str, str]]) -> list[Effect]:
@@ -35,34 +34,35 @@ def effects(family: Family, suite: str, compared: Sequence[tuple[str, str]]) -> 
 
 
 def _effects(table: Accuracies, suite: str, compared: Sequence[tuple[str, str]]) -> list[Effect]:
-    found = {
-        (condition, method): _by_seed(condition, suite, table, method)
-        for condition in table.conditions
-        for method in table.methods
-    }
-    clean = next((one for one in table.conditions if one.kind is None), None)
-    noisy = [one for one in table.conditions if one.kind]
-    pairs = [(one, method, None, clean) for method in table.methods for one in noisy if clean]
-    pairs += [
-        (one, method, other, one)
-        for method, other in compared
-        for one in table.conditions
-        if {method, other} <= {*table.methods}
-    ]
-    differences = (
-        (one, method, other, paired(found[one, method], found[base, other or method]))
-        for one, method, other, base in pairs
-    )
-    return [Effect(table.domain, one, method, other, gain) for one, method, other, gain in differences if gain]
+    found = []
+    for method in table.methods:
+        model = averages(table, suite, method)
+        clean = next((one for one in model.samples if one.kind is None), None)
+        for one in model.samples:
+            if clean and one.kind:
+                found.append(Effect(table.domain, one, method, None, model.contrast({one: 1, clean: -1})))
+    for method, other in compared:
+        model = averages(table, suite, method, other)
+        found += [Effect(table.domain, one, method, other, model.contrast({one: 1})) for one in model.samples]
+    return found
 
 
-def _by_seed(condition: Condition, suite: str, table: Accuracies, method: str) -> dict[str, float]:
-    """The average accuracy of each pre-training seed."""
-    values = {one_line(run.seed): run_average(run, suite, table, method) for run in condition.runs}
-    return {seed: value for seed, value in values.items() if value is not None}
+def averages(table: Accuracies, suite: str, method: str, minus: str | None = None) -> Model[Condition]:
+    """The model of the runs' average accuracies, in shares, or of their differences between two methods.
+
+    Only of the conditions of which a run has what is asked for.
+    """
+    samples: dict[Condition, list[float]] = {}
+    for one in table.conditions:
+        for run in one.runs:
+            value, other = (run_average(run, suite, table, name) if name else 0.0 for name in (method, minus))
+            if value is not None and other is not None:
+                samples.setdefault(one, []).append(value - other)
+    return fit(samples)
 
 
-def points(difference: Interval) -> str:
-    """'+1.2 ± 0.4', in points of a percentage."""
-    mean = f"{100 * difference.mean:+.1f}".replace("-", "−")
-    return mean if difference.ci95_half is None else f"{mean}{NBSP}±{NBSP}{100 * difference.ci95_half:.1f}"
+def points(difference: Estimate, of: int = 1) -> str:
+    """'+1.2 ± 0.4', in points of a percentage; with `of` > 1, the interval is one of a family that hold at once."""
+    half = difference.half(of)
+    mean = f"{100 * difference.value:+.1f}".replace("-", "−")
+    return mean if half is None else f"{mean}{NBSP}±{NBSP}{100 * half:.1f}"

@@ -14,17 +14,20 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
 from fastpt.report import StepCost, figures, summary, tables
+from fastpt.report.claims import Answer, Arm, Declaration, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
 from fastpt.report.methods import on_dark
-from fastpt.report.paper import COMPARED, Claim, claims
+from fastpt.report.paper import COMPARED, claims
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
 from fastpt.report.tables import Table
 from fastpt.report.template import render
 from fastpt.report.text import duration, percent, rate
 from fastpt.runs import Run
+
+BUILT_IN = "The paper's claims, which nobody declared before these runs."
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,9 @@ class SuiteResults:
 
     name: str
     findings: list[str]
-    claims: list[Claim]
+    answers: list[tuple[str, Arm, list[Answer], bool]]  # suite, arm, answers to its claims, whether they are interim
+    claims_tables: list[Table]
+    verdicts: list[tuple[str, str]]  # a word, a sentence
     effects: list[tuple[str, Family, list[Effect]]]
     effects_tables: list[Table]
     rate_figures: list[Figure]
@@ -46,21 +51,28 @@ class SuiteResults:
     without: list[str]  # runs that have no results under this suite
 
 
-def write_report(runs: Sequence[Run], out: Path, files: bool = False, costs: Sequence[StepCost] | None = None) -> None:
+def write_report(
+    runs: Sequence[Run],
+    out: Path,
+    files: bool = False,
+    costs: Sequence[StepCost] | None = None,
+    declaration: Declaration | None = None,
+) -> None:
     """Write the page `out` that compares the runs, of which there is one at least.
 
     The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
     What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures are
     also written as .svg, the numbers as .csv and the tables as .tex into `<out stem>_files/` beside the page. `costs`
-    are those of a study's steps; without, each training's cost is shown. The same runs give the same bytes. Raises
-    FastptError if `out` is a folder.
+    are those of a study's steps; without, each training's cost is shown. `declaration` has the study's claims; without,
+    the paper's are asked of the runs that are there. The same runs give the same bytes. Raises FastptError if `out` is
+    a folder.
     """
     if out.is_dir():
         raise FastptError(
             f"{out} is a folder, but the report is one file. Name the file, such as {out / 'report.html'}."
         )
     groups = families(runs)
-    results = [_suite_results(runs, groups, suite) for suite in suites(runs)]
+    results = [_suite_results(runs, groups, suite, declaration) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
     cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
@@ -69,7 +81,9 @@ def write_report(runs: Sequence[Run], out: Path, files: bool = False, costs: Seq
         _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
 
 
-def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str) -> SuiteResults:
+def _suite_results(
+    runs: Sequence[Run], groups: list[Family], suite: str, declaration: Declaration | None
+) -> SuiteResults:
     numbers = [
         (suite, family, table)
         for family in groups
@@ -80,6 +94,15 @@ def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str) -> Sui
         tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
     found = [(suite, family, effects(family, suite, COMPARED)) for family in groups]
+    declared, interim, note = (), False, BUILT_IN
+    if declaration:
+        declared, interim, note = declaration.claims, declaration.interim, declaration.words
+    answered = [
+        (suite, arm, answers(arm, suite, asked), interim)
+        for family in groups
+        for arm in arms(family)
+        if (asked := declared or claims(arm, suite))
+    ]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
     def draw_all(draw: Callable) -> list[Figure]:
@@ -94,7 +117,13 @@ def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str) -> Sui
     return SuiteResults(
         suite,
         summary.findings(groups, suite),
-        [claim for _, family, mine in found for claim in claims(family, mine)],
+        answered,
+        [tables.claims_table(arm, mine, interim, note) for _, arm, mine, _ in answered],
+        [
+            (tables.verdict_words(one, interim), f"{arm.label}: {tables.claim_sentence(one, interim)}")
+            for _, arm, mine, _ in answered
+            for one in mine
+        ],
         found,
         [table for _, family, mine in found if (table := tables.effects_table(family, mine))],
         draw_all(figures.rate_figure) + by_fraction,
@@ -187,9 +216,11 @@ def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults],
             _write(folder / f"{_file_name(name)}.svg", svg)
     for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
         _write(folder / name, text)
+    _write(folder / "claims.csv", tables.claims_csv([one for result in results for one in result.answers]))
     _write(folder / "effects.csv", tables.effects_csv([one for result in results for one in result.effects]))
     for result in results:
         made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]
+        made += result.claims_tables
         for number_, table in enumerate(made, 1):
             _write(folder / f"table-{_file_name(result.name)}-{number_}.tex", tables.latex(table))
 

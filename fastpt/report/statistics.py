@@ -6,7 +6,8 @@ estimate, but no standard error, and all that needs one is None. A value that is
 """
 
 import math
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -123,21 +124,24 @@ class Model(Generic[C]):
         return Estimate(value, math.sqrt(variance), df)
 
     def permutation_p(self, weights: Mapping[C, float], seed: int = 0, draws: int = 9999) -> float | None:
-        """Of the contrast's size if runs are dealt to its conditions at random: a check that asks for no distribution.
+        """Of the contrast's size where chance alone decides: a check that asks for no distribution.
 
-        (1 + draws with |contrast| as large) / (1 + draws) (Phipson and Smyth 2010), the draws a function of `seed`. The
-        null hypothesis is that all conditions with a weight are alike. None if all orders are alike:
-        of one condition, or of equal values.
+        Weights that sum to 0 compare conditions: runs are dealt to them at random. Others ask of a mean, of differences
+        say, whether it is 0: each run's sign is drawn. p = (1 + draws with |contrast| as large) / (1 + draws) (Phipson
+        and Smyth 2010), the draws a function of `seed`. None if equal values are dealt.
         """
         self._check(weights)
         chosen = [one for one, weight in weights.items() if weight]
         values = np.concatenate([self.samples[one] for one in chosen])
-        if len(chosen) < 2 or np.ptp(values) == 0:
-            return None
         counts = [self.counts[one] for one in chosen]
         shares = np.repeat([weights[one] / self.counts[one] for one in chosen], counts)
         random = np.random.default_rng(seed_sequence(seed, "permutation"))
-        drawn = random.permuted(np.broadcast_to(values, (draws, len(values))), axis=1) @ shares
+        if abs(sum(weights.values())) > _ROUNDING:
+            drawn = random.choice([-1.0, 1.0], (draws, len(values))) * values @ shares
+        elif np.ptp(values):
+            drawn = random.permuted(np.broadcast_to(values, (draws, len(values))), axis=1) @ shares
+        else:
+            return None
         # What rounding alone makes smaller is as large.
         found = np.abs(drawn) >= abs(float(values @ shares)) - _ROUNDING * np.abs(values).max()
         return float((1 + found.sum()) / (1 + draws))
@@ -274,6 +278,35 @@ def power(sd: float, weights: Mapping[C, float], counts: Mapping[C, int], family
     effect = t.isf(LEVEL / (2 * family), df) + t.ppf(POWER, df)
     margin = t.isf(LEVEL / family, df) + t.ppf((1 + POWER) / 2, df)
     return Power(float(effect * se), float(margin * se))
+
+
+def scaled(counts: Mapping[C, int], n: int) -> dict[C, int]:
+    """A design of the same proportions whose smallest condition has `n` runs."""
+    least = min(counts.values())
+    return {one: round(count * n / least) for one, count in counts.items()}
+
+
+def runs_to_decide(
+    sd: float,
+    weights: Callable[[Mapping[C, int]], Mapping[C, float]],
+    counts: Mapping[C, int],
+    margin: float,
+    family: int = 1,
+) -> int | None:
+    """The least n of `scaled(counts, n)` that decides: `power` tells an effect as large as the margin from 0, and shows
+    an effect of 0 to lie within it. `weights` are a function of the counts. None beyond 10,000.
+
+    The effect that was seen is not asked: it would make a small study look as if a larger one were to agree.
+    """
+
+    def decides(n: int) -> bool:
+        design = scaled(counts, n)
+        found = power(sd, weights(design), design, family)
+        return found is not None and max(found.effect, found.margin) <= margin
+
+    tried = range(2, 10_001)
+    index = bisect_left(tried, True, key=decides)
+    return tried[index] if index < len(tried) else None
 
 
 # --- over data sets -------------------------------------------------------------------------------------------------

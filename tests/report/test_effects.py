@@ -27,33 +27,49 @@ def family_of(root, values):
 
 
 def shifted(shifts, seeds=(0, 1, 2)):
-    """LP of seed s is 0.5 + s / 10 (which pairing cancels), moved by shifts[rate] + (s - 1) / 1000."""
+    """LP of seed s is 0.5, moved by shifts[rate] + (s - 1) / 1000."""
     return {
-        (rate, seed): {"lp": [0.5 + seed / 10 + move + (seed - 1) / 1000 * bool(rate) for move in moves]}
+        (rate, seed): {"lp": [0.5 + move + (seed - 1) / 1000 for move in moves]}
         for rate, moves in shifts.items()
         for seed in seeds
     }
 
 
-def test_effects_are_paired_by_pretraining_seed(tmp_path):
-    family = family_of(tmp_path, shifted({0: (0, 0), 0.05: (0.02, -0.03)}))
-    in_domain, out = effects(family, "demo", COMPARED)
-    # differences of 0.019, 0.020 and 0.021: standard deviation 0.001, t of 2 degrees of freedom 4.302653
-    assert in_domain.difference.mean == pytest.approx(0.02)
-    assert in_domain.difference.ci95_half == pytest.approx(4.302653 * 0.001 / 3**0.5, rel=1e-5)
-    assert (out.domain, out.difference.mean) == ("ood", pytest.approx(-0.03))
+def test_the_spread_of_an_effect_is_that_of_all_conditions(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.05: (0.02, -0.03), 0.3: (0, 0)}))
+    in_domain, _, out, _ = effects(family, "demo", COMPARED)
+    # standard deviation 0.001 in each of three conditions of three runs: t of 6 degrees of freedom is 2.446912
+    assert in_domain.difference.value == pytest.approx(0.02)
+    assert in_domain.difference.half() == pytest.approx(2.446912 * 0.001 * (2 / 3) ** 0.5, rel=1e-5)
+    assert (out.domain, out.difference.value) == ("ood", pytest.approx(-0.03))
 
 
-def test_only_seeds_that_both_have_are_compared(tmp_path):
-    values = shifted({0: (0, 0), 0.05: (0.02, -0.03)})
-    del values[0, 2], values[0.05, 0]
-    assert effects(family_of(tmp_path, values), "demo", COMPARED)[0].difference == (pytest.approx(0.02), None, 1)
+def test_seeds_that_one_condition_has_alone_are_not_left_out(tmp_path):
+    values = shifted({0: (0, 0), 0.05: (0.02, -0.03)}, seeds=(0, 1, 2))
+    del values[0.05, 0], values[0.05, 2]
+    found = effects(family_of(tmp_path, values), "demo", COMPARED)[0].difference
+    assert (found.value, found.df) == (pytest.approx(0.02), 2)
+    assert found.se == pytest.approx(0.001 * (1 / 3 + 1) ** 0.5)
+
+
+def test_what_an_encoder_gives_to_both_methods_cancels(tmp_path):
+    values = {(0.3, seed): {"lp": [0.2 * seed] * 2, "nmtune": [0.2 * seed + 0.01 + seed / 1000] * 2} for seed in (0, 1)}
+    found = effects(family_of(tmp_path, values), "demo", COMPARED)
+    assert [one.difference.value for one in found] == pytest.approx([0.0105, 0.0105])
+    assert found[0].difference.se == pytest.approx(0.0005)
+
+
+def test_one_run_a_condition_has_a_difference_but_no_interval(tmp_path):
+    found = effects(family_of(tmp_path, shifted({0: (0, 0), 0.05: (0.02, 0)}, seeds=(0,))), "demo", COMPARED)
+    assert (found[0].difference.value, found[0].difference.half()) == (pytest.approx(0.02), None)
 
 
 def test_nmtune_is_compared_with_lp_and_mlp_at_each_rate(tmp_path):
     methods = {"lp": (0.5, 0.4), "mlp": (0.6, 0.3), "nmtune": (0.65, 0.5)}
     found = effects(family_of(tmp_path, {(0, 0): methods, (0.3, 0): methods}), "demo", COMPARED)
-    between = [(one.domain, one.condition.rate, one.other, round(one.difference.mean, 9)) for one in found if one.other]
+    between = [
+        (one.domain, one.condition.rate, one.other, round(one.difference.value, 9)) for one in found if one.other
+    ]
     assert between == [
         (domain, rate, other, gain)
         for domain, gains in (("id", (0.15, 0.05)), ("ood", (0.1, 0.2)))

@@ -17,15 +17,20 @@ A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
 
 def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
     runs = [
-        write_run(tmp_path, rate=rate, seed=seed, tune=tune_results({A: {"lp": [level + seed / 10]}}))
+        write_run(tmp_path, rate=rate, seed=seed, tune=tune_results({A: {"lp": [level + seed / 1000]}}))
         for rate, level in ((0, 0.5), (0.05, 0.4))
         for seed in (0, 1, 2)
     ]
     seen = words(page(tmp_path, *runs, files=True))
-    assert "Not supported: demo_resnet, symmetric: slight noise raises the ID accuracy of LP (−10.0 ± 0.0 at" in seen
-    assert "ID, minus clean pre-training LP – −10.0 ± 0.0" in seen
-    (row,) = csv.DictReader((tmp_path / "out" / "report_files" / "effects.csv").open())
-    assert (row["minus"], float(row["difference"]), row["n"]) == ("clean pre-training", pytest.approx(-0.1), "3")
+    asked = "slight noise helps in domain (ID, LP: mean of 5 % − clean > 0)"
+    assert f"Contradicted: demo_resnet, symmetric: {asked}: −10.0 ± 0.2 points." in seen
+    assert f"{asked} Contradicted −10.0 ± 0.2 ± 0.2 < 0.001 0.5 1.000 10.2 3 < 0.001 0." in seen
+    assert "ID, minus clean pre-training LP – −10.0 ± 0.2" in seen
+    files = tmp_path / "out" / "report_files"
+    (row,) = csv.DictReader((files / "effects.csv").open())
+    assert (row["minus"], float(row["difference"]), row["df"]) == ("clean pre-training", pytest.approx(-0.1), "4")
+    (row,) = csv.DictReader((files / "claims.csv").open())
+    assert (row["verdict"], float(row["estimate"]), row["margin"]) == ("contradicted", pytest.approx(-0.1), "0.005")
 
 
 def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_path):

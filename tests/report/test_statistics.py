@@ -15,6 +15,8 @@ from fastpt.report.statistics import (
     mean_of,
     over_sets,
     power,
+    runs_to_decide,
+    scaled,
     slope,
     spread,
     votes,
@@ -138,6 +140,11 @@ def test_few_permutations_have_the_exact_share():
     assert found != model.permutation_p({"noisy": 1, "clean": -1}, seed=1)
 
 
+def test_of_a_mean_the_signs_are_drawn():
+    model = fit({0.1: [1.0, 2.0, 3.0], 0.3: [4.0, 5.0]})
+    assert model.permutation_p(mean_of([0.1, 0.3])) == pytest.approx(2 / 2**5, abs=0.01)
+
+
 # --- verdicts -------------------------------------------------------------------------------------------------------
 
 
@@ -248,6 +255,15 @@ def test_power_is_kept_by_the_exact_noncentral_t():
     noncentral = stats.nct(df=10, nc=found.effect / spread({"a": 1, "b": -1}, counts))
     critical = stats.t.isf(0.025, 10)
     assert noncentral.sf(critical) + noncentral.cdf(-critical) == pytest.approx(0.8, abs=0.015)
+
+
+def test_runs_to_decide_are_the_fewest_that_decide():
+    weights, counts = {"a": 1, "b": -1}, {"a": 2, "b": 4}
+    n = runs_to_decide(1.0, lambda _: weights, counts, margin=1.0, family=7)
+    for runs, enough in ((n, True), (n - 1, False)):
+        found = power(1.0, weights, scaled(counts, runs), family=7)
+        assert (max(found.effect, found.margin) <= 1) is enough
+    assert runs_to_decide(1.0, lambda _: weights, counts, margin=1e-6) is None
 
 
 # --- over data sets -------------------------------------------------------------------------------------------------
@@ -363,6 +379,16 @@ def test_intervals_over_sets_cover_and_predict():
         predicted += abs(found.mean.value - random.normal(0, 1)) <= found.prediction_half
     assert within(covered / draws, 0.95, draws)
     assert predicted / draws == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.long
+def test_the_runs_to_decide_decide():
+    random, draws = np.random.default_rng(5), 2000
+    design = scaled({"a": 4, "b": 2}, runs_to_decide(1.0, lambda _: {"b": 1, "a": -1}, {"a": 4, "b": 2}, 1.0, 7))
+    for effect, wanted in ((1.0, "p"), (0.0, "p_equivalence")):
+        estimates = (fit(normal(random, design, 1, {"b": effect})).contrast({"b": 1, "a": -1}) for _ in range(draws))
+        found = [judge([(one, 1, 1.0)] * 7)[0] for one in estimates]
+        assert np.mean([getattr(one, wanted) <= 0.05 for one in found]) > 0.78
 
 
 @pytest.mark.long

@@ -1,0 +1,177 @@
+import pytest
+
+from fastpt.config import validate
+from fastpt.errors import FastptError, RecipeError
+from fastpt.report.claims import Arm, Claim, Declaration, answers, arms, sha256
+from fastpt.report.compare import families
+from fastpt.report.page import write_report
+from fastpt.runs import read_run
+from tests.report.conftest import tune_results, write_run
+from tests.report.test_effects import family_of, shifted
+from tests.report.test_page import words
+
+VALUES = {"name": "C1", "estimand": "mean - clean", "setting": "id", "method": "lp", "side": "> 0", "margin": 0.5}
+
+
+def claim(**changes) -> Claim:
+    return Claim(**{**VALUES, **changes})
+
+
+def asked(family, *claims, suite="demo"):
+    (arm,) = arms(family)
+    return answers(arm, suite, claims)
+
+
+def test_a_claim_is_about_its_own_rates_and_its_spread_about_all(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.05: (0.01, 0), 0.1: (0.03, 0), 0.3: (-0.5, 0)}))
+    (found,) = asked(family, claim(rates=[0.05, 0.1]))
+    assert (found.estimate.value, found.estimate.df) == (pytest.approx(0.02), 8)
+    assert found.judged.verdict == "supported"
+
+
+def test_a_slope_is_what_the_line_says_of_the_highest_rate(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.1: (0, -0.02), 0.2: (0, -0.04), 0.3: (0, -0.06)}))
+    (found,) = asked(family, claim(estimand="slope", setting="ood", side="< 0"))
+    assert found.estimate.value == pytest.approx(-0.06)
+
+
+def test_a_difference_of_methods_is_taken_within_each_run(tmp_path):
+    values = {
+        (rate, seed): {"lp": [seed / 10] * 2, "mlp": [seed / 10 + gain + seed / 1000] * 2}
+        for rate, gain in ((0, 0.01), (0.3, 0.05))
+        for seed in (0, 1, 2)
+    }
+    family = family_of(tmp_path, values)
+    under_noise, repair = asked(
+        family, claim(estimand="mean", method="mlp", minus="lp"), claim(method="mlp", minus="lp")
+    )
+    assert (under_noise.estimate.value, repair.estimate.value) == (pytest.approx(0.051), pytest.approx(0.04))
+    assert repair.estimate.se == pytest.approx(0.001 * (2 / 3) ** 0.5)
+
+
+def test_all_claims_of_an_arm_are_one_family(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.0024, 0)}))  # p about 0.04
+    assert asked(family, claim(margin=0.1))[0].judged.verdict == "supported"
+    several = asked(family, claim(margin=0.1), claim(setting="ood", margin=0.001))
+    assert several[0].judged.verdict == "undecided"
+    assert several[0].runs_to_decide > 3
+
+
+def test_each_kind_of_noise_is_an_arm_with_the_clean_runs(tmp_path):
+    plans = {
+        kind: {"plan": f"{kind}-0.3-seed0", "kind": kind, "rate": 0.3, "realised_rate": 0.3, "array_sha256": "a5" * 32}
+        for kind in ("symmetric", "pairflip")
+    }
+    runs = [write_run(tmp_path, seed=seed, tune=results(0.5 + seed / 1000)) for seed in (0, 1)]
+    for (kind, plan), level in zip(plans.items(), (0.4, 0.6), strict=True):
+        runs += [
+            write_run(tmp_path, rate=0.3, seed=seed, plan=plan, name=f"{kind}{seed}", tune=results(level + seed / 1000))
+            for seed in (0, 1)
+        ]
+    (family,) = families([read_run(run) for run in runs])
+    found = {arm.kind: answers(arm, "demo", [claim()])[0].estimate for arm in arms(family)}
+    assert {kind: round(one.value, 9) for kind, one in found.items()} == {"symmetric": -0.1, "pairflip": 0.1}
+    assert {one.df for one in found.values()} == {3}
+
+
+def results(value: float) -> dict:
+    return tune_results({("id", "a", "a-test"): {"lp": [value]}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"rates": [0.2]}, "no run of 20\u00a0%"),
+        ({"method": "probe"}, "no ID result of probe"),
+        ({"minus": "mlp"}, "no ID result of mlp"),
+    ],
+)
+def test_what_cannot_be_asked_says_why(tmp_path, changes, reason):
+    (found,) = asked(family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, 0)})), claim(**changes))
+    assert (found.reason, found.estimate, found.judged.verdict) == (reason, None, "not enough runs")
+
+
+def test_without_clean_runs_nothing_is_compared_with_them(tmp_path):
+    (found,) = asked(family_of(tmp_path, shifted({0.1: (0, 0), 0.3: (0.1, 0)})), claim())
+    assert found.reason == "no run of clean"
+
+
+def test_equal_runs_are_not_enough(tmp_path):
+    values = {(rate, seed): {"lp": [0.5 + rate, 0.4]} for rate in (0, 0.3) for seed in (0, 1, 2)}
+    (found,) = asked(family_of(tmp_path, values), claim())
+    assert (found.estimate.value, found.judged.verdict) == (pytest.approx(0.3), "not enough runs")
+
+
+def test_a_value_that_is_no_number_leaves_its_run_out(tmp_path):
+    values = shifted({0: (0, 0), 0.3: (0.1, 0)}, seeds=(0, 1, 2))
+    values[0.3, 2] = {"lp": [float("nan"), 0.4]}
+    (arm,) = arms(family_of(tmp_path, values))
+    assert isinstance(arm, Arm)
+    (found,) = answers(arm, "demo", [claim()])
+    assert found.estimate is None or found.estimate.df == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"estimand": "mean"}, "Name a second one in minus"),
+        ({"minus": "lp"}, "lp minus itself is 0"),
+        ({"rates": [0.1, 0.1]}, "should be different noise rates"),
+        ({"rates": [0.0]}, "should be different noise rates"),
+        ({"rates": []}, "rates"),
+        ({"margin": 0.0}, "margin"),
+        ({"side": ">= 0"}, "side"),
+        ({"estimand": "median"}, "estimand"),
+    ],
+)
+def test_a_claim_that_says_nothing_is_refused(tmp_path, changes, problem):
+    with pytest.raises(RecipeError, match=problem):
+        validate(Claim, {**VALUES, **changes}, tmp_path / "study.yaml")
+
+
+def test_weights_need_runs_of_each_condition():
+    with pytest.raises(FastptError, match="no run of noise"):
+        claim().weights({0.0: 3})
+
+
+def test_the_sum_is_of_what_is_claimed():
+    assert sha256([claim()]) == sha256([claim()])
+    changed = [claim(margin=0.4), claim(side="< 0"), claim(rates=[0.1]), claim(name="C2")]
+    assert len({sha256([one]) for one in [claim(), *changed]} | {sha256([])}) == 6
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return [
+        write_run(tmp_path, rate=rate, seed=seed, tune=results(0.5 + rate + seed / 1000))
+        for rate in (0, 0.3)
+        for seed in (0, 1)
+    ]
+
+
+def shown(tmp_path, runs, declaration) -> str:
+    out = tmp_path / "page.html"
+    write_report([read_run(run) for run in runs], out, files=True, declaration=declaration)
+    return words(out.read_text())
+
+
+def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, runs):
+    seen = shown(tmp_path, runs, Declaration((claim(),), "Declared before.", 4, 24))
+    asked = "C1 (ID, LP: mean of all rates − clean > 0)"
+    assert f"Interim: demo_resnet, symmetric: {asked}: +30.0 ± 0.3 points." in seen
+    assert f"{asked} Interim +30.0 ± 0.3 ± 0.3 – 0.5 – – 2 – –" in seen
+    assert "Interim: 4 of 24 pre-trainings" in seen
+    assert "Supported" not in seen
+    assert ",interim," in (tmp_path / "page_files" / "claims.csv").read_text()
+
+
+def test_with_all_runs_the_claims_are_judged_as_declared(tmp_path, runs):
+    seen = shown(tmp_path, runs, Declaration((claim(name="<b>mine</b>"),), "Declared before.", 24, 24))
+    assert "Declared before. Differences in points" in seen
+    assert "Supported: demo_resnet, symmetric: <b>mine</b> (ID, LP: mean of all rates − clean > 0)" in seen
+
+
+def test_undeclared_claims_are_called_so(tmp_path, runs):
+    slight = [write_run(tmp_path, rate=0.05, seed=seed, tune=results(0.5 + seed / 1000)) for seed in (0, 1)]
+    seen = shown(tmp_path, [*runs, *slight], None)
+    assert "The paper's claims, which nobody declared before these runs." in seen

@@ -1,12 +1,13 @@
 """The inventory of a folder or archive: every file is told by what it is, and none is passed over unseen."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from datasets_prep.listing import Found, SplitListing
 from fastpt.errors import FastptError
+from fastpt.printable import plural
 from fastpt.storage.files import open_files
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part, is_image, is_utf8
@@ -18,6 +19,9 @@ NO_PICTURES = (
     *(".csv", ".html", ".json", ".jsonl", ".lock", ".log", ".md", ".parquet", ".pdf", ".rst", ".tsv", ".txt", ".xml"),
     *(".bin", ".cls", ".h5", ".idx", ".mat", ".npy", ".npz", ".pkl", ".pt", ".py", ".sh", ".tar", ".yaml", ".yml"),
 )
+
+PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
+MOST_NAMED = 3  # files in a warning
 
 
 @dataclass(frozen=True)
@@ -48,12 +52,23 @@ class Inventory:
     def found(self, splits: list[SplitListing], warnings: tuple[str, ...] = ()) -> Found:
         """The splits that were made of these pictures, with what lies beside them."""
         total = len(self.files.names()) + len(self.files.odd)
+        warnings = (*warnings, *self._lost_pictures())
         return Found(
             splits,
             total,
             {what: count for what, count in self.beside.items() if count},
             (*self.files.damage, *warnings),
         )
+
+    def _lost_pictures(self) -> Iterator[str]:
+        """What to say of files that may hold pictures, and are not read."""
+        ours = self.beside.get(READ, {})
+        packed = [n for n in self.files.names() if n.lower().endswith(PACKED) and n not in ours and not hidden_part(n)]
+        odd = [f"{name} ({what})" for name, what in self.files.odd.items() if is_image(name) and not hidden_part(name)]
+        for names, what in ((packed, "archive"), (odd, "picture")):
+            if names:
+                more = ", ..." * (len(names) > MOST_NAMED)
+                yield f"{plural(len(names), what)} not read: {', '.join(names[:MOST_NAMED])}{more}"
 
 
 def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection[str] = ()) -> Inventory:
@@ -100,6 +115,8 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
             raise FastptError(
                 f"--source {place} is neither a folder nor a file. Give a folder of {ending} files, or one."
             )
+        if not place.exists():
+            raise FastptError(f"--source {place} does not exist. Give a folder of {ending} files, or one.")
         if not place.is_dir():
             found.files[place] = place.parent
             continue
@@ -110,9 +127,7 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
             inventory.pass_over(what, name)
         if inventory.pictures:
             some = ", ".join(f"{folder} {n:,}" for folder, n in inventory.beside[what].most_common(3))
-            found.warnings.append(
-                f"{len(inventory.pictures):,} pictures in {place} lie {what}, and are left out: {some}"
-            )
+            found.warnings.append(f"{plural(len(inventory.pictures), 'picture')} in {place}, {what}, left out: {some}")
         inventory.beside.pop(READ, None)  # their content is counted instead
         for kind, counts in inventory.beside.items():
             found.beside[kind] += counts

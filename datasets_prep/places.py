@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets_prep.listing import Found, SplitListing, merged
 from datasets_prep.sources import Request, Source
-from datasets_prep.splits import split_of
+from datasets_prep.splits import same_split, split_of
 from fastpt.errors import FastptError
 
 MOST_NAMED = 5  # classes in a warning
@@ -57,6 +57,8 @@ def check_places(name: str, source: Source, places: Sequence[Place], out: Path) 
     named = {split is not None for split, _ in places}
     if source.places == "one" and (len(places) > 1 or True in named):
         raise click.UsageError(f"{name} is one --source, without SPLIT=. Give the folder that holds all splits.")
+    if twice := same_split({split for split, _ in places if split}):
+        raise click.UsageError(f"{' and '.join(twice)} are one split. Give it one name.")
     if len(named) > 1:
         raise click.UsageError("either all --source name their split (train=PATH), or none does.")
     for _, path in places:
@@ -80,7 +82,7 @@ def list_splits(
     """
     groups: dict[str | None, list[Path]] = {} if places else {None: []}
     for split, path in places:
-        groups.setdefault(split, []).append(path)
+        groups.setdefault(split and (split_of(split) or split), []).append(path)
     founds = []
     for split, paths in groups.items():
         request = Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage, dry_run)
@@ -182,7 +184,8 @@ def with_same_classes(splits: Sequence[SplitListing]) -> tuple[list[SplitListing
         if split.labels is not None:
             moved = sum(number[name] != i for i, name in enumerate(split.classes))
             if moved:
-                warnings.append(f"{split.name}: {moved:,} classes get another number, the one that all splits share")
+                what = "class gets" if moved == 1 else "classes get"
+                warnings.append(f"{split.name}: {moved:,} {what} another number, the one that all splits share")
             of_old = np.array([*(number[name] for name in split.classes), -1], np.int64)  # -1 stays what it is
             noisy = split.noisy_labels and replace(split.noisy_labels, labels=of_old[split.noisy_labels.labels])
             names = [readable[name] for name in classes]
@@ -208,6 +211,11 @@ def _one_name_each(splits: Sequence[SplitListing]) -> tuple[dict[str, str], list
 
 def hold_out(split: SplitListing, share: float, seed: int) -> list[SplitListing]:
     """Split off a seeded `share` of the samples as `val`; the rest is `train`. For sources that have one split only."""
+    if not split.is_train:
+        raise FastptError(
+            f"--holdout takes val from a split called train; found {split.name}. Leave --holdout out, or "
+            "name the split train=PATH."
+        )
     rows = np.random.default_rng(seed).permutation(len(split))
     cut = round(share * len(split))
     if cut == 0 or cut == len(split):

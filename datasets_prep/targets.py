@@ -13,6 +13,7 @@ import numpy as np
 
 from fastpt.data.labels import CODE, INFINITIES, NUMBER, PERHAPS_NO_LABEL, LabelReader, shown
 from fastpt.errors import FastptError
+from fastpt.printable import plural
 
 MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a column with far fewer rows
 FEW_CLASSES = 10_000  # so many may be there, however few rows there are
@@ -141,7 +142,9 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
         )
     if numbers and not named:
         others = len(counted) - len(numbers)
-        what = f"{len(numbers):,} numbers and {others:,} names" if others else "numbers that begin with 0"
+        what = (
+            f"{plural(len(numbers), 'number')} and {plural(others, 'name')}" if others else "numbers that begin with 0"
+        )
         warnings.append(f"{column} holds {what}: all are taken for names, which are sorted as text ('10' before '9')")
     for text in counted:
         if text.lower() in PERHAPS_NO_LABEL:

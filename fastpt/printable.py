@@ -14,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() or char == "\n" else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def plural(n: int, noun: str) -> str:
+    """'1 run', '3 runs'."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
 def one_line(value: Any, longest: int = 400) -> str:
     """One line of printable text: no ANSI codes, control characters, direction marks or lone surrogates.
 

@@ -25,6 +25,7 @@ from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, same_split, split_of
 from datasets_prep.targets import alike
 from fastpt.errors import FastptError
+from fastpt.printable import plural
 from fastpt.storage.files import Merged, open_files
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part
@@ -237,7 +238,7 @@ def _split_folders(where: str, counts: Counter[Parts]) -> dict[str, str]:
             deep[parts[0]] += count
     folders = sorted(loose.keys() | deep.keys())
     found = "Found: " + ", ".join(
-        f"{folder}/ ({loose[folder] + deep[folder]:,} pictures{' in folders' * (folder in deep)})"
+        f"{folder}/ ({plural(loose[folder] + deep[folder], 'picture')}{' in folders' * (folder in deep)})"
         for folder in folders[:MOST_SHOWN]
     )
     found += ", ..." * (len(folders) > MOST_SHOWN)
@@ -260,8 +261,9 @@ def _split_folders(where: str, counts: Counter[Parts]) -> dict[str, str]:
         folder for folder in folders if folder not in known and (folder in deep or "train" not in map(split_of, splits))
     ]
     if unclear:
+        what = "is a split" if len(splits) == 1 else "are splits"
         raise FastptError(
-            f"{where}: {', '.join(splits)} are splits, but {unclear[0]}/ beside them holds pictures too. {found}. "
+            f"{where}: {', '.join(splits)} {what}, but {unclear[0]}/ beside them holds pictures too. {found}. "
             f"{ASK}; or give each split by itself (train=PATH)."
         )
     return {folder: str(split_of(folder)) for folder in splits}
@@ -324,7 +326,7 @@ def _sorted_out(opened: list[_Place], asked: str | None) -> tuple[list[_Pictures
         if one.split in without:
             leave_out(one.place, UNLABELLED, one.key.partition("/")[0], one.names)
     return [one for one in found if one.split not in without], [
-        f"{folders.total():,} pictures lie {what} and are left out: {_most(folders)}"
+        f"{plural(folders.total(), 'picture')} {what}, left out: {_most(folders)}"
         for what, folders in left_out.items()
         if folders
     ]

@@ -26,8 +26,10 @@ from datasets_prep.records import RecordFormat, broken_text_note, caption_option
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import splits_of_files
 from datasets_prep.targets import Labels, read_labels
+from fastpt.data.labels import text_of
 from fastpt.data.lists import parse_record
 from fastpt.errors import DamagedData, FastptError
+from fastpt.printable import plural
 from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, gone, open_regular
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
 from fastpt.storage.sniff import HEAD, is_picture
@@ -328,9 +330,8 @@ def _content(tar: Tar, name: str) -> bytes:
 
 def _take_target(sample: _Sample, suffix: str, content: bytes, record: dict[str, object]) -> None:
     """Add what a .txt, .json or .cls says. Raises ValueError with what is wrong."""
-    text = content.decode("utf-8", errors="replace")
     if suffix == ".txt":  # it goes before the caption in the .json
-        record["caption"] = text
+        record["caption"] = text_of(content)
     elif suffix == ".json":
         try:
             record |= parse_record(content) | record
@@ -338,10 +339,10 @@ def _take_target(sample: _Sample, suffix: str, content: bytes, record: dict[str,
             raise ValueError("does not parse") from None
         except ValueError as error:
             raise ValueError(f"cannot be taken: {error}") from None
-    elif "\n" in text.strip():
+    elif "\n" in (label := text_of(content).strip()):
         raise ValueError("has several lines")
     else:
-        sample.label = text.strip() or None
+        sample.label = label or None
 
 
 # --- splits -------------------------------------------------------------------------------------------------------
@@ -432,7 +433,7 @@ def _shard_warnings(shards: Sequence[_Shard]) -> list[str]:
     failed = sum((shard.failed for shard in shards), Counter[str]())
     if failed:
         each = ", ".join(f"{status} {count:,}" for status, count in failed.most_common(5))
-        warnings.append(f"{failed.total():,} samples have no picture, as their .json says: {each}")
+        warnings.append(f"{plural(failed.total(), 'sample')} without a picture, as the .json says: {each}")
     return warnings
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fastpt.cli.shared import describe, describe_plan
 from fastpt.data.manifest import read_rejected
 from fastpt.errors import FastptError
-from fastpt.printable import one_line
+from fastpt.printable import one_line, plural
 
 if TYPE_CHECKING:
     from datasets_prep.listing import Found, SplitListing
@@ -49,15 +49,16 @@ def prepared_document(found: "Found", done: Sequence[tuple["Dataset", list["Nois
     """What a preparation made."""
     splits = []
     for split, (dataset, plans) in zip(found.splits, done, strict=True):
+        rejected = read_rejected(dataset.path)
         told = {
             "path": str(dataset.path),
             "samples": len(dataset),
             "bytes": dataset.manifest["counts"]["bytes"],
             "shards": len(dataset.manifest["shards"]),
-            "left_out": _by_reason(read_rejected(dataset.path)),
+            "left_out": _by_reason(rejected),
             "noise": [plan.provenance() for plan in plans],
         }
-        splits.append({**_targets(split), **told})
+        splits.append({**_targets(split, {key for key, _ in rejected}), **told})
     return _balanced(found, splits, "stored")
 
 
@@ -91,7 +92,7 @@ def _listed(
     except FastptError as error:
         stops = str(error)
     return {
-        **_targets(split),
+        **_targets(split, {key for key, _ in rejected}),
         "path": str(path),
         "samples": len(split) - len(rejected),
         "first_keys": list(split.keys[:FIRST]),
@@ -102,11 +103,12 @@ def _listed(
     }
 
 
-def _targets(split: "SplitListing") -> Document:
-    """The targets of a split as they are listed."""
+def _targets(split: "SplitListing", left_out: Collection[str]) -> Document:
+    """The targets of a split as they are listed, but for the pictures of the keys that are `left_out`."""
     told: Document = {"name": split.name, "note": split.note, "classes": None, "captions": None}
     if split.labels is not None and split.classes:
-        sizes = np.bincount(split.labels, minlength=len(split.classes))
+        used = [key not in left_out for key in split.keys] if left_out else slice(None)
+        sizes = np.bincount(split.labels[used], minlength=len(split.classes))
         told["classes"] = {
             "count": len(split.classes),
             "first": split.class_names[:MOST_NAMED],
@@ -138,7 +140,7 @@ def listing_text(document: Document) -> str:
     width = max(len(split["name"]) for split in document["splits"])
     lines, told = [], []
     for split in document["splits"]:
-        lines.append(f"{split['name']:<{width}}  {_pictures(split['samples'])}{_targets_text(split)}")
+        lines.append(f"{split['name']:<{width}}  {plural(split['samples'], 'picture')}{_targets_text(split)}")
         names = split["classes"]["first"] if split["classes"] else []
         if names and names != told:
             told = names
@@ -159,10 +161,6 @@ def listing_text(document: Document) -> str:
         f"\nA preparation would stop: {one_line(split['stops'], 600)}" for split in document["splits"] if split["stops"]
     ]
     return "\n".join([*lines, "", *_balance_lines(document), *stops, ""])
-
-
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'s' * (count != 1)}"
 
 
 def _targets_text(split: Document) -> str:

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import stat
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ import xxhash
 from PIL import Image
 
 from fastpt.data import beton, manifest
+from fastpt.data.labels import text_of
 from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
@@ -91,6 +93,8 @@ def index_webdataset(
     stems: dict[str, Path] = {}
     for file in files:
         if (other := stems.setdefault(file.stem, file)) is not file:
+            if other == file:
+                raise FastptError(f"{file} is named twice. Name each tar once.")
             raise FastptError(f"{other} and {file} have one name, so their keys would be the same. Rename one.")
     settings = {"image_member": image_member, "ignore_damage": ignore_damage}
     return _index(files, settings, cache, lambda: _read_tars(files, image_member, ignore_damage))
@@ -135,10 +139,14 @@ def _as_they_are(files: list[Path]) -> list[dict]:
     shards = []
     for file in files:
         try:
-            stat = file.stat()
+            status = file.stat()
         except OSError as error:
             raise FastptError(f"{file} cannot be read ({error.strerror}). Give the path of a file.") from None
-        shards.append({"name": str(file.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns})
+        if stat.S_ISDIR(status.st_mode):
+            raise FastptError(f"{file} is a folder. Give the files in it: their paths, or for tars a pattern.")
+        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for, for ever
+            raise FastptError(f"{file} is no regular file. Give the path of a file.")
+        shards.append({"name": str(file.resolve()), "bytes": status.st_size, "modified": status.st_mtime_ns})
     return shards
 
 
@@ -151,6 +159,16 @@ def _write(folder: Path, name: str, shards: list[dict], settings: dict, found: F
     read_from = f"read in place from {shards[0]['name']}" + f" and {len(shards) - 1} more" * (len(shards) > 1)
     for note in found.notes:
         log.warning("%s", note)
+    if rejected:
+        log.warning(
+            "%s: %s of %s samples are left out, such as %s: %s. %s names all.",
+            name,
+            f"{len(rejected):,}",
+            f"{len(table) + len(rejected):,}",
+            rejected[0].key,
+            rejected[0].reason,
+            folder / "rejected.jsonl",
+        )
     manifest.write(
         folder,
         table,
@@ -352,7 +370,10 @@ def _take(tar: Tar, file: Keyed, sample: dict) -> None:
     elif file.suffix == ".cls":
         sample |= _label(tar, file.name)
     elif file.suffix == ".txt":
-        sample["caption"] = tar.read(file.name).decode(errors="replace").strip()
+        try:
+            sample["caption"] = text_of(tar.read(file.name)).strip()
+        except ValueError as error:
+            sample["reason"] = f"{file.name} {error}"
     elif file.suffix == ".json":
         try:
             value = json.loads(tar.read(file.name))

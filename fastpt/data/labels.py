@@ -47,7 +47,7 @@ class LabelReader:
             raise self.refused(row, value, f"is a {type(value).__name__}")
         text = well_formed(value).strip()
         if LIST.fullmatch(text):
-            raise self.refused(row, value, "is a list")
+            raise self.refused(row, value, "is a list" if text.startswith("[") else "is an object")
         return None if text.lower() in NO_LABEL else text
 
     def number(self, value: int | str | None, row: int) -> int | None:
@@ -67,6 +67,16 @@ class LabelReader:
         if value < -1:
             raise self.refused(row, value, "is negative", "Only -1 is known, for no label.")
         return value
+
+
+def text_of(content: bytes) -> str:
+    """The text of a file that holds a target, with U+FFFD for what is not UTF-8 and without the mark at its start.
+
+    Raises ValueError if it is no such text, with what is wrong.
+    """
+    if b"\0" in content:
+        raise ValueError("holds zero bytes: it is UTF-16, or no text")
+    return content.decode("utf-8-sig", errors="replace")
 
 
 def shown(value: object) -> str:

@@ -12,9 +12,9 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval, interval
-from fastpt.printable import finite, one_line
+from fastpt.printable import finite, one_line, plural
 from fastpt.report.methods import ENCODER, Method, methods_of
-from fastpt.report.text import plural, rate
+from fastpt.report.text import rate
 from fastpt.runs import Run
 
 DOMAINS = {"id": "ID", "ood": "OOD"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from fastpt.intervals import Interval
-from fastpt.printable import finite, one_line
+from fastpt.printable import finite, one_line, plural
 from fastpt.report.compare import (
     DOMAINS,
     Accuracies,
@@ -22,7 +22,6 @@ from fastpt.report.measures import measures_of
 from fastpt.report.methods import ENCODER, Method
 from fastpt.report.paper import LP
 from fastpt.report.plots import Axes, Series, draw, rate_style
-from fastpt.report.text import plural
 from fastpt.runs import Run
 
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel

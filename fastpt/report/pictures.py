@@ -13,8 +13,7 @@ from PIL import Image
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.errors import DamagedData, FastptError
-from fastpt.printable import one_line
-from fastpt.report.text import plural
+from fastpt.printable import one_line, plural
 from fastpt.runs import Run
 
 PICTURES = 12

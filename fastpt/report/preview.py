@@ -10,10 +10,10 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.printable import one_line
+from fastpt.printable import one_line, plural
 from fastpt.report.pictures import Picture, changed_targets, target_texts, thumbnail
 from fastpt.report.template import render
-from fastpt.report.text import plural, rate
+from fastpt.report.text import rate
 
 MOST_BARS = 24
 MOST_CELLS = 16  # classes a side of the noise matrix; more are put together

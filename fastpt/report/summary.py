@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from fastpt.printable import one_line
+from fastpt.printable import one_line, plural
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies
 from fastpt.report.paper import LP, NMTUNE
-from fastpt.report.text import NBSP, listing, percent, plural, rate
+from fastpt.report.text import NBSP, listing, percent, rate
 from fastpt.runs import Run
 
 

@@ -8,13 +8,13 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
-from fastpt.printable import finite, mapping, one_line
+from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report import StepCost
 from fastpt.report.claims import Answer, Arm
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
-from fastpt.report.text import NBSP, count, duration, percent, plural, rate
+from fastpt.report.text import NBSP, count, duration, percent, rate
 from fastpt.runs import Run
 
 _SPECTRUM = ("sve", "lsvr")

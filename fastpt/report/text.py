@@ -33,8 +33,3 @@ def duration(seconds: float | None) -> str:
 def listing(words: list[str]) -> str:
     """'a', 'a and b', 'a, b and c'."""
     return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1] if words else ""
-
-
-def plural(n: int, noun: str) -> str:
-    """'1 run', '3 runs'."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -4,8 +4,9 @@ JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
 
 SYSTEM_NAMES = frozenset(  # in lower case: of macOS, Windows, Linux and network drives
-    {"__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "system volume information"}
-    | {"lost+found", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__"}
+    {"__macosx", "@eadir", "@tmp", "@synoresource", "@recycle", "#recycle", "#snapshot", "@recently-snapshot"}
+    | {"~snapshot", "$recycle.bin", "system volume information", "found.000", "lost+found", "lost.dir"}
+    | {"network trash folder", "temporary items", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__pycache__"}
 )
 
 

@@ -63,6 +63,7 @@ def test_a_dry_run_that_reads_names_what_cannot_be_used(run):
     _, output = run("--dry-run", "--read")
     assert "10 pictures that can be stored\n   1 rejected" in output
     assert "1 not a picture that can be read, but HTML: train/cat/9.jpg" in output
+    assert "train  6 pictures, 2 classes of 3 each" in output
     assert "A preparation would stop" not in output
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -290,6 +291,35 @@ def test_a_tar_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(foreign, "_take", lambda *args: (take(*args), path.touch()))
     with pytest.raises(FastptError, match=r"x\.tar changed while it was read"):
         Dataset.from_webdataset(path, cache=tmp_path)
+
+
+def test_what_is_left_out_is_told(tmp_path, caplog):
+    members = [*pictures(3, txt=lambda i: b"red"), ("3.jpg", b"<html>"), ("3.txt", b"red")]
+    Dataset.from_webdataset(tar_of(tmp_path / "x.tar", members), cache=tmp_path)
+    assert "x: 1 of 4 samples are left out, such as x/3: no JPEG" in caplog.text
+
+
+@pytest.mark.parametrize("read", [Dataset.from_webdataset, Dataset.from_ffcv])
+def test_folders_and_pipes_are_not_opened(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FastptError, match="is a folder"):
+        read(tmp_path, cache=tmp_path)
+    with pytest.raises(FastptError, match="is no regular file"):
+        read(tmp_path / "pipe", cache=tmp_path)
+
+
+def test_a_tar_that_is_named_twice_is_refused(tmp_path):
+    file = tar_of(tmp_path / "x.tar", pictures(1, txt=lambda i: b"red"))
+    with pytest.raises(FastptError, match="named twice"):
+        Dataset.from_webdataset([file, file], cache=tmp_path)
+
+
+def test_text_in_tars_may_begin_with_a_mark_and_is_utf8(tmp_path):
+    texts = (b"\xef\xbb\xbfa cat", "a dog".encode("utf-16"))
+    file = tar_of(tmp_path / "x.tar", pictures(2, txt=lambda i: texts[i]))
+    dataset = Dataset.from_webdataset(file, cache=tmp_path)
+    assert dataset.captions([0]) == ["a cat"]
+    assert left_out(dataset) == {"x/1": "1.txt holds zero bytes: it is UTF-16, or no text"}
 
 
 def test_noise_plans_lie_in_the_index_and_not_beside_the_files(tmp_path):

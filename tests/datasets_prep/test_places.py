@@ -143,6 +143,8 @@ def test_labels_of_splits_listed_apart_share_one_list_of_classes(run):
         ("imagenet --source train=p", "imagenet is one --source"),
         ("imagefolder --source train=p --source q", "all --source name their split"),
         ("imagefolder --source p --out p/cat/out", "lies inside --source p"),
+        ("imagefolder --source val=p --source validation=q", "val and validation are one split"),
+        ("imagefolder --source val=p --holdout 0.5", "--holdout takes val from a split called train; found val"),
     ],
 )
 def test_what_does_not_go_together_is_refused(run, words, said):
@@ -153,6 +155,12 @@ def test_what_does_not_go_together_is_refused(run, words, said):
     assert code != 0
     assert said in output
     assert sorted(Path().rglob("*")) == before
+
+
+def test_a_split_that_is_named_otherwise_is_the_split_it_means(run):
+    pets("p", "folder", ["cat", "dog"])
+    assert run("imagefolder", "--source", "Train=p", "--noise", "0.5", "--name", "a")[0] == 0
+    assert Dataset("data/a/train").keys[0].startswith("train/")
 
 
 # --- usual places -------------------------------------------------------------------------------------------------

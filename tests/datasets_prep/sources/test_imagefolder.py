@@ -212,10 +212,10 @@ def test_splits_are_recognised_by_name_and_by_the_class_folders_in_them(tmp_path
     [
         (pets("", ("bus", "train")), {"train": ["bus", "train"]}, "train/ holds pictures beside class folders"),
         ([*pets(""), "test-a/1.jpg"], {"train": [*BOTH, "test-a"]}, "test-a/ holds pictures beside class folders"),
-        ([*pets("train/"), "test/1.jpg", "test/2.jpg"], {"train": BOTH}, "2 pictures .* are left out: test 2"),
-        ([*pets("train/"), "test/test/1.jpg"], {"train": BOTH}, "1 pictures .* are left out: test 1"),
-        ([*pets("train/"), "val/images/1.jpg"], {"train": BOTH}, "1 pictures .* are left out: val 1"),
-        ([*pets("train/"), "test-a/1.jpg"], {"train": BOTH}, "1 pictures .* are left out: test-a 1"),
+        ([*pets("train/"), "test/1.jpg", "test/2.jpg"], {"train": BOTH}, "2 pictures .* left out: test 2"),
+        ([*pets("train/"), "test/test/1.jpg"], {"train": BOTH}, "1 picture .* left out: test 1"),
+        ([*pets("train/"), "val/images/1.jpg"], {"train": BOTH}, "1 picture .* left out: val 1"),
+        ([*pets("train/"), "test-a/1.jpg"], {"train": BOTH}, "1 picture .* left out: test-a 1"),
         ([*pets("train/"), *pets("val/"), "docs/1.jpg"], {"train": BOTH, "val": BOTH}, "beside the splits.*docs 1"),
         ([*pets("x/train/"), "x/montage.jpg"], {"train": BOTH}, "beside the splits.*x/montage.jpg 1"),
         (["a/1.jpg", "a/b/1.jpg", "c/1.jpg"], {"train": ["a", "a/b", "c"]}, "1 classes lie in the folders of others"),
@@ -245,7 +245,7 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
         ([*pets("seg_train/"), *pets("seg_test/")], None, "is seg_test/ a split, or a class"),
         ([*pets("seg_train/seg_train/"), "seg_pred/seg_pred/1.jpg"], None, "is seg_train/ a split, or a class"),
         ([*pets("x/seg_train/"), "docs/1.jpg"], None, "x/ holds seg_train"),
-        ([*pets("val/"), "dog/1.jpg", "emu/1.jpg"], None, "val are splits, but dog/ beside them holds pictures too"),
+        ([*pets("val/"), "dog/1.jpg", "emu/1.jpg"], None, "val is a split, but dog/ beside them holds pictures too"),
         (["images/1.jpg", "images/2.jpg"], None, "images/ holds pictures.*--split-level 0 says that images is a class"),
         (pets("train_small/"), None, "is train_small/ a split, or a class"),
         ([*pets("test-a/"), *pets("")], None, "is test-a/ a split, or a class"),
@@ -336,3 +336,21 @@ def test_places_with_and_without_splits_are_not_mixed(tmp_path):
 def test_readable_names_that_would_be_the_same_are_whole_paths(tmp_path):
     (split,) = laid_out(tmp_path, ["a/small_one/1.jpg", "b/small_one/1.jpg"]).splits
     assert split.class_names == ["a small one", "b small one"]
+
+
+@pytest.mark.parametrize("folder", ["@tmp", "@SynoResource", "~snapshot/hourly", "found.000", "Temporary Items"])
+def test_folders_of_systems_and_drives_are_no_classes(tmp_path, folder):
+    found = laid_out(tmp_path, [*pets(""), f"{folder}/1.jpg", f"cat/{folder}/1.jpg"])
+    assert found.splits[0].classes == BOTH
+    assert found.beside["hidden or system"].total() == 2
+
+
+def test_archives_and_dead_links_among_the_pictures_are_told(tmp_path):
+    for name in ("bee.tar", "amber.ZIP", "cat/more.tar.gz", "cat/notes.txt", ".cache.tar"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    lay(tmp_path, pets(""))
+    (tmp_path / "cat/9.jpg").symlink_to("/nowhere/9.jpg")
+    warnings = imagefolder_splits([open_files(tmp_path)]).warnings
+    assert "3 archives not read: amber.ZIP, bee.tar, cat/more.tar.gz" in warnings
+    assert "1 picture not read: cat/9.jpg (a link to nothing)" in warnings

@@ -199,7 +199,6 @@ def moved(folder, names=TREE):
         (TREE, "train/<wnid>/ and val/<wnid>/"),
         ([name.replace("val/", "Validation/", 1) for name in TREE], "train/<wnid>/ and Validation/<wnid>/"),
         ([*moved("a/b"), "readme.md", "a/x.csv"], "a/b/train/<wnid>/ and a/b/val/<wnid>/"),
-        ([*TREE, "ILSVRC2012_img_train_t3.tar", "ILSVRC2012_bbox_train_v2.tar.gz"], "train/<wnid>/ and val/<wnid>/"),
         (
             [*TREE, "train/.ipynb_checkpoints/0.JPEG", "__MACOSX/train/n01440764/._0.JPEG"],
             "train/<wnid>/ and val/<wnid>/",
@@ -215,6 +214,11 @@ def test_a_tree_is_found_by_its_folders_and_keeps_its_keys(tmp_path, names, layo
     ]
     assert found.splits[0].classes == WNIDS
     assert found.warnings == ()
+
+
+def test_archives_that_a_tree_may_lack_are_told(tmp_path):
+    found = listed(tmp_path, [*TREE, "ILSVRC2012_img_train_t3.tar", f"train/{WNIDS[0]}.tar"])
+    assert found.warnings == (f"2 archives not read: ILSVRC2012_img_train_t3.tar, train/{WNIDS[0]}.tar",)
 
 
 @pytest.mark.parametrize(

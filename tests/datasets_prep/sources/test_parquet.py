@@ -170,7 +170,7 @@ def test_what_lies_beside_the_tables_is_counted_and_links_are_followed(tmp_path)
         "no picture": {".md": 1},
         "beside the .parquet files": {"x.jpg": 1},
     }
-    assert "1 pictures in " in found.warnings[0]
+    assert "1 picture in " in found.warnings[0]
     assert "split train is read from 2 folders" in found.warnings[1]
 
 

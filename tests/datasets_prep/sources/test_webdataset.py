@@ -223,7 +223,7 @@ def test_samples_whose_download_failed_are_counted_by_their_status(tmp_path):
     failed = {f"{i}.json": b'{"status": "failed_to_download", "caption": "gone"}' for i in range(3)}
     shard(tmp_path / "a.tar", failed | {"good.jpg": picture(0), "good.json": b'{"status": "success", "caption": "g"}'})
     found = listed(tmp_path)
-    assert found.warnings == ("3 samples have no picture, as their .json says: failed_to_download 3",)
+    assert found.warnings == ("3 samples without a picture, as the .json says: failed_to_download 3",)
     assert found.splits[0].pictureless[0] == ("a/0", "no picture: its .json says failed_to_download")
 
 
@@ -315,7 +315,7 @@ def test_pictures_beside_the_tars_are_told(tmp_path):
     shard(tmp_path / "0.tar", SAMPLE)
     (tmp_path / "1.tar").mkdir()
     (tmp_path / "1.tar/x.jpg").write_bytes(picture(0))
-    assert "1 pictures in " in listed(tmp_path).warnings[0]
+    assert "1 picture in " in listed(tmp_path).warnings[0]
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\1rubbish" * 1000, b"<html>" * 1000])
@@ -345,6 +345,7 @@ def labelled(folder: Path, *labels: bytes) -> None:
         ((b"cat\n", b" dog "), ["cat", "dog"], [0, 1]),
         ((b"1.0", b"0"), ["0", "1"], [1, 0]),
         ((b"007", b"1"), ["007", "1"], [0, 1]),
+        ((b"\xef\xbb\xbfcat", b"cat\r\n"), ["cat"], [0, 0]),
     ],
 )
 def test_labels_are_read_like_those_of_all_sources(tmp_path, labels, classes, numbers):
@@ -355,7 +356,7 @@ def test_labels_are_read_like_those_of_all_sources(tmp_path, labels, classes, nu
 
 def test_labels_that_mix_numbers_and_names_are_told(tmp_path):
     labelled(tmp_path, b"cat", b"2")
-    assert "the .cls holds 1 numbers and 1 names" in listed(tmp_path).warnings[0]
+    assert "the .cls holds 1 number and 1 name" in listed(tmp_path).warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -388,12 +389,36 @@ def test_samples_without_a_label_are_named(tmp_path, label):
 
 @pytest.mark.parametrize(
     ("label", "told"),
-    [(b"48600114712", "id"), (b"1.5", "no whole number"), (b"-2", "negative"), (b"[0, 1]", "is a list")],
+    [
+        (b"48600114712", "id"),
+        (b"1.5", "no whole number"),
+        (b"-2", "negative"),
+        (b"[0, 1]", "is a list"),
+        (b'{"label": 1}', "is an object"),
+    ],
 )
 def test_what_is_no_label_is_refused_by_name(tmp_path, label, told):
     labelled(tmp_path, b"0", label)
     with pytest.raises(FastptError, match=rf"the \.cls: the label of a/1, .*{told}"):
         listed(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["cat".encode("utf-16"), "cat".encode("utf-16-le"), b"cat\0"])
+@pytest.mark.parametrize("suffix", ["cls", "txt"])
+def test_a_target_that_is_no_utf8_text_is_rejected_by_name(tmp_path, suffix, text):
+    shard(tmp_path / "a.tar", {"0.jpg": b"x", f"0.{suffix}": b"dog", "1.jpg": b"x", f"1.{suffix}": text})
+    (split,) = listed(tmp_path).splits
+    assert split.rejected == (("a/1", f"its .{suffix} holds zero bytes: it is UTF-16, or no text"),)
+
+
+def test_the_mark_at_the_start_of_a_caption_is_no_part_of_it(tmp_path):
+    shard(tmp_path / "a.tar", {"0.jpg": b"x", "0.txt": b"\xef\xbb\xbfa cat"})
+    assert listed(tmp_path).splits[0].captions == ["a cat"]
+
+
+def test_a_place_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(FastptError, match=r"nowhere does not exist"):
+        listed(tmp_path / "nowhere")
 
 
 def test_a_label_of_several_lines_is_rejected_by_name(tmp_path):

@@ -106,7 +106,7 @@ def test_known_names_are_kept_and_a_label_beyond_them_is_named():
         (["cafe\u0301", "caf\xe9"], ["cafe\u0301", "caf\xe9"], "classes apart"),
         (["cat", "cat|dog", "dog"], ["cat", "cat|dog", "dog"], "'cat|dog' is a class of its own"),
         (["a_b", "a b"], ["a b", "a_b"], "classes apart: 'a b' and 'a_b'"),
-        (["10", "9", "cat"], ["10", "9", "cat"], "2 numbers and 1 names: all are taken for names"),
+        (["10", "9", "cat"], ["10", "9", "cat"], "2 numbers and 1 name: all are taken for names"),
         (["x", "1", "1.0"], ["1", "1.0", "x"], "classes apart: '1' and '1.0'"),
         (["smile \ud83d"], ["smile \ufffd"], "1 labels hold what is not UTF-8, stored as U.FFFD"),
         ([f"{i}.x" for i in range(20)], sorted(f"{i}.x" for i in range(20)), "a class of its own"),

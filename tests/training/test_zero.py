@@ -10,6 +10,7 @@ import safetensors.torch
 import torch
 
 from fastpt.errors import FastptError
+from fastpt.runs import CHECKPOINT_FORMAT
 from fastpt.training import checkpoint
 from fastpt.training.loop import train
 from tests.training.conftest import TINY_VIT, forget_the_end, losses, run_command, save
@@ -109,7 +110,7 @@ def reseal(run: Path) -> None:
 
     newest = checkpoint.newest_first(run)[0]
     sums = {path.name: file_sha256(path) for path in newest.iterdir() if path.name != "manifest.json"}
-    write_sealed_json(newest / "manifest.json", {"format": checkpoint.FORMAT, "files": sums})
+    write_sealed_json(newest / "manifest.json", {"format": CHECKPOINT_FORMAT, "files": sums})
 
 
 class Harmful:

@@ -100,6 +100,8 @@ def list_splits(
             found = replace(found, splits=splits)
         founds.append(found)
     found = merged(founds)
+    if not places:  # a source of its own, such as the demo's several tasks, whose classes are not one list
+        return found
     splits, warnings = with_same_classes(found.splits)
     return replace(found, splits=splits, warnings=(*found.warnings, *warnings, *class_warnings(splits)))
 

@@ -305,3 +305,11 @@ def test_classes_without_pictures_or_a_name_of_their_own_are_a_line_each():
         "1 class has no picture in train: c2 (2 in test)",
         "classes of one readable name, which zero-shot cannot tell apart: crane (c0, c1)",
     ]
+
+
+def test_the_demos_tasks_keep_classes_of_their_own(run):
+    code, output = run("--dry-run", "demo")
+    assert code == 0
+    assert "warning" not in output
+    assert "12 classes" in output
+    assert "6 classes" in output

@@ -100,10 +100,13 @@ def list_splits(
             found = replace(found, splits=splits)
         founds.append(found)
     found = merged(founds)
-    if not places:  # a source of its own, such as the demo's several tasks, whose classes are not one list
-        return found
-    splits, warnings = with_same_classes(found.splits)
-    return replace(found, splits=splits, warnings=(*found.warnings, *warnings, *class_warnings(splits)))
+    # What was listed together has the classes that the source says: its splits may be tasks apart, as the demo's are.
+    splits, warnings = with_same_classes(found.splits) if len(groups) > 1 else (found.splits, [])
+    tasks: dict[tuple[str, ...], list[SplitListing]] = {}
+    for split in splits:
+        tasks.setdefault(tuple(split.classes), []).append(split)
+    warnings += [warning for task in tasks.values() for warning in class_warnings(task)]
+    return replace(found, splits=splits, warnings=(*found.warnings, *warnings))
 
 
 def _called_like_splits(paths: Sequence[Path], splits: Sequence[SplitListing]) -> list[str]:

@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastpt.data.labels import CODE, INFINITIES, NUMBER, PERHAPS_NO_LABEL, LabelReader, shown
+from fastpt.data.labels import CODE, INFINITIES, NUMBER, PERHAPS_NO_LABEL, LabelReader, looks_like_id, shown
 from fastpt.errors import FastptError
 from fastpt.printable import plural
 
-MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a column with far fewer rows
-FEW_CLASSES = 10_000  # so many may be there, however few rows there are
-ROWS_A_CLASS = 0.1
 MOST_NAMED = 3  # values in a warning
 
 Key = tuple[type, object]  # 1, 1.0 and True are equal, and not the same
@@ -93,7 +90,7 @@ def _numbered_classes(
                 row, most, f"has no name: {len(names)} classes are named, from 0", "Mend the names or the label."
             )
         return list(names)
-    if most >= MOST_CLASSES or (most >= FEW_CLASSES and rows < ROWS_A_CLASS * most):
+    if looks_like_id(most, rows):
         raise read.refused(
             row,
             most,

@@ -1,17 +1,12 @@
 """Pictures with captions in a list: `list` for rows that have to have a caption."""
 
-from collections.abc import Sequence
-from typing import Any
-
 import click
 
-from datasets_prep.listing import Found
-from datasets_prep.records import RecordFormat, caption_options
-from datasets_prep.sources import Request, Source
-from datasets_prep.sources.list import SPLIT_COLUMN, Columns, list_options, listed_splits
+from datasets_prep.records import caption_options
+from datasets_prep.sources.list import SPLIT_COLUMN, List, list_options
 
 
-class Captions(Source):
+class Captions(List):
     summary = "pictures with captions in a list: CSV, TSV or JSON lines"
     example = "fastpt prep captions --source shop.tar --list captions.csv --image-pattern 'images/{id}.jpg'"
     options = (
@@ -20,16 +15,6 @@ class Captions(Source):
         click.Option(["--label-column"], help="Column with class names, for zero-shot evaluation."),
         SPLIT_COLUMN,
     )
-
-    def list_splits(
-        self,
-        request: Request,
-        lists: Sequence[tuple[str | None, str]],
-        caption_columns: tuple[str, ...],
-        strip_markup: bool,
-        **columns: Any,
-    ) -> Found:
-        return listed_splits(request, lists, Columns(RecordFormat(caption_columns, strip_markup), **columns))
 
 
 SOURCE = Captions()

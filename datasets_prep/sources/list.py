@@ -6,20 +6,19 @@ A row names its picture and says what it shows. Labels of annotators in a second
 import posixpath
 import re
 import string
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import unquote
 
 import click
 import numpy as np
 
 from datasets_prep.inventory import take_inventory
 from datasets_prep.listing import Found, NoisyLabels, Reader, SplitListing
+from datasets_prep.picture_names import Alike, PictureNames, no_picture
 from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, split_of
@@ -32,6 +31,7 @@ from fastpt.storage.names import is_plain, well_formed
 if TYPE_CHECKING:
     from fastpt.data.lists import ListFile
 
+MISSING = "missing from the source"
 MOST_SPLITS = 100  # in a column
 MOST_TRIED = 1000  # rows whose picture is missing, for which one like it is looked for
 
@@ -208,7 +208,7 @@ def listed_splits(request: Request, lists: Sequence[tuple[str | None, str]], col
     from fastpt.data.lists import open_list
 
     files = open_all(request.places, request.unpack_dir, ignore_damage=request.ignore_damage)
-    pictures = _Pictures(set(files.names()), [_absolute(place) for place in request.places if place.is_dir()])
+    pictures = PictureNames(set(files.names()), [_absolute(place) for place in request.places if place.is_dir()])
     rows, warnings, names = _Rows(), [], [name for _, name in lists]
     for name, split in zip(names, _splits_of_lists(lists, columns.split_column), strict=True):
         opened = open_list(files, name, columns.wanted, columns.list_quotes)
@@ -217,7 +217,8 @@ def listed_splits(request: Request, lists: Sequence[tuple[str | None, str]], col
         warnings += opened.warnings
     alike = pictures.alike(rows.missing[:MOST_TRIED])
     if rows.count and len(rows.missing) == rows.count:
-        raise FastptError(_no_picture(files, names, rows, columns, alike))
+        wrong = no_picture(files, rows.missing, alike, columns.path_column, columns.image_pattern)
+        raise FastptError(f"--list {', '.join(names)}: none of its {rows.count:,} rows {wrong}")
     found = _found(files, names, rows, columns, alike)
     return replace(found, warnings=(*warnings, *pictures.warnings(), *found.warnings))
 
@@ -266,7 +267,7 @@ def _read(
     opened.require(columns.wanted)
 
 
-def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: "Alike") -> Found:
+def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: Alike) -> Found:
     """The splits of the rows, and what lies beside them."""
     there = set(files.names())
     rejected, pictureless = _left_out(there, rows, alike)
@@ -309,7 +310,7 @@ def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, 
     return inventory.found([columns.records.annotate(split) for split in splits], tuple(warnings))
 
 
-def _left_out(there: set[str], rows: _Rows, alike: "Alike") -> tuple[defaultdict[str, list], defaultdict[str, list]]:
+def _left_out(there: set[str], rows: _Rows, alike: Alike) -> tuple[defaultdict[str, list], defaultdict[str, list]]:
     """The pictures that are rejected with their reason, and the rows without a picture of their own, by split."""
     rejected, pictureless = defaultdict(list), defaultdict(list)
     for file, reason in rows.clashing.items():
@@ -430,110 +431,6 @@ def _split_of_row(where: str, column: str, values: Mapping[str, object], spellin
 
 def _absolute(path: Path) -> str:
     return posixpath.normpath(path.absolute().as_posix())
-
-
-# --- pictures -----------------------------------------------------------------------------------------------------
-
-MISSING, ZEROS = "missing from the source", "with zeros before its number"
-WAYS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {  # how names are alike: of a row's, of a file's
-    "in another case": (str.casefold, str.casefold),
-    "without URL encoding": (unquote, str),
-    "with another suffix": (lambda name: posixpath.splitext(name)[0], lambda name: posixpath.splitext(name)[0]),
-    "without its row's suffix": (str, lambda name: posixpath.splitext(name)[0]),
-    "in another folder": (posixpath.basename, posixpath.basename),
-    "in another folder, with a suffix": (posixpath.basename, lambda name: _stem(name)),
-    ZEROS: (lambda name: _stem(name).lstrip("0"), lambda name: _stem(name).lstrip("0")),
-}
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name))[0]
-
-
-@dataclass(frozen=True)
-class _Match:
-    file: str
-    how: str  # a key of WAYS
-
-
-Alike = Mapping[str, _Match]  # by what a row names
-
-
-@dataclass
-class _Pictures:
-    there: set[str]  # the names of all files
-    roots: list[str]  # absolute paths of the folders they are in
-    otherwise: dict[str, str] = field(default_factory=dict)  # the last row whose picture is written in another way
-    count: int = 0  # of such rows
-
-    def find(self, name: str, folder: str) -> str | None:
-        """The file that a row names, in a list that lies in `folder` (absolute on disk, relative in an archive)."""
-        if name in self.there:
-            return name
-        plain = posixpath.normpath(name.strip().replace("\\", "/"))
-        path = posixpath.normpath(posixpath.join(folder, plain))
-        paths = [plain, path, *(path[len(root) + 1 :] for root in self.roots if path.startswith(f"{root}/"))]
-        file = next((path for path in paths if path in self.there), None)
-        if file is None:
-            file = next((found for path in paths if (found := self._in_unicode.get(_form(path)))), None)
-        if file is not None:
-            self.count += 1
-            self.otherwise = {name: file}
-        return file
-
-    @cached_property
-    def _in_unicode(self) -> dict[str, str]:
-        """Files by the one form in which Unicode writes their name, if only one has it."""
-        forms = Counter(_form(name) for name in self.there if not name.isascii())
-        return {form: name for name in self.there if not name.isascii() and forms[form := _form(name)] == 1}
-
-    def warnings(self) -> list[str]:
-        return [
-            f"{self.count:,} rows write the name of their picture in another way, such as {name!r} for {file!r}"
-            for name, file in self.otherwise.items()
-        ]
-
-    def alike(self, missing: Sequence[str]) -> Alike:
-        """Files whose names are like those that are missing, in a pass over all of them."""
-        found: dict[str, _Match] = {}
-        for how, (of_row, of_file) in WAYS.items():
-            wanted = {of_row(name): name for name in missing if name not in found}
-            for file in sorted(self.there) if wanted else ():
-                if name := wanted.get(of_file(file)):
-                    found.setdefault(name, _Match(file, how))
-        return found
-
-
-def _form(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _no_picture(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, alike: Alike) -> str:
-    """What to say if no row names a picture: an example of both, and what may cure it."""
-    name = next((name for name in rows.missing if name in alike), rows.missing[0])
-    file = alike[name].file if name in alike else next(iter(files.images()), None)
-    field = f"{{{columns.path_column}}}" if columns.path_column else str(columns.image_pattern)
-    if "://" in name:
-        cure = "That is an address. Fetch the pictures first, and name the files."
-    elif file is None or name not in alike:
-        cure = f"Name another --path-column, or --image-pattern says how names are made of columns: 'images/{field}'."
-    elif file.startswith(name) or file.endswith(f"/{name}") or f"/{name}." in file:
-        cure = f"--image-pattern '{field.join(file.rsplit(name, 1))}' makes the one of the other."
-    elif alike[name].how == ZEROS and columns.path_column:
-        pattern = f"{{{columns.path_column}:0>{len(_stem(file))}}}"
-        cure = f"--image-pattern '{file.replace(_stem(file), pattern)}' writes the zeros."
-    elif name.endswith(f"/{file}"):
-        folder = name.removesuffix(file)
-        cure = (
-            f"Take {folder} off all names." if name[0] == "/" else f"Give the folder that holds {folder} as --source."
-        )
-    else:
-        cure = f"It is there {alike[name].how}. Mend the list."
-    has = f"has {file}" if file else "has no pictures"
-    return (
-        f"--list {', '.join(names)}: none of its {rows.count:,} rows names a picture of {files.root}. The first names "
-        f"{name}, the source {has}. {cure}"
-    )
 
 
 SOURCE = List()

@@ -28,16 +28,13 @@ import xxhash
 from PIL import Image
 
 from fastpt.data import beton, manifest
-from fastpt.data.labels import text_of
+from fastpt.data.labels import MOST_CLASSES, looks_like_id, text_of
 from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES, well_formed
 from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
 
-MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a file with far fewer samples
-FEW_CLASSES = 10_000  # so many may be there, however few samples there are
-ROWS_A_CLASS = 0.1
 LABEL = re.compile(rb"\s*([+-]?\d{1,18})(?:\.0*)?\s*", re.ASCII)
 
 log = logging.getLogger("fastpt.data")
@@ -192,7 +189,7 @@ def _classes(name: str, table: pa.Table) -> list[str]:
             f"the labels of {name} go from {least} to {most}, but labels count classes from 0. "
             "Name another field, or mend them."
         )
-    if most >= MOST_CLASSES or (most >= FEW_CLASSES and len(labels) < ROWS_A_CLASS * most):
+    if looks_like_id(most, len(labels)):
         key = table["key"][int(labels.argmax())].as_py()
         raise FastptError(
             f"the label of {key} in {name} is {most}, which would make {most + 1:,} classes of {len(labels):,} "

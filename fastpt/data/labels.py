@@ -18,6 +18,9 @@ PERHAPS_NO_LABEL = frozenset({"na", "n/a", "none"})  # none of the numbers of a 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 INFINITIES = frozenset({"inf", "-inf", "+inf", "infinity", "-infinity"})  # among numbers; alone they are names
 LIST = re.compile(r"\[.*\]|\{.*\}", re.DOTALL)  # several labels, written as one text
+MOST_CLASSES = 1_000_000  # a label beyond is an id, and so is one in a column with far fewer rows
+FEW_CLASSES = 10_000  # so many may be there, however few rows there are
+ROWS_A_CLASS = 0.1
 CODE = re.compile(r"[+-]?0\d+", re.ASCII)  # a number does not begin with 0
 
 
@@ -67,6 +70,11 @@ class LabelReader:
         if value < -1:
             raise self.refused(row, value, "is negative", "Only -1 is known, for no label.")
         return value
+
+
+def looks_like_id(label: int, rows: int) -> bool:
+    """Whether a number, the largest of a column of so many rows, is too large to be that of a class."""
+    return label >= MOST_CLASSES or (label >= FEW_CLASSES and rows < ROWS_A_CLASS * label)
 
 
 def text_of(content: bytes) -> str:

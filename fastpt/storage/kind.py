@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.names import is_image, is_utf8
+from fastpt.storage.names import is_utf8
 
 LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
 LONGEST = 2000  # characters of a message that quotes names of files
@@ -64,10 +64,6 @@ class Storage(ABC):
     @abstractmethod
     def only(self, names: Iterable[str]) -> "Storage":
         """The same for a few names, without what is known of the others: to be sent to another machine."""
-
-    def images(self) -> list[str]:
-        """The names of pictures, sorted, without hidden files."""
-        return [name for name in self.names() if is_image(name)]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
     python tools/fuzz_c.py --seconds 60
 
-Builds each C file anew with the sanitizers, aside from what is installed, then calls the functions that fastpt calls:
+Builds each library anew with the sanitizers, aside from what is installed, then calls the functions that fastpt calls:
 with pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the
 end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan, and libjpeg-turbo.
 """
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,20 +24,16 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = {
-    "_kernel": "fastpt/jpeg/_kernel.c",
-    "_entropy": "fastpt/jpeg/_entropy.c",
-    "_read": "fastpt/data/_read.c",
-    "_area": "datasets_prep/images/_area.c",
-}
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g", "-shared", "-fPIC"]
 
 
 def build(folder: Path) -> None:
-    """Compile each library into `folder`."""
-    for name, source in SOURCES.items():
-        libraries = ["-ljpeg"] if name == "_kernel" else []
-        subprocess.run(["gcc", *SANITIZE, str(ROOT / source), "-o", str(folder / f"{name}.so"), *libraries], check=True)
+    """Compile each library of pyproject.toml into `folder`."""
+    for module in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]:
+        output = folder / f"{module['name'].rpartition('.')[2]}.so"
+        sources = [str(ROOT / source) for source in module["sources"]]
+        libraries = [f"-l{name}" for name in module.get("libraries", [])]
+        subprocess.run(["gcc", *SANITIZE, *sources, "-o", str(output), *libraries], check=True)
 
 
 def sanitized(folder: Path, seconds: float, seed: int) -> int:

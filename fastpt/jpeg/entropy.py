@@ -1,4 +1,4 @@
-"""Whether a JPEG is whole, by _entropy.c: it skips through the entropy-coded data without decoding it.
+"""Whether a JPEG is whole, by walk.c: it skips through the entropy-coded data without decoding it.
 
 It is built with the package where a C compiler is found. Without it, and for pictures out of the ordinary,
 libjpeg-turbo decodes instead (`turbojpeg.check`), which takes twice as long.
@@ -21,7 +21,7 @@ def is_sound(jpeg: bytes, size: tuple[int, int]) -> bool:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    library = native.load("_entropy", __file__)
+    library = native.load("_jpeg", __file__)
     if library:
         library.fastpt_is_sound.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int]
     return library

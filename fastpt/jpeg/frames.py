@@ -1,6 +1,6 @@
 """The size of a JPEG, as its own frame header states it: what any decoder goes by, whatever a table says of it.
 
-_entropy.c does it where it was built, Python elsewhere.
+markers.c does it where it was built, Python elsewhere.
 """
 
 import ctypes
@@ -45,7 +45,7 @@ def _frame_size(jpeg: bytes) -> tuple[int, int]:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    library = native.load("_entropy", __file__)
+    library = native.load("_jpeg", __file__)
     if library:
         library.fastpt_frame_sizes.argtypes = [ctypes.c_int, *3 * [ctypes.c_void_p]]
         library.fastpt_frame_sizes.restype = None

@@ -9,7 +9,7 @@ from PIL import Image
 from datasets_prep.images import turbojpeg
 from fastpt.jpeg import entropy
 
-pytestmark = pytest.mark.skipif(entropy._library() is None, reason="_entropy.c was not built")
+pytestmark = pytest.mark.skipif(entropy._library() is None, reason="fastpt/jpeg was not built")
 SIZE = (83, 61)
 
 

@@ -17,7 +17,7 @@ def implementation(request, monkeypatch):
     if request.param == "Python":
         monkeypatch.setattr(frames, "_library", lambda: None)
     elif frames._library() is None:
-        pytest.skip("_entropy.c was not built")
+        pytest.skip("fastpt/jpeg was not built")
 
 
 def saved(size: tuple[int, int], mode: str = "RGB", **options) -> bytes:

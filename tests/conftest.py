@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,11 @@ from fastpt import Dataset
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Caches of the tests, those of their processes too, are their own."""
+    """Caches of the tests, those of their processes too, are their own; Ctrl-C is what it is in a terminal.
+
+    A run that a shell started in the background ignores it, and so would the jobs that tests interrupt.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tempfile.TemporaryDirectory(prefix="fastpt-tests-")
     os.environ["XDG_CACHE_HOME"] = folder.name
     config.add_cleanup(folder.cleanup)

@@ -46,9 +46,8 @@ def test_a_killed_process_is_one_line_that_names_its_file(signal_number):
 
 
 LISTING = """
-import signal, sys, time
+import sys, time
 from pathlib import Path
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run may ignore it
 from datasets_prep.parallel import map_in_processes
 
 def work(path):

@@ -241,15 +241,6 @@ def test_an_exception_in_a_decoding_thread_reaches_the_consumer(split, decoder, 
     assert not own_threads()
 
 
-@pytest.fixture
-def interruptible():
-    """Python's handling of Ctrl-C, also where the test run was started in the background, which ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypatch):
     monkeypatch.setattr("fastpt.loading.reading.BatchReader.read", lambda *_: time.sleep(1))

@@ -1,5 +1,6 @@
 """The inventory of a folder or archive: every file is told by what it is, and none is passed over unseen."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ NO_PICTURES = (
 )
 
 PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
+COPY = re.compile(r"(( -)?[-_ ]copy( \(?\d+\)?)?| \(\d+\))$", re.IGNORECASE)  # what systems add to a name
 MOST_NAMED = 3  # files in a warning
 
 
@@ -142,6 +144,12 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
     for file in found.files:
         if (other := real.setdefault(file.resolve(), file)) != file:
             raise FastptError(f"--source: {other} and {file} are one file, and would be read twice. Leave one out.")
+        before = file.with_name(COPY.sub("", file.stem) + file.suffix)
+        if before != file and before in found.files:
+            raise FastptError(
+                f"--source: {file} is a copy of {before} by its name, and would be read as well. Take one away, or "
+                "rename it."
+            )
     return found
 
 

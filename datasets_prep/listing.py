@@ -145,7 +145,7 @@ class Found:
         return cls(splits, sum(len(split) + len(split.rejected) for split in splits))
 
     def check(self) -> None:
-        """Raise FastptError unless every file is accounted for."""
+        """Raise FastptError unless every file is accounted for, and every key is the only one of its split."""
         pictures = sum(len(split) + len(split.rejected) for split in self.splits)
         others = sum(map(Counter.total, self.beside.values()))
         if self.files != pictures + others:
@@ -153,6 +153,13 @@ class Found:
                 f"{self.files:,} files were found, but {pictures:,} pictures and {others:,} others are accounted for. "
                 "That is a fault of the source. Please report it."
             )
+        for split in self.splits:
+            hashes = np.sort(np.fromiter(map(hash, split.keys), np.int64, len(split)))  # a set of all takes more room
+            if (hashes[1:] == hashes[:-1]).any() and (twice := Counter(split.keys).most_common(1))[0][1] > 1:
+                raise FastptError(
+                    f"two samples of split {split.name} are called {twice[0][0]}. That is a fault of the source. "
+                    "Please report it."
+                )
 
 
 def merged(founds: Sequence[Found]) -> Found:

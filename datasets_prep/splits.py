@@ -1,7 +1,7 @@
 """Splits by their usual names, in folders and file names: recognised, or asked for, but never taken for train."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastpt.errors import FastptError
@@ -20,6 +20,9 @@ ASK = "Say which with --source SPLIT=PATH (train=PATH), for each split"
 SPLIT_LIKE = re.compile(
     r"(train|val|valid|test|dev|eval|evaluation|holdout|held[-_]?out|unlabell?ed|extra)(set|val|[ab]|\d\w*|[-_ .]\w+)?"
 )
+PART = re.compile(r"(.*?)(\d+)(?:-of-(\d+))?((?:\.[a-z]\w*)+)", re.IGNORECASE)  # train-00003-of-00294.parquet
+FEW_PARTS = 3  # so many numbers in a row, with zeros before them, count files
+MOST_PARTS = 1_000_000
 
 
 def split_of(word: str) -> str | None:
@@ -65,7 +68,30 @@ def splits_of_files(files: Mapping[Path, Path], split: str | None, warnings: lis
         folders = sorted({str(file.parent) for file in mine})
         if len(folders) > 1:
             warnings.append(f"split {name} is read from {len(folders)} folders: {', '.join(folders[:5])}")
+        warnings.extend(_missing_parts(mine))
     return dict(sorted(splits.items()))
+
+
+def _missing_parts(files: Sequence[Path]) -> Iterator[str]:
+    """What to say of files that are numbered, as by `-of-00294`, or with zeros before the number, where some lack."""
+    series: dict[tuple[Path, str, str | None, str], dict[int, str]] = {}
+    for file in files:
+        if found := PART.fullmatch(file.name):
+            before, number, total, suffix = found.groups()
+            series.setdefault((file.parent, before, total, suffix), {})[int(number)] = number
+    for (folder, before, total, suffix), numbers in series.items():
+        first, last = min(numbers), max(numbers)
+        if total:
+            first = 1 if int(total) in numbers else 0
+            last = first + int(total) - 1
+        elif len(numbers) < FEW_PARTS or not any(len(text) > 1 and text[0] == "0" for text in numbers.values()):
+            continue
+        missing = sorted(set(range(first, min(last, first + MOST_PARTS) + 1)) - numbers.keys())
+        if missing and (total or len(missing) < len(numbers)):  # else they are no numbers of parts
+            width = min(map(len, numbers.values()))
+            name = f"{before}{missing[0]:0{width}d}{f'-of-{total}' if total else ''}{suffix}"
+            what = f"{len(missing):,} of {last - first + 1:,} numbered files"
+            yield f"{what} in {folder} {'is' if len(missing) == 1 else 'are'} not there, such as {name}"
 
 
 def _split_of_file(file: Path, root: Path, asked: str | None) -> str | None:

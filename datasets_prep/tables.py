@@ -5,6 +5,8 @@ rows. Pages that carry a checksum are held to it.
 """
 
 import json
+import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -141,6 +143,9 @@ def open_tables(
     splits = splits_of_files({file: files[file] for file in schemas}, split, warnings)
     if not splits:
         raise DamagedData(f"--source {', '.join(map(str, roots))}: no file can be read as parquet.")
+    if split is None:
+        for name, mine in splits.items():
+            _refuse_configurations(name, mine, files)
     image = _image_column(schemas, image_column, warnings)
     names = {column: found for column in columns if (found := _class_names(schemas, column, warnings)) is not None}
     made = [_table(name, mine, files, schemas, columns, image) for name, mine in splits.items()]
@@ -151,6 +156,21 @@ def _damaged(file: Path, error: Exception) -> DamagedData:
     return DamagedData(
         f"--source {file} cannot be read as parquet ({error}). Fetch it anew, or go on without it: --ignore-damage."
     )
+
+
+def _refuse_configurations(split: str, files: Sequence[Path], roots: Mapping[Path, Path]) -> None:
+    """Raises FastptError if folders of one place hold files of one name, as configurations of a dataset do."""
+    there: dict[tuple[Path, str], Path] = {}
+    for file in files:
+        other = there.setdefault((roots[file], re.sub(r"-of-\d+$", "", file.stem).lower()), file)
+        if other.parent != file.parent:
+            shared = Path(os.path.commonpath([other.parent, file.parent]))
+            folders = [shared.joinpath(*one.parent.relative_to(shared).parts[:1]) for one in (other, file)]
+            raise FastptError(
+                f"--source: split {split} is in {folders[0]} and in {folders[1]}, under one file name, as "
+                f"configurations of a dataset are. Give one of them (--source {folders[0]}), or each to take them "
+                "together."
+            )
 
 
 # --- columns ------------------------------------------------------------------------------------------------------
@@ -251,7 +271,7 @@ def _table(
     paths: list[str | None] = []
     by_row: list[str] = []
     sizes, places = [], []
-    several = len({file.stem for file in files}) < len(files)
+    called = _names_in_keys(files, roots)
     stamps: list[Stamp] = []
     for number, file in enumerate(files):
         schema = schemas[file]
@@ -273,8 +293,7 @@ def _table(
                     raise OSError(f"{len(table):,} of {rows:,} rows are there")
         except PARQUET_ERRORS as error:
             raise _damaged(file, error) from None
-        where = file.relative_to(roots[file]).with_suffix("").as_posix() if several else file.stem
-        by_row += [f"{where}/{row}" for row in range(rows)]
+        by_row += [f"{called[number]}/{row}" for row in range(rows)]
         sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         places += [(number, group) for group in range(meta.num_row_groups)]
     unique = all(isinstance(path, str) and path for path in paths) and len(set(paths)) == len(paths)
@@ -282,6 +301,18 @@ def _table(
     starts = np.cumsum([0, *sizes[:-1]])
     groups = np.repeat(np.arange(len(sizes)), sizes)
     return Table(split, files, stamps, image, keys, paths, values, groups, starts, places)
+
+
+def _names_in_keys(files: Sequence[Path], roots: Mapping[Path, Path]) -> list[str]:
+    """What keys call each file: its name, or as much of its path as tells it from the others."""
+    stems = [file.stem for file in files]
+    inside = [file.relative_to(roots[file]).with_suffix("").as_posix() for file in files]
+    whole = [f"{roots[file].absolute().name}/{name}" for file, name in zip(files, inside, strict=True)]
+    for names in (stems, inside, whole):
+        if len(set(names)) == len(files):
+            return names
+    first, second = [file for file, name in zip(files, whole, strict=True) if whole.count(name) > 1][:2]
+    raise FastptError(f"{first} and {second} have one name, so their keys would be the same. Rename a folder.")
 
 
 def _not_one(file: Path, schema: pa.Schema, column: str) -> FastptError:

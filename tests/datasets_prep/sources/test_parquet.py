@@ -1,6 +1,7 @@
 import json
 import os
 import pickle
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -181,11 +182,58 @@ def test_one_file_by_two_names_is_refused(tmp_path):
         parquet_splits(tmp_path)
 
 
-def test_files_of_one_name_in_two_folders_have_keys_of_their_own(tmp_path):
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("birds__train-0", "cars__train-0"),
+        ("birds__train-00000-of-00001", "cars__train-00000-of-00002"),
+        ("data__birds__train__0", "data__cars__train__0"),
+    ],
+)
+def test_configurations_are_asked_for(tmp_path, names):
+    save(tmp_path, **{name: rows(10 * i) for i, name in enumerate(names)})
+    top = tmp_path / "data" if "data" in names[0] else tmp_path
+    with pytest.raises(FastptError, match=f"is in {top}/birds and in {top}/cars.*--source {top}/birds"):
+        parquet_splits(tmp_path)
+    assert len(parquet_splits(top / "birds").splits[0]) == 2
+    assert len(parquet_splits(top / "birds", top / "cars").splits[0]) == 4
+
+
+def test_files_of_one_name_in_two_places_have_keys_of_their_own(tmp_path):
     plain = [pa.table({"image": [picture(i)], "label": [0]}) for i in range(2)]
-    (split,) = parquet_splits(save(tmp_path, **{"a__train-0": plain[0], "b__train-0": plain[1]})).splits
+    save(tmp_path, **{"a__train-0": plain[0], "b__train-0": plain[1]})
+    found = parquet_splits(tmp_path / "a", tmp_path / "b")
+    found.check()
+    (split,) = found.splits
     assert split.keys == ["a/train-0/0", "b/train-0/0"]
     assert [split.read(i) for i in range(2)] == [picture(0), picture(1)]
+
+
+def test_a_file_that_is_a_copy_of_another_by_its_name_is_refused(tmp_path):
+    save(tmp_path, **{"train": rows(0), "train (1)": rows(0)})
+    with pytest.raises(FastptError, match=r"train \(1\)\.parquet is a copy of .*train\.parquet by its name"):
+        parquet_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        (
+            ["train-00000-of-00003", "train-00002-of-00003"],
+            "1 of 3 numbered files .* is .*train-00001-of-00003.parquet",
+        ),
+        (["train-00001-of-00002"], "1 of 2 numbered files .*such as train-00000-of-00002.parquet"),
+        (["train-00001-of-00002", "train-00002-of-00002"], None),
+        (["00000", "00001", "00004", "00005"], "2 of 6 numbered files .* are .*such as 00002.parquet"),
+        (["train-2014", "train-2017", "train-2020"], None),
+        (["00017", "00429"], None),
+    ],
+)
+def test_numbered_files_that_are_not_there_are_told(tmp_path, names, told):
+    found = parquet_splits(save(tmp_path, **{name: rows(10 * i) for i, name in enumerate(names)}))
+    missing = [warning for warning in found.warnings if "numbered files" in warning]
+    assert len(missing) == (told is not None)
+    assert told is None or re.search(told, missing[0])
 
 
 def test_class_names_are_those_of_the_column_that_is_named(tmp_path):

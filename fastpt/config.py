@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from fastpt.errors import FastptError, RecipeError, suggestion
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
 Pair = Annotated[tuple[float, float], Strict(False)]  # YAML has lists only
 Precision = Literal["fp32", "bf16"]
 """Of products of matrices; what precision is a training's adds fp16, see `fastpt.training.config`."""

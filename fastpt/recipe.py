@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, create_model
 
 from fastpt.augment.config import Augment
-from fastpt.config import Section, read_mapping, validate
+from fastpt.config import Section, Seed, read_mapping, validate
 from fastpt.errors import RecipeError
 from fastpt.loading.config import Data
 from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Schedule
@@ -41,7 +41,7 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl. A line states the loss of its own step."""
-    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    seed: Seed = 0
     """Seed of the weights, the order, the crops and every other random choice."""
     tune: Tune | None = None
 

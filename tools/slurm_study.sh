@@ -11,10 +11,12 @@
 #   sbatch --array=0-4 tools/slurm_study.sh recipes/study_in1k.yaml
 #   fastpt study recipes/study_in1k.yaml                                            # afterwards: the report
 #
+# Further words, such as --out, are those of `fastpt study`; give them to all three.
+#
 # 120 s before the time is up, the study gets SIGTERM and passes it on: a training saves itself, the study ends with code
 # 75, and the task is put into the queue again, where it goes on.
 set -euo pipefail
-fastpt study "$1" --cell "$SLURM_ARRAY_TASK_ID" &
+fastpt study "$@" --cell "$SLURM_ARRAY_TASK_ID" &
 study=$!
 trap 'kill -TERM $study' TERM
 code=0

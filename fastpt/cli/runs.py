@@ -1,6 +1,7 @@
 """Pre-training runs."""
 
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,9 +26,8 @@ def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume
     loaded = load_recipe(recipe, list(overrides))
     from fastpt.training.loop import train as run_training
 
-    command = " ".join(["fastpt", *sys.argv[1:]])
     try:
-        run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)
+        run_training(loaded, recipe.stem, run_dir, resume, shlex.join(["fastpt", *sys.argv[1:]]), allow_changes)
     except RuntimeError as error:
         if re.search("closed by peer|reset by peer|Broken pipe", str(error)):  # gloo: another process has failed
             let_others_tell(is_first=False)

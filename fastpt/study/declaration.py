@@ -1,12 +1,13 @@
 """What a study's file says: the grid, and what is done with each run."""
 
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field
 
-from fastpt.config import Section, load_strict
+from fastpt.config import Section, Seed, load_strict
 from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
 from fastpt.noise.kinds import DEFAULTS, KINDS
@@ -23,9 +24,21 @@ class Prepare(Section):
     """A command that makes prepared splits, run where one of them is missing."""
 
     run: str
-    """Words after `fastpt`, such as `prep demo`."""
+    """Words after `fastpt`, such as `prep demo`, quoted as for a shell."""
     makes: list[str] = Field(min_length=1)
     """Folders of the splits that it makes."""
+
+    def problems(self) -> Iterable[str]:
+        try:
+            if not self.words:
+                yield "prepare.run is empty."
+        except ValueError as error:
+            yield f"prepare.run is {self.run!r}, which a shell would not read: {error}."
+
+    @property
+    def words(self) -> list[str]:
+        """The words of `run`."""
+        return shlex.split(self.run)
 
     @property
     def missing(self) -> list[str]:
@@ -44,9 +57,9 @@ class Pretrain(Section):
     """Kind of noise; by default symmetric for a classifier, swap for CLIP."""
     rates: list[float] = Field(min_length=1)
     """Noise rates; 0 is clean."""
-    noise_seed: int = Field(default=0, ge=0)
+    noise_seed: Seed = 0
     """Seed of the noise plans, the same at every rate: what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
-    seeds: list[int] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     """Seeds of training."""
     suites: list[str] = []
     """What each run is tuned on: names of suites, or their files."""

@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -63,46 +65,47 @@ class StudyGrid:
     @cached_property
     def cells(self) -> list[Cell]:
         """Every pre-training; the first seed of every rate comes before the second of any. Raises FastptError."""
-        return [self._cell(one, rate, seed) for one in self.study.pretrain for seed in one.seeds for rate in one.rates]
+        return [cell for one in self.study.pretrain for cell in self._cells(one)]
 
-    def _cell(self, one: Pretrain, rate: float, seed: int) -> Cell:
+    def _cells(self, one: Pretrain) -> Iterator[Cell]:
         recipe = load_recipe(one.recipe, one.set)
         if not isinstance(recipe.data.train, str):
             raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
         recipe.data.check_there()
-        noise, sha256 = self._noise(recipe, recipe.data.train, one, rate)
-        overrides = [*one.set, f"seed={seed}", f"data.noise={noise or 0}"]
-        key = _key(
-            load_recipe(one.recipe, overrides).as_dict(),
-            [Dataset(path).samples_id for path in (recipe.data.train, recipe.data.val) if path],
-            sha256,
-            [".".join(version(name).split(".")[:2]) for name in VERSIONS],
-        )
-        stem = Path(one.recipe).stem
-        name = f"{run_name(stem, noise, seed)}-{key[:8]}"
-        run = self.folder / RUNS / name
-        words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
-        words += [word for override in overrides for word in ("--set", override)]
-        train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
-        return Cell(train, tuple(self._tuning(train, run, suite) for suite in one.suites))
+        train_set, stem, settings = Dataset(recipe.data.train), Path(one.recipe).stem, recipe.as_dict()
+        samples_ids = [Dataset(path).samples_id for path in (recipe.data.train, recipe.data.val) if path]
+        versions = [".".join(version(name).split(".")[:2]) for name in VERSIONS]
+        plans = {rate: self._noise(recipe, train_set, one, rate) for rate in one.rates}
+        suites = [(named, suite, _samples_ids(suite)) for named in one.suites for suite in [load_suite(named)]]
+        for seed, rate in product(one.seeds, one.rates):
+            noise, sha256 = plans[rate]
+            trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0}}
+            key = _key(trained, samples_ids, sha256, versions)
+            name = f"{run_name(stem, noise, seed)}-{key[:8]}"
+            run = self.folder / RUNS / name
+            words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
+            for override in (*one.set, f"seed={seed}", f"data.noise={noise or 0}"):
+                words += ["--set", override]
+            train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
+            yield Cell(train, tuple(self._tuning(train, run, *suite) for suite in suites))
 
-    def _noise(self, recipe: Recipe, train_split: str, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
+    def _noise(self, recipe: Recipe, train_set: Dataset, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
         of = TASKS.get(recipe.task).of
         kind = one.kind or DEFAULTS[of]
-        name, train_set = plan_name(kind, rate, one.noise_seed), Dataset(train_split)
+        name = plan_name(kind, rate, one.noise_seed)
         if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
             return name, train_set.noise_plan(name, of).array_sha256
         return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of, kind).array_sha256
 
-    def _tuning(self, train: Step, run: Path, named: str) -> Step:
-        tuning, suite = self.study.tune, load_suite(named)
+    def _tuning(self, train: Step, run: Path, named: str, suite: Suite, samples_ids: list[str | None]) -> Step:
+        tuning = self.study.tune
         out = run / TUNE / f"{suite.name}.json"
         words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
         words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options
-        key = _key(train.key, suite.model_dump(), _samples_ids(suite), tuning.model_dump())
+        key = _key(train.key, suite.model_dump(), samples_ids, tuning.model_dump())
         return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)
 
     def record(self, step: Step) -> dict:
@@ -119,11 +122,16 @@ class StudyGrid:
             return "failed"
         return "done" if record and step.result.exists() else "to do"
 
-    def expected(self, step: Step) -> dict[str, float | None]:
-        """Seconds and bytes that a step will take: the mean of those done that are about the same thing, or None."""
-        done = [_read(path) for path in sorted((self.folder / "steps").glob("*.json"))]
-        alike = [one for one in done if (one.get("kind"), one.get("group")) == (step.kind, step.group)]
-        return {what: fmean(one[what] for one in alike) if alike else None for what in ("seconds", "bytes")}
+    def mean_costs(self) -> dict[tuple[str, str], dict[str, float]]:
+        """Seconds and bytes that a step of a kind and a group took, the mean of those done under whatever key."""
+        done: dict[tuple[str, str], list[dict]] = {}
+        for path in sorted((self.folder / "steps").glob("*.json")):
+            if "seconds" in (record := _read(path)):
+                done.setdefault((record["kind"], record["group"]), []).append(record)
+        return {
+            alike: {what: fmean(record[what] for record in records) for what in ("seconds", "bytes")}
+            for alike, records in done.items()
+        }
 
 
 def _samples_ids(suite: Suite) -> list[str | None]:

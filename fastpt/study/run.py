@@ -72,7 +72,7 @@ def prepare(study: Study, say: Say) -> None:
     for one in study.prepare:
         if one.missing:
             say(f"{one.missing[0]} is not there: fastpt {one.run}")
-            if subprocess.run([*FASTPT, *one.run.split()]).returncode:
+            if subprocess.run([*FASTPT, *one.words]).returncode:
                 raise FastptError(f"`fastpt {one.run}` failed, see above. Nothing was trained.")
 
 

@@ -8,11 +8,11 @@ from fastpt.study.grid import StudyGrid
 
 def steps_table(grid: StudyGrid) -> list[StepCost]:
     """A row a step; what is to do has the cost that is expected, or None."""
-    rows = []
+    rows, expected = [], grid.mean_costs()
     for step in (step for cell in grid.cells for step in cell.steps):
         state = grid.state(step)
-        cost = grid.record(step) if state == "done" else grid.expected(step)
-        rows.append(StepCost(step.name, step.kind, cost["seconds"], cost["bytes"], state))
+        cost = grid.record(step) if state == "done" else expected.get((step.kind, step.group), {})
+        rows.append(StepCost(step.name, step.kind, cost.get("seconds"), cost.get("bytes"), state))
     return rows
 
 

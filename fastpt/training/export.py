@@ -65,7 +65,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 - Task: {recipe.task}
 - Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
 - Noise: {noise_line}
-- Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "outside a repository"}
+- Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "of an installed package"}
 - Weights: after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
 - Made with: {versions}
 {changes}

@@ -1,16 +1,19 @@
 """Where a run's weights come from: recipe, data, noise, versions, code, machine."""
 
+import os
 import platform
 import subprocess
+import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from fastpt import __version__
+from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import MEMORIZATION, Task
 
 PACKAGES = (
-    "fastpt",
     "torch",
     "timm",
     "open_clip_torch",
@@ -34,8 +37,8 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
         "of": kind.of,
         "measures": dict(kind.measures),
         "memorization": MEMORIZATION,
-        "versions": {"python": platform.python_version(), **_versions()},
-        "git": _git_commit(),
+        "versions": {"python": platform.python_version(), "fastpt": __version__, **_versions()},
+        "git": _commit(Path(__file__).resolve().parents[2]),
         "samples_id": dataset.samples_id,
         "images_id": dataset.images_id,
         "dataset": {
@@ -61,11 +64,34 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _git_commit() -> str | None:
-    """The commit of the code in use, `-dirty` behind it if files differ; None outside a repository."""
-    here = Path(__file__).parent
-    try:
-        name = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
-        return subprocess.run(name, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
+def _commit(root: Path) -> str | None:
+    """The commit of the package's own checkout `root`, with `-dirty` behind it where its code differs.
+
+    None if the package is installed: a repository that it only lies in, such as that of a project with its environment,
+    is not asked. Where git cannot be asked, a sentence says why.
+    """
+    if not _is_checkout(root):
         return None
+    # Git takes a repository from the environment (of a hook, say) before it looks, and none of another user's: here,
+    # whose code is running already.
+    git = ["git", "--no-optional-locks", "-c", f"safe.directory={root}", "-C", str(root)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def ask(*words: str) -> str:
+        asked = subprocess.run([*git, *words], env=environment, capture_output=True, text=True, check=True, timeout=20)
+        return asked.stdout.strip()
+
+    try:
+        return ask("rev-parse", "HEAD") + "-dirty" * bool(ask("status", "--porcelain", "--", "fastpt", "datasets_prep"))
+    except (OSError, subprocess.SubprocessError) as error:
+        why = getattr(error, "stderr", None) or error
+        return f"unknown: git could not be asked ({one_line(why, 200)})"
+
+
+def _is_checkout(root: Path) -> bool:
+    """Whether a folder is the top of a repository, and of this package."""
+    try:
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (root / ".git").exists() and project.get("project", {}).get("name") == "fastpt"

@@ -188,6 +188,17 @@ def test_everything_that_the_grid_misnames_is_told_at_once(here):
         assert part in str(error.value)
 
 
+@pytest.mark.parametrize(("run", "said"), [("prep demo --out 'my data", "No closing quotation"), (" ", "is empty")])
+def test_a_preparation_that_a_shell_would_not_read_is_told(here, run, said):
+    with pytest.raises(RecipeError, match=rf"prepare\.run.*{said}"):
+        plan(prepare=[{"run": run, "makes": ["data/train"]}])
+
+
+def test_a_seed_that_cannot_be_is_told(here):
+    with pytest.raises(RecipeError, match=r"pretrain\.0\.seeds\.1 is -1"):
+        plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0], "seeds": [0, -1]}])
+
+
 def test_a_recipe_of_several_splits_is_told(here):
     both = "data.train=[{path: data/train}, {path: data/train}]"
     clip = ["task=clip", both, "model={name: RN50}"]

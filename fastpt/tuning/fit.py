@@ -164,7 +164,8 @@ def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[
     counts = [len(labels) if head.rows is None else len(head.rows) for head in heads]
     batch = min(counts[0], training.batch_size)
     steps = [math.ceil(training.epochs * count / batch) for count in counts]
-    learning = Heads(features.shape[1], classes, [head.seed for head in heads], training.mlp, training.precision)
+    seeds = [head.seed for head in heads]
+    learning = Heads(features.shape[1], classes, seeds, training.mlp, training.precision, training.classifier_init)
     learning = learning.to(device)
     optimizer = _Optimizer(learning, heads, steps, training.weight_decay)
     reg_weights = torch.tensor([head.reg_weight for head in heads], device=device)

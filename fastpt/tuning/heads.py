@@ -14,21 +14,28 @@ from torch import Tensor
 
 from fastpt.config import Precision
 from fastpt.rng import seed_sequence
-from fastpt.tuning.methods.head_training import Variant
+from fastpt.tuning.methods.head_training import Init, Variant
 
 
 class Heads(torch.nn.Module):
     """H heads over D features and K classes: logits = z W + b, with z = x, or what an MLP makes of x.
 
     mlp "paper": z = relu(x W₁ + b₁) W₂ + b₂; the paper gives it two layers but no width, both are [D, D] here.
-    mlp "reference-code" (the authors' code): z = s ∘ x + relu(BN(x W₁ + b₁)) W₂ + b₂ with W₁ [D, 4D], W₂ [4D, D], batch
+    mlp "reference-code" (the authors' code): z = x + s ∘ (relu(BN(x W₁ + b₁)) W₂ + b₂) with W₁ [D, 4D], W₂ [4D, D], batch
     normalisation BN and a scale s [D] that begins at 1.
-    Initial values are those of torch's Linear: uniform in ±1/√(width in). With precision "bf16" the matrix products of
+    Initial values are those of torch's Linear: uniform in ±1/√(width in); those of a classifier with the initialisation
+    "kaiming" (the authors' code) are uniform in ±√(6/D), its biases 0. With precision "bf16" the matrix products of
     training round their factors and results to bf16; all else, and what is asked after training, is in fp32.
     """
 
     def __init__(
-        self, dim: int, classes: int, seeds: Sequence[int], mlp: Variant | None = None, precision: Precision = "fp32"
+        self,
+        dim: int,
+        classes: int,
+        seeds: Sequence[int],
+        mlp: Variant | None = None,
+        precision: Precision = "fp32",
+        classifier_init: Init = "linear",
     ):
         super().__init__()
         self.dim, self.classes = dim, classes
@@ -43,6 +50,9 @@ class Heads(torch.nn.Module):
             self.norm = _BatchNorms(hidden, len(generators))
             self.scale = torch.nn.Parameter(torch.ones(len(generators), 1, dim))
         self.classifier = _Linears(dim, classes, generators, precision)
+        if classifier_init == "kaiming":
+            self.classifier.weight.data *= 6**0.5
+            self.classifier.bias.data.zero_()
 
     def __len__(self) -> int:
         return len(self.classifier.weight)
@@ -57,7 +67,7 @@ class Heads(torch.nn.Module):
         hidden = self.first(x)
         if self.mlp == "paper":
             return self.second(torch.relu(hidden))
-        return torch.addcmul(self.second(torch.relu(self.norm(hidden))), self.scale, self.for_each(x))
+        return torch.addcmul(self.for_each(x), self.second(torch.relu(self.norm(hidden))), self.scale)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Float32 [S, B, D] or [B, D] -> logits [H, B, K] and z, as in `transform`."""

@@ -151,7 +151,7 @@ def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
 
 
 def test_training_of_the_reference_code_is_that_of_a_plain_loop():
-    """Two views, residual with a scale, batch normalisation, top five singular values; so few views that they swap."""
+    """Two views, a scale on the MLP's branch beside the residual one, batch normalisation, top five singular values; so few views that they swap."""
     (plain, labels), generator = blobs(100), torch.Generator().manual_seed(1)
     features = plain + 0.1 * torch.randn(2, 100, 16, generator=generator)
     chosen = head_training("nmtune", "reference-code", epochs=3, batch_size=32)
@@ -166,7 +166,7 @@ def test_training_of_the_reference_code_is_that_of_a_plain_loop():
         loss.step += 1
         one, other = features[view, ids], features[1 - view, ids]
         x = torch.cat([one, other])
-        z = second(torch.relu(norm(first(x)))) + scale * x
+        z = x + scale * second(torch.relu(norm(first(x))))
         kept, moved = one / one.norm(dim=1, keepdim=True), z[32:] / z[32:].norm(dim=1, keepdim=True)
         covariance, sigma = torch.cov(z.T), torch.linalg.svdvals(z)
         off_diagonal = covariance.square().sum() - covariance.diagonal().square().sum()
@@ -184,7 +184,7 @@ def test_training_of_the_reference_code_is_that_of_a_plain_loop():
     torch.testing.assert_close(found.norm.variance[0, 0], norm.running_var, rtol=1e-3, atol=1e-5)
     with torch.no_grad():
         x = features[0]
-        expected = classifier(second(torch.relu(norm.eval()(first(x)))) + scale * x)
+        expected = classifier(x + scale * second(torch.relu(norm.eval()(first(x)))))
     torch.testing.assert_close(found.logits(x)[0], expected, rtol=0, atol=2e-3)  # b₁ drifts: BN hides it
 
 

@@ -33,6 +33,31 @@ def test_initial_weights_fill_torchs_range():
     assert weight.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.02)
 
 
+def test_the_mlp_of_the_reference_code_has_its_scale_on_the_branch_of_the_mlp():
+    """Z = s · MLP(F) + F, MLP = Linear(D, 4D) - BatchNorm - ReLU - Linear(4D, D), s [1, D] that begins at 1."""
+    heads = Heads(6, 3, [4], mlp="reference-code").eval()
+    assert torch.equal(heads.scale, torch.ones(1, 1, 6))
+    assert heads.first.weight.shape == (1, 24, 6)
+    heads.scale.data = torch.randn(1, 1, 6)
+    mlp = torch.nn.Sequential(
+        torch.nn.Linear(6, 24), torch.nn.BatchNorm1d(24), torch.nn.ReLU(), torch.nn.Linear(24, 6)
+    ).eval()
+    for layer, ours in ((mlp[0], heads.first), (mlp[3], heads.second)):
+        layer.weight.data, layer.bias.data = ours.weight[0], ours.bias[0, 0]
+    x = torch.randn(5, 6)
+    torch.testing.assert_close(heads.transform(x)[0], heads.scale[0] * mlp(x) + x)
+
+
+@pytest.mark.parametrize("mlp", [None, "reference-code"])
+def test_classifiers_of_the_reference_code_begin_as_kaiming_uniform_without_bias(mlp):
+    classifier = Heads(100, 200, [0], mlp, classifier_init="kaiming").classifier
+    reference = torch.empty(200, 100)
+    torch.nn.init.kaiming_uniform_(reference)
+    assert classifier.weight.abs().max().item() == pytest.approx(reference.abs().max().item(), rel=0.01)
+    assert classifier.weight.std().item() == pytest.approx(reference.std().item(), rel=0.02)
+    assert not classifier.bias.any()
+
+
 def test_features_are_shared_and_read_in_pieces():
     heads = Heads(6, 3, [0, 1], mlp="paper")
     features = torch.randn(10, 6)

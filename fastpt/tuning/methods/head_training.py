@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fastpt.config import Precision
 
 Variant = Literal["paper", "reference-code"]
+Init = Literal["linear", "kaiming"]
 
 
 class Numbers(click.ParamType):
@@ -55,7 +56,7 @@ VARIANT = click.Option(
     type=click.Choice(["paper", "reference-code"]),
     default="paper",
     show_default=True,
-    help="Of MLP tuning and NMTune: as in the paper or in its authors' code.",
+    help="Of linear probing, MLP tuning and NMTune: as in the paper or in its authors' code.",
 )
 ABLATE = click.Option(
     ["--ablate"],
@@ -93,6 +94,8 @@ class HeadTraining:
     """AdamW's decoupled weight decay, on every parameter."""
     mlp: Variant | None
     """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
+    classifier_init: Init = "linear"
+    """Initial values of the classifier; see `fastpt.tuning.heads.Heads`."""
     reg_weight: float = 0.0
     """λ: weight of NMTune's regulariser beside the cross-entropy."""
     weights: Weights = ALL_TERMS
@@ -123,7 +126,7 @@ class HeadMethod:
     summary: str
     training: HeadTraining
     """As in the paper."""
-    options: tuple[click.Option, ...] = (LRS, EPOCHS, HEAD_PRECISION)
+    options: tuple[click.Option, ...] = (LRS, VARIANT, EPOCHS, HEAD_PRECISION)
     reference_code: Mapping[str, Any] = field(default_factory=dict)
     """What the authors' published code does otherwise."""
 

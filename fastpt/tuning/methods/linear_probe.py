@@ -7,4 +7,5 @@ METHOD = HeadMethod(
     "#0072b2",
     "Linear probe. Always added, as the baseline.",
     HeadTraining(lr=0.1, weight_decay=0.0, mlp=None),
+    reference_code={"lr": 0.01, "weight_decay": 1e-4, "classifier_init": "kaiming"},
 )

@@ -20,5 +20,5 @@ METHOD = HeadMethod(
     "NMTune: MLP tuning with the paper's regularisers.",
     replace(mlp.METHOD.training, reg_weight=0.01),
     (LRS, REG_WEIGHTS, VARIANT, ABLATE, EPOCHS, HEAD_PRECISION),
-    {"mlp": "reference-code", "reg_weight": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
+    {**mlp.METHOD.reference_code, "reg_weight": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
 )

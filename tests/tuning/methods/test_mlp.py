@@ -11,6 +11,12 @@ def test_training_is_the_papers():
     assert (training.lr, training.weight_decay, training.mlp, training.reg_weight) == (0.001, 1e-4, "paper", 0.0)
 
 
+def test_the_reference_code_has_another_mlp_and_classifier():
+    training = METHODS.get("mlp").configured("reference-code")
+    assert (training.lr, training.weight_decay) == (0.001, 1e-4)
+    assert (training.mlp, training.classifier_init) == ("reference-code", "kaiming")
+
+
 def test_the_rate_is_chosen_for_each_head():
     features, labels = blobs(200)
     heads, data = [HeadSpec(0), HeadSpec(1)], TrainingData(features, labels.numpy(), 4)

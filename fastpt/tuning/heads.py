@@ -21,8 +21,8 @@ class Heads(torch.nn.Module):
     """H heads over D features and K classes: logits = z W + b, with z = x, or what an MLP makes of x.
 
     mlp "paper": z = relu(x W₁ + b₁) W₂ + b₂; the paper gives it two layers but no width, both are [D, D] here.
-    mlp "reference-code" (the authors' code): z = x + s ∘ (relu(BN(x W₁ + b₁)) W₂ + b₂) with W₁ [D, 4D], W₂ [4D, D], batch
-    normalisation BN and a scale s [D] that begins at 1.
+    mlp "reference-code" (the authors' code): z = x + s ∘ (relu(BN(x W₁ + b₁)) W₂ + b₂) with W₁ [D, 4D], W₂ [4D, D],
+    batch normalisation BN and a scale s [D] that begins at 1.
     Initial values are those of torch's Linear: uniform in ±1/√(width in); those of a classifier with the initialisation
     "kaiming" (the authors' code) are uniform in ±√(6/D), its biases 0. With precision "bf16" the matrix products of
     training round their factors and results to bf16; all else, and what is asked after training, is in fp32.

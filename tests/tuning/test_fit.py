@@ -151,7 +151,9 @@ def test_training_of_linear_heads_is_that_of_a_plain_loop(seeds):
 
 
 def test_training_of_the_reference_code_is_that_of_a_plain_loop():
-    """Two views, a scale on the MLP's branch beside the residual one, batch normalisation, top five singular values; so few views that they swap."""
+    """Two views, a scale on the branch of the MLP, batch normalisation, five singular values; so few views that they
+    swap.
+    """
     (plain, labels), generator = blobs(100), torch.Generator().manual_seed(1)
     features = plain + 0.1 * torch.randn(2, 100, 16, generator=generator)
     chosen = head_training("nmtune", "reference-code", epochs=3, batch_size=32)

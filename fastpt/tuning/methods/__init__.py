@@ -121,7 +121,9 @@ METHODS: Registry[Method] = Registry(
     "tuning method",
     {
         "lp": "fastpt.tuning.methods.linear_probe:METHOD",
+        "knn": "fastpt.tuning.methods.knn:METHOD",
         "ridge": "fastpt.tuning.methods.ridge:METHOD",
+        "logistic": "fastpt.tuning.methods.logistic:METHOD",
         "mlp": "fastpt.tuning.methods.mlp:METHOD",
         "nmtune": "fastpt.tuning.methods.nmtune:METHOD",
         "lp+lora": "fastpt.tuning.methods.finetune:LP_LORA",

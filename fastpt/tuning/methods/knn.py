@@ -1,0 +1,96 @@
+"""Weighted k nearest neighbours, as DINO and DINOv2 evaluate features: nothing is trained but k chosen.
+
+Wu et al. 2018, Caron et al. 2021: a class has Σ exp(cos(x, x_i) / τ) over those of the k nearest training samples x_i
+that are of it, τ = 0.07.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fastpt.errors import FastptError
+from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+NEIGHBOURS = (10, 20, 100, 200)
+"""The k that are tried, as in DINO's evaluation; 20 where nothing can be held out."""
+TEMPERATURE = 0.07
+CHUNK = 1024  # queries whose similarities are in memory at once
+
+
+class Neighbours:
+    """The classes of the nearest training samples, weighted by how near they are."""
+
+    label, colour = "k-NN", "#6f6f6f"
+    summary = "Weighted k nearest neighbours, k validated."
+    options = ()
+
+    def check(self) -> None:
+        """There is nothing to choose."""
+
+    def trains_on(self) -> Literal["features"]:
+        return "features"
+
+    def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
+        """All heads in one part: each has its rows and its k."""
+        import torch
+
+        features, labels = _unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
+        rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
+        chosen = [
+            _choose(features[one], labels[one], data.classes, head.seed) for head, one in zip(heads, rows, strict=True)
+        ]
+
+        def logits(queries: Tensor) -> Tensor:
+            return torch.stack(
+                [
+                    votes(_unit(queries), features[one], labels[one], data.classes, [k])[0]
+                    for one, k in zip(rows, chosen, strict=True)
+                ]
+            )
+
+        yield Fitted([{"k": k} for k in chosen], logits)
+
+
+METHOD = Neighbours()
+
+
+def votes(queries: Tensor, features: Tensor, labels: Tensor, classes: int, ks: Sequence[int]) -> Tensor:
+    """Scores [len(ks), Q, K] of unit queries [Q, D] by unit features [N, D] with labels int64 [N].
+
+    Of fewer than k samples all vote.
+    """
+    import torch
+
+    scores = queries.new_zeros(len(ks), len(queries), classes)
+    for start in range(0, len(queries), CHUNK):
+        part = slice(start, start + CHUNK)
+        nearness, nearest = (queries[part] @ features.T).topk(min(max(ks), len(features)), dim=1)
+        weights = torch.exp((nearness - 1) / TEMPERATURE)  # relative to a sample that is the same: no overflow
+        for i, k in enumerate(ks):
+            scores[i, part].scatter_add_(1, labels[nearest[:, :k]], weights[:, :k])
+    return scores
+
+
+def _choose(features: Tensor, labels: Tensor, classes: int, seed: int) -> int:
+    """The k of NEIGHBOURS with most right answers on a validation part; of equals, the smallest."""
+    try:
+        kept, held = holdout(labels.cpu().numpy(), VALIDATION_SHARE, seed)
+    except FastptError:
+        return 20
+    scores = votes(features[held], features[kept], labels[kept], classes, NEIGHBOURS)
+    right = (scores.argmax(2) == labels[held]).sum(1)
+    return NEIGHBOURS[int(right.argmax())]
+
+
+def _unit(features: Tensor) -> Tensor:
+    import torch
+
+    return torch.nn.functional.normalize(features, dim=-1)

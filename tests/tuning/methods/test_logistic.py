@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from fastpt.errors import FastptError
+from fastpt.tuning.methods import METHODS, HeadSpec, TrainingData
+from fastpt.tuning.methods.logistic import FIRST_EXPONENTS, _solve, best_exponent
+from tests.tuning.test_fit import blobs
+
+CPU = torch.device("cpu")
+
+
+def fitted(features, labels, heads, classes=4):
+    (found,) = METHODS.get("logistic").fit(TrainingData(features, labels.numpy(), classes), heads, CPU)
+    return found
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_head_gives_scikit_learns_probabilities(classes):
+    features, labels = blobs(200, spread=2.0)
+    labels %= classes
+    x, y = features.double().numpy(), labels.numpy()
+    weight, bias = _solve(x, y, classes, 0.5)
+    scaled = (x - x.mean(0)) / np.sqrt(x.var(0).mean())
+    expected = LogisticRegression(C=0.5, max_iter=1000).fit(scaled, y).predict_proba(scaled)
+    found = torch.from_numpy(x @ weight.T + bias).softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_it_learns_and_says_its_strength():
+    features, labels = blobs(400, spread=1.0)
+    found = fitted(features[:300], labels[:300], [HeadSpec(0)])
+    assert (found.logits(features[300:])[0].argmax(1) == labels[300:]).float().mean() > 0.8
+    assert -6 <= np.log10(found.settings[0]["C"]) <= 6
+
+
+def test_heads_keep_to_their_rows():
+    features, labels = blobs(200)
+    rows = np.arange(0, 200, 2)
+    together = fitted(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
+    alone = fitted(features[rows], labels[rows], [HeadSpec(1)])
+    assert together.settings[1] == alone.settings[0]
+    torch.testing.assert_close(together.logits(features)[1:], alone.logits(features))
+
+
+def test_a_class_without_a_sample_is_never_the_answer():
+    features, labels = blobs(100)
+    labels = labels.clamp(max=2)
+    assert not (fitted(features, labels, [HeadSpec(0)], classes=4).logits(features).argmax(2) == 3).any()
+
+
+def test_a_sample_a_class_is_enough():
+    features, labels = blobs(100)
+    first = [int((labels == label).nonzero()[0]) for label in range(4)]
+    assert fitted(features[first], labels[first], [HeadSpec(0)]).settings == [{"C": 1.0}]
+
+
+def test_features_that_are_all_alike_are_refused():
+    with pytest.raises(FastptError, match="alike"):
+        fitted(torch.ones(20, 3), torch.arange(20) % 2, [HeadSpec(0)], classes=2)
+
+
+@pytest.mark.parametrize("peak", [-6.0, -1.25, 0.0, 3.875, 6.0])
+def test_the_search_closes_in_on_the_best_strength(peak):
+    tried = []
+
+    def score(exponent):
+        tried.append(exponent)
+        return -abs(exponent - peak)
+
+    assert best_exponent(score) == peak
+    assert len(tried) == len(set(tried)) <= len(FIRST_EXPONENTS) + 8
+
+
+def test_of_equally_good_strengths_the_smallest_is_taken():
+    assert best_exponent(lambda _: 1.0) == FIRST_EXPONENTS[0]

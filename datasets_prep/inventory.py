@@ -9,7 +9,7 @@ from pathlib import Path
 from datasets_prep.listing import Found, SplitListing
 from fastpt.errors import FastptError
 from fastpt.printable import plural
-from fastpt.storage.files import open_files
+from fastpt.storage.files import missing_place, open_files
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part, is_image, is_utf8
 from fastpt.storage.sniff import HEAD, is_picture
@@ -62,10 +62,14 @@ class Inventory:
             (*self.files.damage, *warnings),
         )
 
+    def archives(self) -> list[str]:
+        """The archives among the files that the source does not read."""
+        ours = self.beside.get(READ, {})
+        return [n for n in self.files.names() if n.lower().endswith(PACKED) and n not in ours and not hidden_part(n)]
+
     def _lost_pictures(self) -> Iterator[str]:
         """What to say of files that may hold pictures, and are not read."""
-        ours = self.beside.get(READ, {})
-        packed = [n for n in self.files.names() if n.lower().endswith(PACKED) and n not in ours and not hidden_part(n)]
+        packed = self.archives()
         odd = [f"{name} ({what})" for name, what in self.files.odd.items() if is_image(name) and not hidden_part(name)]
         for names, what in ((packed, "archive"), (odd, "picture")):
             if names:
@@ -118,7 +122,7 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
                 f"--source {place} is neither a folder nor a file. Give a folder of {ending} files, or one."
             )
         if not place.exists():
-            raise FastptError(f"--source {place} does not exist. Give a folder of {ending} files, or one.")
+            raise missing_place(place, f"a folder of {ending} files, or one")
         if not place.is_dir():
             found.files[place] = place.parent
             continue

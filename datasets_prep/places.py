@@ -61,9 +61,21 @@ def check_places(name: str, source: Source, places: Sequence[Place], out: Path) 
         raise click.UsageError(f"{' and '.join(twice)} are one split. Give it one name.")
     if len(named) > 1:
         raise click.UsageError("either all --source name their split (train=PATH), or none does.")
+    _refuse_overlap(places)
     for _, path in places:
         if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
             raise FastptError(f"--out {out} lies inside --source {path}, which is only read. Choose another --out.")
+
+
+def _refuse_overlap(places: Sequence[Place]) -> None:
+    """Raises FastptError for a place that is given twice, or lies in another, so that its pictures would be in both."""
+    real: dict[Path, Path] = {}
+    for _, path in places:
+        if (other := real.setdefault(path.resolve(), path)) is not path:
+            raise FastptError(f"--source {other} and --source {path} are one place. Give it once.")
+    for inner, path in real.items():
+        if path.is_dir() and (outer := next((real[above] for above in inner.parents if above in real), None)):
+            raise FastptError(f"--source {path} lies inside --source {outer}, so it would be read twice. Give one.")
 
 
 def list_splits(

@@ -19,7 +19,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from datasets_prep.inventory import Inventory, take_inventory
+from datasets_prep.inventory import NO_PICTURE, Inventory, take_inventory
 from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, same_split, split_of
@@ -155,11 +155,15 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
 def _open(files: Storage, split_level: int | None, asked: str | None, prefix: str) -> _Place:
     inventory = take_inventory(files)
     if not inventory.pictures:
-        found = "; ".join(f"{what}: {_most(counts)}" for what, counts in inventory.beside.items() if counts)
-        raise FastptError(
-            f"--source {files.root} holds no pictures{f', but {found}' if found else ''}. {LAYOUTS}, in a folder or "
-            "an archive."
+        found = "; ".join(
+            f"{'other files' if what == NO_PICTURE else what}: {_most(counts)}"
+            for what, counts in inventory.beside.items()
+            if counts
         )
+        cure = f"{LAYOUTS}, in a folder or an archive"
+        if archives := inventory.archives():
+            cure = f"Give {archives[0]} itself" if len(archives) == 1 and files.root.is_dir() else "Unpack its archives"
+        raise FastptError(f"--source {files.root} holds no pictures{f', but {found}' if found else ''}. {cure}.")
     pictures: dict[str, list[str]] = {}
     for name in inventory.pictures:
         pictures.setdefault(name.rpartition("/")[0], []).append(name)

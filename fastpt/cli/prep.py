@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +27,15 @@ class Place(click.ParamType):
     def convert(self, value, param, ctx):
         split, equals, path = value.partition("=")
         if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
-            return None, Path(value)
-        return split, Path(path)
+            return None, _at_home(value)
+        if not path:
+            self.fail(f"SPLIT=PATH; found {value!r}, without a path (a shell variable that is not set?)", param, ctx)
+        return split, _at_home(path)
+
+
+def _at_home(path: str) -> Path:
+    """A path whose `~` the shell left as it is, as it does behind `train=`."""
+    return Path(path if os.path.lexists(path) else os.path.expanduser(path))  # noqa: PTH111 - Path's raises
 
 
 class Share(click.ParamType):

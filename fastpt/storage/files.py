@@ -3,19 +3,24 @@
 Names are only names: nothing is ever written under them, so an archive may call its members what it likes.
 """
 
+import re
 import zipfile
 from collections.abc import Iterable, Sequence
 from copy import copy
 from pathlib import Path
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.folder import Folder
 from fastpt.storage.kind import ARCHIVE_ERRORS, Stamp, Storage, unreadable
 from fastpt.storage.packed import PACKINGS, UnpackedTar
-from fastpt.storage.tar import Tar, is_tar
+from fastpt.storage.sniff import sniff
+from fastpt.storage.tar import BLOCK, Tar, is_tar
 from fastpt.storage.zip import Zip
 
 KNOWN = "a folder, a .tar, a .tar.gz or a .zip"
+PART = re.compile(
+    r"\.(z\d\d|\d{3}|part\d+(\.rar)?|r\d\d|tar\.?[a-z]{2})", re.IGNORECASE
+)  # suffix of a part of an archive
 
 
 def open_files(
@@ -29,20 +34,51 @@ def open_files(
     if path.is_dir():
         return Folder(path)
     if not path.exists():
-        raise FastptError(f"--source {path} does not exist. Give {KNOWN}.")
+        raise missing_place(path, KNOWN)
     if not path.is_file():
         raise FastptError(f"--source {path} is neither a folder nor a file. Give {KNOWN}.")
     try:
         with path.open("rb") as file:
-            start = file.read(512)
+            start = file.read(BLOCK)
         if start.startswith(PACKINGS) and unpack_dir is not None:
             return UnpackedTar(path, ignore_damage, unpack_dir=unpack_dir)
         if start.startswith(b"PK") or (not is_tar(start) and zipfile.is_zipfile(path)):
             return Zip(path, ignore_damage)
+        _check_archive(path, start)
         return tar(path, ignore_damage)
+    except DamagedData:
+        if PART.fullmatch(path.suffix):
+            raise DamagedData(
+                f"--source {path} is a part of an archive by its name. Join all parts, and give the whole."
+            ) from None
+        raise
     except ARCHIVE_ERRORS as error:
         message = f"{path} cannot be read as {KNOWN} ({error}). Restore or unpack it."
         raise unreadable(message, error) from None
+
+
+def missing_place(path: Path, known: str) -> FastptError:
+    """What to raise for a --source that does not exist, by what it seems to be meant as; `known` says what may."""
+    text = str(path)
+    if re.match(r"\w{2,}:", text):
+        return FastptError(f"--source {text} is an address. Fetch what lies there first, and give {known}.")
+    if re.search(r"[*?{\[]", text):
+        return FastptError(
+            f"--source {text} is a pattern, and no such file exists. Give the folder, or each file by a --source "
+            "of its own."
+        )
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    return FastptError(f"--source {text} does not exist (there is {above}). Give {known}.")
+
+
+def _check_archive(path: Path, start: bytes) -> None:
+    """Raises DamagedData for a file whose first block says that it is no archive that can be read."""
+    kind = None if is_tar(start) else sniff(start)
+    if not start:
+        raise DamagedData(f"--source {path} is empty. Fetch it anew.")
+    if kind and kind != "zeros":  # those end a tar
+        cure = "Unpack it, and give the folder" if kind in ("RAR", "7z", "Zstandard") else f"Give {KNOWN}"
+        raise DamagedData(f"--source {path} is no archive that can be read, but {kind}. {cure}.")
 
 
 def open_all(

@@ -52,8 +52,54 @@ def test_places_without_names_are_taken_together(run):
     pets("b.tar", "w", ["cat", "dog"], first=10)
     assert run("imagefolder", "--source", "a.zip", "--source", "b.tar")[0] == 0
     assert len(Dataset("data/a/train")) == 6
-    code, output = run("imagefolder", "--source", "a.zip", "--source", "a.zip")
-    assert (code, "is in a.zip and in a.zip" in output) == (1, True)
+    pets("c.tar", "w", ["cat"])
+    code, output = run("imagefolder", "--source", "a.zip", "--source", "c.tar")
+    assert (code, "cat/0.jpg is in a.zip and in c.tar" in output) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        ("a", "a", "a and --source a are one place"),
+        ("train=a", "val=./b/../a", "a and --source b/../a are one place"),
+        ("train=a", "val=linked", "a and --source linked are one place"),
+        ("train=a", "val=a/cat", "a/cat lies inside --source a"),
+        ("a/cat", "a", "a/cat lies inside --source a"),
+    ],
+)
+def test_a_place_that_would_be_read_twice_is_refused(run, first, second, told):
+    pets("a", "folder", ["cat", "dog"])
+    pets("b", "folder", ["cat"])
+    Path("linked").symlink_to("a")
+    code, output = run("imagefolder", "--source", first, "--source", second)
+    assert (code, told in output) == (1, True), output
+
+
+@pytest.mark.parametrize("source", ["imagefolder", "webdataset", "parquet"])
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("a/*.tar", "is a pattern, and no such file exists. Give the folder"),
+        ("a/{000..009}.tar", "is a pattern"),
+        ("s3://bucket/a.tar", "is an address. Fetch what lies there first"),
+        ("pipe:curl x", "is an address"),
+        ("nowhere/a", "nowhere/a does not exist (there is"),
+    ],
+)
+def test_a_place_that_is_not_there_is_told_by_what_it_is_meant_as(run, source, place, told):
+    code, output = run(source, "--source", place)
+    assert (code, told in output) == (1, True), output
+
+
+def test_a_split_without_a_path_is_a_usage_error(run):
+    code, output = run("imagefolder", "--source", "train=")
+    assert (code, "found 'train=', without a path" in output) == (2, True), output
+
+
+def test_a_home_that_the_shell_left_is_found(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pets("a", "folder", ["cat", "dog"])
+    assert run("imagefolder", "--source", "train=~/a")[0] == 0
 
 
 def list_of(folder: str, rows: dict[int, str]) -> None:

@@ -54,6 +54,25 @@ def test_what_is_sent_elsewhere_holds_the_files_that_are_named(tmp_path, kind):
         few.read("dog/c.jpg")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.rar", b"Rar!\x1a\x07" + bytes(600), "no archive that can be read, but RAR. Unpack it, and give the folder"),
+        ("a.jpg", b"\xff\xd8\xff" + bytes(600), "but JPEG. Give a folder"),
+        ("a.zip", b"<!doctype html>" * 100, "but HTML"),
+        ("a.csv", b"file,class\n" * 100, "but text"),
+        ("a.tar", b"", "is empty"),
+        ("a.zip.001", b"PK\3\4" + bytes(600), "is a part of an archive by its name. Join all parts"),
+        ("a.z01", b"PK\7\10" + bytes(600), "is a part of an archive"),
+        ("a.part1", b"\x01rubbish" * 100, "is a part of an archive"),
+    ],
+)
+def test_what_is_no_archive_is_called_what_it_is(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DamagedData, match=told):
+        open_files(tmp_path / name, unpack_dir=tmp_path)
+
+
 def test_an_unpacked_tar_gz_leaves_nothing_behind_and_goes_nowhere_else(tmp_path):
     files = open_files(packed(tmp_path / "a.tar.gz", "w:gz"), unpack_dir=tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []  # it has no name, so a killed job leaves nothing either

@@ -274,7 +274,13 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
             "in cat/masks/ of a class, or annotations.*--split-level 0",
         ),
         (pets("train/"), 3, "no folders of pictures so far down"),
-        (["a.txt", ".data/cat/1.jpg"], None, r"holds no pictures, but .*hidden or system: \.data 1.*"),
+        (
+            ["a.txt", ".data/cat/1.jpg"],
+            None,
+            r"holds no pictures, but other files: \.txt 1; hidden or system: \.data 1.*",
+        ),
+        (["pets.zip"], None, r"holds no pictures, but other files: \.zip 1\. Give pets\.zip itself"),
+        (["cat.tar", "dog.tar"], None, r"holds no pictures, but other files: \.tar 2\. Unpack its archives"),
     ],
 )
 def test_what_is_unclear_is_asked_with_what_settles_it(tmp_path, names, level, said):

@@ -277,7 +277,7 @@ def test_what_may_be_meant_otherwise_is_told(tmp_path, names, splits, said):
         (
             ["a.txt", ".data/cat/1.jpg"],
             None,
-            r"holds no pictures, but other files: \.txt 1; hidden or system: \.data 1.*",
+            r"holds no pictures, but .*hidden or system: \.data 1.*other files: \.txt 1",
         ),
         (["pets.zip"], None, r"holds no pictures, but other files: \.zip 1\. Give pets\.zip itself"),
         (["cat.tar", "dog.tar"], None, r"holds no pictures, but other files: \.tar 2\. Unpack its archives"),

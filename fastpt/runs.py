@@ -92,7 +92,7 @@ def _write(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) 
 
 
 def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, provenance_then: Mapping) -> list[str]:
-    now, then = _flat(recipe), _flat(recipe_then)
+    now, then = flat(recipe), flat(recipe_then)
     keys = [key for key in sorted(now.keys() | then.keys()) if not (key.startswith(FREE) or key.endswith(FREE_OF_TASK))]
     found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
     samples, samples_then = provenance["samples_id"], provenance_then["samples_id"]
@@ -109,14 +109,14 @@ def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, pro
     return found
 
 
-def _flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Values by dotted key; entries of a list of mappings by their number."""
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
             value = dict(enumerate(value))
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
 
 
 def read_provenance(run: Path) -> dict[str, Any]:

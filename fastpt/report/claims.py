@@ -4,95 +4,80 @@ A claim is a contrast of average accuracies with a side and a margin. It is aske
 of one kind of noise in a family. The claims of an arm are one family of tests.
 """
 
-import hashlib
-import json
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from statistics import fmean
 
-from pydantic import Field
-
-from fastpt.config import Section
 from fastpt.errors import FastptError
-from fastpt.report.compare import DOMAINS, Condition, Family, accuracies
-from fastpt.report.effects import averages
-from fastpt.report.statistics import Estimate, Judged, Model, fit, judge, mean_of, runs_to_decide, slope
+from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_label
+from fastpt.report.config import Claim
+from fastpt.report.effects import by_run
+from fastpt.report.statistics import (
+    Estimate,
+    Judged,
+    Model,
+    OverSets,
+    fit,
+    judge,
+    mean_of,
+    over_sets,
+    runs_to_decide,
+    set_correlation,
+    slope,
+    votes,
+)
 from fastpt.report.text import NBSP, listing, rate
 
-
-class Claim(Section):
-    """A contrast of average accuracies over the tests of a setting, its claimed side, and what would be negligible."""
-
-    name: str = Field(min_length=1)
-    """What the page calls it."""
-    estimand: Literal["mean", "mean - clean", "slope"]
-    """Over the rates: the mean, the mean minus that after clean pre-training, or the least squares line through clean
-    and all rates times the highest rate."""
-    setting: Literal["id", "ood"]
-    """In or out of domain."""
-    method: str
-    """Tuning method whose accuracy it is."""
-    minus: str | None = None
-    """Second method: the estimand is then of the differences between both, within each run."""
-    rates: list[float] | None = Field(default=None, min_length=1)
-    """Noise rates that it is about; by default all of the grid."""
-    side: Literal["> 0", "< 0"]
-    """What is claimed."""
-    margin: float = Field(gt=0)
-    """In points: what lies within ± this is negligible."""
-
-    def problems(self) -> list[str]:
-        found = []
-        if self.estimand == "mean" and self.minus is None:
-            found.append("estimand: the mean of one method's accuracy is above 0 anyhow. Name a second one in minus.")
-        if self.minus == self.method:
-            found.append(f"minus: {self.minus} minus itself is 0. Name another method.")
-        rates = self.rates or []
-        if not all(0 < one < 1 for one in rates) or len(set(rates)) < len(rates):
-            found.append(f"rates: {rates} should be different noise rates between 0 and 1; clean is in the estimand.")
-        return found
-
-    def weights(self, counts: Mapping[float, int]) -> dict[float, float]:
-        """Over noise rates (0: clean) that have `counts` runs each. Raises FastptError if one has none."""
-        noisy = self.rates or [one for one in sorted(counts) if one]
-        needed = noisy if self.estimand == "mean" else [0.0, *noisy]
-        missing = [rate(one) if one else "clean" for one in needed if not counts.get(one)]
-        if missing or not noisy:
-            raise FastptError(f"no run of {listing(missing) or 'noise'}")
-        if self.estimand == "slope":
-            return slope({one: counts[one] for one in needed}, max(noisy))
-        return mean_of(noisy, minus=None if self.estimand == "mean" else 0.0)
+TESTS = (
+    "One mean a condition, and one variance over all conditions of a recipe; runs count as independent, and methods "
+    "are compared within each run. Two-sided t tests against 0, Holm over the claims of an arm at 5 %: supported or "
+    "contradicted. Two one-sided t tests against ± the margin, Holm over them in a family of its own at 5 %: "
+    "negligible, or there but small. Else undecided."
+)
 
 
-def sha256(claims: Sequence[Claim]) -> str:
-    """Of the canonical JSON (sorted keys, no spaces, UTF-8) of a list of claims; the order counts."""
-    values = [one.model_dump() for one in claims]
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+@dataclass(frozen=True)
+class Progress:
+    """Pre-trainings of a study that are tuned on all their suites, and those that are planned."""
+
+    done: int
+    planned: int
+
+    @property
+    def is_interim(self) -> bool:
+        """Whether verdicts have to wait."""
+        return self.done < self.planned
 
 
 @dataclass(frozen=True)
 class Declaration:
     """The claims of a study, and how far it has come."""
 
-    claims: tuple[Claim, ...]
+    claims: tuple[Claim, ...] = ()
     """Empty: the built-in ones of the paper are asked."""
-    note: str
+    note: str = "The paper's claims, which nobody declared before these runs."
     """When they were declared, and whether they were changed since."""
-    done: int
-    planned: int
-    """Pre-trainings, tuned on all suites. There is no verdict before `planned` is reached."""
+    progress: Mapping[tuple[str, str | None], Progress] = field(default_factory=dict)
+    """Of each recipe and kind of noise (None: clean). An arm has no verdict before all of its runs are there."""
+    votes: Mapping[str, str] = field(default_factory=dict)
+    """Of sets that share pictures, the name of the one vote that they have when effects are pooled over sets."""
 
-    @property
-    def interim(self) -> bool:
-        return self.done < self.planned
+    def progress_of(self, arm: "Arm") -> Progress:
+        """Of the arm's noise and of the clean runs that it is compared with."""
+        parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in (arm.kind, None)]
+        return Progress(sum(one.done for one in parts), sum(one.planned for one in parts))
 
-    @property
-    def words(self) -> str:
-        """What the page says above the verdicts."""
-        many = f" Interim: {self.done} of {self.planned} pre-trainings are there, and nothing is judged before all are."
-        return self.note + (many if self.interim else "")
+
+@dataclass(frozen=True)
+class SetEffects:
+    """A claim's estimand on each test, and pooled over the sets."""
+
+    tests: Mapping[str, Estimate]
+    votes: int
+    """Sets that count as independent, of which each is the mean over its tests."""
+    pooled: OverSets | None
+    """None with a single vote, or where runs show no spread."""
 
 
 @dataclass(frozen=True)
@@ -103,11 +88,13 @@ class Answer:
     question: str  # in words, with the methods' labels
     judged: Judged
     estimate: Estimate | None
-    reason: str | None  # why there is no estimate
-    welch_p: float | None
-    permutation_p: float | None
-    least_margin: float | None
-    runs_to_decide: int | None  # of each noisy condition
+    reason: str | None = None  # why there is no estimate
+    sd: float | None = None  # of a run within its condition
+    welch_p: float | None = None
+    permutation_p: float | None = None
+    least_margin: float | None = None
+    runs_to_decide: int | None = None  # of each noisy condition
+    sets: SetEffects | None = None
 
     @property
     def margin(self) -> float:
@@ -126,11 +113,15 @@ class Arm:
         return f"{self.family.label}, {self.kind}"
 
     @property
+    def recipe(self) -> str:
+        return self.family.conditions[0].runs[0].recipe_name
+
+    @property
     def rates(self) -> list[float]:
         return sorted({one.rate for one in self.family.conditions if one.kind == self.kind and one.rate})
 
-    def model(self, suite: str, claim: Claim) -> Model[Hashable]:
-        """Of the values that a claim is about: the arm's conditions by rate, 0 for clean.
+    def values(self, suite: str, claim: Claim) -> dict[Hashable, list[dict[Key, float]]]:
+        """Of each run the values that a claim is about, by test: the arm's conditions by rate, 0 for clean.
 
         The family's other conditions (of other kinds, repeats of a seed) by themselves: for the spread only. Raises
         FastptError if there is nothing to compare.
@@ -141,8 +132,8 @@ class Arm:
             raise FastptError(f"no {DOMAINS[claim.setting]} result of {listing(absent)}")
         if not table.common:
             raise FastptError("no set that every run and method has a result on")
-        found = averages(table, suite, claim.method, claim.minus)
-        return fit({self._key(one): values for one, values in found.samples.items()})
+        found = by_run(table, suite, claim.method, claim.minus)
+        return {self._key(one): values for one, values in found.items()}
 
     def _key(self, one: Condition) -> Hashable:
         return one.rate if one.kind in (None, self.kind) and one.rate is not None and not one.suffix else one
@@ -152,56 +143,121 @@ def arms(family: Family) -> list[Arm]:
     return [Arm(family, kind) for kind in family.kinds]
 
 
-def by_rate(model: Model[Hashable]) -> dict[float, int]:
-    """Runs of each of an arm's conditions."""
-    return {one: n for one, n in model.counts.items() if isinstance(one, float)}
+def weights(claim: Claim, counts: Mapping[float, int]) -> dict[float, float]:
+    """Of a claim, over noise rates (0: clean) that have `counts` runs each. Raises FastptError if one has none."""
+    noisy = claim.rates or [one for one in sorted(counts) if one]
+    needed = [0.0, *noisy] if claim.needs_clean else noisy
+    missing = [rate(one) if one else "clean" for one in needed if not counts.get(one)]
+    if missing or not noisy:
+        raise FastptError(f"no run of {listing(missing) or 'noise'}")
+    if claim.estimand == "slope":
+        return slope({one: counts[one] for one in needed}, max(noisy))
+    return mean_of(noisy, minus=0.0 if claim.needs_clean else None)
 
 
-def answers(arm: Arm, suite: str, claims: Sequence[Claim]) -> list[Answer]:
-    """What the runs of an arm say to each claim; all of them are one family of tests."""
+def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None) -> list[Answer]:
+    """What the runs of an arm say to the claims that are about it; they are one family of tests.
+
+    `vote` is that of sets that share pictures; others have one of their own.
+    """
+    claims = [one for one in claims if one.is_about(arm.recipe, arm.kind)]
     asked = [_ask(arm, suite, claim) for claim in claims]
     family = [
-        (None if isinstance(found, str) else found[0].contrast(found[1]), _side(claim), claim.margin / 100)
+        (None if isinstance(found, str) else found.estimate, 1 if claim.side == "> 0" else -1, claim.margin / 100)
         for claim, found in zip(claims, asked, strict=True)
     ]
     return [
-        _answer(arm, claim, found, estimate, judged, len(claims))
-        for claim, found, (estimate, *_), judged in zip(claims, asked, family, judge(family), strict=True)
+        _answer(claim, question(claim, arm.family), found, judged, len(claims), vote or {})
+        for claim, found, judged in zip(claims, asked, judge(family), strict=True)
     ]
 
 
-Asked = tuple[Model[Hashable], dict[Hashable, float]]
+@dataclass(frozen=True)
+class _Asked:
+    """A claim's values of each run by test, the model of their averages, and the weights of its conditions."""
+
+    values: Mapping[Hashable, list[dict[Key, float]]]
+    model: Model[Hashable]
+    weights: Mapping[Hashable, float]
+
+    @property
+    def estimate(self) -> Estimate:
+        return self.model.contrast(self.weights)
+
+    def of(self, value: Callable[[dict[Key, float]], float]) -> Estimate:
+        """The same contrast of another value of each run."""
+        return _modelled(self.values, value).contrast(self.weights)
 
 
-def _ask(arm: Arm, suite: str, claim: Claim) -> Asked | str:
-    """The model and the weights of a claim, or why there are none."""
+def _modelled(
+    values: Mapping[Hashable, list[dict[Key, float]]], value: Callable[[dict[Key, float]], float]
+) -> Model[Hashable]:
+    return fit({one: [value(mine) for mine in runs] for one, runs in values.items()})
+
+
+def _mean(values: Mapping[Key, float]) -> float:
+    return fmean(values.values())
+
+
+def _ask(arm: Arm, suite: str, claim: Claim) -> _Asked | str:
+    """What a claim is judged by, or why there is nothing."""
     try:
-        model = arm.model(suite, claim)
-        return model, {**claim.weights(by_rate(model))}
+        values = arm.values(suite, claim)
+        model = _modelled(values, _mean)
+        return _Asked(values, model, {**weights(claim, by_rate(model.counts))})
     except FastptError as error:
         return str(error)
 
 
+def by_rate(counts: Mapping[Hashable, int]) -> dict[float, int]:
+    """Of an arm's conditions; those that its spread alone is from are left out."""
+    return {one: n for one, n in counts.items() if isinstance(one, float)}
+
+
 def _answer(
-    arm: Arm, claim: Claim, asked: Asked | str, estimate: Estimate | None, judged: Judged, family: int
+    claim: Claim, words: str, asked: _Asked | str, judged: Judged, family: int, vote: Mapping[str, str]
 ) -> Answer:
-    blank = partial(Answer, claim, question(claim, arm.family), judged, estimate)
-    if isinstance(asked, str) or estimate is None:
-        return blank(asked if isinstance(asked, str) else None, None, None, None, None)
-    model, weights = asked
+    if isinstance(asked, str):
+        return Answer(claim, words, judged, None, asked)
+    model, estimate = asked.model, asked.estimate
     needed = None
     if model.sd is not None:
-        needed = runs_to_decide(model.sd, claim.weights, by_rate(model), claim.margin / 100, family)
-    return blank(None, model.welch(weights).p(), model.permutation_p(weights), estimate.least_margin(family), needed)
+        needed = runs_to_decide(model.sd, partial(weights, claim), by_rate(model.counts), claim.margin / 100, family)
+    return Answer(
+        claim,
+        words,
+        judged,
+        estimate,
+        sd=model.sd,
+        welch_p=model.welch(asked.weights).p(),
+        permutation_p=model.permutation_p(asked.weights),
+        least_margin=estimate.least_margin(family),
+        runs_to_decide=needed,
+        sets=_set_effects(asked, claim.setting, vote),
+    )
 
 
-def _side(claim: Claim) -> int:
-    return 1 if claim.side == "> 0" else -1
+def _set_effects(asked: _Asked, domain: str, vote: Mapping[str, str]) -> SetEffects:
+    """On each test, and over votes: tests of one set share one, as their heads do."""
+    keys = list(next(iter(asked.values.values()))[0])
+    tests = {row_label(domain, key): asked.of(lambda values, key=key: values[key]) for key in keys}
+    owner = {key: vote.get(key[0], key[0]) for key in keys}
+    names = list(dict.fromkeys(owner.values()))
+    effects = [asked.of(lambda values, name=name: votes(values, owner)[name]) for name in names]
+    if len(names) < 2 or any(one.se is None for one in effects):
+        return SetEffects(tests, len(names), None)
+    average = asked.of(lambda values: fmean(votes(values, owner).values()))
+    return SetEffects(tests, len(names), over_sets(effects, set_correlation(effects, average)))
 
 
 def question(claim: Claim, family: Family) -> str:
     """'ID, LP: mean of 5 % and 10 % − clean > 0', the methods called as the results call them."""
-    names = [family.methods[one].label if one in family.methods else one for one in (claim.method, claim.minus) if one]
+    return in_words(claim, {name: method.label for name, method in family.methods.items()})
+
+
+def in_words(claim: Claim, labels: Mapping[str, str]) -> str:
+    """What a claim says, the methods called by `labels`, or by their names."""
+    names = [labels.get(one, one) for one in (claim.method, claim.minus) if one]
     rates = listing([rate(one) for one in claim.rates]) if claim.rates else "all rates"
     form = {
         "mean": f"mean of {rates}",

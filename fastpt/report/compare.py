@@ -206,9 +206,14 @@ def _heads(run: Run, suite: str, domain: str, fraction: float) -> dict[str, list
     return {method: list(seeds.values()) for method, seeds in heads.items()}
 
 
+def run_values(run: Run, suite: str, table: Accuracies, method: str) -> dict[Key, float]:
+    """One run's accuracy on each of the table's sets, averaged over the seeds of the head."""
+    return _mean_of_heads(_heads(run, suite, table.domain, table.fraction).get(method, []))
+
+
 def run_average(run: Run, suite: str, table: Accuracies, method: str) -> float | None:
     """One run's accuracy, averaged over the table's common sets and the seeds of the head; None if it lacks one."""
-    values = _mean_of_heads(_heads(run, suite, table.domain, table.fraction).get(method, []))
+    values = run_values(run, suite, table, method)
     if not table.common or any(key not in values for key in table.common):
         return None
     return fmean(values[key] for key in table.common)

@@ -6,8 +6,9 @@ block. Methods are compared within each run, where what the encoder gives to bot
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
-from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies, run_average
+from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, accuracies, run_values
 from fastpt.report.statistics import Estimate, Model, fit
 from fastpt.report.text import NBSP
 
@@ -52,13 +53,25 @@ def averages(table: Accuracies, suite: str, method: str, minus: str | None = Non
 
     Only of the conditions of which a run has what is asked for.
     """
-    samples: dict[Condition, list[float]] = {}
+    found = by_run(table, suite, method, minus)
+    return fit({one: [fmean(values.values()) for values in runs] for one, runs in found.items()})
+
+
+def by_run(
+    table: Accuracies, suite: str, method: str, minus: str | None = None
+) -> dict[Condition, list[dict[Key, float]]]:
+    """Each run's accuracies on the table's common sets, in shares, or their differences between two methods.
+
+    Runs that lack a set or a method are left out, and conditions without a run.
+    """
+    found: dict[Condition, list[dict[Key, float]]] = {}
     for one in table.conditions:
         for run in one.runs:
-            value, other = (run_average(run, suite, table, name) if name else 0.0 for name in (method, minus))
-            if value is not None and other is not None:
-                samples.setdefault(one, []).append(value - other)
-    return fit(samples)
+            values = run_values(run, suite, table, method)
+            others = run_values(run, suite, table, minus) if minus else dict.fromkeys(table.common, 0.0)
+            if table.common and all(key in values and key in others for key in table.common):
+                found.setdefault(one, []).append({key: values[key] - others[key] for key in table.common})
+    return found
 
 
 def points(difference: Estimate, of: int = 1) -> str:

@@ -13,8 +13,8 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
-from fastpt.report import StepCost, figures, summary, tables
-from fastpt.report.claims import Answer, Arm, Declaration, answers, arms
+from fastpt.report import StepCost, figures, summary, tables, verdicts
+from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
@@ -27,8 +27,6 @@ from fastpt.report.template import render
 from fastpt.report.text import duration, percent, rate
 from fastpt.runs import Run
 
-BUILT_IN = "The paper's claims, which nobody declared before these runs."
-
 
 @dataclass(frozen=True)
 class SuiteResults:
@@ -36,7 +34,7 @@ class SuiteResults:
 
     name: str
     findings: list[str]
-    answers: list[tuple[str, Arm, list[Answer], bool]]  # suite, arm, answers to its claims, whether they are interim
+    answers: list[tuple[str, Arm, list[Answer], Progress]]  # suite, arm, answers to its claims
     claims_tables: list[Table]
     verdicts: list[tuple[str, str]]  # a word, a sentence
     effects: list[tuple[str, Family, list[Effect]]]
@@ -72,18 +70,17 @@ def write_report(
             f"{out} is a folder, but the report is one file. Name the file, such as {out / 'report.html'}."
         )
     groups = families(runs)
+    declaration = declaration or Declaration()
     results = [_suite_results(runs, groups, suite, declaration) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
     cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
-    _write(out, _render(runs, groups, results, curves, cost))
+    _write(out, _render(runs, groups, results, declaration, curves, cost))
     if files:
         _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
 
 
-def _suite_results(
-    runs: Sequence[Run], groups: list[Family], suite: str, declaration: Declaration | None
-) -> SuiteResults:
+def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str, declaration: Declaration) -> SuiteResults:
     numbers = [
         (suite, family, table)
         for family in groups
@@ -94,14 +91,11 @@ def _suite_results(
         tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
     found = [(suite, family, effects(family, suite, COMPARED)) for family in groups]
-    declared, interim, note = (), False, BUILT_IN
-    if declaration:
-        declared, interim, note = declaration.claims, declaration.interim, declaration.words
     answered = [
-        (suite, arm, answers(arm, suite, asked), interim)
+        (suite, arm, mine, declaration.progress_of(arm))
         for family in groups
         for arm in arms(family)
-        if (asked := declared or claims(arm, suite))
+        if (mine := answers(arm, suite, declaration.claims or claims(arm, suite), declaration.votes))
     ]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
@@ -118,10 +112,10 @@ def _suite_results(
         suite,
         summary.findings(groups, suite),
         answered,
-        [tables.claims_table(arm, mine, interim, note) for _, arm, mine, _ in answered],
+        [table for _, arm, mine, progress in answered for table in verdicts.tables(arm, mine, progress)],
         [
-            (tables.verdict_words(one, interim), f"{arm.label}: {tables.claim_sentence(one, interim)}")
-            for _, arm, mine, _ in answered
+            (verdicts.verdict(one, progress), f"{arm.label}: {verdicts.sentence(one, progress)}")
+            for _, arm, mine, progress in answered
             for one in mine
         ],
         found,
@@ -141,6 +135,7 @@ def _render(
     runs: Sequence[Run],
     groups: list[Family],
     results: list[SuiteResults],
+    declaration: Declaration,
     curves: list[Figure],
     cost: Table,
 ) -> str:
@@ -153,6 +148,7 @@ def _render(
         problems=[(run.name, run.problems) for run in runs if run.problems],
         run_rows=[tables.run_cells(run) for run in runs],
         results=results,
+        declared=declaration.note,
         curves=curves,
         memorization=[table for family in groups if (table := tables.memorization_table(family))],
         cost=cost,
@@ -216,7 +212,7 @@ def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults],
             _write(folder / f"{_file_name(name)}.svg", svg)
     for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
         _write(folder / name, text)
-    _write(folder / "claims.csv", tables.claims_csv([one for result in results for one in result.answers]))
+    _write(folder / "claims.csv", verdicts.csv([one for result in results for one in result.answers]))
     _write(folder / "effects.csv", tables.effects_csv([one for result in results for one in result.effects]))
     for result in results:
         made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]

@@ -5,8 +5,9 @@ Nothing else in the report knows a method by name.
 
 from functools import partial
 
-from fastpt.report.claims import Arm, Claim
+from fastpt.report.claims import Arm
 from fastpt.report.compare import DOMAINS, accuracies
+from fastpt.report.config import Claim
 
 LP, MLP, NMTUNE = "lp", "mlp", "nmtune"
 COMPARED = ((NMTUNE, LP), (NMTUNE, MLP))  # whose differences at the same noise are looked at

@@ -22,6 +22,7 @@ POWER = 0.8  # what a design is asked for
 _ROUNDING = 1e-12  # of the largest value: a spread below is that of sums in another order
 
 C = TypeVar("C", bound=Hashable)
+K = TypeVar("K", bound=Hashable)
 Verdict = Literal[
     "supported",
     "supported, but small",
@@ -257,7 +258,7 @@ def _verdict(one: Estimate | None, side: int, differs: bool, small: bool) -> Ver
 
 @dataclass(frozen=True)
 class Power:
-    """What a design sees at `POWER`, at the strictest step of Holm, in the unit of the standard deviation."""
+    """What a design sees at `POWER`, in the unit of the standard deviation."""
 
     effect: float
     """The least true effect that is told from 0."""
@@ -265,19 +266,45 @@ class Power:
     """The least margin that an effect of 0 is shown to lie within."""
 
 
-def power(sd: float, weights: Mapping[C, float], counts: Mapping[C, int], family: int = 1) -> Power | None:
-    """Of a contrast in a design of `counts` runs a condition (those without a weight count for df), m = `family` tests.
+@dataclass(frozen=True)
+class Design(Generic[C]):
+    """A contrast in a design of `counts` runs a condition; those without a weight count for degrees of freedom.
 
-    effect = (t_df(1 - α / 2m) + t_df(0.8)) · se, margin = (t_df(1 - α / m) + t_df(0.9)) · se: the shifted central t in
-    place of the noncentral one (Julious 2004), a percent or two off at 10 degrees of freedom. None without any.
+    One of a family of `of` tests, at the strictest step of Holm. Powers by the shifted central t in place of the
+    noncentral one (Julious 2004), a percent or two off at 10 degrees of freedom.
     """
-    df = sum(counts.values()) - len(counts)
-    if df < 1:
-        return None
-    se = sd * spread(weights, counts)
-    effect = t.isf(LEVEL / (2 * family), df) + t.ppf(POWER, df)
-    margin = t.isf(LEVEL / family, df) + t.ppf((1 + POWER) / 2, df)
-    return Power(float(effect * se), float(margin * se))
+
+    sd: float
+    weights: Mapping[C, float]
+    counts: Mapping[C, int]
+    of: int = 1
+
+    @property
+    def df(self) -> int:
+        return sum(self.counts.values()) - len(self.counts)
+
+    @property
+    def se(self) -> float:
+        return self.sd * spread(self.weights, self.counts)
+
+    def sees(self, effect: float) -> float:
+        """The power to tell a true effect from 0: P(T_df <= |effect| / se - t_df(1 - α / 2m))."""
+        return float(t.cdf(abs(effect) / self.se - t.isf(LEVEL / (2 * self.of), self.df), self.df))
+
+    def shows(self, margin: float) -> float:
+        """The power to show that an effect of 0 is within ± margin: 2 P(T_df <= margin / se - t_df(1 - α / m)) - 1."""
+        return max(0.0, float(2 * t.cdf(margin / self.se - t.isf(LEVEL / self.of, self.df), self.df) - 1))
+
+    def power(self) -> Power | None:
+        """What it sees and shows at `POWER`; None without degrees of freedom.
+
+        effect = (t_df(1 - α / 2m) + t_df(0.8)) · se, margin = (t_df(1 - α / m) + t_df(0.9)) · se.
+        """
+        if self.df < 1:
+            return None
+        effect = t.isf(LEVEL / (2 * self.of), self.df) + t.ppf(POWER, self.df)
+        margin = t.isf(LEVEL / self.of, self.df) + t.ppf((1 + POWER) / 2, self.df)
+        return Power(float(effect * self.se), float(margin * self.se))
 
 
 def scaled(counts: Mapping[C, int], n: int) -> dict[C, int]:
@@ -293,15 +320,15 @@ def runs_to_decide(
     margin: float,
     family: int = 1,
 ) -> int | None:
-    """The least n of `scaled(counts, n)` that decides: `power` tells an effect as large as the margin from 0, and shows
-    an effect of 0 to lie within it. `weights` are a function of the counts. None beyond 10,000.
+    """The least n of `scaled(counts, n)` that decides: it tells an effect as large as the margin from 0, and shows an
+    effect of 0 to lie within it, both at `POWER`. `weights` are a function of the counts. None beyond 10,000.
 
     The effect that was seen is not asked: it would make a small study look as if a larger one were to agree.
     """
 
     def decides(n: int) -> bool:
         design = scaled(counts, n)
-        found = power(sd, weights(design), design, family)
+        found = Design(sd, weights(design), design, family).power()
         return found is not None and max(found.effect, found.margin) <= margin
 
     tried = range(2, 10_001)
@@ -317,43 +344,67 @@ class OverSets:
     """An effect over data sets, of which those at hand are a sample."""
 
     mean: Estimate
-    """Of the mean over all sets there might be; its interval is Hartung and Knapp's."""
+    """Of the mean over all sets there might be."""
     between: float
     """τ: the standard deviation of true effects between sets."""
     prediction_half: float | None
     """Half the 95 % interval of the true effect on one further set; None below three sets."""
 
 
-def votes(values: Mapping[str, float], vote: Mapping[str, str]) -> dict[str, float]:
+def votes(values: Mapping[K, float], vote: Mapping[K, str]) -> dict[str, float]:
     """One value a vote: the mean over the tests that share it. Tests on the same pictures are no independent sets.
 
-    Done for each run, so that the spread over runs of a vote holds what its tests share. A test without a vote has one.
+    Done for each run, so that the spread over runs of a vote holds what its tests share. Every test has a vote.
     """
     groups: dict[str, list[float]] = {}
     for test, value in values.items():
-        groups.setdefault(vote.get(test, test), []).append(value)
+        groups.setdefault(vote[test], []).append(value)
     return {name: float(np.mean(group)) for name, group in groups.items()}
 
 
-def over_sets(effects: Sequence[Estimate]) -> OverSets:
-    """Random effects over k >= 2 sets: y_i = mean + N(0, τ²) + N(0, se_i²).
+def set_correlation(effects: Sequence[Estimate], average: Estimate) -> float:
+    """The correlation ρ of the errors of k >= 2 sets' effects, one for all pairs, within [0, 1].
 
-    τ² by DerSimonian and Laird (1986): with u_i = 1 / se_i² and ȳ their weighted mean, Q = Σ u_i (y_i - ȳ)² and
-    τ² = max(0, (Q - (k - 1)) / (Σ u - Σ u² / Σ u)). Then w_i = 1 / (se_i² + τ²), mean = Σ w y / Σ w, and by Hartung and
-    Knapp (2001) se² = Σ w (y_i - mean)² / ((k - 1) Σ w) with k - 1 degrees of freedom. The prediction interval is
-    ± t_{k-2}(0.975) · sqrt(τ² + se²) (Higgins et al. 2009). The errors of the sets are taken for independent: what the
-    same encoders do alike on all of them is not in se_i. Raises FastptError for fewer sets, or one without a spread.
+    The same encoders are measured on every set, and what they do alike on all of them does not average out:
+    k² se² = Σ se_i² + ρ ((Σ se_i)² - Σ se_i²), se that of the plain mean over the sets, `average`. Raises FastptError
+    for one without a spread.
     """
-    if len(effects) < 2 or any(one.se is None for one in effects):
-        raise FastptError("effects over data sets need two sets at least, each with a standard error: not enough runs.")
-    y = np.array([one.value for one in effects])
-    variances = np.array([one.se for one in effects], np.float64) ** 2
-    k, u = len(y), 1 / variances
+    se, whole = _errors(effects), _errors([average])[0]
+    alone, together = float((se**2).sum()), float(se.sum() ** 2)
+    return min(1.0, max(0.0, ((len(se) * whole) ** 2 - alone) / (together - alone)))
+
+
+def over_sets(effects: Sequence[Estimate], correlation: float = 0.0) -> OverSets:
+    """Random effects over k >= 2 sets: y_i = mean + N(0, τ²) + e_i, e_i of variance se_i² and correlation ρ.
+
+    τ² by DerSimonian and Laird's (1986) moments: with u_i = 1 / se_i² and ȳ their weighted mean, Q = Σ u_i (y_i - ȳ)²,
+    τ² = max(0, (Q - (k - 1) + ρ ((Σ 1 / se_i)² / Σ u - 1)) / (Σ u - Σ u² / Σ u)). Then w_i = 1 / (se_i² + τ²) and
+    mean = Σ w y / Σ w. Its variance is Hartung and Knapp's (2001) h = Σ w (y_i - mean)² / ((k - 1) Σ w), k - 1 degrees
+    of freedom, and what they miss, as correlated errors do not show between sets:
+    c = ρ ((Σ w se)² - Σ w² se²) k / ((k - 1) (Σ w)²), of the degrees of freedom of the effects; together
+    Satterthwaite's. With ρ = 0 it is theirs. The prediction interval is ± t_{k-2}(0.975) · sqrt(τ² + h + c) (Higgins et
+    al. 2009). Raises FastptError for fewer sets, or one without a spread.
+    """
+    if len(effects) < 2:
+        raise FastptError("effects over data sets need two sets at least.")
+    se, y = _errors(effects), np.array([one.value for one in effects])
+    k, u = len(y), 1 / se**2
     q = float((u * (y - np.average(y, weights=u)) ** 2).sum())
-    tau2 = max(0.0, (q - (k - 1)) / float(u.sum() - (u**2).sum() / u.sum()))
-    w = 1 / (variances + tau2)
+    excess = q - (k - 1) + correlation * float((1 / se).sum() ** 2 / u.sum() - 1)
+    tau2 = max(0.0, excess / float(u.sum() - (u**2).sum() / u.sum()))
+    w = 1 / (se**2 + tau2)
     mean = float(np.average(y, weights=w))
-    se = math.sqrt(float((w * (y - mean) ** 2).sum() / ((k - 1) * w.sum())))
-    prediction = float(t.isf(LEVEL / 2, k - 2) * math.sqrt(tau2 + se**2)) if k > 2 else None
-    told = se > _ROUNDING * float(np.abs(y).max())
-    return OverSets(Estimate(mean, se if told else None, k - 1), math.sqrt(tau2), prediction)
+    seen = float((w * (y - mean) ** 2).sum() / ((k - 1) * w.sum()))
+    alike = correlation * float((w @ se) ** 2 - (w**2) @ (se**2)) * k / ((k - 1) * float(w.sum()) ** 2)
+    variance = seen + alike
+    prediction = float(t.isf(LEVEL / 2, k - 2) * math.sqrt(tau2 + variance)) if k > 2 else None
+    if math.sqrt(variance) <= _ROUNDING * float(np.abs(y).max()):
+        return OverSets(Estimate(mean, None, k - 1), math.sqrt(tau2), prediction)
+    df = variance**2 / (seen**2 / (k - 1) + alike**2 / effects[0].df)
+    return OverSets(Estimate(mean, math.sqrt(variance), df), math.sqrt(tau2), prediction)
+
+
+def _errors(effects: Sequence[Estimate]) -> np.ndarray:
+    if any(one.se is None for one in effects):
+        raise FastptError("effects over data sets need a standard error of each: not enough runs.")
+    return np.array([one.se for one in effects], np.float64)

@@ -10,7 +10,6 @@ from typing import Any
 from fastpt.intervals import Interval
 from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report import StepCost
-from fastpt.report.claims import Answer, Arm
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
@@ -20,10 +19,6 @@ from fastpt.runs import Run
 _SPECTRUM = ("sve", "lsvr")
 _ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean ci95_half n"
 _EFFECT_COLUMNS = "suite recipe domain condition method minus difference se df ci95_half p"
-_CLAIM_COLUMNS = (
-    "suite arm name question verdict estimate se df ci95_half simultaneous_half p p_holm margin p_within_margin_holm "
-    "p_welch p_permutation least_margin runs_to_decide"
-)
 
 
 @dataclass(frozen=True)
@@ -214,87 +209,7 @@ def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
             found_ = one.difference
             numbers = [found_.value, found_.se, found_.df, found_.half(), found_.p()]
             rows.append([*where, one.method, one.other or "clean pre-training", *numbers])
-    return _csv(rows)
-
-
-def claims_table(arm: Arm, found: Sequence[Answer], interim: bool, note: str) -> Table:
-    """A row for each claim: its verdict, and the numbers that it rests on; no p-value while it is interim."""
-    rows = [
-        Row(f"{one_line(one.claim.name)} ({one_line(one.question)})", _claim_cells(one, len(found), interim))
-        for one in found
-    ]
-    words = (
-        f"{note} Differences in points; one mean a condition, one variance over all. ± is a 95 % interval (Student's "
-        f"t); all at once: those of all {len(found)} hold together (Bonferroni). p: two-sided, against 0. p within: by "
-        "two one-sided tests against ± the margin. Both are Holm's over these claims, each a family of its own at 5 %. "
-        "Least margin: what would have held, at Holm's strictest step. Runs to decide: of each noisy condition, by the "
-        "spread seen, to tell an effect of the margin's size from 0 and to show one of 0 to be within it (power 80 %). "
-        "Checks, uncorrected: a variance for each condition (Welch), runs dealt to conditions at random (permutation)."
-    )
-    columns = ["Verdict", "Estimate", "All at once", "p", "Margin", "p within", "Least margin", "Runs to decide"]
-    return Table(
-        f"Claims: {arm.label}", [*columns, "Welch p", "Permutation p"], [Group("Claims", rows)], words, "Claim"
-    )
-
-
-def verdict_words(one: Answer, interim: bool) -> str:
-    """'Supported', 'Interim': what the page calls an answer."""
-    return "Interim" if interim else one.judged.verdict.capitalize()
-
-
-def claim_sentence(one: Answer, interim: bool) -> str:
-    """What a claim asked and what was found: '..., +1.2 ± 0.4 points.' with what would decide, where undecided."""
-    if one.estimate is None:
-        return f"{one_line(one.claim.name)} ({one_line(one.question)}): {one.reason}."
-    more = ""
-    if one.judged.verdict == "undecided" and one.least_margin is not None and not interim:
-        more = f"; a margin of {100 * one.least_margin:.1f} would hold"
-        if one.runs_to_decide:
-            more += f", and {one.runs_to_decide:,} runs a noisy condition would decide on {one.claim.margin:g}"
-    return f"{one_line(one.claim.name)} ({one_line(one.question)}): {points(one.estimate)} points{more}."
-
-
-def _claim_cells(one: Answer, family: int, interim: bool) -> list[Cell]:
-    verdict = Cell(verdict_words(one, interim))
-    margin = Cell(f"{one.claim.margin:g}")
-    if one.estimate is None:
-        return [verdict, Cell(one.reason or "–"), *[Cell("–")] * 2, margin, *[Cell("–")] * 5]
-    tested = one.estimate.se is not None and not interim
-    half = one.estimate.half(family)
-    return [
-        verdict,
-        Cell(points(one.estimate)),
-        Cell("–" if half is None else f"±{NBSP}{100 * half:.1f}"),
-        Cell(_p(one.judged.p if tested else None)),
-        margin,
-        Cell(_p(one.judged.p_equivalence if tested else None)),
-        Cell("–" if one.least_margin is None or interim else f"{100 * one.least_margin:.1f}"),
-        Cell(count(one.runs_to_decide)),
-        Cell(_p(None if interim else one.welch_p)),
-        Cell(_p(None if interim else one.permutation_p)),
-    ]
-
-
-def _p(value: float | None) -> str:
-    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def claims_csv(found: Sequence[tuple[str, Arm, Sequence[Answer], bool]]) -> str:
-    """The answers of every suite and arm, unrounded: differences and margins are shares. Interim ones lack p-values."""
-    rows: list[list[Any]] = [_CLAIM_COLUMNS.split()]
-    for suite, arm, answers, interim in found:
-        for one in answers:
-            estimate = one.estimate
-            numbers: list[Any] = [None] * 5
-            if estimate:
-                numbers = [estimate.value, estimate.se, estimate.df, estimate.half(), estimate.half(len(answers))]
-            tests, within = [None, None], None
-            if estimate and estimate.se is not None and not interim:
-                tests, within = [estimate.p(), one.judged.p], one.judged.p_equivalence
-            checks = [None] * 3 if interim else [one.welch_p, one.permutation_p, one.least_margin]
-            where = [suite, arm.label, one.claim.name, one.question, verdict_words(one, interim).lower()]
-            rows.append([*where, *numbers, *tests, one.margin, within, *checks, one.runs_to_decide])
-    return _csv(rows)
+    return csv_text(rows)
 
 
 def memorization_table(family: Family) -> Table | None:
@@ -380,8 +295,8 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
         for (condition, key, method), cell in table.cells.items():
             long.append([suite, family.label, condition.label, table.domain, *key, table.fraction, method, *cell])
     return {
-        "runs.csv": _csv([columns, *([text for _, text in run_cells(run)] for run in runs)]),
-        "accuracy.csv": _csv(long),
+        "runs.csv": csv_text([columns, *([text for _, text in run_cells(run)] for run in runs)]),
+        "accuracy.csv": csv_text(long),
     }
 
 
@@ -416,7 +331,8 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(char, char) for char in text)
 
 
-def _csv(rows: list[list]) -> str:
+def csv_text(rows: list[list]) -> str:
+    """Rows as CSV."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().replace(NBSP, " ")

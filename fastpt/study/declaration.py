@@ -3,16 +3,18 @@
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field
 
 from fastpt.config import Section, Seed, load_strict
 from fastpt.data.plan import check_rate
 from fastpt.errors import FastptError, RecipeError
-from fastpt.noise.kinds import DEFAULTS, KINDS
+from fastpt.noise.kinds import KINDS
 from fastpt.recipe import load_recipe
+from fastpt.report.config import Claim
 from fastpt.storage.names import is_plain
+from fastpt.study.claims import claim_problems, kind_of
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.suites import load_suite
@@ -57,12 +59,22 @@ class Pretrain(Section):
     """Kind of noise; by default symmetric for a classifier, swap for CLIP."""
     rates: list[float] = Field(min_length=1)
     """Noise rates; 0 is clean."""
-    noise_seed: Seed = 0
-    """Seed of the noise plans, the same at every rate: what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
+    noise_seeds: Annotated[list[Seed], Field(min_length=1)] | Literal["same"] = [0]
+    """Seeds of the noise plans, each with every training seed; `same`: that of a run is its training seed, so that runs
+    differ in their draw of noise, too. Of one seed, what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
     seeds: list[Seed] = Field(min_length=1)
     """Seeds of training."""
     suites: list[str] = []
     """What each run is tuned on: names of suites, or their files."""
+
+    def plans(self, seed: int, rate: float) -> list[tuple[float, int]]:
+        """Rate and seed of the noise plans that a training seed has at a rate; of clean a single one, of no weight."""
+        seeds = [seed] if self.noise_seeds == "same" else self.noise_seeds
+        return [(rate, one) for one in (seeds if rate else seeds[:1])]
+
+    def runs(self, rate: float) -> int:
+        """Pre-trainings at a rate."""
+        return sum(len(self.plans(seed, rate)) for seed in self.seeds)
 
 
 class Tuning(Section):
@@ -87,13 +99,16 @@ class Study(Section):
     """The grid."""
     tune: Tuning = Tuning()
     """How heads are trained."""
+    claims: list[Claim] = []
+    """What is asked of each arm of the grid, a recipe and a kind of noise with its clean runs; without, what the paper
+    claims. They are recorded with the grid before the first run, and judged when all runs of the arm are there."""
     launcher: list[str] = []
     """What starts a training, if not one process: [torchrun, --nproc-per-node=8, -m, fastpt], say."""
 
     @property
     def size(self) -> int:
         """Pre-trainings of the grid."""
-        return sum(len(one.rates) * len(one.seeds) for one in self.pretrain)
+        return sum(one.runs(rate) for one in self.pretrain for rate in one.rates)
 
 
 def load_study(path: Path) -> Study:
@@ -103,6 +118,7 @@ def load_study(path: Path) -> Study:
     problems += [f"tune.methods: {problem}" for problem in _refusals(METHODS.get, study.tune.methods)]
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
+    problems = problems or [*claim_problems(study)]
     if problems:
         raise RecipeError("\n".join(f"{path}: {problem}" for problem in problems))
     return study
@@ -111,7 +127,12 @@ def load_study(path: Path) -> Study:
 def _problems(one: Pretrain) -> list[str]:
     twice = [
         f"{what} {values} names something twice."
-        for what, values in (("rates", one.rates), ("seeds", one.seeds), ("suites", one.suites))
+        for what, values in (
+            ("rates", one.rates),
+            ("seeds", one.seeds),
+            ("noise_seeds", one.noise_seeds),
+            ("suites", one.suites),
+        )
         if len(set(values)) < len(values)
     ]
     unknown = [
@@ -129,7 +150,7 @@ def _problems(one: Pretrain) -> list[str]:
 def _check_kind(one: Pretrain) -> None:
     """Raise FastptError if a grid's recipe cannot be trained on noise of its kind and rates."""
     of = TASKS.get(load_recipe(one.recipe, one.set).task).of
-    name = one.kind or DEFAULTS[of]
+    name = kind_of(one)
     kind = KINDS.get(name)
     if of not in kind.of:
         changes = " or ".join(sorted(kind.of))

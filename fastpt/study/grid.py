@@ -4,9 +4,9 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 from importlib.metadata import version
-from itertools import product
+from itertools import zip_longest
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -15,9 +15,10 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.noise import add_noise
-from fastpt.noise.kinds import DEFAULTS, KINDS
+from fastpt.noise.kinds import KINDS
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
+from fastpt.study.claims import kind_of
 from fastpt.study.declaration import Pretrain, Study
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
@@ -43,6 +44,8 @@ class Step:
 class Cell:
     """One pre-training of the grid and its tunings, which need it."""
 
+    recipe: str  # as its file is called
+    kind: str | None  # of noise; None: clean
     train: Step
     tunings: tuple[Step, ...]
 
@@ -64,21 +67,29 @@ class StudyGrid:
 
     @cached_property
     def cells(self) -> list[Cell]:
-        """Every pre-training; the first seed of every rate comes before the second of any. Raises FastptError."""
-        return [cell for one in self.study.pretrain for cell in self._cells(one)]
+        """Every pre-training, one recipe after the other, and of each the first seed of every condition before the
+        second of any, so that a study that stops is balanced. Raises FastptError."""
+        found: list[Cell] = []
+        for recipe in dict.fromkeys(one.recipe for one in self.study.pretrain):
+            entries = [self._blocks(one) for one in self.study.pretrain if one.recipe == recipe]
+            found += [cell for blocks in zip_longest(*entries, fillvalue=()) for block in blocks for cell in block]
+        return found
 
-    def _cells(self, one: Pretrain) -> Iterator[Cell]:
+    def _blocks(self, one: Pretrain) -> Iterator[list[Cell]]:
+        """The cells of an entry of the grid, by training seed."""
         recipe = load_recipe(one.recipe, one.set)
         if not isinstance(recipe.data.train, str):
             raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
         recipe.data.check_there()
-        train_set, stem, settings = Dataset(recipe.data.train), Path(one.recipe).stem, recipe.as_dict()
+        train_set, settings = Dataset(recipe.data.train), recipe.as_dict()
+        stem, kind = Path(one.recipe).stem, kind_of(one)
         samples_ids = [Dataset(path).samples_id for path in (recipe.data.train, recipe.data.val) if path]
         versions = [".".join(version(name).split(".")[:2]) for name in VERSIONS]
-        plans = {rate: self._noise(recipe, train_set, one, rate) for rate in one.rates}
         suites = [(named, suite, _samples_ids(suite)) for named in one.suites for suite in [load_suite(named)]]
-        for seed, rate in product(one.seeds, one.rates):
-            noise, sha256 = plans[rate]
+        find_plan = cache(partial(self._noise, recipe, train_set, kind))
+
+        def cell(seed: int, rate: float, noise_seed: int) -> Cell:
+            noise, sha256 = find_plan(rate, noise_seed)
             trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0}}
             key = _key(trained, samples_ids, sha256, versions)
             name = f"{run_name(stem, noise, seed)}-{key[:8]}"
@@ -87,18 +98,22 @@ class StudyGrid:
             for override in (*one.set, f"seed={seed}", f"data.noise={noise or 0}"):
                 words += ["--set", override]
             train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
-            yield Cell(train, tuple(self._tuning(train, run, *suite) for suite in suites))
+            tunings = tuple(self._tuning(train, run, *suite) for suite in suites)
+            return Cell(stem, kind if rate else None, train, tunings)
 
-    def _noise(self, recipe: Recipe, train_set: Dataset, one: Pretrain, rate: float) -> tuple[str | None, str | None]:
+        for seed in one.seeds:
+            yield [cell(seed, *plan) for rate in one.rates for plan in one.plans(seed, rate)]
+
+    def _noise(
+        self, recipe: Recipe, train_set: Dataset, kind: str, rate: float, seed: int
+    ) -> tuple[str | None, str | None]:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
-        of = TASKS.get(recipe.task).of
-        kind = one.kind or DEFAULTS[of]
-        name = plan_name(kind, rate, one.noise_seed)
+        of, name = TASKS.get(recipe.task).of, plan_name(kind, rate, seed)
         if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
             return name, train_set.noise_plan(name, of).array_sha256
-        return name, None if self._look_only else add_noise(train_set, rate, one.noise_seed, of, kind).array_sha256
+        return name, None if self._look_only else add_noise(train_set, rate, seed, of, kind).array_sha256
 
     def _tuning(self, train: Step, run: Path, named: str, suite: Suite, samples_ids: list[str | None]) -> Step:
         tuning = self.study.tune

@@ -13,13 +13,16 @@ from pathlib import Path
 from fastpt import ray_cluster
 from fastpt.errors import FastptError, Preempted
 from fastpt.files import locked, write_json
+from fastpt.printable import plural
 from fastpt.processes import die_with
 from fastpt.runs import PROVENANCE, read_runs
+from fastpt.study import preregistration
 from fastpt.study.declaration import Study
 from fastpt.study.grid import Cell, Step, StudyGrid
 from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
+PAGE = "report.html"  # in the study's folder
 FASTPT = (sys.executable, "-m", "fastpt")
 
 
@@ -31,6 +34,7 @@ def run_study(grid: StudyGrid, say: Say) -> Path:
     """
     prepare(grid.study, say)
     with _alone(grid, ".lock"):
+        register(grid, say)
         failed = [step for cell in grid.cells for step in run_cell(grid, cell, say)]
         page = write_report(grid, say)
     _raise_if(failed, grid)
@@ -42,6 +46,7 @@ def run_one(grid: StudyGrid, number: int, say: Say) -> None:
     if not 0 <= number < grid.study.size:  # before the cells, which make noise plans
         raise FastptError(f"--cell {number} is not in the grid: it has cells 0 to {grid.study.size - 1}.")
     with _alone(grid, f".lock-{number}"):
+        register(grid, say)
         _raise_if(run_cell(grid, grid.cells[number], say), grid)
 
 
@@ -49,6 +54,7 @@ def run_on_ray(grid: StudyGrid, file: Path, address: str, say: Say) -> Path:
     """Do the grid as tasks of a Ray cluster that shares this folder (`local` starts one here), then the report."""
     prepare(grid.study, say)
     with ray_cluster.joined(address) as ray, _alone(grid, ".lock"):
+        register(grid, say)
         gpus = int(any(node["Resources"].get("GPU") for node in ray.nodes()))
         work = ray.remote(num_gpus=gpus, max_retries=2)(_study_cell)
         to_do = [i for i, cell in enumerate(grid.cells) if any(grid.state(step) != "done" for step in cell.steps)]
@@ -76,6 +82,12 @@ def prepare(study: Study, say: Say) -> None:
                 raise FastptError(f"`fastpt {one.run}` failed, see above. Nothing was trained.")
 
 
+def register(grid: StudyGrid, say: Say) -> None:
+    """Record what the study declares, before anything is trained."""
+    sum_ = preregistration.record(grid, grid.folder / PAGE)
+    say(f"{plural(len(grid.study.claims), 'claim')} and the grid are declared, sha256 {sum_[:16]}: {grid.folder}")
+
+
 def run_cell(grid: StudyGrid, cell: Cell, say: Say) -> list[Step]:
     """Do the steps of a cell that are not done; return those that failed. Tuning needs the training."""
     if grid.state(cell.train) != "done" and not _run(grid, cell.train, grid.study.launcher or FASTPT, say):
@@ -91,8 +103,8 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
     begun = [run for run in runs if (run / PROVENANCE).is_file()]
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
-    page = grid.folder / "report.html"
-    write_report(read_runs(begun), page, files=True, costs=steps_table(grid))
+    page = grid.folder / PAGE
+    write_report(read_runs(begun), page, True, steps_table(grid), preregistration.declaration(grid))
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
 

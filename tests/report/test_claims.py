@@ -2,8 +2,9 @@ import pytest
 
 from fastpt.config import validate
 from fastpt.errors import FastptError, RecipeError
-from fastpt.report.claims import Arm, Claim, Declaration, answers, arms, sha256
+from fastpt.report.claims import Arm, Declaration, Progress, answers, arms, weights
 from fastpt.report.compare import families
+from fastpt.report.config import Claim
 from fastpt.report.page import write_report
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
@@ -131,13 +132,7 @@ def test_a_claim_that_says_nothing_is_refused(tmp_path, changes, problem):
 
 def test_weights_need_runs_of_each_condition():
     with pytest.raises(FastptError, match="no run of noise"):
-        claim().weights({0.0: 3})
-
-
-def test_the_sum_is_of_what_is_claimed():
-    assert sha256([claim()]) == sha256([claim()])
-    changed = [claim(margin=0.4), claim(side="< 0"), claim(rates=[0.1]), claim(name="C2")]
-    assert len({sha256([one]) for one in [claim(), *changed]} | {sha256([])}) == 6
+        weights(claim(), {0.0: 3})
 
 
 @pytest.fixture
@@ -155,19 +150,25 @@ def shown(tmp_path, runs, declaration) -> str:
     return words(out.read_text())
 
 
+def declared(*claims, done, planned) -> Declaration:
+    progress = {("demo_resnet", None): Progress(2, 2), ("demo_resnet", "symmetric"): Progress(done - 2, planned - 2)}
+    return Declaration(claims, "Declared before.", {**progress, ("another", "symmetric"): Progress(0, 9)})
+
+
 def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, runs):
-    seen = shown(tmp_path, runs, Declaration((claim(),), "Declared before.", 4, 24))
+    seen = shown(tmp_path, runs, declared(claim(), done=4, planned=24))
     asked = "C1 (ID, LP: mean of all rates − clean > 0)"
     assert f"Interim: demo_resnet, symmetric: {asked}: +30.0 ± 0.3 points." in seen
-    assert f"{asked} Interim +30.0 ± 0.3 ± 0.3 – 0.5 – – 2 – –" in seen
+    assert f"{asked} Interim +30.0 ± 0.3 ± 0.3 – 0.5 – – 2 " in seen
+    assert f"{asked} 0.07 2 – 1 – – – " in seen
     assert "Interim: 4 of 24 pre-trainings" in seen
     assert "Supported" not in seen
     assert ",interim," in (tmp_path / "page_files" / "claims.csv").read_text()
 
 
 def test_with_all_runs_the_claims_are_judged_as_declared(tmp_path, runs):
-    seen = shown(tmp_path, runs, Declaration((claim(name="<b>mine</b>"),), "Declared before.", 24, 24))
-    assert "Declared before. Differences in points" in seen
+    seen = shown(tmp_path, runs, declared(claim(name="<b>mine</b>"), done=24, planned=24))
+    assert "points. Declared before." in seen
     assert "Supported: demo_resnet, symmetric: <b>mine</b> (ID, LP: mean of all rates − clean > 0)" in seen
 
 
@@ -175,3 +176,64 @@ def test_undeclared_claims_are_called_so(tmp_path, runs):
     slight = [write_run(tmp_path, rate=0.05, seed=seed, tune=results(0.5 + seed / 1000)) for seed in (0, 1)]
     seen = shown(tmp_path, [*runs, *slight], None)
     assert "The paper's claims, which nobody declared before these runs." in seen
+
+
+# --- over sets ------------------------------------------------------------------------------------------------------
+
+
+def on_sets(tmp_path, shifts, seeds=(0, 1, 2, 3)):
+    """LP on each (set, test) of `shifts`: 0.5, and the shift under noise; what an encoder is worth is on all sets."""
+    runs = [
+        write_run(
+            tmp_path,
+            rate=rate,
+            seed=seed,
+            tune=tune_results(
+                {("ood", *where): {"lp": [0.5 + seed / 1000 + shift * (rate > 0)]} for where, shift in shifts.items()}
+            ),
+        )
+        for rate in (0, 0.3)
+        for seed in seeds
+    ]
+    (family,) = families([read_run(run) for run in runs])
+    (arm,) = arms(family)
+    return arm
+
+
+SETS = {("photo", "art"): 0.01, ("photo", "cartoon"): 0.03, ("art", "photo"): 0.05, ("clothes", "men"): 0.07}
+
+
+def test_each_test_has_its_own_effect(tmp_path):
+    (found,) = answers(on_sets(tmp_path, SETS), "demo", [claim(setting="ood")])
+    assert {name: round(one.value, 9) for name, one in found.sets.tests.items()} == {
+        "photo → art": 0.01,
+        "photo → cartoon": 0.03,
+        "art → photo": 0.05,
+        "clothes → men": 0.07,
+    }
+
+
+def test_tests_of_one_set_have_one_vote_and_sets_that_share_pictures_too(tmp_path):
+    arm = on_sets(tmp_path, SETS)
+    (alone,) = answers(arm, "demo", [claim(setting="ood")])
+    (shared,) = answers(arm, "demo", [claim(setting="ood")], {"photo": "pacs", "art": "pacs"})
+    assert (alone.sets.votes, shared.sets.votes) == (3, 2)
+    assert alone.sets.pooled.mean.value == pytest.approx((0.02 + 0.05 + 0.07) / 3)
+    assert shared.sets.pooled.mean.value == pytest.approx((0.03 + 0.07) / 2)
+    assert alone.estimate == shared.estimate  # votes are for pooling over sets only
+
+
+def test_what_an_encoder_does_alike_on_all_sets_does_not_average_out_over_sets(tmp_path):
+    (found,) = answers(on_sets(tmp_path, dict.fromkeys(SETS, 0.05)), "demo", [claim(setting="ood")])
+    assert found.sets.pooled.mean.se == pytest.approx(found.estimate.se)
+
+
+def test_one_set_is_not_pooled(tmp_path):
+    (found,) = answers(on_sets(tmp_path, {("photo", "art"): 0.01}), "demo", [claim(setting="ood")])
+    assert (found.sets.votes, found.sets.pooled) == (1, None)
+
+
+def test_a_claim_about_another_recipe_or_kind_is_none_of_the_arms_family(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, 0)}))
+    (found,) = asked(family, claim(recipe="other"), claim(kind="asymmetric"), claim(kind="symmetric"))
+    assert found.claim.kind == "symmetric"

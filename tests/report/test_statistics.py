@@ -8,15 +8,16 @@ from scipy import stats
 
 from fastpt.errors import FastptError
 from fastpt.report.statistics import (
+    Design,
     Estimate,
     fit,
     holm,
     judge,
     mean_of,
     over_sets,
-    power,
     runs_to_decide,
     scaled,
+    set_correlation,
     slope,
     spread,
     votes,
@@ -241,17 +242,17 @@ def test_power_is_what_was_planned_by_another_computation(n, sd, form, effect, m
         "noisy": mean_of(noisy),
         "repair": mean_of(noisy, minus=0.0),
     }[form]
-    found = power(sd, weights, counts | {"right 0.1": n, "right 0.3": n}, family=7)
+    found = Design(sd, weights, counts | {"right 0.1": n, "right 0.3": n}, of=7).power()
     assert (round(found.effect, 2), round(found.margin, 2)) == (effect, margin)
 
 
 def test_a_design_of_one_run_a_condition_has_no_power():
-    assert power(1.0, {"a": 1, "b": -1}, {"a": 1, "b": 1}) is None
+    assert Design(1.0, {"a": 1, "b": -1}, {"a": 1, "b": 1}).power() is None
 
 
 def test_power_is_kept_by_the_exact_noncentral_t():
     counts = {"a": 6, "b": 6}
-    found = power(1.0, {"a": 1, "b": -1}, counts)
+    found = Design(1.0, {"a": 1, "b": -1}, counts).power()
     noncentral = stats.nct(df=10, nc=found.effect / spread({"a": 1, "b": -1}, counts))
     critical = stats.t.isf(0.025, 10)
     assert noncentral.sf(critical) + noncentral.cdf(-critical) == pytest.approx(0.8, abs=0.015)
@@ -261,7 +262,7 @@ def test_runs_to_decide_are_the_fewest_that_decide():
     weights, counts = {"a": 1, "b": -1}, {"a": 2, "b": 4}
     n = runs_to_decide(1.0, lambda _: weights, counts, margin=1.0, family=7)
     for runs, enough in ((n, True), (n - 1, False)):
-        found = power(1.0, weights, scaled(counts, runs), family=7)
+        found = Design(1.0, weights, scaled(counts, runs), of=7).power()
         assert (max(found.effect, found.margin) <= 1) is enough
     assert runs_to_decide(1.0, lambda _: weights, counts, margin=1e-6) is None
 
@@ -311,14 +312,29 @@ def test_with_equal_errors_the_interval_over_sets_is_students():
 
 def test_two_sets_have_no_prediction_interval_and_one_is_refused():
     assert over_sets([Estimate(0.1, 0.1, 9), Estimate(0.3, 0.1, 9)]).prediction_half is None
-    for effects in ([Estimate(0.1, 0.1, 9)], [Estimate(0.1, 0.1, 9), Estimate(0.1, None, 0)]):
-        with pytest.raises(FastptError, match="not enough runs"):
-            over_sets(effects)
+    with pytest.raises(FastptError, match="two sets at least"):
+        over_sets([Estimate(0.1, 0.1, 9)])
+    with pytest.raises(FastptError, match="not enough runs"):
+        over_sets([Estimate(0.1, 0.1, 9), Estimate(0.1, None, 0)])
 
 
 def test_tests_that_share_pictures_have_one_vote():
     values = {"photo to art": 1.0, "art to photo": 3.0, "signs": 5.0}
-    assert votes(values, {"photo to art": "pacs", "art to photo": "pacs"}) == {"pacs": 2, "signs": 5}
+    vote = {"photo to art": "pacs", "art to photo": "pacs", "signs": "signs"}
+    assert votes(values, vote) == {"pacs": 2, "signs": 5}
+
+
+@pytest.mark.parametrize(("se", "expected"), [(0.1, 1.0), (0.05, 0.0), (0.02, 0.0)])
+def test_the_correlation_of_sets_is_that_of_the_error_of_their_mean(se, expected):
+    assert set_correlation([Estimate(1.0, 0.1, 9)] * 4, Estimate(1.0, se, 9)) == pytest.approx(expected)
+
+
+def test_an_error_that_all_sets_share_stays_in_their_mean():
+    effects = [Estimate(value, 0.1, 20) for value in (0.2, 0.3, 0.4)]
+    apart, alike = over_sets(effects), over_sets(effects, correlation=0.5)
+    assert alike.mean.value == pytest.approx(apart.mean.value)
+    assert alike.mean.se**2 == pytest.approx(apart.mean.se**2 + 0.5 * 0.1**2)
+    assert alike.between > apart.between  # what differs between sets is not of the shared part
 
 
 # --- simulations: fixed seeds, bounds at 4 binomial standard errors ---------------------------------------------------
@@ -361,7 +377,7 @@ def test_negligible_is_said_of_effects_at_the_margin_no_more_than_asked():
 def test_power_is_kept_in_simulation(n):
     random, draws = np.random.default_rng(2), 4000
     counts, weights = {"a": 2 * n, "b": n}, {"b": 1, "a": -1}
-    planned = power(1.0, weights, counts, family=7)
+    planned = Design(1.0, weights, counts, of=7).power()
     seen = [fit(normal(random, counts, 1, {"b": planned.effect})).contrast(weights).p() for _ in range(draws)]
     assert np.mean(np.array(seen) <= 0.05 / 7) == pytest.approx(0.8, abs=0.04)
     null = (fit(normal(random, counts)).contrast(weights) for _ in range(draws))
@@ -379,6 +395,25 @@ def test_intervals_over_sets_cover_and_predict():
         predicted += abs(found.mean.value - random.normal(0, 1)) <= found.prediction_half
     assert within(covered / draws, 0.95, draws)
     assert predicted / draws == pytest.approx(0.95, abs=0.02)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("between", [0.0, 1.0])
+def test_intervals_over_sets_cover_where_the_same_encoders_are_on_all_of_them(between):
+    random, draws, k, n = np.random.default_rng(6), 2000, 8, 8
+    weights = {"noisy": 1, "clean": -1}
+    covered = 0
+    for _ in range(draws):
+        truths = random.normal(0, between, k)
+        runs = {
+            one: random.normal(0, 0.7, (n, 1)) + random.normal(0, 0.7, (n, k)) + truths * (one == "noisy")
+            for one in weights
+        }
+        effects = [fit({one: runs[one][:, j] for one in runs}).contrast(weights) for j in range(k)]
+        average = fit({one: runs[one].mean(1) for one in runs}).contrast(weights)
+        found = over_sets(effects, set_correlation(effects, average)).mean
+        covered += abs(found.value) <= found.half()
+    assert covered / draws == pytest.approx(0.95, abs=0.025)
 
 
 @pytest.mark.long

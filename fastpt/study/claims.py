@@ -1,0 +1,105 @@
+"""A study's claims held against its grid: which arms it has, and what a claim asks for that it lacks."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastpt.errors import suggestion
+from fastpt.noise.kinds import DEFAULTS
+from fastpt.recipe import load_recipe
+from fastpt.report.config import Claim
+from fastpt.report.text import listing, rate
+from fastpt.training.tasks import TASKS
+from fastpt.tuning.suites import load_suite
+
+if TYPE_CHECKING:
+    from fastpt.study.declaration import Pretrain, Study
+
+BASELINE = "lp"  # which tuning always adds
+Condition = tuple[str | None, float]  # kind of noise, None for clean, and its rate
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """The clean runs of a recipe and those of one kind of noise."""
+
+    recipe: str
+    kind: str
+    family: Mapping[Condition, int]
+    """Planned runs of every condition of the recipe, those of other kinds too: all tell of the spread."""
+    domains: frozenset[str]
+    """id, ood: what its suites have sets of."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.recipe}, {self.kind}"
+
+    @property
+    def by_rate(self) -> dict[float, int]:
+        """Planned runs of the arm; 0 is clean."""
+        return {rate_: runs for (kind, rate_), runs in self.family.items() if kind in (None, self.kind)}
+
+
+def kind_of(one: "Pretrain") -> str:
+    """The kind of noise of an entry of the grid. Raises FastptError if its recipe cannot be followed."""
+    return one.kind or DEFAULTS[TASKS.get(load_recipe(one.recipe, one.set).task).of]
+
+
+def planned_arms(study: "Study") -> list[PlannedArm]:
+    """In the order of the grid. Entries of one recipe and the same overrides share their clean runs."""
+    families: dict[tuple[str, ...], dict[Condition, int]] = {}
+    domains: dict[tuple[str, ...], frozenset[str]] = {}
+    for one in study.pretrain:
+        key, kind = (Path(one.recipe).stem, *one.set), kind_of(one)
+        counts = families.setdefault(key, {})
+        for rate_ in one.rates:
+            condition = (kind if rate_ else None, rate_)
+            counts[condition] = counts.get(condition, 0) + one.runs(rate_)
+        found = [load_suite(suite) for suite in one.suites]
+        mine = {name for name in ("id", "ood") for suite in found if getattr(suite, name)}
+        domains[key] = domains.get(key, frozenset()) | mine
+    return [
+        PlannedArm(key[0], kind, counts, domains[key])
+        for key, counts in families.items()
+        for kind in dict.fromkeys(kind for kind, _ in counts if kind)
+    ]
+
+
+def claim_problems(study: "Study") -> Iterator[str]:
+    """What the claims of a study ask for that its grid or its tuning lacks: 'claims.0: ...'."""
+    every = planned_arms(study)
+    names = [one.name for one in study.claims]
+    for index, claim in enumerate(study.claims):
+        here = f"claims.{index} ({claim.name})"
+        if names.index(claim.name) < index:
+            yield f"{here}: another claim has that name. Give it one of its own."
+        for where, method in (("method", claim.method), ("minus", claim.minus)):
+            known = [BASELINE, *study.tune.methods]
+            if method and method not in known:
+                told = suggestion(method, dict.fromkeys(known))
+                yield f"{here}: {where} {method!r} is not among tune.methods; {told}"
+        about = [arm for arm in every if claim.is_about(arm.recipe, arm.kind)]
+        if not about:
+            asked = " and ".join(
+                f"{key} {value!r}" for key, value in (("recipe", claim.recipe), ("kind", claim.kind)) if value
+            )
+            known = listing([arm.label for arm in every]) or "none, as nothing has noise"
+            yield f"{here}: the grid has no arm{f' of {asked}' if asked else ''}. Its arms: {known}."
+        for arm in about:
+            yield from (f"{here}: {arm.label}: {problem}" for problem in _lacks(claim, arm))
+
+
+def _lacks(claim: Claim, arm: PlannedArm) -> Iterator[str]:
+    runs = arm.by_rate
+    wanted = [*([0.0] if claim.needs_clean else []), *(claim.rates or [])]
+    missing = [rate(one) if one else "clean" for one in wanted if not runs.get(one)]
+    if missing:
+        yield (
+            f"no run of {listing(missing)} is planned. Add it to pretrain, or name the recipe or kind that the claim "
+            "is about."
+        )
+    if claim.setting not in arm.domains:
+        yield f"its suites have no {claim.setting} set. Name a suite that has."
+    if sum(arm.family.values()) <= len(arm.family):
+        yield "one run a condition shows no spread, so that nothing can be judged. Give a second seed."

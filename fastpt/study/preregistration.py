@@ -1,0 +1,148 @@
+"""What a study declares before its first run, and whether that was changed since: STUDY/preregistration.json.
+
+    [{"sha256": ..., "declared": "2026-11-28 09:30 UTC", "begun": 0, "study": {"claims": [...], "pretrain": [...]}}]
+
+An entry for each declaration that a run has begun under, the present one last; `begun` are the runs that had begun by
+then.
+"""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fastpt.errors import DamagedData
+from fastpt.files import atomic_write, locked, write_json
+from fastpt.printable import plural
+from fastpt.report.claims import TESTS, Declaration, Progress, in_words
+from fastpt.report.template import render
+from fastpt.report.text import listing, rate
+from fastpt.runs import PROVENANCE, RUNS, flat
+from fastpt.study.claims import planned_arms
+from fastpt.study.declaration import Study
+from fastpt.study.grid import StudyGrid
+from fastpt.tuning.methods import METHODS
+
+FILE = "preregistration.json"
+_FREE = {"name", "prepare", "launcher"}  # which change no result
+
+
+def declared(study: Study) -> dict[str, Any]:
+    """All that a study declares: claims and how they are tested, grid, tuning."""
+    return {**study.model_dump(exclude=_FREE), "tests": TESTS}
+
+
+def sha256(values: Mapping[str, Any]) -> str:
+    """Of canonical JSON (sorted keys, no spaces, UTF-8)."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(grid: StudyGrid, page: Path) -> str:
+    """Write down what the study declares, unless that is what stands there; return the sum of it.
+
+    Before the first run, `page` shows it.
+
+    A declaration that no run has begun under is replaced, others are kept. Raises DamagedData if the record cannot be
+    read.
+    """
+    now = declared(grid.study)
+    with locked(grid.folder / f".{FILE}.lock"):
+        entries, begun = _read(grid.folder / FILE), _begun(grid.folder)
+        kept = entries
+        if entries and entries[-1]["begun"] == begun and entries[-1]["sha256"] != sha256(now):
+            kept = entries[:-1]
+        if not kept or kept[-1]["sha256"] != sha256(now):
+            time = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+            kept = [*kept, {"sha256": sha256(now), "declared": time, "begun": begun, "study": now}]
+        if kept != entries:
+            write_json(grid.folder / FILE, kept)
+        if not begun:
+            write_page(grid, page)
+    return sha256(now)
+
+
+def write_page(grid: StudyGrid, out: Path) -> None:
+    """A page of what is declared, which stands where the report will be until the first run has begun."""
+    study, (*_, entry) = grid.study, _read(grid.folder / FILE)
+    labels = {name: METHODS.get(name).label for one in study.claims for name in (one.method, one.minus) if name}
+    text = render(
+        "declared.html",
+        study=study.name,
+        note=history([entry]),
+        arms=[
+            {
+                "label": arm.label,
+                "runs": f"{plural(sum(arm.by_rate.values()), 'pre-training')}: "
+                + listing([f"{count} {rate(share) if share else 'clean'}" for share, count in arm.by_rate.items()]),
+                "claims": [
+                    (f"{one.name}: {in_words(one, labels)}", f"{one.margin:g}")
+                    for one in study.claims
+                    if one.is_about(arm.recipe, arm.kind)
+                ],
+            }
+            for arm in planned_arms(study)
+        ],
+        tests=TESTS,
+        declared=json.dumps(entry["study"], indent=2, sort_keys=True, ensure_ascii=False),
+    )
+    with atomic_write(out, "w") as file:
+        file.write(text)
+
+
+def declaration(grid: StudyGrid) -> Declaration:
+    """What the page says of the claims. Raises DamagedData if the record of them cannot be read."""
+    done: Counter[tuple[str, str | None]] = Counter()
+    planned: Counter[tuple[str, str | None]] = Counter()
+    for cell in grid.cells:
+        planned[cell.recipe, cell.kind] += 1
+        done[cell.recipe, cell.kind] += all(grid.state(step) == "done" for step in cell.steps)
+    progress = {arm: Progress(done[arm], count) for arm, count in planned.items()}
+    if not grid.study.claims:
+        return Declaration(progress=progress)
+    return Declaration(tuple(grid.study.claims), history(_read(grid.folder / FILE)), progress)
+
+
+def history(entries: Sequence[Mapping[str, Any]]) -> str:
+    """When a study was declared, and what was changed after runs had begun, in sentences."""
+    words = []
+    for before, one in zip([None, *entries], entries, strict=False):
+        when = f"after {plural(one['begun'], 'run')} had begun" if one["begun"] else "before the first run"
+        told = f"{one['declared']}, {when} (sha256 {one['sha256'][:16]})"
+        if before is None:
+            words.append(f"Declared {told}.")
+        else:
+            words.append(f"Changed {told}: {'; '.join(_changes(before['study'], one['study']))}.")
+    return " ".join(words)
+
+
+def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """'claims.C1.margin was 0.5, is 1.0'; a claim is called by its name."""
+    before, after = (flat({**one, "claims": {claim["name"]: claim for claim in one["claims"]}}) for one in (then, now))
+    return [
+        f"{key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}"
+        for key in dict.fromkeys([*before, *after])
+        if before.get(key) != after.get(key)
+    ]
+
+
+def _begun(folder: Path) -> int:
+    return sum(1 for _ in (folder / RUNS).glob(f"*/{PROVENANCE}"))
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    try:
+        entries = json.loads(path.read_bytes())
+        if all(sha256(one["study"]) == one["sha256"] and one["begun"] >= 0 and one["declared"] for one in entries):
+            return entries
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DamagedData(
+        f"{path} is not as it was written, so that nobody can tell what was declared before the first run. "
+        "Restore it, or do the study anew in another --out."
+    )

@@ -1,0 +1,236 @@
+"""What a study declares: held against its grid before anything runs, and kept from then on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fastpt.errors import DamagedData, RecipeError
+from fastpt.study import preregistration
+from fastpt.study.claims import planned_arms
+from fastpt.study.declaration import load_study
+from fastpt.study.grid import StudyGrid
+
+RECIPE = {
+    "task": "supervised",
+    "model": {"name": "resnet10_half", "args": {"channels": [8, 8, 16, 16]}},
+    "optim": {"name": "adamw", "lr": 0.01},
+    "schedule": {"epochs": 1},
+    "batch_size": 8,
+    "data": {"train": "data/train", "val": "data/train", "size": 32},
+}
+ID = [{"name": "pictures", "train": "data/train", "test": "data/train"}]
+SLIGHT = {
+    "name": "C1",
+    "estimand": "mean - clean",
+    "setting": "id",
+    "method": "lp",
+    "rates": [0.1],
+    "side": "> 0",
+    "margin": 0.5,
+}
+ENTRY = {"recipe": "tiny.yaml", "rates": [0, 0.1, 0.3], "seeds": [0, 1], "suites": ["suite.yaml"]}
+
+
+@pytest.fixture
+def here(captioned, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(captioned.path, tmp_path / "data" / "train")
+    Path("tiny.yaml").write_text(yaml.safe_dump(RECIPE))
+    Path("other.yaml").write_text(yaml.safe_dump(RECIPE))
+    Path("suite.yaml").write_text(yaml.safe_dump({"name": "suite", "id": ID}))
+
+
+def study(pretrain=(ENTRY,), claims=(SLIGHT,), **more):
+    values = {"name": "s", "pretrain": [*pretrain], "claims": [*claims], "tune": {"methods": ["mlp"]}, **more}
+    Path("study.yaml").write_text(yaml.safe_dump(values))
+    return load_study(Path("study.yaml"))
+
+
+def register(**changes) -> list[dict]:
+    grid = StudyGrid(study(**changes))
+    preregistration.record(grid, Path("page.html"))
+    return json.loads((grid.folder / preregistration.FILE).read_bytes())
+
+
+def begin(*runs: str) -> None:
+    for run in runs:
+        folder = Path("studies/s/runs") / run
+        folder.mkdir(parents=True)
+        (folder / "provenance.json").write_text("{}")
+
+
+# --- claims and grid ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"method": "probe"}, r"method 'probe' is not among tune.methods; known here: lp, mlp"),
+        ({"method": "mpl"}, r"did you mean mlp"),
+        ({"minus": "nmtune"}, r"minus 'nmtune' is not among tune.methods"),
+        ({"rates": [0.1, 0.2]}, "tiny, symmetric: no run of 20\u00a0% is planned"),
+        ({"setting": "ood"}, "tiny, symmetric: its suites have no ood set"),
+        ({"recipe": "tinny"}, r"the grid has no arm of recipe 'tinny'. Its arms: tiny, symmetric\."),
+        ({"kind": "asymmetric"}, "no arm of kind 'asymmetric'"),
+        ({"margin": 0}, "margin is 0"),
+        ({"margn": 1}, "unknown key claims.0.margn; did you mean claims.0.margin"),
+    ],
+)
+def test_what_a_claim_asks_and_the_grid_lacks_is_told_before_anything_runs(here, changes, problem):
+    with pytest.raises(RecipeError, match=problem):
+        study(claims=[{**SLIGHT, **changes}])
+
+
+def test_a_claim_against_clean_needs_clean_runs(here):
+    with pytest.raises(RecipeError, match="no run of clean is planned"):
+        study([{**ENTRY, "rates": [0.1, 0.3]}])
+
+
+def test_clean_runs_may_be_an_entry_of_their_own(here):
+    more = {**ENTRY, "rates": [0], "seeds": [1000, 1001]}
+    (arm,) = planned_arms(study([{**ENTRY, "rates": [0.1, 0.3]}, more]))
+    assert arm.by_rate == {0: 2, 0.1: 2, 0.3: 2}
+
+
+def test_one_run_a_condition_can_judge_nothing(here):
+    with pytest.raises(RecipeError, match="one run a condition shows no spread"):
+        study([{**ENTRY, "seeds": [0]}])
+
+
+def test_two_claims_of_one_name_are_told(here):
+    with pytest.raises(RecipeError, match=r"claims\.1 \(C1\): another"):
+        study(claims=[SLIGHT, SLIGHT])
+
+
+def test_a_claim_is_asked_of_every_arm_unless_it_names_one(here):
+    entries = [ENTRY, {**ENTRY, "recipe": "other.yaml", "rates": [0, 0.3]}]
+    with pytest.raises(RecipeError, match="other, symmetric: no run of 10"):
+        study(entries)
+    assert len(planned_arms(study(entries, [{**SLIGHT, "recipe": "tiny"}]))) == 2
+
+
+# --- noise seeds ----------------------------------------------------------------------------------------------------
+
+
+def cells(**changes) -> list[str]:
+    return [cell.train.name.rsplit("-", 1)[0] for cell in StudyGrid(study([{**ENTRY, **changes}])).cells]
+
+
+def test_a_run_may_have_the_noise_of_its_training_seed(here):
+    assert cells(rates=[0, 0.1], noise_seeds="same") == [
+        "tiny-clean-s0",
+        "tiny-symmetric-0.1-seed0-s0",
+        "tiny-clean-s1",
+        "tiny-symmetric-0.1-seed1-s1",
+    ]
+
+
+def test_noise_seeds_are_crossed_with_training_seeds_but_for_clean(here):
+    assert cells(rates=[0, 0.1], noise_seeds=[5, 6]) == [
+        "tiny-clean-s0",
+        "tiny-symmetric-0.1-seed5-s0",
+        "tiny-symmetric-0.1-seed6-s0",
+        "tiny-clean-s1",
+        "tiny-symmetric-0.1-seed5-s1",
+        "tiny-symmetric-0.1-seed6-s1",
+    ]
+    (arm,) = planned_arms(study([{**ENTRY, "noise_seeds": [5, 6]}]))
+    assert arm.by_rate == {0: 2, 0.1: 4, 0.3: 4}
+
+
+def test_a_study_that_stops_is_balanced_over_the_entries_of_a_recipe(here):
+    grid = StudyGrid(study([ENTRY, {**ENTRY, "rates": [0], "seeds": [1000, 1001]}]))
+    names = [cell.train.name.rsplit("-", 1)[0].removeprefix("tiny-") for cell in grid.cells]
+    assert names == [
+        *("clean-s0", "symmetric-0.1-seed0-s0", "symmetric-0.3-seed0-s0", "clean-s1000"),
+        *("clean-s1", "symmetric-0.1-seed0-s1", "symmetric-0.3-seed0-s1", "clean-s1001"),
+    ]
+
+
+# --- the record -----------------------------------------------------------------------------------------------------
+
+
+def test_what_is_declared_stands_on_the_page_before_the_first_run(here):
+    (entry,) = register()
+    page = Path("page.html").read_text()
+    assert entry["begun"] == 0
+    assert f"before the first run (sha256 {entry['sha256'][:16]})" in page
+    assert "C1: ID, LP: mean of 10\u00a0% − clean &gt;\u00a00</bdi>; within ± 0.5 points" in page
+
+
+def test_the_same_declaration_is_kept(here):
+    before = register()
+    begin("a")
+    assert register() == before
+
+
+def test_what_no_run_has_begun_under_is_replaced(here):
+    register()
+    (entry,) = register(claims=[{**SLIGHT, "margin": 1.0}])
+    assert preregistration.history([entry]).startswith("Declared ")
+
+
+def test_a_change_after_runs_have_begun_is_told(here):
+    register()
+    begin("a", "b")
+    entries = register(claims=[{**SLIGHT, "margin": 1.0}])
+    told = preregistration.history(entries)
+    assert "before the first run (sha256 " in told
+    assert "Changed " in told
+    assert "after 2 runs had begun" in told
+    assert told.endswith(": claims.C1.margin was 0.5, is 1.0.")
+
+
+def test_more_runs_than_declared_are_a_change(here):
+    register()
+    begin("a")
+    told = preregistration.history(register(pretrain=[{**ENTRY, "seeds": [0, 1, 2]}]))
+    assert "pretrain.0.seeds was [0, 1], is [0, 1, 2]" in told
+
+
+def test_a_claim_that_came_after_the_runs_is_told(here):
+    register(claims=[])
+    begin("a")
+    told = preregistration.history(register())
+    assert "claims.C1.margin was not there, is 0.5" in told
+
+
+def test_claims_first_declared_after_runs_had_begun_are_told(here):
+    begin("a")
+    assert "after 1 run had begun" in preregistration.history(register())
+
+
+def test_a_declaration_taken_back_before_any_run_began_under_it_leaves_no_trace(here):
+    before = register()
+    begin("a")
+    register(claims=[{**SLIGHT, "margin": 1.0}])
+    assert register() == before
+
+
+def test_a_record_that_was_edited_is_refused(here):
+    register()
+    path = Path("studies/s") / preregistration.FILE
+    path.write_text(path.read_text().replace('"margin": 0.5', '"margin": 5.0'))
+    with pytest.raises(DamagedData, match="is not as it was written"):
+        register()
+
+
+def test_an_arm_is_interim_until_all_of_its_runs_are_tuned(here):
+    grid = StudyGrid(study())
+    preregistration.record(grid, Path("page.html"))
+    found = preregistration.declaration(grid)
+    assert {arm: (one.done, one.planned) for arm, one in found.progress.items()} == {
+        ("tiny", None): (0, 2),
+        ("tiny", "symmetric"): (0, 4),
+    }
+
+
+def test_the_sum_is_of_all_that_is_declared(here):
+    sums = {
+        preregistration.sha256(preregistration.declared(study(**changes)))
+        for changes in ({}, {"claims": []}, {"tune": {"methods": ["mlp"], "num_seeds": 2}}, {"name": "other"})
+    }
+    assert len(sums) == 3  # the name of a study is none of its results

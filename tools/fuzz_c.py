@@ -66,6 +66,7 @@ def pictures() -> list[bytes]:
         ("CMYK", (24, 24), {}),
         ("RGB", (1, 1), {}),
         ("RGB", (300, 2), {"optimize": True}),
+        ("RGB", (160, 120), {"quality": 95}),  # for several lanes
     ):
         channels = len(Image.new(mode, (1, 1)).getbands())
         pixels = rng.integers(0, 256, (size[1], size[0], channels), np.uint8)
@@ -119,7 +120,22 @@ def fuzz_entropy(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
 
     jpeg = next(jpegs)
     height, width = frames.frame_sizes([jpeg])[0].tolist() if rng.integers(2) else rng.integers(-1, 400, 2).tolist()
-    entropy.is_sound(jpeg.tobytes(), (width, height))
+    source = jpeg.tobytes()
+    noted = entropy.note_entry_points(source, (width, height))
+    assert noted.sound == entropy.is_sound(source, (width, height))
+    entropy.entry_points(noted.jpeg)
+
+
+def fuzz_entries(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    from fastpt.jpeg import entropy
+
+    changes = rng.integers(0, 256, rng.integers(0, 300), np.uint8)
+    if rng.integers(2):
+        changes &= rng.integers(0, 256, len(changes), np.uint8)  # more short numbers
+    body = b"fastpt\0\x01" + bytes(changes[:2] if rng.integers(2) else [rng.integers(16), 0]) + bytes(changes)
+    jpeg = next(jpegs).tobytes()
+    segment = b"\xff\xe9" + (len(body) + 2).to_bytes(2) + body
+    entropy.entry_points(jpeg[:2] + segment + jpeg[2:])
 
 
 def fuzz_area(rng: np.random.Generator, _: Iterator[np.ndarray]) -> None:
@@ -147,6 +163,7 @@ def fuzz_read(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
 TARGETS: dict[str, Callable[[np.random.Generator, Iterator[np.ndarray]], None]] = {
     "kernel": fuzz_kernel,
     "entropy": fuzz_entropy,
+    "entries": fuzz_entries,
     "area": fuzz_area,
     "read": fuzz_read,
 }

@@ -9,13 +9,13 @@ static _Thread_local struct skip_table tables[2][4];
 /* One symbol: its code, then bits of a value, of which only the number matters. */
 static struct skip skip_of(const struct skip_table *table, int symbol, int length) {
     const int run = symbol >> 4, size = symbol & 15;
-    if (table->kind == DC) return (struct skip){length + symbol, length, 1, 0};
-    if (size) return (struct skip){length + size, length, run + 1, 0};
-    return run == 15 ? (struct skip){length, length, 16, 0} : (struct skip){length, length, STOP, 1};
+    if (table->kind == DC) return (struct skip){length + symbol, length, REST | 1};
+    if (size) return (struct skip){length + size, length, run + 1};
+    return (struct skip){length, length, run == 15 ? 16 : END};
 }
 
 static int make_first(struct skip_table *table) {
-    for (int bits = 0; bits < 1 << LOOK; bits++) table->one[bits] = (struct skip){0, 0, STOP, 0};
+    for (int bits = 0; bits < 1 << LOOK; bits++) table->one[bits] = (struct skip){0, 0, NO_CODE};
     int code = 0, k = 0;
     for (int length = 1; length <= 16; length++, code <<= 1) {
         table->first_code[length] = code, table->first_symbol[length] = k;
@@ -31,16 +31,33 @@ static int make_first(struct skip_table *table) {
     return 1;
 }
 
+struct skip first_symbol(const struct skip_table *table, uint64_t window) {
+    const struct skip skip = table->one[window >> (64 - LOOK)];
+    if (skip.bits) return skip;
+    for (int length = LOOK + 1; length <= 16; length++) {
+        const int32_t place = (int32_t)(window >> (64 - length)) - table->first_code[length];
+        if (place >= 0 && place < table->counts[length - 1])
+            return skip_of(table, table->symbols[table->first_symbol[length] + place], length);
+    }
+    return (struct skip){0, 0, NO_CODE};
+}
+
 static void make_many(struct skip_table *table) {
     for (int bits = 0; bits < 1 << LOOK; bits++) {
         struct skip all = table->one[bits];
-        while (all.bits && all.advance < 64 && all.bits < LOOK) {
+        while (table->kind == AC && all.advance < 64 && all.bits < LOOK) {
             const struct skip next = table->one[bits << all.bits & ((1 << LOOK) - 1)];
             if (!next.bits || next.code > LOOK - all.bits) break;
-            all.bits += next.bits, all.advance += next.advance, all.ends = next.ends;
+            if (next.advance != END && all.advance + next.advance > 64) break;
+            all.bits += next.bits, all.advance += next.advance;
         }
         table->many[bits] = all;
     }
+    /* Where there is no room for the long codes, none is one: then the entry of LOOK bits says NO_CODE. */
+    const uint32_t first = (uint32_t)table->first_code[LOOK + 1] << (16 - LOOK - 1);
+    table->first_long = (1 << 16) - first > MOST_LONG ? 1 << 16 : first;
+    for (uint32_t bits = table->first_long; bits < 1 << 16; bits++)
+        table->many[(1 << LOOK) + bits - table->first_long] = first_symbol(table, (uint64_t)bits << 48);
 }
 
 const struct skip_table *skip_table(const struct jpeg *jpeg, int kind, int number) {
@@ -55,17 +72,6 @@ const struct skip_table *skip_table(const struct jpeg *jpeg, int kind, int numbe
     memcpy(table->symbols, huffman.symbols, total);
     table->defined = make_first(table);
     if (!table->defined) return NULL;
-    if (kind == AC) make_many(table);
+    make_many(table);
     return table;
-}
-
-struct skip first_symbol(const struct skip_table *table, uint64_t window) {
-    const struct skip skip = table->one[window >> (64 - LOOK)];
-    if (skip.bits) return skip;
-    for (int length = LOOK + 1; length <= 16; length++) {
-        const int32_t place = (int32_t)(window >> (64 - length)) - table->first_code[length];
-        if (place >= 0 && place < table->counts[length - 1])
-            return skip_of(table, table->symbols[table->first_symbol[length] + place], length);
-    }
-    return (struct skip){0};
 }

@@ -6,6 +6,16 @@
 
 static int sixteen(const uint8_t *bytes) { return bytes[0] << 8 | bytes[1]; }
 
+size_t segment_length(const uint8_t *at, size_t left) {
+    if (left < 4 || at[0] != 0xff || at[1] < 0xc0 || at[1] == 0xff || at[1] == 0xda) return 0;
+    const size_t length = 2 + sixteen(at + 2);
+    return length >= 4 && length <= left ? length : 0;
+}
+
+int is_ours(const uint8_t *at, size_t length) {
+    return at[1] == 0xe9 && length >= 4 + sizeof NAME && !memcmp(at + 4, NAME, sizeof NAME);
+}
+
 /* The segments before the scan; each returns whether it is an ordinary one. `body` has `length` bytes. */
 
 static int read_huffman(struct jpeg *jpeg, const uint8_t *body, int length) {
@@ -78,6 +88,10 @@ static int read_segment(struct jpeg *jpeg, int marker, const uint8_t *body, int 
         if (length == 2) jpeg->restart_interval = sixteen(body);
         return length == 2;
     case 0xe0: return length < 6 || memcmp(body, "JFIF", 5) || body[5] == 1; /* libjpeg warns of other versions */
+    case 0xe9:
+        if (!jpeg->entries && is_ours(body - 4, 4 + length))
+            jpeg->entries = body + sizeof NAME, jpeg->entries_length = length - sizeof NAME;
+        return 1;
     case 0xee: return length < 12 || memcmp(body, "Adobe", 5) || body[11] == 1; /* says that it is YCbCr */
     default: return (marker > 0xe0 && marker < 0xf0) || marker == 0xfe; /* applications' data, comments */
     }

@@ -1,113 +1,313 @@
-/* Walks through all entropy-coded data of a JPEG without decoding it: is it whole, to the last bit?
+/* Walks through all entropy-coded data of a JPEG without decoding it: is it whole, to the last bit? And where may a
+   decoder enter it (entries.h)?
 
    Called through ctypes (entropy.py). The answer is "sound" only where the headers are those of markers.h and libjpeg
    would find nothing to warn of: every code is in its table, every block ends within its 64 coefficients, restart
    markers come where they must, and the end marker follows the last bit. Anything else is "unknown", for libjpeg to
-   judge. Nothing here trusts a byte. */
+   judge. Nothing here trusts a byte.
+
+   Each look at the data has to wait for the one before it to know where it begins. So several lanes walk in turn, each
+   through its own part of the data: while one waits, the others go on. Only the first lane knows where it begins. The
+   others guess, and soon fall into step: a Huffman decoder that began at a wrong bit comes upon the end of a block sooner
+   or later. What they found counts from the first place where a lane that is known to be right has met them, at the
+   beginning of the same block of an MCU. From there on both would do the same; so nothing of the verdict is a guess. */
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "entries.h"
 #include "huffman.h"
 #include "markers.h"
 
 enum { UNKNOWN, SOUND };
 
-#define SPARE 512 /* bytes: more than one block can run past the end of its data */
+#define LANES 4
+#define LEAST_BITS 16384 /* of a lane */
+#define OVERLAP 4096     /* bits that a lane goes on into the part of the next one, to meet it there */
+#define STEPS 32         /* of all lanes between two looks at whether they are done */
+#define SPARE 512        /* bytes: more than STEPS can run past the end of the data */
+#define MOST_BLOCKS_A_MCU 10
 
-/* What the blocks of a component are made of. */
-struct plane {
-    int blocks; /* in each MCU */
-    const struct skip_table *dc, *ac;
+/* What comes where in an MCU: its blocks in their order, twice each, for the DC symbol and for the rest. */
+struct grammar {
+    int blocks;
+    int component[MOST_BLOCKS_A_MCU];
+    const struct skip_table *table[2 * MOST_BLOCKS_A_MCU];
+    uint32_t after[2 * MOST_BLOCKS_A_MCU]; /* state of a lane when the block has ended */
 };
 
 /* Entropy-coded data up to a marker, without the zeros that are stuffed in after each 0xff. */
 struct segment {
     const uint8_t *bytes; /* and at least SPARE more, of any value */
-    size_t bits;          /* how many it has, */
-    size_t at;            /* and how many of them have been read */
+    size_t bits;          /* how many it has */
+};
+
+struct lane {
+    size_t at, end;   /* bits: how far it is, and where it may stop */
+    uint32_t state;   /* place in the grammar << 8 | coefficients passed (see huffman.h) */
+    int guesses;      /* whether to begin again where there is no code before its last byte, */
+    int stuck;        /* or stay there */
+    uint32_t *starts; /* bits: where blocks begin, the first of them the first of an MCU */
+    uint32_t *next;   /* of these, that of the block which has not ended */
 };
 
 /* The next 57 bits or more, the first of them highest. */
-static inline uint64_t window_at(const struct segment *segment, size_t at) {
+static inline uint64_t window_at(const uint8_t *bytes, size_t at) {
     uint64_t word;
-    memcpy(&word, segment->bytes + at / 8, 8);
+    memcpy(&word, bytes + at / 8, 8);
     return __builtin_bswap64(word) << at % 8;
 }
 
-static int skip_block(struct segment *segment, const struct plane *plane) {
-    uint64_t window = window_at(segment, segment->at);
-    struct skip skip = first_symbol(plane->dc, window);
-    if (!skip.bits) return 0;
-    size_t at = segment->at + skip.bits;
-    window <<= skip.bits;
-    /* A window of 57 bits is good for the DC symbol, of up to 27, and one look; or for three, of up to LOOK + 10. */
-    for (int k = 1, left = 1; k < 64; k += skip.advance, at += skip.bits, window <<= skip.bits) {
-        if (!left--) window = window_at(segment, at), left = 2;
-        skip = plane->ac->many[window >> (64 - LOOK)];
-        if (k + skip.advance < 64) continue;
-        if (!skip.ends || k + skip.advance - STOP >= 64) {
-            /* A long code, or near the end of the block, where the symbols after its last are not its own. */
-            left = 0;
-            skip = first_symbol(plane->ac, window_at(segment, at));
-            if (!skip.bits || (!skip.ends && k + skip.advance > 64)) return 0;
+static struct lane lane_from(size_t at, size_t end, uint32_t *starts, int guesses) {
+    starts[0] = at;
+    return (struct lane){.at = at, .end = end, .starts = starts, .next = starts, .guesses = guesses};
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* The number of blocks that have ended. */
+static size_t passed(const struct lane *lane) { return lane->next - lane->starts; }
+
+static int may_go_on(const struct lane *lane, size_t end, size_t most) {
+    return lane->at < end && !lane->stuck && passed(lane) <= most;
+}
+
+/* One symbol alone: near the end of the block, where the symbols after its last are not its own. */
+static __attribute__((noinline)) void careful_step(struct lane *lane, const struct grammar *grammar, const uint8_t *bytes) {
+    const struct skip skip = first_symbol(grammar->table[lane->state >> 8], window_at(bytes, lane->at));
+    const uint32_t state = lane->state + skip.advance;
+    if ((state & PAST) && (state & 255) != PAST) { /* no code, or more than 64 coefficients */
+        if (lane->guesses && lane->at + 8 <= lane->end) *lane = lane_from(lane->at + 1, lane->end, lane->starts, 1);
+        else lane->stuck = 1;
+        return;
+    }
+    lane->at += skip.bits;
+    lane->state = state & PAST ? state + (END - PAST) : state;
+}
+
+static inline struct lane step(struct lane lane, struct lane *home, const struct grammar *grammar, const uint8_t *bytes) {
+    const struct skip skip = many_symbols(grammar->table[lane.state >> 8], window_at(bytes, lane.at) >> 48);
+    const uint32_t state = lane.state + skip.advance;
+    if (__builtin_expect(state & PAST, 0)) {
+        *home = lane;
+        careful_step(home, grammar, bytes);
+        lane = *home;
+    } else lane.at += skip.bits, lane.state = state;
+    /* Without a branch: when a block ends can seldom be foretold. */
+    const int32_t ended = (int32_t)(lane.state * (UINT32_MAX / (2 * END) + 1)) >> 31; /* -1 or 0 */
+    lane.next[1] = lane.at;
+    lane.next -= ended;
+    lane.state ^= (lane.state ^ grammar->after[lane.state >> 8]) & ended;
+    return lane;
+}
+
+/* STEPS steps of each of `count` lanes, in turn. `count` is a constant where this is inlined. */
+static inline __attribute__((always_inline)) void steps(struct lane **lanes, const int count,
+                                                        const struct grammar *grammar, const uint8_t *bytes) {
+    struct lane a = *lanes[0], b = *lanes[count > 1 ? 1 : 0], c = *lanes[count > 2 ? 2 : 0], d = *lanes[count > 3 ? 3 : 0];
+    for (int n = 0; n < STEPS; n++) {
+        a = step(a, lanes[0], grammar, bytes);
+        if (count > 1) b = step(b, lanes[1], grammar, bytes);
+        if (count > 2) c = step(c, lanes[2], grammar, bytes);
+        if (count > 3) d = step(d, lanes[3], grammar, bytes);
+    }
+    *lanes[0] = a;
+    if (count > 1) *lanes[1] = b;
+    if (count > 2) *lanes[2] = c;
+    if (count > 3) *lanes[3] = d;
+}
+
+/* Walk until each of `count` lanes is at its end, or has passed more than `most` blocks. */
+static void walk(struct lane *lanes, int count, size_t most, const struct grammar *grammar, const uint8_t *bytes) {
+    struct lane *going[LANES];
+    for (int i = 0; i < count; i++) going[i] = &lanes[i];
+    for (;;) {
+        for (int i = count - 1; i >= 0; i--)
+            if (!may_go_on(going[i], going[i]->end, most)) going[i] = going[--count];
+        switch (count) {
+        case 0: return;
+        case 1: steps(going, 1, grammar, bytes); break;
+        case 2: steps(going, 2, grammar, bytes); break;
+        case 3: steps(going, 3, grammar, bytes); break;
+        default: steps(going, LANES, grammar, bytes);
         }
     }
-    segment->at = at;
-    return at <= segment->bits;
+}
+
+/* Take over what a lane that guessed has found, from where this one met it. Returns whether they have met. */
+static int join(struct lane *lane, const struct lane *guess, size_t most, int blocks) {
+    const size_t walked = passed(lane), guessed = passed(guess);
+    size_t i = walked, j = 0;
+    while (i > 0 && (i > most || lane->starts[i - 1] >= guess->starts[0])) i--;
+    for (; i <= walked && j <= guessed; i++, j++) {
+        if (lane->starts[i] < guess->starts[j]) j--;
+        else if (lane->starts[i] > guess->starts[j]) i--;
+        else if (i % blocks == j % blocks) break;
+    }
+    if (i > walked || j > guessed) return 0;
+    const size_t more = least(guessed - j, most - i); /* it may have gone past the end */
+    memcpy(lane->starts + i, guess->starts + j, (more + 1) * sizeof *lane->starts);
+    lane->at = guess->at, lane->state = guess->state, lane->next = lane->starts + i + more;
+    return 1;
+}
+
+/* Whether the segment is `count` blocks, to the last bit. Their places go into `starts`, which has room for LANES times
+   count + STEPS + 2. */
+static int walk_segment(struct segment segment, const struct grammar *grammar, size_t count, uint32_t *starts) {
+    const size_t room = count + STEPS + 2;
+    struct lane lanes[LANES];
+    int n = segment.bits / LEAST_BITS;
+    n = n < 1 ? 1 : n > LANES ? LANES : n;
+    for (int i = 0; i < n; i++)
+        lanes[i] = lane_from(segment.bits * i / n, segment.bits * (i + 1) / n + OVERLAP, starts + i * room, i > 0);
+    lanes[n - 1].end = segment.bits;
+    walk(lanes, n, count, grammar, segment.bytes);
+    for (int i = 1; i < n; i++) {
+        const size_t last = least(lanes[i].at, segment.bits);
+        while (!join(&lanes[0], &lanes[i], count, grammar->blocks) && may_go_on(&lanes[0], last, count)) {
+            lanes[0].end = least(lanes[0].at + OVERLAP, last);
+            walk(lanes, 1, count, grammar, segment.bytes);
+        }
+    }
+    lanes[0].end = segment.bits;
+    walk(lanes, 1, count, grammar, segment.bytes);
+    return passed(&lanes[0]) >= count && starts[count] <= segment.bits && segment.bits - starts[count] < 8;
 }
 
 /* Copy the data from `from` to the next marker into `room`; returns the place of the marker, or of the end. */
 static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *room, struct segment *segment) {
+    const uint64_t ones = UINT64_MAX / 255;
     uint8_t *to = room;
-    while (from < end) {
-        const uint8_t *stop = memchr(from, 0xff, end - from);
-        const size_t count = (stop ? stop : end) - from;
-        memcpy(to, from, count);
-        to += count, from += count;
-        if (!stop || end - from < 2 || from[1]) break;
-        *to++ = 0xff, from += 2;
+    while (end - from >= 8) {
+        uint64_t eight;
+        memcpy(&eight, from, 8);
+        memcpy(to, &eight, 8);
+        const uint64_t is_ff = (~eight - ones) & eight & 128 * ones; /* bit 7 of the first byte that is, and of others */
+        const int before = is_ff ? __builtin_ctzll(is_ff) / 8 : 8;
+        to += before, from += before;
+        if (!is_ff) continue;
+        if (end - from < 2 || from[1]) break;
+        to++, from += 2;
     }
-    *segment = (struct segment){room, 8 * (to - room), 0};
+    while (from < end && (*from != 0xff || (end - from >= 2 && !from[1]))) {
+        *to++ = *from;
+        from += *from == 0xff ? 2 : 1;
+    }
+    *segment = (struct segment){room, 8 * (to - room)};
     return from;
 }
 
-/* Whether the segment has been read up to its last byte, and this marker comes next. */
-static int ends_at(const struct segment *segment, const uint8_t *at, const uint8_t *end, int marker) {
-    return segment->bits - segment->at < 8 && end - at >= 2 && at[0] == 0xff && at[1] == marker;
+static int is_marker(const uint8_t *at, const uint8_t *end, int marker) {
+    return end - at >= 2 && at[0] == 0xff && at[1] == marker;
 }
 
-static int walk(const struct jpeg *jpeg, const struct plane *planes, uint8_t *room) {
-    const uint8_t *end = jpeg->data + jpeg->length;
-    struct segment segment;
-    const uint8_t *marker = unstuff(jpeg->data + jpeg->scan, end, room, &segment);
-    for (int mcu = 0, restarts = 0; mcu < jpeg->across * jpeg->down; mcu++) {
-        if (jpeg->restart_interval && mcu && mcu % jpeg->restart_interval == 0) {
-            if (!ends_at(&segment, marker, end, 0xd0 + restarts++ % 8)) return UNKNOWN;
-            marker = unstuff(marker + 2, end, room, &segment);
+/* Whether all of the scan is there. `starts` tells where its blocks begin if it is one segment. */
+static int walk_scan(const struct jpeg *jpeg, const struct grammar *grammar, uint8_t *room, uint32_t *starts) {
+    const uint8_t *end = jpeg->data + jpeg->length, *at = jpeg->data + jpeg->scan;
+    const int mcus = jpeg->across * jpeg->down, interval = jpeg->restart_interval ? jpeg->restart_interval : mcus;
+    for (int mcu = 0, restarts = 0; mcu < mcus; mcu += interval) {
+        if (mcu && !is_marker(at, end, 0xd0 + restarts++ % 8)) return UNKNOWN;
+        const size_t blocks = (size_t)grammar->blocks * (mcus - mcu < interval ? mcus - mcu : interval);
+        struct segment segment;
+        at = unstuff(mcu ? at + 2 : at, end, room, &segment);
+        if (!walk_segment(segment, grammar, blocks, starts)) return UNKNOWN;
+    }
+    return is_marker(at, end, 0xd9) ? SOUND : UNKNOWN;
+}
+
+/* The change of the DC predictor that a block begins with. */
+static int32_t dc_change(const struct skip_table *table, uint64_t window) {
+    const struct skip skip = first_symbol(table, window);
+    const int size = skip.bits - skip.code;
+    if (!size) return 0;
+    const int32_t value = window << skip.code >> (64 - size);
+    return value >> (size - 1) ? value : value - (1 << size) + 1;
+}
+
+static size_t stuffed_zeros(const uint8_t *from, const uint8_t *to) {
+    size_t count = 0;
+    for (; from < to; from++) count += *from == 0xff;
+    return count;
+}
+
+/* Entries CLOSEST MCUs apart, of data that were one sound segment. */
+static void note_entries(const struct jpeg *jpeg, const struct grammar *grammar, const uint8_t *bytes,
+                         const uint32_t *starts, struct entry *entries) {
+    int32_t dc[3] = {0};
+    size_t byte = 0, zeros = 0;
+    for (int row = 0; row < jpeg->down; row++)
+        for (int column = 0; column < jpeg->across; column++) {
+            if (column % CLOSEST == 0) {
+                zeros += stuffed_zeros(bytes + byte, bytes + *starts / 8);
+                byte = *starts / 8;
+                *entries++ = (struct entry){*starts + 8 * zeros, {dc[0], dc[1], dc[2]}};
+            }
+            for (int block = 0; block < grammar->blocks; block++)
+                dc[grammar->component[block]] += dc_change(grammar->table[2 * block], window_at(bytes, *starts++));
         }
-        for (int i = 0; i < jpeg->component_count; i++)
-            for (int block = 0; block < planes[i].blocks; block++)
-                if (!skip_block(&segment, &planes[i])) return UNKNOWN;
-    }
-    return ends_at(&segment, marker, end, 0xd9) ? SOUND : UNKNOWN;
 }
 
-/* Whether the `length` bytes at `data` are a sound JPEG of this size: SOUND, or UNKNOWN. */
-int fastpt_is_sound(const uint8_t *data, size_t length, int width, int height) {
-    static _Thread_local struct { uint8_t *bytes; size_t size; } room; /* kept, and as large as the largest JPEG */
+static int make_grammar(struct grammar *grammar, const struct jpeg *jpeg) {
+    grammar->blocks = 0;
+    for (int i = 0; i < jpeg->component_count; i++) {
+        const struct component *one = &jpeg->components[i];
+        const struct skip_table *dc = skip_table(jpeg, DC, one->dc), *ac = skip_table(jpeg, AC, one->ac);
+        if (!dc || !ac) return 0;
+        for (int n = 0; n < one->h * one->v; n++) {
+            const int block = grammar->blocks++;
+            grammar->component[block] = i;
+            grammar->table[2 * block] = dc, grammar->table[2 * block + 1] = ac;
+            grammar->after[2 * block] = grammar->after[2 * block + 1] = (2 * block + 2) << 8;
+        }
+    }
+    grammar->after[2 * grammar->blocks - 1] = 0;
+    return 1;
+}
+
+/* Note the entries and write the segment, unless there are to be none. Returns its size, 0 for none. */
+static int make_segment(const struct jpeg *jpeg, const struct grammar *grammar, const uint8_t *bytes,
+                        const uint32_t *starts, uint8_t segment[LARGEST_SEGMENT]) {
+    if (jpeg->restart_interval || jpeg->across * jpeg->down < LEAST_MCUS) return 0;
+    struct entry *entries = malloc((size_t)jpeg->down * entries_a_row(jpeg, CLOSEST) * sizeof *entries);
+    if (!entries) return 0;
+    note_entries(jpeg, grammar, bytes, starts, entries);
+    const int size = write_entries(jpeg, entries, segment);
+    free(entries);
+    return size;
+}
+
+/* Whether the `length` bytes at `data` are a sound JPEG of this size: SOUND, or UNKNOWN. If it is, and `size` is not NULL,
+   its entry points go into `segment`; their `size` is 0 bytes where it is to have none. */
+static int examine(const uint8_t *data, size_t length, int width, int height, uint8_t *segment, int *size) {
     struct jpeg jpeg;
+    struct grammar grammar;
+    if (length > UINT32_MAX / 8 - SPARE) return UNKNOWN; /* so that 32 bits hold every place */
     if (!read_headers(&jpeg, data, length) || jpeg.width != width || jpeg.height != height) return UNKNOWN;
-    struct plane planes[3];
-    for (int i = 0; i < jpeg.component_count; i++) {
-        const struct component *one = &jpeg.components[i];
-        planes[i] = (struct plane){one->h * one->v, skip_table(&jpeg, DC, one->dc), skip_table(&jpeg, AC, one->ac)};
-        if (!planes[i].dc || !planes[i].ac) return UNKNOWN;
+    if (!make_grammar(&grammar, &jpeg)) return UNKNOWN;
+    const size_t blocks = (size_t)jpeg.across * jpeg.down * grammar.blocks;
+    uint8_t *bytes = malloc(length + SPARE);
+    uint32_t *starts = malloc(LANES * (blocks + STEPS + 2) * sizeof *starts);
+    int verdict = UNKNOWN;
+    if (bytes && starts) {
+        memset(bytes + length, 0, SPARE);
+        verdict = walk_scan(&jpeg, &grammar, bytes, starts);
+        if (verdict == SOUND && size) *size = make_segment(&jpeg, &grammar, bytes, starts, segment);
     }
-    if (room.size < length + SPARE) {
-        free(room.bytes);
-        room.bytes = calloc(1, room.size = length + SPARE);
-        if (!room.bytes) return room.size = 0, UNKNOWN;
-    }
-    return walk(&jpeg, planes, room.bytes);
+    free(bytes), free(starts);
+    return verdict;
+}
+
+int fastpt_is_sound(const uint8_t *data, size_t length, int width, int height) {
+    return examine(data, length, width, height, NULL, NULL);
+}
+
+/* Copy the JPEG into `out`, which has room for LARGEST_SEGMENT more bytes, with its entry points if it is sound and is to
+   have some, and without any that it came with. Returns the number of bytes; `sound` and `noted` say whether it is sound,
+   and whether it has entry points now. */
+size_t fastpt_note_entries(const uint8_t *data, size_t length, int width, int height, uint8_t *out, int *sound, int *noted) {
+    uint8_t segment[LARGEST_SEGMENT];
+    int size = 0;
+    *sound = examine(data, length, width, height, segment, &size) == SOUND;
+    *noted = size > 0;
+    return replace_entries(data, length, segment, size, out);
 }

@@ -102,3 +102,15 @@ def test_what_libjpeg_refuses_is_never_sound(options):
             sound += 1
             assert decodes(damaged, size)
     assert sound > 0  # some damage (to a comment, a value, a quantisation table) leaves a whole JPEG
+
+
+def test_what_libjpeg_refuses_is_never_sound_where_several_lanes_walk():
+    rng, size = np.random.default_rng(0), (400, 300)
+    whole, sound = jpeg(size=size, quality=95), 0
+    assert len(whole) > 4 * 16_384 / 8  # LANES times LEAST_BITS
+    for _ in range(300):
+        damaged = mutated(whole, rng)
+        if entropy.is_sound(damaged, size):
+            sound += 1
+            assert decodes(damaged, size)
+    assert sound > 0

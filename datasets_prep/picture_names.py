@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from urllib.parse import unquote
 
+from fastpt.printable import plural
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import is_image
 
@@ -17,10 +18,15 @@ WAYS: dict[str, tuple[Callable[[str], str], Callable[[str], str]]] = {  # how na
     "without URL encoding": (unquote, str),
     "with another suffix": (lambda name: posixpath.splitext(name)[0], lambda name: posixpath.splitext(name)[0]),
     "without its row's suffix": (str, lambda name: posixpath.splitext(name)[0]),
-    "in another folder": (posixpath.basename, posixpath.basename),
-    "in another folder, with a suffix": (posixpath.basename, lambda name: _stem(name)),
+    "in another folder": (lambda name: _base(name), posixpath.basename),
+    "in another folder, with a suffix": (lambda name: _base(name), lambda name: _stem(name)),
     ZEROS: (lambda name: _stem(name).lstrip("0"), lambda name: _stem(name).lstrip("0")),
 }
+
+
+def _base(name: str) -> str:
+    """The last part of a name that a row has, which Windows may have written."""
+    return posixpath.basename(name.replace("\\", "/"))
 
 
 def _stem(name: str) -> str:
@@ -71,7 +77,7 @@ class PictureNames:
     def warnings(self) -> list[str]:
         """What to say of rows that write a name in another way."""
         return [
-            f"{self.count:,} rows write the name of their picture in another way, such as {name!r} for {file!r}"
+            f"{plural(self.count, 'row')} write the name of a picture in another way, such as {name!r} for {file!r}"
             for name, file in self.otherwise.items()
         ]
 
@@ -109,11 +115,10 @@ def no_picture(
     elif alike[name].how == ZEROS and path_column:
         zeros = f"{{{path_column}:0>{len(_stem(file))}}}"
         cure = f"--image-pattern '{file.replace(_stem(file), zeros)}' writes the zeros."
-    elif name.endswith(f"/{file}"):
-        folder = name.removesuffix(file)
-        cure = (
-            f"Take {folder} off all names." if name[0] == "/" else f"Give the folder that holds {folder} as --source."
-        )
+    elif name.replace("\\", "/").endswith(f"/{file}"):
+        folder = name[: -len(file)]
+        absolute = name[0] == "/" or name[1:2] == ":"
+        cure = f"Take {folder} off all names." if absolute else f"Give the folder that holds {folder} as --source."
     else:
         cure = f"It is there {alike[name].how}. Mend the list."
     has = f"has {file}" if file else "has no pictures"

@@ -1,7 +1,5 @@
 """Records beside pictures (rows of a list, the JSON of a WebDataset sample): which belong, and their captions."""
 
-import bz2
-import gzip
 import html
 import re
 from collections import Counter
@@ -13,7 +11,7 @@ from urllib.parse import unquote_plus
 import click
 
 from datasets_prep.listing import SplitListing
-from fastpt.data.lists import parse_record
+from fastpt.data.lists import parse_record, text_lines
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.storage.names import well_formed
@@ -86,6 +84,15 @@ class RecordFormat:
         value = record.get(self.id_column) if self.id_column else picture.rpartition("/")[2].partition(".")[0]
         return str(value) in self.subset.ids
 
+    def none_in_subset(self, subset: IdList, columns: Sequence[str] = ()) -> FastptError:
+        """The error if no record is in the subset; `columns` are those that records have, as far as they are known."""
+        there = f" (records have the columns {', '.join(columns)})" if self.id_column and columns else ""
+        return FastptError(
+            f"none of the source's records is in the subset {subset.name}; the id of a record is "
+            f"{f'its {self.id_column}{there}' if self.id_column else 'the name of its picture'}, the subset has ids "
+            f"such as {min(subset.ids)}. Name another --id-column or --subset-ids."
+        )
+
     def annotate(self, split: SplitListing) -> SplitListing:
         """The split with these settings recorded, and its coverage of the subset shown. Raises FastptError if none."""
         settings = {}
@@ -95,11 +102,7 @@ class RecordFormat:
         if self.subset is not None:
             found, all_ids = len(split) + len(split.rejected) + len(split.pictureless), len(self.subset.ids)
             if not found:
-                raise FastptError(
-                    f"none of the source's records is in the subset {self.subset.name}; the id of a record is "
-                    f"{'its ' + self.id_column if self.id_column else 'the name of its picture'}, the subset has ids "
-                    f"such as {min(self.subset.ids)}. Name another --id-column or --subset-ids."
-                )
+                raise self.none_in_subset(self.subset)
             settings["subset"] = {
                 "name": self.subset.name,
                 "sha256": self.subset.sha256,
@@ -139,26 +142,28 @@ def without_markup(text: str) -> str:
 
 
 def read_subset(name: str, path: Path) -> IdList:
-    """Read the ids of `path`, which may be packed with gzip or bzip2. Raises FastptError if there are none.
+    """Read the ids of `path`, which may be packed. Raises FastptError if there are none.
 
     A line is an id; or fields with tabs between, of which the second is the id, as in OpenAI's
     yfcc100m_subset_data.tsv; or a JSON object whose `photoid`, or else the stem of whose `filename`, is the id.
     """
-    unpack = {".gz": gzip.open, ".bz2": bz2.open}.get(path.suffix, open)
-    try:
-        sha256 = file_sha256(path)
-        with unpack(path, "rt", encoding="utf-8", errors="replace") as file:
-            ids = frozenset(_id(line.strip()) for line in file if line.strip())
-    except (OSError, EOFError, ValueError, KeyError) as error:
-        raise FastptError(f"--subset-ids {path} cannot be read as a list of ids: {error!r}.") from None
+    called = f"--subset-ids {path}"
+    ids: set[str] = set()
+    for number, line in enumerate(text_lines(path, called), 1):
+        try:
+            ids.update([_id(line.strip())] if line.strip() else [])
+        except ValueError as error:
+            raise FastptError(f"{called}, line {number:,}, is no JSON object with an id: {error}. Mend it.") from None
     if not ids:
-        raise FastptError(f"--subset-ids {path} lists no ids.")
-    return IdList(name, ids, sha256)
+        raise FastptError(f"{called} lists no ids.")
+    return IdList(name, frozenset(ids), file_sha256(path))
 
 
 def _id(line: str) -> str:
     if line.startswith("{"):
         record = parse_record(line)
+        if "photoid" not in record and "filename" not in record:
+            raise ValueError(f"it has neither photoid nor filename, but {', '.join(record)}")
         return str(record["photoid"]) if "photoid" in record else Path(str(record["filename"])).stem
     fields = line.split("\t")
     return fields[1] if len(fields) > 1 else line

@@ -235,6 +235,8 @@ def _class_names(schemas: Mapping[Path, pa.Schema], column: str, warnings: list[
         try:
             features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
             names = features[column]["names"]
+            if isinstance(names, dict):  # {"0": "cat", "1": "dog"}
+                names = [names[str(i)] for i in range(len(names))]
         except (KeyError, TypeError, ValueError, RecursionError):
             continue
         if isinstance(names, list) and names and all(isinstance(name, str) for name in names):

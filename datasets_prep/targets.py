@@ -16,6 +16,7 @@ from fastpt.errors import FastptError
 from fastpt.printable import plural
 
 MOST_NAMED = 3  # values in a warning
+NUMBER_LIKE = re.compile(r"[-+\u2212]?\d[\d\s.,_'\u2019]*%?|0x[0-9a-f]+", re.IGNORECASE)  # as people write numbers
 
 Key = tuple[type, object]  # 1, 1.0 and True are equal, and not the same
 
@@ -44,9 +45,9 @@ def read_labels(
     numbers are called by their digits, from 0 to the largest. Raises FastptError for what is no label: a fraction, an
     infinity, a list, a negative number but -1, a number without a name in `names`, one so large that it is an id.
     """
-    if names is not None and len(set(names)) < len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise FastptError(f"{column}: two of its {len(names)} classes are called {shown(twice)}. Rename one.")
+    warnings: tuple[str, ...] = ()
+    if names is not None:
+        names, warnings = _plain_names(names, column)
     read, first = LabelReader(column, keys.__getitem__), dict[Key, int]()
     for row, value in enumerate(values):
         try:
@@ -58,16 +59,28 @@ def read_labels(
         found = {key: read.number(value, first[key]) for key, value in found.items()}
         classes = _numbered_classes(read, first, found, len(values), names)
         codes = {key: -1 if number is None else number for key, number in found.items()}
-        warnings = ()
     else:
         found = {key: None if value in (-1, "-1", None) else str(value) for key, value in found.items()}
         classes = _named_classes(read, first, found, names)
         number_of = {name: i for i, name in enumerate(classes)}
         codes = {key: -1 if name is None else number_of[name] for key, name in found.items()}
-        warnings = _warnings(column, values, found, bool(names))
+        warnings += _warnings(column, values, found, bool(names))
     numbers = np.array([codes[type(value), value] for value in values], np.int64)
     missing = {row: _why_missing(values[row]) for row in np.flatnonzero(numbers < 0).tolist()}
     return Labels(classes, numbers, missing, warnings)
+
+
+def _plain_names(names: Sequence[str], column: str) -> tuple[list[str], tuple[str, ...]]:
+    """The names of classes by number without blanks around them; an empty one is called by its number, which is told.
+
+    Raises FastptError if two are the same.
+    """
+    plain = [name.strip() or str(i) for i, name in enumerate(names)]
+    if len(set(plain)) < len(plain):
+        twice = next(name for i, name in enumerate(plain) if name in plain[:i])
+        raise FastptError(f"{column}: two of its {len(plain)} classes are called {shown(twice)}. Rename one.")
+    changed = [f"{shown(name)} is {shown(to)}" for name, to in zip(names, plain, strict=True) if name != to]
+    return plain, (f"{column}: names of classes are empty or have blanks around them: {changed[0]}",) if changed else ()
 
 
 def _all_numbers(found: Sequence[int | str | None]) -> bool:
@@ -142,7 +155,12 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
         what = (
             f"{plural(len(numbers), 'number')} and {plural(others, 'name')}" if others else "numbers that begin with 0"
         )
-        warnings.append(f"{column} holds {what}: all are taken for names, which are sorted as text ('10' before '9')")
+        warnings.append(f"{column}: {what}, all are taken for names, which are sorted as text ('10' before '9')")
+    odd_numbers = [text for text in counted if NUMBER_LIKE.fullmatch(text) and text not in numbers]
+    if odd_numbers and not named:
+        warnings.append(
+            f"{column}: {plural(len(odd_numbers), 'name')} may be meant as numbers, such as {shown(odd_numbers[0])}"
+        )
     for text in counted:
         if text.lower() in PERHAPS_NO_LABEL:
             warnings.append(
@@ -151,28 +169,42 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
     several = [text for text in counted if counted.keys() & {part.strip() for part in re.split(r"[|;,]", text)[1:]}]
     if several:
         warnings.append(f"{column}: {shown(several[0])} is a class of its own. It seems to hold several labels")
-    warnings += alike(column, counted)
+    warnings += name_warnings(column, counted)
     rows = sum(counted.values())
     if len(counted) == rows >= 20 and not named:
         warnings.append(f"{column}: each of {rows:,} rows has a class of its own. Is it the label?")
     return tuple(warnings)
 
 
-def alike(column: str, names: Iterable[str]) -> list[str]:
-    """What to say of names that differ in case, in blanks, or in how Unicode writes them only."""
+def name_warnings(column: str, names: Iterable[str]) -> list[str]:
+    """What to say of names of classes that differ in case, in blanks, in quotes or in how Unicode writes them only, or
+    hold characters that do not show."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        text = " ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split())
-        groups.setdefault(f"{float(text):g}" if NUMBER.fullmatch(text) else text, []).append(name)
-    found = [
-        " and ".join(shown(name) if unicodedata.is_normalized("NFC", name) else ascii(name) for name in sorted(group))
-        for group in groups.values()
-        if len(group) > 1
-    ]
-    if not found:
-        return []
-    more = f", and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
-    return [f"{column}: these are classes apart: {'; '.join(found[:MOST_NAMED])}{more}"]
+        groups.setdefault(_folded(name), []).append(name)
+    found = [" and ".join(map(_distinct, sorted(group))) for group in groups.values() if len(group) > 1]
+    hidden = [name for group in groups.values() for name in group if not name.isprintable()]
+    warnings = []
+    if found:
+        more = f", and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+        warnings.append(f"{column}: these are classes apart: {'; '.join(found[:MOST_NAMED])}{more}")
+    if hidden:
+        what = "name of a class holds" if len(hidden) == 1 else "names of classes hold"
+        warnings.append(f"{column}: {len(hidden):,} {what} characters that do not show, such as {shown(hidden[0])}")
+    return warnings
+
+
+def _folded(name: str) -> str:
+    """A name without what may be chance in it."""
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = "".join(" " if char in "_-" or char.isspace() else char * char.isprintable() for char in text)
+    text = " ".join(text.split()).strip("\"'`")
+    return f"{float(text):g}" if NUMBER.fullmatch(text) else text
+
+
+def _distinct(name: str) -> str:
+    """A name as a message shows what tells it from others."""
+    return shown(name) if unicodedata.is_normalized("NFC", name) and name.isprintable() else ascii(name)
 
 
 def _why_missing(value: object) -> str:

@@ -23,7 +23,7 @@ from datasets_prep.inventory import NO_PICTURE, Inventory, take_inventory
 from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, same_split, split_of
-from datasets_prep.targets import alike
+from datasets_prep.targets import name_warnings
 from fastpt.errors import FastptError
 from fastpt.printable import plural
 from fastpt.storage.files import Merged, open_files
@@ -147,7 +147,7 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
         _listing(files, split, [one for one in found if one.split == split], classes, class_names)
         for split in sorted({pictures.split for pictures in found})
     ]
-    warnings = (*warnings, *_as_classes(classes), *alike("class folders", classes))
+    warnings = (*warnings, *_as_classes(classes), *name_warnings("class folders", classes))
     layout = "; ".join(dict.fromkeys(place.layout.shown() for place in opened))
     return merged([Found(splits, 0, {}, warnings, layout), *(place.inventory.found([]) for place in opened)])
 

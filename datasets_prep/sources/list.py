@@ -122,8 +122,26 @@ class Columns:
             raise click.UsageError("say how a row names its picture: --path-column or --image-pattern")
         if self.noisy_label_column and not self.label_column:
             raise click.UsageError("--noisy-label-column goes with --clean-label-column")
-        if self.label_column and self.noisy_label_column == self.label_column:
-            raise click.UsageError(f"--clean-label-column and --noisy-label-column are both {self.label_column!r}")
+        meant = Counter((self.path_column, self.label_column, self.noisy_label_column, self.split_column))
+        if twice := next((column for column, count in meant.items() if column and count > 1), None):
+            raise click.UsageError(f"column {twice!r} is given for two things; a column has one meaning")
+
+    def check_header(self, opened: "ListFile", find: Callable[[str], str | None]) -> None:
+        """Raises FastptError if a column is missing, or a header that names a picture is no header."""
+        if self.path_column and find(self.path_column):
+            raise FastptError(
+                f"{opened.name}: its first line names a picture, {self.path_column!r}, so it is a row. Write the names "
+                "of the columns above it."
+            )
+        opened.require(self.wanted)
+
+    def no_name(self, values: Mapping[str, object]) -> str:
+        """Why a row names no picture."""
+        named = {column: values.get(column) for column in self.in_pattern or [str(self.path_column)]}
+        for column, value in named.items():
+            if isinstance(value, list | dict | bytes | bool):
+                return f"its {column} is a {type(value).__name__}, not the name of a picture"
+        return "its row in the list names no picture"
 
     @property
     def wanted(self) -> list[str]:
@@ -229,7 +247,7 @@ def _read(
     """Take the rows of a list. `find` gives the file that a row names."""
     records, before = columns.records, rows.count + len(rows.outside)
     if opened.columns:  # those of JSON are known at its end
-        opened.require(columns.wanted)
+        columns.check_header(opened, find)
     for row in opened.rows:
         values, reason = row.values, row.problem or records.problem(row.values)
         try:
@@ -248,7 +266,7 @@ def _read(
         caption = records.caption(values)
         if not reason:
             if name is None:
-                reason = "its row in the list names no picture"
+                reason = columns.no_name(values)
             elif file is None:
                 rows.missing.append(name)
                 reason = MISSING
@@ -290,6 +308,10 @@ def _found(files: Storage, names: Sequence[str], rows: _Rows, columns: Columns, 
                 for k in mine:
                     inventory.pass_over(f"without a label, in {name}", rows.files[kept[k]])
                 continue
+        if columns.noisy_label_column and split.noisy_labels and (split.noisy_labels.labels < 0).all():
+            warnings.append(
+                f"column {columns.noisy_label_column!r} has no label in split {name}: it gives no noise plan"
+            )
         rejected[name] += split.rejected
         if len(split) or not rows.count:
             splits.append(split)
@@ -370,7 +392,12 @@ def _labels(rows: _Rows, columns: Columns, kept: list[int]) -> Labels:
     if columns.noisy_label_column is None:
         return read_labels(values, column, files)
     column = f"columns {columns.label_column!r} and {columns.noisy_label_column!r}"
-    return read_labels([*values, *(rows.noisy[i] for i in kept)], column, [*files, *files])
+    labels = read_labels([*values, *(rows.noisy[i] for i in kept)], column, [*files, *files])
+    clean, noisy = (set(some[some >= 0].tolist()) for some in np.split(labels.numbers, 2))
+    if clean and noisy and clean.isdisjoint(noisy):
+        first, second = (labels.classes[min(numbers)] for numbers in (clean, noisy))
+        raise FastptError(f"{column} have no class in common ({first!r}, {second!r}). Both have to use the same names.")
+    return labels
 
 
 def _warnings(rows: _Rows) -> list[str]:

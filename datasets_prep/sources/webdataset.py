@@ -37,6 +37,7 @@ from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, sp
 
 LARGEST_TARGET = 1 << 24  # bytes of a .txt, .json or .cls
 TARGETS = (".txt", ".json", ".cls")
+OUTSIDE = "not in the subset"
 LABEL = "label"  # what the .json usually calls it
 PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4)|tgz|tbz2?|txz)$", re.IGNORECASE)
 UNFINISHED = re.compile(
@@ -154,6 +155,9 @@ def webdataset_splits(request: Request, members: Members) -> Found:
     for name, mine in splits.items():
         listing = _split(name, [shards[tar] for tar in mine], labels, start)
         start += sum(len(shards[tar].samples) for tar in mine)
+        if not len(listing) and not listing.rejected and any(shards[tar].beside[OUTSIDE] for tar in mine):
+            warnings.append(f"no sample of split {name} is in the subset: it is left out")
+            continue
         if listing.labels is None and listing.captions is None:
             beside["samples without a target"][name] += len(listing) + len(listing.rejected)
             warnings.append(f"no sample of split {name} has a caption or a label: it is left out")
@@ -271,7 +275,7 @@ def _take_sample(
     if not members.records.in_subset(record, key):
         for file in files:
             if file is picture or (not picture and file.suffix.endswith(IMAGE_SUFFIXES)):
-                shard.beside["not in the subset"][tar.root.name] += 1
+                shard.beside[OUTSIDE][tar.root.name] += 1
         for why in [] if picture else [why for suffix, why in odd if suffix not in TARGETS]:
             shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
     elif picture:
@@ -351,6 +355,9 @@ def _take_target(sample: _Sample, suffix: str, content: bytes, record: dict[str,
 def _labels(root: str, shards: Sequence[_Shard], members: Members, warnings: list[str]) -> Labels:
     """The labels of all samples with a picture, in their order."""
     samples = [sample for shard in shards for sample in shard.samples]
+    subset = members.records.subset
+    if not samples and subset and any(shard.beside[OUTSIDE] for shard in shards):
+        raise members.records.none_in_subset(subset, next((shard.columns for shard in shards if shard.columns), ()))
     if not samples:
         left_out = [pair for shard in shards for pair in (*shard.rejected, *shard.pictureless)]
         first = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
@@ -427,7 +434,7 @@ def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> S
 def _shard_warnings(shards: Sequence[_Shard]) -> list[str]:
     """What to say of the tars that were listed."""
     warnings = [damage for shard in shards for damage in shard.damage]
-    empty = [str(shard.tar) for shard in shards if not shard.samples and not shard.damage]
+    empty = [str(one.tar) for one in shards if not one.samples and not one.damage and not one.beside[OUTSIDE]]
     if empty:
         warnings.append(f"{_some(empty)}: no sample with a picture")
     failed = sum((shard.failed for shard in shards), Counter[str]())

@@ -1,12 +1,13 @@
-"""Lists of pictures: CSV, TSV, JSON lines, a JSON array or parquet, packed by gzip or not, read a row at a time."""
+"""Lists of pictures: CSV, TSV, JSON lines, a JSON array or parquet, packed or not, read a row at a time."""
 
+import bz2
 import csv
 import gzip
 import io
 import itertools
 import json
+import lzma
 import re
-import sys
 import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
@@ -23,7 +24,19 @@ Quotes = Literal["csv", "plain"]
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
 OBJECTS = (".jsonl", ".ndjson", ".json")
 KINDS = ".csv, .tsv, .jsonl, .ndjson, .json or .parquet"
-PACKED = {b"PK\3\4": "a zip or an Excel file", b"BZh": "packed by bzip2", b"\xfd7zX": "packed by xz"}
+UNPACKERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+UNPACK_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
+OTHER_KINDS = {
+    b"PK\3\4": "a zip or an Excel file. Save it as plain text",
+    b"PAR1": "parquet. Name it .parquet",
+    b"\x28\xb5\x2f\xfd": "packed by Zstandard. Unpack it",
+    b"\xff\xfe": "written in UTF-16. Save it as UTF-8",
+    b"\xfe\xff": "written in UTF-16. Save it as UTF-8",
+}
+HEAD = 8  # bytes
+LARGEST_LINE = 1 << 28  # characters; what is packed may unpack to more than fits in memory
+LARGEST_ARRAY = 1 << 31  # characters of a JSON array, which is read at once
 DOUBLED = re.compile(r'(?:^|\t)"(?:[^"\t]|"")*""(?:[^"\t]|"")*"(?:\t|$)')  # a field that CSV's rules made of quotes
 OTHER_COLUMNS = "its row in the list has other columns than the header"
 
@@ -84,19 +97,13 @@ def open_list(files: Storage | None, name: str, columns: Collection[str], quotes
     say it. Raises FastptError for what is none of these lists, DamagedData for a damaged one.
     """
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    kind = (suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1]) if suffixes else ""
+    kind = next((suffix for suffix in reversed(suffixes) if suffix not in PACKED_SUFFIXES), "")
     opened = _finder(files, name)
-    with _unpacking(name), opened() as file:
-        head = file.read(4)
     if kind == ".parquet":
         return _parquet(name, opened, columns)
     if kind not in (*DELIMITERS, *OBJECTS):
         raise FastptError(f"{name} is none of {KINDS}, which may be packed as .gz. Name it after what it is.")
-    for magic, what in PACKED.items():
-        if head.startswith(magic):
-            raise FastptError(f"{name} is {what}. Save it as plain text.")
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise FastptError(f"{name} is written in UTF-16. Save it as UTF-8.")
+    _check_text(name, opened)
     if kind in OBJECTS:
         listed = ListFile(name, [], iter(()))
         listed.rows = _objects(listed, opened)
@@ -104,16 +111,24 @@ def open_list(files: Storage | None, name: str, columns: Collection[str], quotes
     return _table(name, opened, DELIMITERS[kind], quotes)
 
 
+def text_lines(path: Path, called: str) -> Iterator[str]:
+    """The lines of a text file, packed or not, with their ends; see `open_list`. `called` is for messages."""
+    opened = _finder(None, str(path), called)
+    _check_text(called, opened)
+    return _lines(called, opened)
+
+
 Opener = Callable[[], BinaryIO]
 
 
-def _finder(files: Storage | None, name: str) -> Opener:
+def _finder(files: Storage | None, name: str, called: str = "") -> Opener:
     """What opens the list, which is unpacked while it is read."""
     path = Path(name)
     content = None
     if not path.is_file():
         if files is None:
-            raise FastptError(f"{name} is no file.")
+            what = "is no file" if path.exists() else "does not exist"
+            raise FastptError(f"{called or name} {what}. Give the path of a file.")
         try:
             content = files.read(name)
         except (KeyError, OSError):
@@ -121,9 +136,10 @@ def _finder(files: Storage | None, name: str) -> Opener:
 
     def opened() -> BinaryIO:
         file = io.BytesIO(content) if content is not None else path.open("rb")
-        packed = file.read(2) == b"\x1f\x8b"
+        head = file.read(HEAD)
         file.seek(0)
-        return gzip.GzipFile(fileobj=file) if packed else file  # pyright: ignore[reportReturnType]
+        unpacked = next((unpack for magic, unpack in UNPACKERS.items() if head.startswith(magic)), None)
+        return unpacked(file) if unpacked else file  # pyright: ignore[reportReturnType]
 
     return opened
 
@@ -131,7 +147,14 @@ def _finder(files: Storage | None, name: str) -> Opener:
 def _lines(name: str, opened: Opener) -> Iterator[str]:
     """The lines with their ends, what is not UTF-8 as halves of characters. Raises FastptError for zero bytes."""
     with _unpacking(name), io.TextIOWrapper(opened(), "utf-8-sig", errors="surrogateescape", newline="") as text:
-        for number, line in enumerate(text, 1):
+        for number in itertools.count(1):
+            line = text.readline(LARGEST_LINE + 1)
+            if not line:
+                return
+            if len(line) > LARGEST_LINE:
+                raise FastptError(
+                    f"{name}: line {number:,} has more than {LARGEST_LINE:,} characters. Write one row a line."
+                )
             if "\0" in line:
                 raise FastptError(
                     f"{name} has a zero byte in line {number:,}: it is damaged, or written in UTF-16. Save it as UTF-8."
@@ -143,15 +166,24 @@ def _lines(name: str, opened: Opener) -> Iterator[str]:
 def _unpacking(name: str) -> Iterator[None]:
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DamagedData(f"{name} is packed by gzip and damaged ({error}). Restore it.") from None
+    except UNPACK_ERRORS as error:
+        raise DamagedData(f"{name} cannot be read: it is damaged ({error}). Restore it.") from None
+
+
+def _check_text(name: str, opened: Opener) -> None:
+    """Raises FastptError for what is known not to be text in UTF-8."""
+    with _unpacking(name), opened() as file:
+        head = file.read(HEAD)
+    for magic, what in OTHER_KINDS.items():
+        if head.startswith(magic):
+            raise FastptError(f"{name} is {what}.")
 
 
 # --- CSV and TSV --------------------------------------------------------------------------------------------------
 
 
 def _table(name: str, opened: Opener, delimiter: str, quotes: Quotes | None) -> ListFile:
-    csv.field_size_limit(sys.maxsize)  # a caption of a megabyte is odd, but no reason to stop
+    csv.field_size_limit(LARGEST_LINE)  # a caption of a megabyte is odd, but no reason to stop
     warnings: list[str] = []
     if quotes is None:
         quotes = "csv" if delimiter == "," else _quotes_of(name, opened, delimiter, warnings)
@@ -239,12 +271,28 @@ def _objects(listed: ListFile, opened: Opener) -> Iterator[Row]:
     records = _array(listed.name, opened) if first.lstrip().startswith("[") else _json_lines(listed.name, opened)
     columns: dict[str, None] = {}
     for number, record in enumerate(records, 1):
-        if number == 1 and record and all(isinstance(value, dict) for value in record.values()):
-            raise FastptError(f"{listed.name} holds columns, not rows. Write it with pandas' orient='records'.")
+        if number == 1:
+            _check_rows(listed.name, record)
         if not record.keys() <= columns.keys():
             columns |= dict.fromkeys(record)
             listed.columns[:] = columns
         yield Row(number, record)
+
+
+def _check_rows(name: str, record: dict[str, object]) -> None:
+    """Raises FastptError if the first object of a list is the whole list in another form."""
+    if record and all(isinstance(value, dict) for value in record.values()):
+        raise FastptError(f"{name} holds columns, not rows. Write it with pandas' orient='records'.")
+    for column, value in record.items():
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            raise FastptError(
+                f"{name} holds an object with {len(value):,} objects in {column!r}, not rows. Write an object with all "
+                "that belongs to a picture a line, or an array of them."
+            )
+    if record and all(map(is_image, record)):
+        raise FastptError(
+            f'{name} holds one object of pictures\' names. Write an object a picture: {{"file": ..., "class": ...}}.'
+        )
 
 
 def _json_lines(name: str, opened: Opener) -> Iterator[dict[str, object]]:
@@ -261,11 +309,21 @@ def _json_lines(name: str, opened: Opener) -> Iterator[dict[str, object]]:
 
 def _array(name: str, opened: Opener) -> Iterator[dict[str, object]]:
     try:
-        for record in json.loads("".join(_lines(name, opened)), object_pairs_hook=unique_keys):
+        for record in json.loads(_whole(name, opened), object_pairs_hook=unique_keys):
             yield as_record(record)
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise FastptError(f"{name} is no JSON array of objects: {reason}. Mend it.") from None
+
+
+def _whole(name: str, opened: Opener) -> str:
+    lines, size = [], 0
+    for line in _lines(name, opened):
+        lines.append(line)
+        size += len(line)
+        if size > LARGEST_ARRAY:
+            raise FastptError(f"{name} is a JSON array of more than {LARGEST_ARRAY:,} characters. Write JSON lines.")
+    return "".join(lines)
 
 
 def parse_record(text: str | bytes) -> dict[str, object]:

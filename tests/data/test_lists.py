@@ -1,8 +1,10 @@
 """Lists of pictures as people write them."""
 
+import bz2
 import csv
 import gzip
 import json
+import lzma
 import os
 
 import pandas as pd
@@ -10,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from fastpt.data import lists
 from fastpt.data.lists import OTHER_COLUMNS, open_list
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.files import open_files
@@ -48,6 +51,8 @@ def read(tmp_path, monkeypatch):
         ("l.tsv", CSV.replace(",", "\t")),
         ("l.csv.gz", gzip.compress(CSV.encode())),
         ("l.csv", gzip.compress(CSV.encode())),
+        ("l.csv.bz2", bz2.compress(CSV.encode())),
+        ("l.csv.xz", lzma.compress(CSV.encode())),
         ("l.jsonl", "\n".join(map(json.dumps, ROWS))),
         ("l.ndjson", "\n\n".join(map(json.dumps, ROWS))),
         ("l.json", json.dumps(ROWS)),
@@ -79,6 +84,8 @@ def test_a_list_may_be_parquet_of_which_only_what_is_asked_for_is_read(read, tmp
         ("list", CSV, r"none of \.csv, \.tsv"),
         ("l.csv", "", "is empty"),
         ("l.csv", b"PK\3\4...", "a zip or an Excel file"),
+        ("l.csv", b"PAR1...", "is parquet. Name it"),
+        ("l.csv", b"\x28\xb5\x2f\xfd...", "packed by Zstandard"),
         ("l.csv", CSV.encode("utf-16"), "UTF-16"),
         ("l.csv", CSV.encode("utf-16-le"), "zero byte in line 1.*UTF-16"),
         ("l.csv", CSV.replace("cat", "c\0t"), "zero byte in line 2"),
@@ -98,6 +105,12 @@ def test_a_list_may_be_parquet_of_which_only_what_is_asked_for_is_read(read, tmp
         ("l.json", "[1, 2]", "no JSON array of objects: found int"),
         ("l.json", pd.DataFrame(ROWS).to_json(), "holds columns, not rows"),
         ("l.jsonl", '{"file": "0.jpg"}\n', "no column 'kind'"),
+        (
+            "l.json",
+            '{"images": [{"file": "0.jpg"}], "annotations": []}',
+            "an object with 1 objects in 'images', not rows",
+        ),
+        ("l.json", '{"0.jpg": "cat", "1.jpg": "dog"}', "one object of pictures' names"),
     ],
 )
 def test_what_is_no_list_is_one_clear_error(read, name, content, said):
@@ -106,11 +119,33 @@ def test_what_is_no_list_is_one_clear_error(read, name, content, said):
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("l.csv.gz", gzip.compress(CSV.encode())[:-9]), ("l.parquet", b"PAR1" + bytes(100))]
+    ("name", "content"),
+    [
+        ("l.csv.gz", gzip.compress(CSV.encode())[:-9]),
+        ("l.csv.bz2", bz2.compress(CSV.encode())[:-9]),
+        ("l.csv.xz", lzma.compress(CSV.encode())[:-9]),
+        ("l.parquet", b"PAR1" + bytes(100)),
+    ],
 )
 def test_a_damaged_list_is_told(read, name, content):
     with pytest.raises(DamagedData, match=name):
         read(name, content)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("l.csv", "file,kind\n" + "x" * 1000, "line 2 has more than 200 characters"),
+        ("l.csv", 'file,kind\n"' + "x\n" * 1000, "near line .*field larger"),
+        ("l.jsonl", '{"file": "' + "x" * 1000, "line 1 has more than 200 characters"),
+        ("l.json", "[" + "\n" * 1000 + "]", "array of more than 500 characters"),
+    ],
+)
+def test_a_packed_list_without_end_is_refused(read, monkeypatch, name, content, said):
+    monkeypatch.setattr(lists, "LARGEST_LINE", 200)
+    monkeypatch.setattr(lists, "LARGEST_ARRAY", 500)
+    with pytest.raises(FastptError, match=said):
+        read(f"{name}.gz", gzip.compress(content.encode()))
 
 
 def test_a_pipe_and_a_folder_are_no_lists(read, tmp_path):

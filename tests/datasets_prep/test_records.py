@@ -38,6 +38,8 @@ def test_a_caption_is_its_columns_in_order_and_raw_unless_cleaned():
         ("yfcc100m_subset_data.tsv", b"0\t11\tabcdef\n1\t22\tfedcba\n"),
         ("open_data.jsonl", b'{"photoid": 11, "caption": "x"}\n{"filename": "a/22.jpg", "caption": "y"}\n'),
         ("ids.txt.gz", gzip.compress(b"11\n22\n")),
+        ("ids", gzip.compress(b"11\n22\n")),
+        ("ids.txt", b"\xef\xbb\xbf11\r\n22\r\n"),
         ("ids.tsv.bz2", bz2.compress(b"0\t11\tabcdef\n1\t22\tfedcba\n")),
     ],
 )
@@ -48,8 +50,20 @@ def test_ids_are_read_from_every_kind_of_list(tmp_path, name, content):
     assert len(subset.sha256) == 64
 
 
-@pytest.mark.parametrize("content", [b"", b'{"other": 1}\n', b"{\n"])
-def test_a_list_without_ids_is_one_clear_error(tmp_path, content):
-    (tmp_path / "ids").write_bytes(content)
-    with pytest.raises(FastptError, match="--subset-ids"):
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "lists no ids"),
+        (b'1\n{"other": 1}\n', "line 2, is no JSON object with an id: it has neither photoid nor filename, but other"),
+        (b"{\n", "line 1, is no JSON object"),
+        (b"PAR1....", "is parquet"),
+        ("1\n".encode("utf-16"), "is written in UTF-16"),
+        (gzip.compress(b"1\n")[:-4], "it is damaged"),
+        (None, "does not exist. Give the path of a file"),
+    ],
+)
+def test_a_list_without_ids_is_one_clear_error(tmp_path, content, told):
+    if content is not None:
+        (tmp_path / "ids").write_bytes(content)
+    with pytest.raises(FastptError, match=f"--subset-ids .*{told}"):
         read_subset("mine", tmp_path / "ids")

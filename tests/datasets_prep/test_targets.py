@@ -98,6 +98,13 @@ def test_known_names_are_kept_and_a_label_beyond_them_is_named():
         read([0], ["pet", "pet"])
 
 
+def test_known_names_are_plain_and_an_empty_one_is_its_number():
+    labels = read([0, 1, 2], ["cat ", "", "dog"])
+    assert labels.classes == ["cat", "1", "dog"]
+    assert labels.warnings[0].endswith("empty or have blanks around them: 'cat ' is 'cat'")
+    assert read(["cat"], ["cat "]).numbers.tolist() == [0]
+
+
 @pytest.mark.parametrize(
     ("values", "classes", "said"),
     [
@@ -106,9 +113,14 @@ def test_known_names_are_kept_and_a_label_beyond_them_is_named():
         (["cafe\u0301", "caf\xe9"], ["cafe\u0301", "caf\xe9"], "classes apart"),
         (["cat", "cat|dog", "dog"], ["cat", "cat|dog", "dog"], "'cat|dog' is a class of its own"),
         (["a_b", "a b"], ["a b", "a_b"], "classes apart: 'a b' and 'a_b'"),
-        (["10", "9", "cat"], ["10", "9", "cat"], "2 numbers and 1 name: all are taken for names"),
+        (["10", "9", "cat"], ["10", "9", "cat"], "2 numbers and 1 name, all are taken for names"),
         (["x", "1", "1.0"], ["1", "1.0", "x"], "classes apart: '1' and '1.0'"),
         (["smile \ud83d"], ["smile \ufffd"], "1 labels hold what is not UTF-8, stored as U.FFFD"),
+        (["cat", '"cat"'], ['"cat"', "cat"], "classes apart: '\"cat\"' and 'cat'"),
+        (["cat", "ca\u200bt"], ["cat", "ca\u200bt"], "classes apart: 'cat' and 'ca\\u200bt'"),
+        (["a\x01b", "c"], ["a\x01b", "c"], "1 name of a class holds characters that do not show, such as 'a\\x01b'"),
+        (["1,000", "2,000"], ["1,000", "2,000"], "2 names may be meant as numbers, such as '1,000'"),
+        (["\u22121", "x"], ["x", "\u22121"], "1 name may be meant as numbers"),
         ([f"{i}.x" for i in range(20)], sorted(f"{i}.x" for i in range(20)), "a class of its own"),
     ],
 )

@@ -172,7 +172,7 @@ def test_what_is_no_such_list_is_refused(labels, name, content, said):
 
 @pytest.mark.parametrize("length", [2, 20, 40])
 def test_a_list_whose_gzip_is_cut_is_damaged(labels, length):
-    with pytest.raises(DamagedData, match="packed by gzip and damaged"):
+    with pytest.raises(DamagedData, match="cannot be read: it is damaged"):
         labels("l.csv.gz", gzip.compress(CSV.encode())[:length])
 
 

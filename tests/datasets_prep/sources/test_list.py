@@ -1,4 +1,5 @@
 import io
+import re
 import tarfile
 
 import click
@@ -305,7 +306,9 @@ def test_labels_of_annotators_share_the_classes_and_may_be_missing(listed):
         ({"path_column": None}, "--path-column or --image-pattern"),
         ({"image_pattern": "{file}"}, "--path-column or --image-pattern"),
         ({"label_column": None, "noisy_label_column": "x"}, "--noisy-label-column goes with"),
-        ({"noisy_label_column": "kind"}, "are both 'kind'"),
+        ({"noisy_label_column": "kind"}, "column 'kind' is given for two things"),
+        ({"noisy_label_column": "file"}, "column 'file' is given for two things"),
+        ({"label_column": "file"}, "column 'file' is given for two things"),
         ({"path_column": None, "image_pattern": "x.jpg"}, "names no column"),
         ({"path_column": None, "image_pattern": "{file"}, "cannot be read"),
         ({"path_column": None, "image_pattern": "{file:06d}"}, "does not fit row 1"),
@@ -327,7 +330,31 @@ def test_a_name_is_made_of_text_and_numbers(shop, value, key):
     (shop / "list.jsonl").write_text(f'{{"id": {value}, "caption": "one"}}\n{{"id": 2, "caption": "two"}}\n')
     (split,) = caption_splits(shop, "list.jsonl", "images/{id}.jpg", RecordFormat()).splits
     assert split.keys == [*([key] if key else []), "images/2.jpg"]
-    assert dict(split.pictureless) == ({} if key else {"list.jsonl, row 1": "its row in the list names no picture"})
+    why = "its id is a (dict|list|bool), not the name of a picture" if value[0] in "{[t" else "names no picture"
+    assert [(row, bool(re.search(why, reason))) for row, reason in split.pictureless] == (
+        [] if key else [("list.jsonl, row 1", True)]
+    )
+
+
+def test_a_list_without_a_header_is_told_even_if_columns_are_named_by_its_first_row(listed):
+    with pytest.raises(FastptError, match=r"its first line names a picture, '0\.jpg', so it is a row"):
+        listed("0.jpg,cat\n1.jpg,dog\n", path_column="0.jpg", label_column="cat")
+
+
+@pytest.mark.parametrize("rows", ["0.jpg,0,cat\n1.jpg,1,dog\n", "0.jpg,cat,feline\n1.jpg,dog,canine\n"])
+def test_clean_and_noisy_labels_without_a_class_in_common_are_refused(listed, rows):
+    with pytest.raises(FastptError, match="columns 'kind' and 'given' have no class in common"):
+        listed(f"file,kind,given\n{rows}", noisy_label_column="given")
+
+
+def test_a_column_of_annotators_without_labels_is_told(listed):
+    found = listed("file,kind,given\n0.jpg,cat,\n1.jpg,dog,\n", noisy_label_column="given")
+    assert "column 'given' has no label in split train: it gives no noise plan" in found.warnings
+
+
+def test_names_that_windows_wrote_are_told_with_a_cure(listed):
+    with pytest.raises(FastptError, match=r"Take C:\\my\\photos\\ off all names"):
+        listed("file,kind\nC:\\my\\photos\\0.jpg,cat\nC:\\my\\photos\\1.jpg,dog\n")
 
 
 @pytest.mark.parametrize(

@@ -242,6 +242,11 @@ def test_class_names_are_those_of_the_column_that_is_named(tmp_path):
     assert (split.classes, split.labels.tolist()) == (["red", "green"], [1, 0])
 
 
+def test_class_names_may_be_a_mapping_from_numbers(tmp_path):
+    (split,) = parquet_splits(save(tmp_path, train=named(rows(0), label={"0": "cat", "1": "dog"}))).splits
+    assert split.classes == ["cat", "dog"]
+
+
 def test_class_names_that_only_one_file_has_are_for_all_and_told(tmp_path):
     found = parquet_splits(save(tmp_path, train=named(rows(0), label=["cat", "dog"]), val=rows(5)))
     assert [split.classes for split in found.splits] == [["cat", "dog"]] * 2

@@ -129,6 +129,29 @@ def test_a_subset_is_kept_and_its_coverage_told(tmp_path):
     assert "2 of its 3 ids (66.67%)" in split.note
 
 
+@pytest.mark.parametrize(
+    ("id_column", "told"),
+    [
+        (None, "the id of a record is the name of its picture, the subset has ids such as 7"),
+        ("photo_id", r"its photo_id \(records have the columns .*photoid\)"),
+    ],
+)
+def test_a_subset_that_holds_none_of_the_samples_is_told(tmp_path, id_column, told):
+    shard(tmp_path / "0.tar", {"1.jpg": picture(0), "1.txt": b"x", "1.json": b'{"photoid": 7}'})
+    records = RecordFormat(subset=IdList("mine", frozenset({"7"}), ""), id_column=id_column)
+    with pytest.raises(FastptError, match=f"in the subset mine; .*{told}"):
+        listed(tmp_path, records=records)
+
+
+def test_a_split_outside_of_the_subset_is_told(tmp_path):
+    for i, name in enumerate(("train", "val")):
+        shard(tmp_path / f"{name}.tar", {f"{i}.jpg": picture(i), f"{i}.txt": b"x"})
+    found = listed(tmp_path, records=RecordFormat(subset=IdList("mine", frozenset({"0"}), "")))
+    assert [split.name for split in found.splits] == ["train"]
+    assert found.warnings == ("no sample of split val is in the subset: it is left out",)
+    assert found.beside["not in the subset"] == {"val.tar": 1}
+
+
 def test_the_listing_does_not_depend_on_the_number_of_workers(tmp_path):
     yfcc(tmp_path)
     one, two = (listed(tmp_path, workers=workers).splits[0] for workers in (1, 2))
@@ -356,7 +379,7 @@ def test_labels_are_read_like_those_of_all_sources(tmp_path, labels, classes, nu
 
 def test_labels_that_mix_numbers_and_names_are_told(tmp_path):
     labelled(tmp_path, b"cat", b"2")
-    assert "the .cls holds 1 number and 1 name" in listed(tmp_path).warnings[0]
+    assert "the .cls: 1 number and 1 name" in listed(tmp_path).warnings[0]
 
 
 @pytest.mark.parametrize(

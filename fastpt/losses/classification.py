@@ -1,4 +1,4 @@
-"""Losses of a classifier. Softmax cross entropy is torch's own."""
+"""Losses of a classifier, those that bear wrong labels among them. Softmax cross entropy is torch's own."""
 
 import torch
 import torch.nn.functional as F
@@ -19,3 +19,44 @@ def binary_cross_entropy(
     if threshold is not None:
         targets = targets.gt(threshold).to(targets.dtype)
     return F.binary_cross_entropy_with_logits(logits, targets)
+
+
+def generalized_cross_entropy(logits: Tensor, labels: Tensor, q: float = 0.7) -> Tensor:
+    """L_q = (1 − p_y^q) / q (Zhang & Sabuncu 2018, equation 6): cross entropy for q → 0, mean absolute error for q = 1.
+
+    logits: float [..., K]; labels: int64 [...], y; p is their softmax. One value a row, [...].
+    """
+    return -torch.expm1(q * _log_likelihood(logits, labels)) / q
+
+
+def symmetric_cross_entropy(
+    logits: Tensor, labels: Tensor, alpha: float = 0.1, beta: float = 1.0, log_zero: float = -4.0
+) -> Tensor:
+    """α CE + β RCE (Wang et al. 2019, equation 7), where RCE = −Σ_k p_k log q_k of the one-hot q is −A (1 − p_y).
+
+    A, `log_zero`, stands for log 0. logits: float [..., K]; labels: int64 [...], y. One value a row, [...].
+    """
+    log_p = _log_likelihood(logits, labels)
+    return -alpha * log_p + beta * log_zero * torch.expm1(log_p)
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float = 0.1) -> Tensor:
+    """Cross entropy against (1 − ε) one-hot + ε / K (Szegedy et al. 2016; on wrong labels Lukasik et al. 2020).
+
+    logits: float [..., K]; labels: int64 [...]. One value a row, [...].
+    """
+    return -(1 - smoothing) * _log_likelihood(logits, labels) - smoothing * logits.log_softmax(-1).mean(-1)
+
+
+def early_learning_penalty(logits: Tensor, running: Tensor, weight: float = 3.0) -> Tensor:
+    """λ log(1 − ⟨p, t⟩) beside the cross entropy (ELR, Liu et al. 2020, equation 6): hold to what was predicted early.
+
+    logits: float [..., K]; running: float [..., K], t, the running mean of a sample's own predictions, which gets no
+    gradient. One value a row, [...].
+    """
+    agreement = (logits.softmax(-1) * running.detach()).sum(-1)
+    return weight * torch.log((1 - agreement).clamp(min=1e-4))
+
+
+def _log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)

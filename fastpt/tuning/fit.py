@@ -12,14 +12,21 @@ has no covariance. A head takes ⌈epochs · n / batch size⌉ steps.
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fastpt.errors import FastptError
+from fastpt.losses.classification import (
+    early_learning_penalty,
+    generalized_cross_entropy,
+    smoothed_cross_entropy,
+    symmetric_cross_entropy,
+)
 from fastpt.losses.nmtune import consistency_loss, nmtune_regularizer
 from fastpt.tuning.arrays import validate
 from fastpt.tuning.heads import Heads, random_stream
@@ -169,6 +176,7 @@ def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[
     learning = learning.to(device)
     optimizer = _Optimizer(learning, heads, steps, training.weight_decay)
     reg_weights = torch.tensor([head.reg_weight for head in heads], device=device)
+    loss = EarlyLearning(len(heads), len(labels), classes, device) if training.loss == "elr" else LOSSES[training.loss]
     penalised = any(head.reg_weight for head in heads)  # asking the tensor would wait for a GPU in every step
     sharing = _sharing(heads)
     streams = [_batches(len(labels), features, training, head, batch) for head in heads[::sharing]]
@@ -185,8 +193,10 @@ def _pass(features: Tensor, labels: Tensor, training: HeadTraining, heads: list[
             drawn = torch.stack([next(stream) for stream in streams], 1).to(device)
         ids = drawn[step % CHUNK, : len(streams)]
         x, y = _gathered(features, labels, ids, len(learning))
-        if training.mlp:
-            _losses(learning, x, y, len(ids[0]), training, reg_weights if penalised else None).sum().backward()
+        if training.mlp or loss is not _cross_entropy:
+            samples = (ids.flatten(1) % len(labels)).repeat_interleave(len(learning) // len(ids), 0)
+            rows = partial(loss, labels=y, samples=samples)
+            _losses(learning, x, rows, len(ids[0]), training, reg_weights if penalised else None).sum().backward()
         else:  # the regulariser of features that nothing transforms is a constant
             _linear_gradients(learning, x, y)
         optimizer.step(step)
@@ -213,17 +223,53 @@ def _linear_gradients(heads: Heads, x: Tensor, y: Tensor) -> None:
     heads.classifier.bias.grad = slope.sum(1, keepdim=True)
 
 
-def _losses(
-    heads: Heads, x: Tensor, y: Tensor, views: int, training: HeadTraining, reg_weights: Tensor | None
-) -> Tensor:
-    """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share, and labels y [H, views·B].
+def _cross_entropy(logits: Tensor, labels: Tensor, samples: Tensor) -> Tensor:
+    rows = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
+    return rows.view_as(labels)
 
-    Regularised if there are `reg_weights` [H].
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "gce": lambda logits, labels, samples: generalized_cross_entropy(logits, labels),
+    "sce": lambda logits, labels, samples: symmetric_cross_entropy(logits, labels),
+    "smoothed": lambda logits, labels, samples: smoothed_cross_entropy(logits, labels),
+}
+"""Of logits [H, B, K], labels [H, B] and the samples that they are of, int64 [H, B]: one value a row, [H, B]."""
+
+
+class EarlyLearning:
+    """ELR (Liu et al. 2020): cross entropy, and a head is held to what it predicted of a sample when it saw it before.
+
+    t ← β t + (1 − β) p, β = 0.7, of p that are clamped to [1e-4, 1 - 1e-4] and sum to 1; float32 [H, N, K] in memory.
     """
-    batch = y.shape[1] // views
+
+    def __init__(self, heads: int, samples: int, classes: int, device: torch.device):
+        self.running = torch.zeros(heads, samples, classes, device=device)
+
+    def __call__(self, logits: Tensor, labels: Tensor, samples: Tensor) -> Tensor:
+        with torch.no_grad():
+            p = logits.softmax(-1).clamp(1e-4, 1 - 1e-4)
+            places = torch.arange(len(logits), device=logits.device)[:, None], samples
+            running = self.running[places].mul_(0.7).add_(p / p.sum(-1, keepdim=True), alpha=0.3)
+            self.running[places] = running
+        return _cross_entropy(logits, labels, samples) + early_learning_penalty(logits, running)
+
+
+def _losses(
+    heads: Heads,
+    x: Tensor,
+    row_losses: Callable[[Tensor], Tensor],
+    views: int,
+    training: HeadTraining,
+    reg_weights: Tensor | None,
+) -> Tensor:
+    """The loss of each head [H] on x [S, views·B, D], batches that H/S heads share.
+
+    `row_losses` takes logits [H, views·B, K] to [H, views·B]. Regularised if there are `reg_weights` [H].
+    """
+    batch = x.shape[1] // views
     logits, z = heads(x)
-    losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
-    losses = losses.view(len(heads), -1).mean(1)
+    losses = row_losses(logits).mean(1)
     if reg_weights is None:
         return losses
     x = heads.for_each(x)

@@ -121,6 +121,11 @@ METHODS: Registry[Method] = Registry(
     "tuning method",
     {
         "lp": "fastpt.tuning.methods.linear_probe:METHOD",
+        "lp-gce": "fastpt.tuning.methods.robust_probes:GCE",
+        "lp-sce": "fastpt.tuning.methods.robust_probes:SCE",
+        "lp-smoothed": "fastpt.tuning.methods.robust_probes:SMOOTHED",
+        "lp-elr": "fastpt.tuning.methods.robust_probes:ELR",
+        "lp-filtered": "fastpt.tuning.methods.filtered_probe:METHOD",
         "knn": "fastpt.tuning.methods.knn:METHOD",
         "ridge": "fastpt.tuning.methods.ridge:METHOD",
         "logistic": "fastpt.tuning.methods.logistic:METHOD",

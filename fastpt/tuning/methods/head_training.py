@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Variant = Literal["paper", "reference-code"]
 Init = Literal["linear", "kaiming"]
+Loss = Literal["cross_entropy", "gce", "sce", "smoothed", "elr"]
 
 
 class Numbers(click.ParamType):
@@ -96,6 +97,8 @@ class HeadTraining:
     """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
     classifier_init: Init = "linear"
     """Initial values of the classifier; see `fastpt.tuning.heads.Heads`."""
+    loss: Loss = "cross_entropy"
+    """What a head minimises on its labels: one of fastpt/losses/classification.py, with its published settings."""
     reg_weight: float = 0.0
     """λ: weight of NMTune's regulariser beside the cross-entropy."""
     weights: Weights = ALL_TERMS

@@ -42,7 +42,7 @@ class Neighbours:
         """All heads in one part: each has its rows and its k."""
         import torch
 
-        features, labels = _unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
+        features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
         chosen = [
             _choose(features[one], labels[one], data.classes, head.seed) for head, one in zip(heads, rows, strict=True)
@@ -51,7 +51,7 @@ class Neighbours:
         def logits(queries: Tensor) -> Tensor:
             return torch.stack(
                 [
-                    votes(_unit(queries), features[one], labels[one], data.classes, [k])[0]
+                    votes(unit(queries), features[one], labels[one], data.classes, [k])[0]
                     for one, k in zip(rows, chosen, strict=True)
                 ]
             )
@@ -62,17 +62,22 @@ class Neighbours:
 METHOD = Neighbours()
 
 
-def votes(queries: Tensor, features: Tensor, labels: Tensor, classes: int, ks: Sequence[int]) -> Tensor:
+def votes(
+    queries: Tensor, features: Tensor, labels: Tensor, classes: int, ks: Sequence[int], leave_out: bool = False
+) -> Tensor:
     """Scores [len(ks), Q, K] of unit queries [Q, D] by unit features [N, D] with labels int64 [N].
 
-    Of fewer than k samples all vote.
+    Of fewer than k samples all vote. With `leave_out` the queries are the features, and none votes for itself.
     """
     import torch
 
     scores = queries.new_zeros(len(ks), len(queries), classes)
     for start in range(0, len(queries), CHUNK):
         part = slice(start, start + CHUNK)
-        nearness, nearest = (queries[part] @ features.T).topk(min(max(ks), len(features)), dim=1)
+        nearness = queries[part] @ features.T
+        if leave_out:
+            nearness.diagonal(start).fill_(-torch.inf)
+        nearness, nearest = nearness.topk(min(max(ks), len(features)), dim=1)
         weights = torch.exp((nearness - 1) / TEMPERATURE)  # relative to a sample that is the same: no overflow
         for i, k in enumerate(ks):
             scores[i, part].scatter_add_(1, labels[nearest[:, :k]], weights[:, :k])
@@ -90,7 +95,8 @@ def _choose(features: Tensor, labels: Tensor, classes: int, seed: int) -> int:
     return NEIGHBOURS[int(right.argmax())]
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit(features: Tensor) -> Tensor:
+    """Features [N, D], each of length 1."""
     import torch
 
     return torch.nn.functional.normalize(features, dim=-1)

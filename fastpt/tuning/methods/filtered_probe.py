@@ -1,0 +1,63 @@
+"""A linear probe on the training samples whose label their neighbours share (deep k-NN filter, Bahri et al. 2020)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, linear_probe
+from fastpt.tuning.methods.head_training import EPOCHS, HEAD_PRECISION, LRS
+from fastpt.tuning.methods.knn import unit, votes
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+K = 20
+"""Neighbours that judge a label, the sample itself not among them."""
+
+
+class FilteredProbe:
+    """The linear probe, trained on what the nearest neighbours agree with."""
+
+    label, colour = "LP, filtered", "#8c6d31"
+    summary = "LP on the samples whose label their neighbours share."
+    options = (LRS, EPOCHS, HEAD_PRECISION)
+
+    def check(self, **options: Any) -> None:
+        linear_probe.METHOD.check(**options)
+
+    def trains_on(self, **options: Any) -> Literal["features"]:
+        return "features"
+
+    def fit(
+        self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
+    ) -> Iterator[Fitted]:
+        """All heads in one part; the settings of each say which share of its samples was kept."""
+        import torch
+
+        features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
+        rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
+        kept = [one[agreed(features[one], labels[one], data.classes)] for one in rows]
+        filtered = [replace(head, rows=one) for head, one in zip(heads, kept, strict=True)]
+        (fitted,) = linear_probe.METHOD.fit(data, filtered, device, **options)
+        shares = [len(one) / len(every) for one, every in zip(kept, rows, strict=True)]
+        settings = [one | {"kept": share} for one, share in zip(fitted.settings, shares, strict=True)]
+        yield replace(fitted, settings=settings)
+
+
+METHOD = FilteredProbe()
+
+
+def agreed(features: Tensor, labels: Tensor, classes: int) -> np.ndarray:
+    """Rows, int64 and rising, of unit features [N, D] whose K nearest others vote for their label int64 [N].
+
+    A class of which no sample would be left keeps all of its samples.
+    """
+    winners = votes(features, features, labels, classes, [K], leave_out=True)[0].argmax(1)
+    keep = winners == labels
+    left = labels.new_zeros(classes).index_add_(0, labels, keep.long())
+    return (keep | (left == 0)[labels]).nonzero()[:, 0].cpu().numpy()

@@ -1,0 +1,17 @@
+"""Linear probes under losses that bear wrong labels, each with the settings of its paper (fastpt/losses)."""
+
+from dataclasses import replace
+
+from fastpt.tuning.methods import linear_probe
+from fastpt.tuning.methods.head_training import EPOCHS, HEAD_PRECISION, LRS, HeadMethod, Loss
+
+
+def _probe(label: str, colour: str, summary: str, loss: Loss) -> HeadMethod:
+    training = replace(linear_probe.METHOD.training, loss=loss)
+    return HeadMethod(label, colour, summary, training, (LRS, EPOCHS, HEAD_PRECISION))
+
+
+GCE = _probe("LP, GCE", "#3a6ea5", "LP under generalised cross entropy, q = 0.7.", "gce")
+SCE = _probe("LP, SCE", "#2e9cca", "LP under symmetric cross entropy.", "sce")
+SMOOTHED = _probe("LP, smoothed", "#77a6c4", "LP under labels smoothed by 0.1.", "smoothed")
+ELR = _probe("LP, ELR", "#16425b", "LP held to its early predictions (ELR).", "elr")

@@ -33,6 +33,7 @@ def study() -> None:
     fastpt study recipes/study_demo.yaml             run what is not done yet
     fastpt study recipes/study_demo.yaml --dry-run   say what that is
     fastpt study status recipes/study_demo.yaml
+    fastpt study power FILE --sd CLAIM=POINTS        what its claims could see
     """
 
 
@@ -77,6 +78,45 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
     from fastpt.study.grid import StudyGrid
 
     _tell(StudyGrid(load_study(file), out, look_only=True), as_json)
+
+
+@study.command()
+@FILE
+@click.argument("runs", type=FOLDER, nargs=-1)
+@click.option("--sd", "sds", metavar="CLAIM=POINTS", multiple=True, help="A claim's spread between runs. Repeatable.")
+@OUT
+@JSON
+def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+    """Say what effects the claims of the study FILE could see at n runs a condition.
+
+    A claim's spread between runs is given, or that of RUNS, such as a pilot's (default: the study's own that are
+    there). No difference between conditions is looked at.
+
+    \b
+    fastpt study power recipes/study.yaml studies/pilot/runs/*
+    fastpt study power recipes/study.yaml --sd C1=0.45 --sd C2=0.75
+    """
+    from fastpt.runs import RUNS, read_runs
+    from fastpt.study.declaration import load_study
+    from fastpt.study.grid import StudyGrid
+    from fastpt.study.power import power_table, text
+
+    declared = load_study(file)
+    own = sorted((StudyGrid(declared, out).folder / RUNS).glob("*"))
+    folders = list(runs) or own
+    found = power_table(declared, dict(map(_spread, sds)), read_runs(folders) if folders else [])
+    click.echo(json.dumps([one.as_dict() for one in found], indent=2) if as_json else printable(text(found)))
+
+
+def _spread(given: str) -> tuple[str, float]:
+    name, equals, points = given.rpartition("=")
+    try:
+        value = float(points)
+    except ValueError:
+        value = 0.0
+    if not name or not equals or not 0 < value < 100:
+        raise click.UsageError(f"--sd {given!r}: write a claim's name and points above 0, such as --sd C1=0.45")
+    return name, value
 
 
 def _tell(grid: "StudyGrid", as_json: bool) -> None:

@@ -143,16 +143,20 @@ def arms(family: Family) -> list[Arm]:
     return [Arm(family, kind) for kind in family.kinds]
 
 
-def weights(claim: Claim, counts: Mapping[float, int]) -> dict[float, float]:
-    """Of a claim, over noise rates (0: clean) that have `counts` runs each. Raises FastptError if one has none."""
-    noisy = claim.rates or [one for one in sorted(counts) if one]
+def weights(claim: Claim, counts: Mapping[Hashable, int]) -> dict[Hashable, float]:
+    """Of a claim, over noise rates (0: clean) that have `counts` runs each; conditions that are no rates have none.
+
+    Raises FastptError if a rate that it is about has no run.
+    """
+    by_rate = {one: n for one, n in counts.items() if isinstance(one, float)}
+    noisy = claim.rates or [one for one in sorted(by_rate) if one]
     needed = [0.0, *noisy] if claim.needs_clean else noisy
-    missing = [rate(one) if one else "clean" for one in needed if not counts.get(one)]
+    missing = [rate(one) if one else "clean" for one in needed if not by_rate.get(one)]
     if missing or not noisy:
         raise FastptError(f"no run of {listing(missing) or 'noise'}")
     if claim.estimand == "slope":
-        return slope({one: counts[one] for one in needed}, max(noisy))
-    return mean_of(noisy, minus=0.0 if claim.needs_clean else None)
+        return {**slope({one: by_rate[one] for one in needed}, max(noisy))}
+    return {**mean_of(noisy, minus=0.0 if claim.needs_clean else None)}
 
 
 def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None) -> list[Answer]:
@@ -204,14 +208,9 @@ def _ask(arm: Arm, suite: str, claim: Claim) -> _Asked | str:
     try:
         values = arm.values(suite, claim)
         model = _modelled(values, _mean)
-        return _Asked(values, model, {**weights(claim, by_rate(model.counts))})
+        return _Asked(values, model, weights(claim, model.counts))
     except FastptError as error:
         return str(error)
-
-
-def by_rate(counts: Mapping[Hashable, int]) -> dict[float, int]:
-    """Of an arm's conditions; those that its spread alone is from are left out."""
-    return {one: n for one, n in counts.items() if isinstance(one, float)}
 
 
 def _answer(
@@ -222,7 +221,7 @@ def _answer(
     model, estimate = asked.model, asked.estimate
     needed = None
     if model.sd is not None:
-        needed = runs_to_decide(model.sd, partial(weights, claim), by_rate(model.counts), claim.margin / 100, family)
+        needed = runs_to_decide(model.sd, partial(weights, claim), model.counts, claim.margin / 100, family)
     return Answer(
         claim,
         words,

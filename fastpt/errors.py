@@ -7,7 +7,8 @@
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 LISTED = 30  # names in one message
 
@@ -43,3 +44,27 @@ def suggestion(name: str, known: Iterable[str], most: int = 1, prefix: str = "")
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"known here: {', '.join(known[:LISTED]) or 'none'}{' and others' if len(known) > LISTED else ''}."
+
+
+class Problems:
+    """What several checks say, to be told at once."""
+
+    def __init__(self) -> None:
+        self._errors: list[FastptError] = []
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Keep a FastptError that is raised within."""
+        try:
+            yield
+        except FastptError as error:
+            self._errors.append(error)
+
+    def tell(self) -> None:
+        """Raise what was noted: one error as it is, several as one of a line each, and of the class they share."""
+        if not self._errors:
+            return
+        if len(self._errors) == 1:
+            raise self._errors[0]
+        classes = {type(error) for error in self._errors}
+        raise (classes.pop() if len(classes) == 1 else FastptError)("\n".join(map(str, self._errors)))

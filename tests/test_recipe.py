@@ -155,14 +155,55 @@ def test_every_key_is_documented_those_of_every_task_too():
     assert [key.name for key in keys if not key.meaning] == []
 
 
+ZERO_SHOT = "clip.zero_shot={data: data/x/test}"
+
+
 @pytest.mark.parametrize(("values", "measures"), [(SUPERVISED, "top1, top5"), (CLIP, "zero_shot_top1, zero_shot_top5")])
 def test_the_best_checkpoint_is_chosen_by_a_measure_of_the_task(tmp_path, values, measures):
     with pytest.raises(RecipeError, match=f"measures of task .*: {measures}"):
         load(tmp_path, values, "checkpoint.keep_best=top3")
-    measure = measures.partition(",")[0]
-    assert load(tmp_path, values, f"checkpoint.keep_best={measure}").checkpoint.keep_best == measure
-    with pytest.raises(RecipeError, match=f"checkpoint.keep_best {measure} needs a split to measure it on"):
-        load(tmp_path, values, f"checkpoint.keep_best={measure}", "data.val=null")
+
+
+@pytest.mark.parametrize(
+    ("values", "measure", "measured_by"),
+    [
+        (SUPERVISED, "top1", "data.val=data/x/val"),
+        (CLIP, "zero_shot_top1", ZERO_SHOT),
+        (CLIP, "image_to_text_recall5", "data.val=data/x/val"),
+    ],
+)
+def test_the_best_checkpoint_is_chosen_by_what_is_measured(tmp_path, values, measure, measured_by):
+    best, other = f"checkpoint.keep_best={measure}", ZERO_SHOT if values == CLIP else "log_every=5"
+    assert load(tmp_path, values, best, "data.val=null", measured_by).checkpoint.keep_best == measure
+    only_other = ["data.val=null", other] if measured_by != ZERO_SHOT else ["data.val=data/x/val"]
+    with pytest.raises(RecipeError, match=f"checkpoint.keep_best {measure} needs a split to measure it on; give "):
+        load(tmp_path, values, best, *only_other)
+
+
+@pytest.mark.parametrize(
+    "template", ["a photo", "{name}", "{0}", "{} of {}", "{!r}", "{:>9}", "a {} of {", "}", "{{}}", ""]
+)
+def test_a_template_has_one_place_for_the_class_name(tmp_path, template):
+    recipe = {**CLIP, "clip": {"zero_shot": {"data": "data/x/test", "templates": ["a {}.", template]}}}
+    with pytest.raises(RecipeError, match=re.escape(f"clip.zero_shot.templates has {template!r}; a text has one {{}}")):
+        load(tmp_path, recipe)
+    recipe["clip"]["zero_shot"]["templates"] = ["a {}.", "{}", "a {{tag}} of {}"]
+    load(tmp_path, recipe)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.args={pretrained: true}"], "model.args.pretrained cannot be given: a run begins with random weights"),
+        (["model.args={checkpoint_path: w.pth}"], "model.args.checkpoint_path cannot be given"),
+        (["model.args={num_classes: 3}"], "model.args.num_classes cannot be given: it is the number of classes"),
+        (["model.args={drop_path_rate: 0.1}"], "model.args.drop_path_rate cannot be given: it is model.drop_path"),
+        (["augment.color_jitter_probability=0.5"], "augment.color_jitter_probability has nothing to jitter"),
+    ],
+)
+def test_what_contradicts_or_has_no_use_is_told(tmp_path, overrides, said):
+    with pytest.raises(RecipeError, match=said):
+        load(tmp_path, SUPERVISED, *overrides)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

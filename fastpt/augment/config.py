@@ -43,6 +43,8 @@ class Augment(Section):
                 f"augment.color_jitter is {list(jitter)}; it holds four shares of 0 or more, the last (hue) at most "
                 "0.5."
             )
+        if self.color_jitter_probability != 1.0 and jitter is None:
+            yield "augment.color_jitter_probability has nothing to jitter; give augment.color_jitter, or remove it."
         if self.randaugment is not None:
             try:
                 parse_randaugment(self.randaugment)

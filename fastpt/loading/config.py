@@ -65,9 +65,10 @@ class Data(Section):
     def check_there(self) -> None:
         """Raise FastptError if a split is missing of which `prep` says how it is made."""
         train = [self.train] if isinstance(self.train, str) else [split.path for split in self.train]
-        for path in (*train, self.val):
-            if path and self.prep and not Path(path).exists():
-                raise FastptError(f"{path} is not there. Prepare it: {self.prep}")
+        missing = [path for path in dict.fromkeys([*train, self.val]) if path and not Path(path).exists()]
+        if missing and self.prep:
+            there, it = ("is", "it") if len(missing) == 1 else ("are", "them")
+            raise FastptError(f"{' and '.join(missing)} {there} not there. Prepare {it}: {self.prep}")
 
     def problems(self) -> Iterable[str]:
         if isinstance(self.noise, float | int) and not 0 <= self.noise < 1:

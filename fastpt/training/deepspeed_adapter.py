@@ -136,6 +136,10 @@ class Engine:
         self._engine.eval()
         yield
         self._engine.train()
+        if self._zero == 3:
+            # It fetches weights ahead for what it expects to run next. After an evaluation that does not come, and the
+            # weights on their way could not be gathered for a checkpoint.
+            self._engine.empty_partition_cache()
 
     @property
     def learning_rate(self) -> float:

@@ -1,6 +1,6 @@
 """What tasks need to measure a model: a split's pictures in evaluation crops, and sums over processes."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 
 import torch
 import torch.distributed as dist
@@ -45,11 +45,20 @@ def split_name(dataset: ImageDataset, train_set: ImageDataset) -> str:
     return dataset.split if dataset.name == train_set.name else f"{dataset.name}/{dataset.split}"
 
 
+def outputs_of(run: Callable[[torch.Tensor], torch.Tensor], images: torch.Tensor) -> torch.Tensor:
+    """What `run` makes of pictures [B, ...]: [B, D].
+
+    A process may have no picture in the last batch. Many models refuse that, but under ZeRO 3 all processes must run
+    them together: then the output of a grey picture is thrown away.
+    """
+    return run(images) if len(images) else run(images.new_zeros(1, *images.shape[1:]))[:0]
+
+
 def sum_over_processes(values: torch.Tensor, dist_info: DistInfo) -> torch.Tensor:
     """The sum of a CPU tensor over all processes."""
     if dist_info.world_size == 1:
         return values
-    values = values.to(dist_info.device)
+    values = values.to(dist_info.device, copy=True)
     dist.all_reduce(values)
     return values.cpu()
 

@@ -14,12 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from fastpt import Batch, Loader, rng, runs
-from fastpt.errors import FastptError, Preempted, RecipeError
+from fastpt.errors import FastptError, Preempted, Problems, RecipeError
 from fastpt.files import find_damage
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch
@@ -59,8 +60,15 @@ def train(
     """
     recipe.data.check_there()
     dist_info = launch.start()
-    torch.manual_seed(recipe.seed)  # the weights' initial values
-    task = TASKS.get(recipe.task).build(recipe, dist_info)
+    problems = Problems()
+    with problems.noted():
+        recipe.micro_batch(dist_info.world_size)
+    with problems.noted():
+        launch.precision(recipe, dist_info.device)
+    with problems.noted():
+        torch.manual_seed(recipe.seed)  # the weights' initial values
+        task = TASKS.get(recipe.task).build(recipe, dist_info)
+    problems.tell()
     run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
     with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
         origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
@@ -182,7 +190,9 @@ class _Training:
         if found is None:
             return
         state = checkpoint.read_state(found)
-        self.step, self.seconds_before, self.best = state["step"], state["seconds"], state["best"]
+        self.step, self.seconds_before = state["step"], state["seconds"]
+        if state["best"] and self.recipe.checkpoint.keep_best in state["best"]:  # of another measure it is none
+            self.best = state["best"]
         self.saved = self.step
         _say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
         self.loader.load_state_dict(state["loader"])
@@ -215,12 +225,15 @@ class _Training:
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
             loss, norm = self._step(step, batches, since, logged)
             self.step = step + 1
-            if logged:
-                self._log(loss, norm, since)
-                since = _Since()
             epoch_ends = self.step % self.steps_per_epoch == 0
+            measured = self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0)
+            if logged or measured:
+                mean_loss = self._finite(loss)
+            if logged:
+                self._log(mean_loss, norm, since)
+                since = _Since()
             is_best = False
-            if self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0):
+            if measured:
                 is_best = self._evaluate()
                 since = _Since()
             if is_best or self._checkpoint_is_due(epoch_ends):
@@ -256,16 +269,23 @@ class _Training:
             since.waited += time.monotonic() - asked
             yield batch
 
-    def _log(self, loss: torch.Tensor, norm: float, since: _Since) -> None:
+    def _finite(self, loss: torch.Tensor) -> float:
+        """The mean loss of all processes. Raises FastptError if it, or a gradient so far, is not finite."""
         mean = (sum_over_processes(loss.detach().cpu(), self.dist_info) / self.dist_info.world_size).item()
+        if not math.isfinite(mean):
+            self._stop(f"the loss is {mean}")
         # DeepSpeed leaves out a step whose gradient is not finite. It must when fp16 seeks its scale, not otherwise.
-        skipped = self.engine.skipped_steps if self.precision != "fp16" else 0
-        if not math.isfinite(mean) or skipped:
-            what = f"the loss is {mean}" if not math.isfinite(mean) else "the gradient was not finite"
-            raise FastptError(
-                f"{what} at step {self.step}. {checkpoint.describe_newest(self.run)} "
-                "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
-            )
+        if self.engine.skipped_steps and self.precision != "fp16":
+            self._stop("the gradient was not finite")
+        return mean
+
+    def _stop(self, what: str) -> NoReturn:
+        raise FastptError(
+            f"{what} at step {self.step}. {checkpoint.describe_newest(self.run)} "
+            "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
+        )
+
+    def _log(self, mean_loss: float, norm: float, since: _Since) -> None:
         seconds = time.monotonic() - since.began
         self.waited += since.waited
         self.stepping += seconds
@@ -274,7 +294,7 @@ class _Training:
                 step=self.step,
                 samples=self.step * self.recipe.batch_size,
                 epoch=self._epochs(),
-                loss=mean,
+                loss=mean_loss,
                 lr=self.engine.learning_rate,
                 images_per_second=since.steps * self.recipe.batch_size / seconds,
                 data_wait=since.waited / seconds,
@@ -322,9 +342,23 @@ class _Training:
                 yield self.engine
 
     def _evaluate(self) -> bool:
-        """Measure and record; return whether this is the best evaluation so far."""
+        """Measure and record; return whether this is the best evaluation so far.
+
+        Raises FastptError, and records nothing, if an output of the network was not finite: it still has a largest one.
+        """
+        broken = torch.zeros((), dtype=torch.bool, device=self.dist_info.device)
+
+        def watched(forward: Callable, *arguments: Any, **named: Any) -> Any:
+            outputs = forward(*arguments, **named)
+            for output in outputs.values() if isinstance(outputs, dict) else [outputs]:
+                if output is not None:
+                    broken.logical_or_(~output.isfinite().all())
+            return outputs
+
         with self._measuring() as forward:
-            results = self.task.evaluate(forward, last=self.step == self.total)
+            results = self.task.evaluate(partial(watched, forward), last=self.step == self.total)
+        if sum_over_processes(broken.float().cpu(), self.dist_info) > 0:
+            self._stop("an evaluation found outputs that are not finite")
         if self.record:
             for split, measures in results.items():
                 self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)

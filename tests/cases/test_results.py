@@ -119,13 +119,11 @@ def test_a_checkout_of_another_owner_is_asked_or_the_record_says_that_it_was_not
     assert "outside a repository" not in Path("run/export/README.md").read_text()
 
 
-@wrong(reason="all classes have one text; chance is recorded as zero-shot accuracy")
 def test_a_template_without_a_place_is_refused(here, fastpt):
     ran = train(fastpt, "run", 'clip.zero_shot.templates=["a photo of a thing"]', recipe="clip.yaml")
     assert ran.refused("a photo of a thing")
 
 
-@wrong(reason="the evaluation of the NaN network is recorded, then training stops")
 def test_a_network_of_nan_is_not_measured(here, fastpt):
     diverging = ("optim.name=sgd", "optim.lr=1e12", "log_every=1000")
     assert train(fastpt, "run", *diverging, "checkpoint={every_epochs: 1}").refused("loss|optim.lr")
@@ -156,7 +154,6 @@ def test_weights_have_the_mode_that_the_umask_gives(here, fastpt):
 VIT = ("model.name=vit_tiny_patch16_224", "model.args={depth: 1, embed_dim: 32, num_heads: 2}")
 
 
-@wrong(reason="found by the first evaluation, which comes before the first checkpoint")
 @pytest.mark.parametrize(
     ("recipe", "overrides", "name"),
     [
@@ -175,7 +172,6 @@ def test_what_cannot_be_evaluated_is_refused_at_the_start(here, fastpt, recipe, 
     assert not events("run", "train")
 
 
-@wrong(reason="KeyError at the next evaluation, at every attempt")
 def test_a_new_best_begins_for_another_measure(here, fastpt):
     steps = ("schedule.steps=12", "evaluate.every_epochs=1", "checkpoint.keep=99")
     train(fastpt, "run", *steps, "checkpoint.keep_best=top1").must()
@@ -268,7 +264,6 @@ def test_a_study_writes_a_lost_export_again(here):
         assert export.is_dir()
 
 
-@wrong(reason="hangs; without the look at labels, saving right after an evaluation fails an assertion")
 @pytest.mark.parametrize("samples", [2, 0])
 def test_zero_3_with_small_limits_trains(here, samples):
     overrides = ("model.args={}", "data.noise=0.25", "engine.zero_stage=3", "schedule.steps=3", "evaluate.batch_size=2")
@@ -402,7 +397,6 @@ def test_a_report_on_the_current_folder_has_its_name(finished, fastpt, monkeypat
     assert [row["Run"] for row in table("../page_files/runs.csv")] == ["run"]
 
 
-@wrong(reason="a traceback at step 1")
 def test_one_picture_of_one_pixel_and_batch_norm_is_refused_at_the_start(here, fastpt):
     ran = train(fastpt, "run", "data.size=16", "engine.gradient_accumulation_steps=8")
     assert ran.refused("gradient_accumulation_steps|batch_size")
@@ -452,7 +446,7 @@ def test_a_name_that_is_no_folder_of_a_study_is_refused(here, fastpt, name):
 @pytest.mark.parametrize(
     ("recipe", "override", "name"),
     [
-        pytest.param("recipe.yaml", "model={name: resnet18.nosuchtag}", "nosuchtag", marks=wrong(reason="a traceback")),
+        ("recipe.yaml", "model={name: resnet18.nosuchtag}", "nosuchtag"),
         ("recipe.yaml", "optim.lr=.inf", r"optim\.lr"),
         ("recipe.yaml", "schedule.warmup_epochs=.inf", r"schedule\.warmup_epochs"),
     ],

@@ -3,11 +3,13 @@ import os
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 
 from fastpt.errors import FastptError
+from fastpt.models import SmallStemResNet
 from fastpt.training import checkpoint, launch, loop
-from fastpt.training.evaluation import batches_of
+from fastpt.training.evaluation import batches_of, outputs_of
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import TINY_VIT, lines, losses
@@ -125,6 +127,13 @@ def test_a_run_that_is_there_is_not_overwritten(supervised, tmp_path):
         ("data.noise=0.4", "no noise plan 0.4"),
         ("model.name=resnet5O", "timm does not know; did you mean resnet50"),
         ("model.args={chanels: 3}", "timm cannot make resnet10_half"),
+        ("model.args={channels: [8, 8]}", "timm cannot make resnet10_half|cannot take such pictures"),
+        ("model.args={channels: [8, 8, 16, 16], in_chans: 1}", "data.size 32: resnet10_half cannot take such pictures"),
+        (
+            "model={name: vit_tiny_patch16_224, args: {img_size: 32, depth: 1, embed_dim: 96, global_pool: ''}}",
+            r"data.size 32: vit_tiny_patch16_224 makes \[1, 5, 4\] of a picture instead of 4 numbers",
+        ),
+        ("model={name: vit_tiny_patch16_224, args: {embed_dim: 31}}", "timm cannot make vit_tiny_patch16_224"),
         ("batch_size=64", "64"),
         ("optim.lr=1e30", "the loss is nan"),
     ],
@@ -152,6 +161,39 @@ def test_what_was_memorised_is_measured_at_the_end(supervised, tmp_path, monkeyp
     shown["memorised"] = lines(train(recipe, "tiny", tmp_path / "all"), "end")[0]["results"]["train"]
     assert shown["memorised"] == {"mislabeled_corrected": 0, "mislabeled_memorized": 1, "clean_fit": 1}
     assert 0 <= shown["learned"]["mislabeled_memorized"] < 1
+
+
+def test_a_share_of_nothing_is_not_measured(supervised, tmp_path):
+    task = Supervised(supervised("data.noise=0.2"), launch.start())
+    task.labels = (torch.from_numpy(task.train_set.clean_labels) + 1) % 4  # as of annotators who were always wrong
+    forward = lambda images: torch.zeros(len(images), 4)  # noqa: E731
+    assert task.evaluate(forward, last=True)["train"].keys() == {"mislabeled_corrected", "mislabeled_memorized"}
+    task.labels = torch.from_numpy(task.train_set.clean_labels)
+    assert task.evaluate(forward, last=True)["train"].keys() == {"clean_fit"}
+
+
+def test_measures_of_the_split_that_is_trained_on_stand_beside_what_was_memorised(supervised, captioned):
+    task = Supervised(supervised("data.noise=0.2", f"data.val={captioned.path}"), launch.start())
+    measured = task.evaluate(lambda images: torch.zeros(len(images), 4), last=True)
+    assert {"top1", "mislabeled_memorized"} <= measured["train"].keys()
+
+
+@pytest.mark.parametrize("ema", ["null", "0.9"])
+def test_a_network_that_is_broken_where_it_is_measured_is_not_measured(supervised, tmp_path, monkeypatch, ema):
+    forward = SmallStemResNet.forward
+    monkeypatch.setattr(SmallStemResNet, "forward", lambda self, x: forward(self, x) / float(self.training))  # by 0
+    with pytest.raises(
+        FastptError, match="an evaluation found outputs that are not finite at step 5"
+    ):
+        train(supervised(f"ema={ema}"), "tiny", tmp_path / "run")
+    assert lines(tmp_path / "run", "eval") == []
+
+
+def test_a_process_without_pictures_runs_a_model_that_wants_some():
+    args = {"img_size": 56, "embed_dim": 12, "depths": (1, 1), "num_heads": (1, 1), "num_classes": 3}
+    swin = timm.create_model("swin_tiny_patch4_window7_224", **args).eval()
+    assert outputs_of(swin, torch.zeros(0, 3, 56, 56)).shape == (0, 3)
+    assert outputs_of(swin, torch.zeros(2, 3, 56, 56)).shape == (2, 3)
 
 
 def test_mirror_images_are_averaged_if_told(supervised, tmp_path):

@@ -221,6 +221,17 @@ def test_the_best_checkpoint_is_kept_and_exported(supervised, tmp_path, monkeypa
     assert "75.00%" in card
 
 
+@pytest.mark.parametrize("then", ["top5", "null"])
+def test_the_best_of_another_measure_is_none(supervised, tmp_path, monkeypatch, then):
+    monkeypatch.setattr(Supervised, "evaluate", lambda *_, last: {"val": {"top1": 0.5, "top5": 0.25}})
+    recipe = supervised("checkpoint={keep: 3, every_epochs: 1, keep_best: top1}", "schedule.epochs=2")
+    run = train(recipe, "tiny", tmp_path / "run")
+    forget_the_end(run)
+    shutil.rmtree(checkpoint.newest_first(run)[0])
+    train(supervised(f"checkpoint={{keep: 3, keep_best: {then}}}", "schedule.epochs=2"), "tiny", run, resume=True)
+    assert lines(run, "end")[0]["best"] == (None if then == "null" else {"step": 10, "top5": 0.25})
+
+
 def test_without_a_best_checkpoint_there_is_none_to_export(stopped):
     _, run = stopped
     with pytest.raises(FastptError, match=r"no best checkpoint.*checkpoint\.keep_best"):

@@ -88,5 +88,8 @@ class Task(Protocol):
         ...
 
     def evaluate(self, forward: Callable[..., Any], last: bool) -> Results:
-        """What is measured at each evaluation; at the last there may be more. Every process calls this."""
+        """What is measured at each evaluation; at the last there may be more. Every process calls this.
+
+        Nothing of it is recorded if an output of `forward` was not finite. Every process has to run it equally often.
+        """
         ...

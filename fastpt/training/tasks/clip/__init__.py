@@ -1,5 +1,6 @@
 """CLIP pre-training: open_clip's two towers on picture-caption pairs, with captions as a noise plan shows them."""
 
+import string
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,20 @@ class ZeroShot(config.Section):
     """Folder of the prepared split."""
     templates: Literal["openai", "simple"] | list[str] = "simple"
     """open_clip's 80 ImageNet templates, its 7 simple ones, or your own: texts with {} where the class name goes."""
+
+    def problems(self) -> Iterable[str]:
+        if not self.templates:
+            yield "clip.zero_shot.templates is empty; give texts with {} where the class name goes."
+        for text in self.templates if isinstance(self.templates, list) else ():
+            try:
+                places = [place for _, *place in string.Formatter().parse(text) if place != [None, None, None]]
+            except ValueError:
+                places = []
+            if places != [["", "", None]]:
+                yield (
+                    f"clip.zero_shot.templates has {text!r}; a text has one {{}}, where the class name goes, and no "
+                    "other braces, but {{ and }} for braces that are meant."
+                )
 
 
 class Settings(config.Section):
@@ -64,8 +79,11 @@ class Kind:
         data, best = recipe.data, recipe.checkpoint.keep_best
         if data.eval_size not in (None, data.size):
             yield f"data.eval_size {data.eval_size} differs from data.size {data.size}, but a clip tower has one size."
-        if best and data.val is None and recipe.of_task(Settings).zero_shot is None:
-            yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val or clip.zero_shot."
+        is_zero_shot = best is not None and best.startswith("zero_shot")
+        if is_zero_shot and recipe.of_task(Settings).zero_shot is None:
+            yield f"checkpoint.keep_best {best} needs a split to measure it on; give clip.zero_shot."
+        if best in self.measures and not is_zero_shot and data.val is None:
+            yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val."
 
     def build(self, recipe: "Recipe", dist_info: "DistInfo") -> Task:
         from fastpt.training.tasks.clip.task import Clip

@@ -23,19 +23,21 @@ from fastpt.augment.transforms import normalize
 from fastpt.data.concat import ConcatDataset
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
-from fastpt.errors import RecipeError, suggestion
+from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.loading.config import TrainSplit
 from fastpt.losses.contrastive import contrastive
+from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training import deepspeed_adapter
 from fastpt.training.config import Model
-from fastpt.training.evaluation import batches_of, gather_rows, split_name
+from fastpt.training.evaluation import batches_of, gather_rows, outputs_of, split_name
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.clip import Settings
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
+from fastpt.training.trial import check_names, try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -66,6 +68,16 @@ def model_config(model: Model, size: int) -> dict:
             f"text_cfg.vocab_size of {model.name} is {words}, but CLIP's byte-pair encoding has {VOCABULARY} words. "
             f"Set it to {VOCABULARY}."
         )
+    if config["vision_cfg"].get("timm_model_pretrained"):
+        raise RecipeError(
+            f"vision_cfg.timm_model_pretrained of {model.name} cannot be true: a run begins with random weights, and "
+            "its record knows no others."
+        )
+    if model.config and config["vision_cfg"].get("image_size", size) != size:
+        raise RecipeError(
+            f"model.config.vision_cfg.image_size is {config['vision_cfg']['image_size']}, but data.size {size}. Make "
+            "them the same, or leave image_size out."
+        )
     config["vision_cfg"]["image_size"] = size
     return config
 
@@ -76,8 +88,8 @@ def build_model(config: dict, **extra: Any) -> CLIP | CustomTextCLIP:
     kind = CustomTextCLIP if config.pop("custom_text", False) else CLIP
     try:
         return kind(**config, output_dict=True)
-    except (TypeError, RuntimeError) as error:
-        raise RecipeError(f"open_clip cannot make the model: {error}") from None
+    except Exception as error:  # of whatever kind: the configuration may be the user's
+        raise RecipeError(f"open_clip cannot make the model: {one_line(error)}") from None
 
 
 def _open(train: str | list[TrainSplit]) -> Dataset | ConcatDataset:
@@ -105,19 +117,49 @@ class Clip:
 
     def __init__(self, recipe: Recipe, dist_info: DistInfo):
         self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
-        self.train_set = _open(recipe.data.train)
-        self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
-        self._shown = self.train_set.targets(recipe.data.noise, of="captions")  # row whose caption a sample is shown
-        self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
-        self.zero_shot_set = Dataset(self.settings.zero_shot.data) if self.settings.zero_shot else None
+        zero_shot, problems = self.settings.zero_shot, Problems()
+        with problems.noted():
+            self.train_set = _open(recipe.data.train)
+        with problems.noted():
+            self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        with problems.noted():
+            self.zero_shot_set = Dataset(zero_shot.data) if zero_shot else None
+        problems.tell()
+        with problems.noted():
+            self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
+            # The row whose caption each sample is shown.
+            self._shown = self.train_set.targets(recipe.data.noise, of="captions")
+        with problems.noted():
+            if self.val_set:
+                self.val_set.require_captions()
+        with problems.noted():
+            if self.zero_shot_set and len(np.unique(self.zero_shot_set.clean_labels)) < 2:
+                raise FastptError(f"{self.zero_shot_set.path} has pictures of one class: nothing to tell apart.")
+        with problems.noted():
+            check_names(self.train_set, {"data.val": self.val_set, "clip.zero_shot.data": self.zero_shot_set})
+        with problems.noted():
+            self.model = self._build()
+        problems.tell()
+        self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
+        self._loss = contrastive_loss(dist_info)
+
+    def _build(self) -> CLIP | CustomTextCLIP:
+        recipe = self.recipe
         config = model_config(recipe.model, recipe.data.size)
         self._context = config["text_cfg"].get("context_length", 77)
         # DeepSpeed views parameters as bytes, which a scalar does not allow; the export makes it a scalar again.
-        self.model = build_model(config, nonscalar_logit_scale=True)
+        model = build_model(config, nonscalar_logit_scale=True)
         if recipe.engine.activation_checkpointing:
-            checkpoint_activations(self.model, self.model.visual, f"the picture tower of {recipe.model.name}")
-        self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
-        self._loss = contrastive_loss(dist_info)
+            checkpoint_activations(model, model.visual, f"the picture tower of {recipe.model.name}")
+        text = torch.from_numpy(tokenize(["a text"], self._context).astype(np.int64))
+
+        def compared(images: torch.Tensor) -> torch.Tensor:
+            """Pictures with a text: a product only if the towers' features are of one size."""
+            out = model(image=images, text=text)
+            return out["image_features"] @ out["text_features"].T
+
+        try_sizes(recipe, self.dist_info.world_size, model, compared, outputs=1)
+        return model
 
     def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
         """This process's rows against the global batch of all pieces: the loss, once for each piece."""
@@ -187,13 +229,12 @@ class Clip:
         shown, own = torch.from_numpy(number.reshape(2, -1))
         nearest = (images @ self._text_features(forward, captions).T).argmax(1)
         wrong = torch.from_numpy(noised[ids])
-        measures = {"clean_fit": (nearest == shown)[~wrong]}
-        if wrong.any():
-            measures |= {
-                "mislabeled_memorized": (nearest == shown)[wrong],
-                "mislabeled_corrected": (nearest == own)[wrong],
-            }
-        return {name: _share(right) for name, right in measures.items()}
+        measures = {
+            "clean_fit": (nearest == shown)[~wrong],
+            "mislabeled_memorized": (nearest == shown)[wrong],
+            "mislabeled_corrected": (nearest == own)[wrong],
+        }
+        return {name: _share(right) for name, right in measures.items() if len(right)}
 
     def _zero_shot(
         self, forward: Callable, dataset: Dataset, templates: str | list[str], ids: Tensor, images: Tensor
@@ -219,7 +260,7 @@ class Clip:
         ids, features = [], []
         for batch in batches_of(dataset, self.recipe, self.dist_info):
             images = normalize(batch.images.to(self.dist_info.device, non_blocking=True), MEAN, STD)
-            features.append(forward(image=images)["image_features"].float().cpu())
+            features.append(outputs_of(lambda some: forward(image=some)["image_features"].float(), images).cpu())
             ids.append(batch.sample_ids.cpu())
         return gather_rows(torch.cat(ids), self.dist_info), gather_rows(torch.cat(features), self.dist_info)
 

@@ -17,6 +17,17 @@ if TYPE_CHECKING:
     from fastpt.training.launch import DistInfo
 
 
+NOT_ARGUMENTS = {
+    "num_classes": "it is the number of classes of data.train",
+    "drop_path_rate": "it is model.drop_path",
+    **dict.fromkeys(
+        ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+        "a run begins with random weights, and its record knows no others",
+    ),
+}
+"""Arguments of timm's `create_model` that `model.args` does not take, and why."""
+
+
 class Settings(config.Section):
     """What only task supervised knows."""
 
@@ -42,6 +53,8 @@ class Kind:
 
     def check(self, recipe: "Recipe") -> Iterable[str]:
         yield from recipe.unused("model.config")
+        for name in recipe.model.args.keys() & NOT_ARGUMENTS.keys():
+            yield f"model.args.{name} cannot be given: {NOT_ARGUMENTS[name]}."
         if not isinstance(recipe.data.train, str):
             yield (
                 "data.train lists several splits, which task clip can train on as one, but not task supervised: name "

@@ -1,10 +1,12 @@
 """Supervised pre-training at work: model, loss, measures, export."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import timm
 import torch
@@ -17,17 +19,21 @@ import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
-from fastpt.errors import RecipeError, suggestion
+from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.losses.classification import binary_cross_entropy
+from fastpt.printable import one_line
 from fastpt.recipe import Recipe
-from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
+from fastpt.training.evaluation import batches_of, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tasks.supervised import Settings
+from fastpt.training.trial import check_names, try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+log = logging.getLogger("fastpt.training")
 
 
 def build_model(recipe: Recipe, classes: int) -> nn.Module:
@@ -35,13 +41,11 @@ def build_model(recipe: Recipe, classes: int) -> nn.Module:
     name, known = recipe.model.name, timm.list_models()
     if name.split(".")[0] not in known:
         raise RecipeError(f"model.name is {name!r}, which timm does not know; {suggestion(name, known, most=3)}")
-    arguments = dict(recipe.model.args)
-    if recipe.model.drop_path:
-        arguments["drop_path_rate"] = recipe.model.drop_path
+    drop_path = {"drop_path_rate": recipe.model.drop_path} if recipe.model.drop_path else {}
     try:
-        return timm.create_model(name, num_classes=classes, **arguments)
-    except TypeError as error:
-        raise RecipeError(f"timm cannot make {name} with model.args {recipe.model.args}: {error}") from None
+        return timm.create_model(name, num_classes=classes, **drop_path, **recipe.model.args)
+    except Exception as error:  # of whatever kind: the arguments are the user's, and models check few of them
+        raise RecipeError(f"timm cannot make {name} with model.args {recipe.model.args}: {one_line(error)}") from None
 
 
 class Supervised:
@@ -50,25 +54,56 @@ class Supervised:
     def __init__(self, recipe: Recipe, dist_info: DistInfo):
         self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
         assert isinstance(recipe.data.train, str)  # the kind's check
-        self.train_set = Dataset(recipe.data.train)
-        self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
-        self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
-        self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        problems = Problems()
+        with problems.noted():
+            self.train_set = Dataset(recipe.data.train)
+        with problems.noted():
+            self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        problems.tell()
+        with problems.noted():
+            self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
+            self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
+        with problems.noted():
+            self._check_classes()
+            check_names(self.train_set, {"data.val": self.val_set})
         classes = len(self.train_set.classes)
-        if self.val_set is not None and self.val_set.classes != self.train_set.classes:
-            raise RecipeError(
-                f"{recipe.data.val} has other classes ({len(self.val_set.classes)}) than {recipe.data.train} "
-                f"({classes}). Prepare both from one source, or choose another data.val."
-            )
-        self.model = build_model(recipe, classes)
-        if recipe.engine.activation_checkpointing:
-            checkpoint_activations(self.model, self.model, f"timm's {recipe.model.name}")
+        with problems.noted():
+            self.model = build_model(recipe, classes)
+            if recipe.engine.activation_checkpointing:
+                checkpoint_activations(self.model, self.model, f"timm's {recipe.model.name}")
+            try_sizes(recipe, dist_info.world_size, self.model, self.model, classes)
+        problems.tell()
         augment = recipe.augment
         self._mixup = (
             Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.label_smoothing, num_classes=classes)
             if augment.mixup or augment.cutmix
             else None
         )
+
+    def _check_classes(self) -> None:
+        """Raise FastptError if there is nothing to tell apart, or nothing to measure it by; say what is not trained."""
+        train, val = self.train_set, self.val_set
+        there = np.unique(train.clean_labels)
+        if len(there) < 2:
+            raise FastptError(f"{train.path} has pictures of one class ({train.classes[there[0]]}): nothing to learn.")
+        if val is None:
+            return
+        if val.classes != train.classes:
+            raise RecipeError(
+                f"{val.path} has other classes ({len(val.classes)}) than {train.path} ({len(train.classes)}). Prepare "
+                "both from one source, or choose another data.val."
+            )
+        untrained = np.setdiff1d(val.clean_labels, there)
+        if len(untrained) and self.dist_info.is_rank_zero:
+            first = ", ".join(train.classes[label] for label in untrained[:3])
+            log.warning(
+                "%s has pictures of %s of which %s has none (%s%s): they count as wrong.",
+                val.path,
+                f"{len(untrained)} classes" if len(untrained) > 1 else "a class",
+                train.path,
+                first,
+                ", ..." if len(untrained) > 3 else "",
+            )
 
     def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
         for number, piece in enumerate(pieces):
@@ -95,7 +130,10 @@ class Supervised:
     @torch.no_grad()
     def evaluate(self, forward: Callable, last: bool) -> Results:
         """{split: measures}, shares of 0 to 1: over the clean labels of `data.val`, at the last of what was learned."""
-        return self._accuracy(forward) | (self._memorization(forward) if last else {})
+        results = self._accuracy(forward)
+        for split, measures in self._memorization(forward).items() if last else ():
+            results[split] = results.get(split, {}) | measures  # data.val may be the training split
+        return results
 
     def _accuracy(self, forward: Callable) -> Results:
         if self.val_set is None:
@@ -116,11 +154,11 @@ class Supervised:
         trained on; of the rightly labelled ones met on the way, the share predicted as labelled. Pictures come in
         random order until `memorization_samples` wrong ones are seen, over all processes.
         """
-        wanted = -(-self.settings.memorization_samples // self.dist_info.world_size)
-        if self.noise is None or not wanted:
+        if self.noise is None or not self.settings.memorization_samples:
             return {}
         clean = torch.from_numpy(self.train_set.targets(None, of="labels"))
         tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
+        total = tally  # of all processes, which end with the same batch: ZeRO 3 runs the model on all at once
         with closing(batches_of(self.train_set, self.recipe, self.dist_info, order="random")) as batches:
             for batch in batches:
                 ids = batch.sample_ids.cpu()
@@ -129,24 +167,22 @@ class Supervised:
                 as_clean, as_shown = predicted == true, predicted == shown
                 counted = (wrong, wrong & as_clean, wrong & as_shown, ~wrong, ~wrong & as_shown)
                 tally += torch.stack([which.sum() for which in counted])
-                if tally[0] >= wanted:
+                total = sum_over_processes(tally, self.dist_info)
+                if total[0] >= self.settings.memorization_samples:
                     break
-        wrong, as_clean, as_noisy, right, as_labelled = sum_over_processes(tally, self.dist_info).tolist()
-        return {
-            self.train_set.split: {
-                "mislabeled_corrected": as_clean / max(1, wrong),
-                "mislabeled_memorized": as_noisy / max(1, wrong),
-                "clean_fit": as_labelled / max(1, right),
-            }
-        }
+        wrong, as_clean, as_noisy, right, as_labelled = total.tolist()
+        measures = {"mislabeled_corrected": as_clean / wrong, "mislabeled_memorized": as_noisy / wrong} if wrong else {}
+        return {self.train_set.split: measures | ({"clean_fit": as_labelled / right} if right else {})}
 
     def _logits(self, forward: Callable, batch: Batch) -> Tensor:
         """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""
+
+        def run(images: Tensor) -> Tensor:
+            logits = forward(images).float()
+            return (logits + forward(images.flip(3)).float()) / 2 if self.recipe.evaluate.flip else logits
+
         images = normalize(batch.images.to(self.dist_info.device, non_blocking=True), MEAN, STD)
-        logits = forward(images).float()
-        if self.recipe.evaluate.flip:
-            logits = (logits + forward(images.flip(3)).float()) / 2
-        return logits.cpu()
+        return outputs_of(run, images).cpu()
 
 
 def export(folder: Path, recipe: Recipe, names: list[str], weights: Mapping[str, Tensor]) -> str:

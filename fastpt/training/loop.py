@@ -229,9 +229,9 @@ class _Training:
             measured = self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0)
             if logged or measured:
                 mean_loss = self._finite(loss)
-            if logged:
-                self._log(mean_loss, norm, since)
-                since = _Since()
+                if logged:
+                    self._log(mean_loss, norm, since)
+                    since = _Since()
             is_best = False
             if measured:
                 is_best = self._evaluate()

@@ -182,9 +182,7 @@ def test_measures_of_the_split_that_is_trained_on_stand_beside_what_was_memorise
 def test_a_network_that_is_broken_where_it_is_measured_is_not_measured(supervised, tmp_path, monkeypatch, ema):
     forward = SmallStemResNet.forward
     monkeypatch.setattr(SmallStemResNet, "forward", lambda self, x: forward(self, x) / float(self.training))  # by 0
-    with pytest.raises(
-        FastptError, match="an evaluation found outputs that are not finite at step 5"
-    ):
+    with pytest.raises(FastptError, match="an evaluation found outputs that are not finite at step 5"):
         train(supervised(f"ema={ema}"), "tiny", tmp_path / "run")
     assert lines(tmp_path / "run", "eval") == []
 

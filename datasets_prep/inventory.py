@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from fastpt.errors import FastptError
 from fastpt.printable import plural
 from fastpt.storage.files import missing_place, open_files
 from fastpt.storage.kind import Storage
-from fastpt.storage.names import hidden_part, is_image, is_utf8
+from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, is_image, is_utf8
 from fastpt.storage.sniff import HEAD, is_picture
 
 HIDDEN, NO_PICTURE, READ = "hidden or system", "no picture", "read by the source"
@@ -23,6 +23,7 @@ NO_PICTURES = (
 
 PACKED = (".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 COPY = re.compile(r"(( -)?[-_ ]copy( \(?\d+\)?)?| \(\d+\))$", re.IGNORECASE)  # what systems add to a name
+MAY_FOLLOW = frozenset({*IMAGE_SUFFIXES, ".bak", ".old", ".orig", ".backup"})  # suffixes that tell no pictures apart
 MOST_NAMED = 3  # files in a warning
 
 
@@ -98,6 +99,24 @@ def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection
     for name, what in files.odd.items():
         beside[what][name] += 1
     return Inventory(files, pictures, beside)
+
+
+def copies_told(pictures: Iterable[str]) -> list[str]:
+    """What to say of pictures that differ in their suffix only: `1.jpg`, `1.png`, `1.jpg.bak`."""
+    first: dict[str, str] = {}
+    again: list[str] = []
+    for name in pictures:
+        stem = name.rstrip("~")
+        while (end := suffix(stem)) in MAY_FOLLOW:
+            stem = stem[: -len(end)]
+        if (other := first.setdefault(stem, name)) != name:
+            again.append(f"{other} and {name}")
+    if not again:
+        return []
+    more = ", ..." * (len(again) > MOST_NAMED)
+    return [
+        f"{plural(len(again), 'picture')} may be a copy of another, by the name: {', '.join(again[:MOST_NAMED])}{more}"
+    ]
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 SUBFILE, DEPTH, PHOTOMETRIC, SAMPLE_FORMAT, DNG_VERSION = 254, 258, 262, 339, 50706  # tags of TIFF
 SIGNED, WHITE_IS_ZERO = 2, 0  # values of two of them
 RANGE = 1 << 16
+LARGEST_JP2_HEAD = 1 << 20  # bytes before the picture, such as a colour profile
 LEAST = RANGE >> 2  # a 16-bit picture without a value above this uses 14 bits or less, as 12-bit cameras' do
 
 
@@ -40,7 +41,9 @@ def eight_bit(image: ImageFile.ImageFile) -> Image.Image:
         if "transparency" in image.info:
             raise RejectedImage("a transparent colour of 16 bits, which Pillow cannot find; store an alpha channel")
         colours = [band for name, band in zip(image.getbands(), image.split(), strict=True) if name not in "Aa"]
-        _check_range(256 * max(int(np.asarray(band).max()) for band in colours) + 255)
+        most = max(int(np.asarray(band).max()) for band in colours)
+        is_rounded = image.format == "JPEG2000" and most > 0  # others are cut off
+        _check_range(256 * most + (-128 if is_rounded else 255))
     if image.has_transparency_data:
         return _over_white(image)
     return image if image.mode in ("RGB", "L") else image.convert("L" if image.mode == "1" else "RGB")
@@ -72,6 +75,8 @@ def _check_range(largest: int) -> None:
 
 def _is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     """Whether colours have 16 bits a channel in the file; asked before decoding, since Pillow forgets it then."""
+    if image.format == "JPEG2000":
+        return _jpeg2000_depth(image) == RANGE.bit_length() - 1
     for tile in image.tile:
         words = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if tile.codec_name == "SGI16" or (image.format == "PPM" and RANGE - 1 in words):
@@ -79,6 +84,17 @@ def _is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
         if any(str(word).endswith((";16B", ";16L", ";16N")) for word in words):
             return True
     return False
+
+
+def _jpeg2000_depth(image: ImageFile.ImageFile) -> int:
+    """The bits a channel of JPEG 2000, of which Pillow says nothing; 0 if they are not where they should be."""
+    at = image.fp.tell()
+    image.fp.seek(0)
+    head = image.fp.read(LARGEST_JP2_HEAD)
+    image.fp.seek(at)
+    header = head[head.find(b"\xff\x4f\xff\x51") :]  # SOC and SIZ, ISO/IEC 15444-1, A.5.1
+    channels = int.from_bytes(header[40:42], "big")
+    return max(((depth & 0x7F) + 1 for depth in header[42 : 42 + 3 * channels : 3]), default=0)
 
 
 def _over_white(image: Image.Image) -> Image.Image:

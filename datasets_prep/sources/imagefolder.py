@@ -9,7 +9,6 @@ The class of a picture is the folder it lies in, as a path without its split; a 
 folders is a class too. A `classes.json` at the top may map class folders to readable names.
 """
 
-import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,8 @@ from pathlib import Path
 import click
 import numpy as np
 
-from datasets_prep.inventory import NO_PICTURE, Inventory, take_inventory
+from datasets_prep.class_names import names_in_json, plain_names
+from datasets_prep.inventory import NO_PICTURE, Inventory, copies_told, take_inventory
 from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, same_split, split_of
@@ -141,13 +141,14 @@ def imagefolder_splits(places: Sequence[Storage], split_level: int | None = None
     _check_classes(found, any_class=split_level is not None, where=f"--source {', '.join(map(str, roots))}")
     known = {pictures.folder for pictures in found}
     classes = ["/".join(parts) for parts in sorted(known | _empty_classes(opened, known), key="/".join)]
-    class_names = _readable_names(opened, classes)
+    class_names, told = _readable_names(opened, classes)
     files = places[0] if len(places) == 1 else Merged([(str(i), files) for i, files in enumerate(places)])
     splits = [
         _listing(files, split, [one for one in found if one.split == split], classes, class_names)
         for split in sorted({pictures.split for pictures in found})
     ]
-    warnings = (*warnings, *_as_classes(classes), *name_warnings("class folders", classes))
+    warnings = (*warnings, *told, *_as_classes(classes), *name_warnings("class folders", classes))
+    warnings = (*warnings, *copies_told(name for pictures in found for name in pictures.names))
     layout = "; ".join(dict.fromkeys(place.layout.shown() for place in opened))
     return merged([Found(splits, 0, {}, warnings, layout), *(place.inventory.found([]) for place in opened)])
 
@@ -436,24 +437,17 @@ def _as_classes(classes: list[str]) -> Iterable[str]:
             yield f"{name}/ holds pictures beside class folders, so it is a class"
 
 
-def _readable_names(opened: list[_Place], classes: list[str]) -> list[str]:
-    """From classes.json ({"n01443537": "goldfish, Carassius auratus"}: the first synonym), else from the folder."""
+def _readable_names(opened: list[_Place], classes: list[str]) -> tuple[list[str], list[str]]:
+    """From classes.json, else from the folder; and what to say of them."""
     words: dict[str, str] = {}
+    warnings: list[str] = []
     for place in opened:
         name = "/".join((*place.layout.top, NAMES_FILE))
-        if name not in place.inventory.files.names():
-            continue
-        try:
-            given = json.loads(place.inventory.read(name))
-            words |= {folder: text.split(",")[0].strip() for folder, text in given.items()}
-        except (ValueError, AttributeError, RecursionError) as error:
-            raise FastptError(
-                f"{name} in {place.root} is not a JSON object of names ({error}). Mend it or take it away."
-            ) from None
-    last = Counter(name.rpartition("/")[2] for name in classes)
-    texts = (name if last[name.rpartition("/")[2]] > 1 else name.rpartition("/")[2] for name in classes)
-    plain = (" ".join(text.replace("_", " ").replace("-", " ").replace("/", " ").split()) for text in texts)
-    return [words.get(name) or text or name for name, text in zip(classes, plain, strict=True)]
+        if name in place.inventory.files.names():
+            given, told = names_in_json(place.inventory, name, set(classes))
+            words |= given
+            warnings += told
+    return [words.get(name) or plain for name, plain in zip(classes, plain_names(classes), strict=True)], warnings
 
 
 SOURCE = ImageFolder()

@@ -28,6 +28,7 @@ from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import split_of
 from fastpt.errors import DamagedData, FastptError
+from fastpt.printable import plural
 from fastpt.storage.files import open_files
 from fastpt.storage.folder import Folder
 from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
@@ -213,7 +214,7 @@ class _Tree:
             counts = Counter({folder: len(names) for folder, names in folders.items()})
             most = ", ".join(f"{folder} {count:,}" for folder, count in counts.most_common(MOST_NAMED))
             more = ", ..." * (len(counts) > MOST_NAMED)
-            warnings.append(f"{counts.total():,} pictures {what} are left out: {most}{more}")
+            warnings.append(f"{plural(counts.total(), 'picture')} {what}, left out: {most}{more}")
         return warnings
 
 
@@ -247,7 +248,7 @@ def _tree(inventory: Inventory) -> _Tree:
             splits.setdefault(split, {})["" if flat else parts[1]] = flat or names
             names = sorted(set(names) - set(flat)) if flat else []
         if names:
-            what = "of test, whose labels are not known," if split == "test" else f"outside {top}train|val/<wnid>/"
+            what = "of test (no labels)" if split == "test" else f"outside {top}train|val/<wnid>/"
             others.setdefault(what, {})[folder or "the top"] = names
     known = set(folders.values())
     parents = {folder.rpartition("/") for folder in _folders(inventory.files)}

@@ -24,7 +24,7 @@ from datasets_prep.listing import Found, SplitListing
 from datasets_prep.parallel import map_in_processes
 from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
-from datasets_prep.splits import splits_of_files
+from datasets_prep.splits import split_of, splits_of_files
 from datasets_prep.targets import Labels, read_labels
 from fastpt.data.labels import text_of
 from fastpt.data.lists import parse_record
@@ -98,6 +98,9 @@ class _Shard:
     pictureless: list[tuple[str, str]] = field(default_factory=list)
     failed: Counter[str] = field(default_factory=Counter)  # samples without picture by the status in their .json
     columns: list[str] = field(default_factory=list)  # of a .json
+    inside: dict[str, str] = field(
+        default_factory=dict
+    )  # splits that folders in it are called after, and such a folder
     files: int = 0
     beside: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     damage: tuple[str, ...] = ()
@@ -148,6 +151,9 @@ def webdataset_splits(request: Request, members: Members) -> Found:
     tars = [tar for mine in splits.values() for tar in mine]
     work = partial(_list_tar, members=members, ignore_damage=request.ignore_damage)
     shards = dict(zip(tars, map_in_processes(work, tars, request.workers), strict=True))
+    if request.split is None:
+        for name, mine in splits.items():
+            _check_inside(name, [shards[tar] for tar in mine])
     labels = _labels(root, list(shards.values()), members, warnings)
     warnings += labels.warnings
     beside = defaultdict(Counter, found.beside)
@@ -199,6 +205,16 @@ def _unfinished(found: Containers) -> list[str]:
     return [f"{_some(names)}: by the name a tar that is not finished. It is not read"] if names else []
 
 
+def _check_inside(split: str, shards: Iterable[_Shard]) -> None:
+    """Raises FastptError if a tar of a split has folders of another."""
+    for shard in shards:
+        if other := next((name for name in shard.inside if name != split), None):
+            raise FastptError(
+                f"{shard.tar} has samples in {shard.inside[other]}/, and would be of split {split}. Make one of each "
+                f"split, or say --source {split}={shard.tar}."
+            )
+
+
 def _check_names(tars: Sequence[Path]) -> None:
     """Raises FastptError if two tars of a split have one name, which their keys begin with."""
     stems: dict[str, Path] = {}
@@ -226,6 +242,8 @@ def _list_tar(path: Path, members: Members, ignore_damage: bool) -> _Shard:
     for name in tar.where:
         if part := hidden_part(name):
             shard.beside[HIDDEN][part] += 1
+    for folder in {name.rpartition("/")[0] for name in tar.where}:
+        shard.inside |= {split: folder for part in folder.split("/") if (split := split_of(part))}
     odd = _odd_members(tar, shard)
     for key, files in by_key.items():
         _take_sample(tar, key, files, odd.pop(key, []), members, shard)

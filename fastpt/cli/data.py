@@ -113,23 +113,35 @@ def noise(
 @click.argument("folder", type=FOLDER)
 @JSON
 def info(folder: Path, as_json: bool) -> None:
-    """Say what the prepared splits at FOLDER hold."""
+    """Say what the prepared splits at FOLDER hold. What is damaged is an error behind all the rest."""
     from fastpt.data.verify import split_folders
 
-    found = []
+    found, problems = [], []
     for path in split_folders(folder):
-        dataset = fastpt.Dataset(path)
-        plans = [dataset.noise_plan(name) for name in dataset.noise_plans()]
+        try:
+            dataset = fastpt.Dataset(path)
+        except FastptError as error:
+            problems.append(error)
+            continue
+        plans = []
+        for name in dataset.noise_plans():
+            try:
+                plans.append(dataset.noise_plan(name))
+            except FastptError as error:
+                problems.append(error)
         found.append((dataset, plans))
-    if as_json:
-        documents = [{**dataset.manifest, "noise": [plan.as_dict() for plan in plans]} for dataset, plans in found]
+    documents = [{**dataset.manifest, "noise": [plan.as_dict() for plan in plans]} for dataset, plans in found]
+    if as_json and documents:
         click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
-        return
-    for dataset, plans in found:
+    for dataset, plans in () if as_json else found:
         click.echo(printable(describe(dataset)))
         click.echo(printable(_describe_samples(dataset)))
         for plan in plans:
             click.echo(printable(describe_plan(plan, len(dataset)) + _describe_classes(dataset, plan)))
+    for problem in problems[1:]:
+        click.echo(printable(f"Error: {problem}"), err=True)
+    if problems:
+        raise problems[0]
 
 
 def _describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:

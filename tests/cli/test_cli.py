@@ -81,6 +81,19 @@ def test_info_and_verify_tell_what_was_prepared(run, pets):
     assert run("verify", "data/pets")[0] == 0
 
 
+def test_info_shows_the_rest_of_what_is_damaged(run, pets, tmp_path):
+    run("prep", "imagefolder", "--source", pets, "--holdout", "0.25", "--noise", "0.2", "--noise", "0.4")
+    (tmp_path / "data/pets/train/noise/symmetric-0.2-seed0.npy").write_bytes(b"rubbish")
+    code, output = run("info", "data/pets")
+    assert code == 3
+    assert all(there in output for there in ("data/pets/train: 15", "noise symmetric-0.4-seed0", "data/pets/val: 5"))
+    assert "Error: data/pets/train/noise/symmetric-0.2-seed0.npy does not match" in output
+    (tmp_path / "data/pets/train/dataset.json").write_text("{}")
+    code, output = run("info", "data/pets")
+    assert code == 3
+    assert "data/pets/val: 5" in output
+
+
 def test_info_shows_a_key_the_first_classes_sizes_and_how_many_were_encoded_again(run, tmp_path):
     for i in range(7):
         folder = tmp_path / "letters" / f"class {i}"

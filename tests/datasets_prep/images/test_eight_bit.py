@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,6 +14,7 @@ from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
 RAMP = np.tile(np.arange(2, 256, 4, dtype=np.uint8), (64, 1))
 FULL = RAMP.astype(np.uint16) * 257
 COLOURS = np.stack([RAMP, RAMP.T, 255 - RAMP], -1)
+JP2_LOSSLESS = [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000]
 OPAQUE = np.full_like(FULL, 65535)
 
 
@@ -102,6 +104,7 @@ def test_sixteen_bit_colour_is_stored_as_it_looks(source):
         ("colour PNG", lambda values: png16(np.dstack([values, values.T, values]), 2)),
         ("TIFF", lambda values: tiff(values.astype("<u2"), 16)),
         ("PGM", lambda values: b"P5 64 64 65535\n" + values.astype(">u2").tobytes()),
+        ("JPEG 2000", lambda values: cv2.imencode(".jp2", np.dstack([values] * 3), JP2_LOSSLESS)[1].tobytes()),
         ("PPM", lambda values: b"P6 64 64 65535\n" + np.dstack([values] * 3).astype(">u2").tobytes()),
     ],
 )

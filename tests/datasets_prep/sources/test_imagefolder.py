@@ -63,6 +63,60 @@ def test_nested_folders_are_classes_by_their_path(tmp_path):
     assert split.class_names == ["Gala Red", "Lemon"]
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ('{"n01": "goldfish", "N02": "carp"}', "1 name in classes.json .* is of no class folder: 'N02'"),
+        ('{"n01": "goldfish", "n02": " "}', "1 name in classes.json .* is empty: 'n02'"),
+    ],
+)
+def test_names_in_classes_json_that_name_nothing_are_told(tmp_path, content, told):
+    source = lay(tmp_path, ["train/n01/a.jpg", "train/n02/a.jpg"])
+    (source / "classes.json").write_text(content)
+    found = imagefolder_splits([open_files(source)])
+    assert found.splits[0].class_names == ["goldfish", "n02"]
+    assert re.search(told, found.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[1]", "is not a JSON object of names .found list"),
+        ('{"n01": 5}', "the name of 'n01' is a int, 5. Names are text"),
+        ('{"n01": ["a", "b"]}', r"the name of 'n01' is a list, \['a', 'b'\]"),
+        ('{"n01": "a", "n01": "b"}', "the key 'n01' stands there twice"),
+        ("{", "is not a JSON object"),
+        (b"\xff\xfe{\0}\0", "UTF-16"),
+    ],
+)
+def test_a_classes_json_that_is_none_is_one_clear_error(tmp_path, content, told):
+    source = lay(tmp_path, ["n01/a.jpg", "n02/a.jpg"])
+    (source / "classes.json").write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(FastptError, match=told):
+        imagefolder_splits([open_files(source)])
+
+
+def test_pictures_that_differ_in_their_suffix_only_are_told(tmp_path):
+    names = [
+        "cat/1.jpg",
+        "cat/1.jpg.bak",
+        "cat/1.png",
+        "cat/2.jpg~",
+        "cat/3.JPG",
+        "cat/3.jpg",
+        "cat/v1.5.jpg",
+        "dog/1.jpg",
+    ]
+    source = lay(tmp_path, names)
+    for name in names:
+        (source / name).write_bytes(picture(0))
+    (told,) = [warning for warning in imagefolder_splits([open_files(source)]).warnings if "copy" in warning]
+    assert told == (
+        "3 pictures may be a copy of another, by the name: cat/1.jpg and cat/1.jpg.bak, cat/1.jpg and cat/1.png, "
+        "cat/3.JPG and cat/3.jpg"
+    )
+
+
 def test_classes_json_gives_readable_names(tmp_path):
     source = lay(tmp_path, ["train/n01/a.jpg", "train/n02/a.jpg"])
     (source / "classes.json").write_text(json.dumps({"n01": "goldfish, Carassius auratus"}))

@@ -226,14 +226,14 @@ def test_archives_that_a_tree_may_lack_are_told(tmp_path):
     [
         (
             "train/n01440764/deeper/x.JPEG",
-            "1 pictures outside train|val/<wnid>/ are left out: train/n01440764/deeper 1",
+            "1 picture outside train|val/<wnid>/, left out: train/n01440764/deeper 1",
         ),
-        ("train/loose.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train 1"),
-        ("val/loose.JPEG", "1 pictures outside train|val/<wnid>/ are left out: val 1"),
-        ("train/cat/x.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train/cat 1"),
-        ("train2/n01440764/x.JPEG", "1 pictures outside train|val/<wnid>/ are left out: train2/n01440764 1"),
-        ("top.JPEG", "1 pictures outside train|val/<wnid>/ are left out: the top 1"),
-        ("test/x.JPEG", "1 pictures of test, whose labels are not known, are left out: test 1"),
+        ("train/loose.JPEG", "1 picture outside train|val/<wnid>/, left out: train 1"),
+        ("val/loose.JPEG", "1 picture outside train|val/<wnid>/, left out: val 1"),
+        ("train/cat/x.JPEG", "1 picture outside train|val/<wnid>/, left out: train/cat 1"),
+        ("train2/n01440764/x.JPEG", "1 picture outside train|val/<wnid>/, left out: train2/n01440764 1"),
+        ("top.JPEG", "1 picture outside train|val/<wnid>/, left out: the top 1"),
+        ("test/x.JPEG", "1 picture of test (no labels), left out: test 1"),
     ],
 )
 def test_pictures_elsewhere_in_a_tree_are_told_and_are_no_classes(tmp_path, more, said):

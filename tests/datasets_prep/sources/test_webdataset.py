@@ -291,6 +291,14 @@ def test_tars_of_a_split_of_its_own_are_not_trained_on(tmp_path):
     assert [split.name for split in listed(tmp_path).splits] == ["evaluation", "train"]
 
 
+@pytest.mark.parametrize("folders", [("train", "val"), ("val",), ("data/Test",)])
+def test_splits_inside_a_tar_are_not_melted(tmp_path, folders):
+    shard(tmp_path / "0.tar", {f"{folder}/{name}": content for folder in folders for name, content in SAMPLE.items()})
+    with pytest.raises(FastptError, match=rf"0\.tar has samples in {folders[-1]}/, and would be of split train"):
+        listed(tmp_path)
+    assert len(listed(tmp_path, split="train").splits[0]) == len(folders)
+
+
 def test_a_split_that_the_user_names_needs_no_names(tmp_path):
     for name in ("a.tar", "b.tar", "train-val.tar"):
         shard(tmp_path / name, SAMPLE)

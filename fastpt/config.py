@@ -39,6 +39,7 @@ class Section(BaseModel):
         return self
 
 
+MOST_VALUES = 100_000  # of a YAML file
 Schema = TypeVar("Schema", bound=Section)
 
 
@@ -94,12 +95,33 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+0123
 
 def parse_yaml(text: str) -> Any:
     """The value that a YAML text holds. Raises yaml.YAMLError, whatever the parser makes of the text."""
+    loader = _Loader(text)
     try:
-        return yaml.load(text, _Loader)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its anchors make more than {MOST_VALUES:,} values of it")
+        return loader.construct_document(node)
     except RecursionError:
         raise yaml.YAMLError("it is nested too deeply") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:  # such as a date of a month 13, `!!bool x`
         raise yaml.YAMLError(f"a value is not of its type: {error}") from None
+    finally:
+        loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values at and below a node; what an anchor repeats counts each time. Raises yaml.YAMLError if it has no end."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0  # until it is counted
+        parts = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
+        known[id(node)] = 1 + sum(_values(part, known) for part in parts)
+    elif known[id(node)] == 0:
+        raise yaml.YAMLError("an anchor holds itself")
+    return known[id(node)]
 
 
 def _override(values: dict, override: str) -> None:

@@ -14,6 +14,7 @@ from fastpt.augment.config import Augment
 from fastpt.config import Section, Seed, read_mapping, validate
 from fastpt.errors import RecipeError
 from fastpt.loading.config import Data
+from fastpt.runs import RECIPE, read_recipe
 from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Schedule
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.config import Tune
@@ -112,7 +113,15 @@ def _schema(tasks: tuple[str, ...]) -> type[Recipe]:
 def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
     """Read a recipe, apply `a.b=value` overrides (values are YAML), check it. Raises RecipeError that names the key."""
     path = Path(path)
-    values = read_mapping(path, overrides)
+    return _validated(read_mapping(path, overrides), path)
+
+
+def recipe_of(run: Path) -> Recipe:
+    """The recipe of a run. Raises FastptError if `run` is no run, DamagedData if the recipe has changed."""
+    return _validated(read_recipe(run), run / RECIPE)
+
+
+def _validated(values: dict[str, Any], path: Path) -> Recipe:
     if values.get("task") in TASKS.names() and values.get(values["task"]) is None:
         values[values["task"]] = {}
     return validate(recipe_schema(), values, path)

@@ -22,17 +22,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, damages, is_sealed, locked, write_json
+from fastpt.files import damages, is_sealed, locked, read_sealed_json, write_sealed_json
 from fastpt.printable import finite, mapping, one_line
+from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 CHECKPOINT_FORMAT = EXPORT_FORMAT = "2.0"
-TUNE_FORMAT = "2.1"
+TUNE_FORMAT = PROVENANCE_FORMAT = "2.1"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
@@ -62,7 +61,7 @@ def begin(
         before = read_provenance(run)
         if not isinstance(before.get("samples_id"), str) or not isinstance(before.get("noise", ""), dict | None):
             raise DamagedData(f"{run / PROVENANCE} is damaged: it does not say what was trained on. Restore it.")
-        differing = _differences(recipe, provenance, _intact(run / RECIPE), before)
+        differing = _differences(recipe, provenance, read_recipe(run), before)
         if differing and is_finished(run):
             raise FastptError(f"{run} is finished, and differs: {'; '.join(differing)}. Name another --run-dir.")
         if differing and not allow_changes:
@@ -71,10 +70,12 @@ def begin(
                 "Use the settings it began with, another --run-dir, or --allow-changes."
             )
         if differing:
-            _write(run, recipe, {**provenance, "changes": before.get("changes", []) + differing})
+            told = before.get("changes", [])
+            more = [] if told[-len(differing) :] == differing else differing  # told, but killed before the recipe
+            write_records(run, recipe, {**provenance, "changes": told + more})
         return differing
     (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    _write(run, recipe, provenance)
+    write_records(run, recipe, provenance)
     (run / METRICS).unlink(missing_ok=True)
     return []
 
@@ -85,10 +86,11 @@ def newest_first(run: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
 
 
-def _write(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
-    with atomic_write(run / RECIPE, "w") as file:
-        yaml.safe_dump(recipe, file, sort_keys=False)
-    write_json(run / PROVENANCE, provenance)
+def write_records(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """Write a run's recipe and provenance."""
+    # The provenance first: stopped in between, a resumed run sees again that the recipe differs.
+    write_sealed_json(run / PROVENANCE, {"format": PROVENANCE_FORMAT, **provenance})
+    write_sealed_yaml(run / RECIPE, recipe)
 
 
 def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, provenance_then: Mapping) -> list[str]:
@@ -119,6 +121,11 @@ def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def read_recipe(run: Path) -> dict[str, Any]:
+    """A run's resolved recipe. Raises FastptError if `run` is no run, DamagedData if the file is damaged."""
+    return _intact(run / RECIPE)
+
+
 def read_provenance(run: Path) -> dict[str, Any]:
     """A run's provenance. Raises FastptError if `run` is no run, DamagedData if the file is damaged."""
     return _intact(run / PROVENANCE)
@@ -131,7 +138,7 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         return []
     events, bad, cut_short = _lines(path)
     if bad and not cut_short:
-        raise DamagedData(f"{path} is damaged: line {bad[0]} does not parse. Mend or delete the line.")
+        raise DamagedData(f"{path} is damaged: line {bad[0]} is not as it was written. Restore it or delete the line.")
     return events
 
 
@@ -306,16 +313,20 @@ def _why_no_run(path: Path) -> str:
 
 
 def _mapping(path: Path) -> dict[str, Any]:
-    """A file that should hold one mapping. Raises OSError, or ValueError that says why it does not."""
-    text = path.read_text(encoding="utf-8")
+    """A run's recipe or provenance, or results, whose seal those look at who use them. Raises OSError, FastptError."""
+    if path.name == RECIPE:
+        return read_sealed_yaml(path)
+    if path.name == PROVENANCE:
+        found = read_sealed_json(path, PROVENANCE_FORMAT)
+        return {key: value for key, value in found.items() if key != "format"}
     try:
-        value = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-        json.dumps(value, default=str, skipkeys=True)  # which an anchor of YAML that holds itself cannot be
-    except (yaml.YAMLError, RecursionError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from None
-    if not isinstance(value, dict):
-        raise ValueError("it holds no mapping")
-    return value
+        value = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(value, dict):
+            return value
+        why = "it holds no mapping"
+    except (ValueError, RecursionError) as error:
+        why = str(error)
+    raise DamagedData(f"{path} is damaged ({why}). Restore it or make it anew.")
 
 
 def _intact(path: Path) -> dict[str, Any]:
@@ -323,8 +334,6 @@ def _intact(path: Path) -> dict[str, Any]:
         return _mapping(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FastptError(f"{path.parent} is no run: it has no {path.name}. Runs are made by `fastpt train`.") from None
-    except ValueError as error:
-        raise DamagedData(f"{path} is damaged ({one_line(error)}). Restore it, or train anew.") from None
 
 
 def _tolerated(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -333,23 +342,20 @@ def _tolerated(path: Path, problems: list[str]) -> dict[str, Any]:
         return _mapping(path)
     except FileNotFoundError:
         problems.append(f"{path.name} is missing")
-    except (OSError, ValueError) as error:
-        problems.append(one_line(f"{path.name} cannot be read ({error})"))
+    except (OSError, FastptError) as error:
+        problems.append(one_line(f"{path.name} is left out ({error})"))
     return {}
 
 
 def _lines(path: Path) -> tuple[list[dict[str, Any]], list[int], bool]:
-    """The events of a file of JSON lines; the numbers, from 1, of lines that are no event with a step; whether the last
-    line alone is none, as a kill leaves it. Raises OSError."""
+    """The events of a file of JSON lines; the numbers, from 1, of lines that are no event with a step, or not as
+    written; whether the last line alone is none, as a kill leaves it. Raises OSError."""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     events, bad = [], []
     for number, line in enumerate(lines, 1):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            event = None
-        usable = isinstance(event, dict) and finite(event.get("step")) is not None and "event" in event
-        events.append(event) if usable else bad.append(number)
+        event = read_sealed_line(line)
+        usable = event is not None and finite(event.get("step")) is not None and "event" in event
+        events.append(event) if event and usable else bad.append(number)
     return events, bad, bad == [len(lines)]
 
 
@@ -364,7 +370,7 @@ def _tolerated_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         problems.append(f"the last line of {path.name} is cut short and left out")
     elif bad:
         total = len(events) + len(bad)
-        problems.append(f"{len(bad):,} of {total:,} lines of {path.name} cannot be read and are left out")
+        problems.append(f"{len(bad):,} of {total:,} lines of {path.name} are damaged and are left out")
     return events
 
 

@@ -120,6 +120,22 @@ def test_whatever_the_parser_makes_of_a_text_is_one_kind_of_error(text):
         parse_yaml(text)
 
 
+def laughs(levels: int) -> str:
+    """Ten to the power of `levels` values in some lines."""
+    lines = [f"a{i}: &a{i} [" + ", ".join([f"*a{i - 1}" if i else "x"] * 10) + "]" for i in range(levels)]
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("text", [laughs(9), laughs(300), "a: &a [*a]", "a: &a {b: *a}"])
+def test_anchors_that_make_too_much_or_no_end_of_values_are_refused(text):
+    with pytest.raises(yaml.YAMLError, match="anchor"):
+        parse_yaml(text)
+
+
+def test_anchors_repeat_what_they_name():
+    assert parse_yaml("a: &a {x: 1}\nb: [*a, {<<: *a, y: 2}]") == {"a": {"x": 1}, "b": [{"x": 1}, {"x": 1, "y": 2}]}
+
+
 @pytest.mark.parametrize("depth", [50, 300, 900])
 def test_a_deep_value_is_one_line(tmp_path, depth):
     path = tmp_path / "a.yaml"

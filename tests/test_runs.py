@@ -1,13 +1,15 @@
-import json
+import math
 import os
 import re
 import shutil
 
 import pytest
 
+from fastpt import runs
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import seal_folder
+from fastpt.files import seal_folder, write_sealed_json
 from fastpt.runs import (
+    PROVENANCE_FORMAT,
     alone,
     begin,
     is_finished,
@@ -19,12 +21,7 @@ from fastpt.runs import (
     read_runs,
     verify,
 )
-from tests.report.conftest import tune_results, write_run
-
-
-def add_lines(run, *lines):
-    with (run / "metrics.jsonl").open("a") as file:
-        file.writelines(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines)
+from tests.report.conftest import add_lines, tune_results, write_run
 
 
 def test_a_whole_run_has_no_problems(tmp_path):
@@ -73,7 +70,42 @@ def test_a_missing_or_damaged_file_is_a_problem_that_names_it(tmp_path, missing,
 def test_a_recipe_without_an_end_is_a_problem(tmp_path, text):
     run = write_run(tmp_path)
     (run / "recipe.yaml").write_text(text)
-    assert any("recipe.yaml cannot be read" in problem for problem in read_run(run).problems)
+    assert any("recipe.yaml is left out" in problem for problem in read_run(run).problems)
+
+
+@pytest.mark.parametrize("name", ["recipe.yaml", "provenance.json"])
+def test_a_record_with_another_value_is_damaged_for_whoever_reads_it(tmp_path, name):
+    run = begun(tmp_path / "run")
+    text = (run / name).read_text()
+    (run / name).write_text(text.replace("supervised", "supervixed").replace("a1a1", "b2b2"))
+    assert (run / name).read_text() != text
+    with pytest.raises(DamagedData, match=f"{name} is damaged"):
+        begin(run, RECIPE, PROVENANCE, resume=True)
+    assert any(f"{name} is left out" in problem for problem in read_run(run).problems)
+    assert any(f"{name} is damaged" in problem for problem in verify(run))
+
+
+def test_a_line_of_metrics_with_another_number_is_damaged(tmp_path):
+    path = write_run(tmp_path)
+    lines = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(lines.replace('"step": 50', '"step": 51', 1))
+    assert "1 of 25 lines of metrics.jsonl are damaged and are left out" in read_run(path).problems
+    with pytest.raises(DamagedData, match="line 5 is not as it was written"):
+        read_metrics(path)
+
+
+def test_a_run_stopped_between_its_records_is_told_again_what_changed(tmp_path, monkeypatch):
+    run = begun(tmp_path / "run")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_sealed_yaml", killed)
+        with pytest.raises(KeyboardInterrupt):
+            begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
+    assert begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
+    assert read_provenance(run)["changes"] == ["task was 'supervised', is 'clip'"]
 
 
 def test_a_truncated_last_line_is_told_apart_from_damage(tmp_path):
@@ -83,7 +115,7 @@ def test_a_truncated_last_line_is_told_apart_from_damage(tmp_path):
     assert "the last line of metrics.jsonl is cut short and left out" in run.problems
     assert len(run.train) == 20
     add_lines(path, "\n", '{"event": "train"}\n')
-    assert "2 of 27 lines of metrics.jsonl cannot be read and are left out" in read_run(path).problems
+    assert "2 of 27 lines of metrics.jsonl are damaged and are left out" in read_run(path).problems
 
 
 def test_a_resumed_run_shows_each_step_once(tmp_path):
@@ -99,7 +131,7 @@ def test_a_resumed_run_shows_each_step_once(tmp_path):
 
 def test_a_loss_that_is_no_number_is_told(tmp_path):
     path = write_run(tmp_path)
-    add_lines(path, '{"event": "train", "step": 210, "loss": NaN}\n')
+    add_lines(path, {"event": "train", "step": 210, "loss": math.nan})
     assert "the training loss is not a finite number at 1 of 21 logged steps" in read_run(path).problems
 
 
@@ -148,7 +180,7 @@ def test_a_finished_run_without_checkpoints_does_not_begin_anew(tmp_path):
 @pytest.mark.parametrize("odd", [{}, {"samples_id": 5, "noise": None}, {"samples_id": "a1" * 32, "noise": [1]}])
 def test_a_provenance_that_does_not_say_what_was_trained_on_is_damaged(tmp_path, odd):
     run = begun(tmp_path / "run")
-    (run / "provenance.json").write_text(json.dumps(odd))
+    write_sealed_json(run / "provenance.json", {"format": PROVENANCE_FORMAT, **odd})
     with pytest.raises(DamagedData, match=r"provenance\.json"):
         begin(run, RECIPE, PROVENANCE, resume=True)
 
@@ -225,7 +257,7 @@ def test_metrics_read_strictly_allow_a_last_line_cut_short_alone(tmp_path):
     assert len(read_metrics(run)) == 25
     add_lines(run, "\n")
     add_lines(run, {"event": "end", "step": 200})
-    with pytest.raises(DamagedData, match="line 26 does not parse"):
+    with pytest.raises(DamagedData, match="line 26 is not as it was written"):
         read_metrics(run)
 
 

@@ -9,8 +9,8 @@ import yaml
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, seal_folder
-from fastpt.recipe import Recipe, load_recipe
-from fastpt.runs import EXPORT, EXPORT_FORMAT, RECIPE, read_metrics, read_provenance
+from fastpt.recipe import Recipe, recipe_of
+from fastpt.runs import EXPORT, EXPORT_FORMAT, read_metrics, read_provenance
 from fastpt.training import checkpoint
 from fastpt.training.tasks import TASKS
 
@@ -21,7 +21,7 @@ def export_run(run: Path, best: bool = False) -> Path:
     Raises FastptError if `run` is no run or has no such checkpoint, DamagedData if it is damaged.
     """
     origin = read_provenance(run)
-    recipe = load_recipe(run / RECIPE)
+    recipe = recipe_of(run)
     newest, passed = checkpoint.newest_intact(run)
     if passed:  # an older one would be other weights under the results of the last
         raise DamagedData(

@@ -1,7 +1,6 @@
 """The record of a running training: metrics.jsonl, TensorBoard, and the line on the screen."""
 
 import datetime
-import json
 import sys
 import time
 from pathlib import Path
@@ -11,6 +10,7 @@ from tqdm import tqdm
 
 from fastpt import runs
 from fastpt.files import atomic_write, unwritten_is_oserror
+from fastpt.records import sealed_line
 
 PLAIN_LINE_SECONDS = 10.0
 
@@ -27,7 +27,7 @@ class MetricsLogger:
 
         kept = [event for event in runs.read_metrics(run) if event["step"] <= step]
         with atomic_write(run / runs.METRICS, "w") as file:
-            file.writelines(json.dumps(event) + "\n" for event in kept)
+            file.writelines(map(sealed_line, kept))
         self._file = (run / runs.METRICS).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
         self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
@@ -75,7 +75,7 @@ class MetricsLogger:
 
     def _write(self, event: str, values: dict) -> None:
         with unwritten_is_oserror(self._file.name):
-            self._file.write(json.dumps({"event": event, **values}) + "\n")
+            self._file.write(sealed_line({"event": event, **values}))
             self._file.flush()
         group = values.get("split", event)
         for name, value in values.items():

@@ -20,7 +20,7 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write, cache_dir, write_sealed_json
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.processes import cores
-from fastpt.recipe import load_recipe
+from fastpt.recipe import recipe_of
 from fastpt.runs import PROVENANCE, RECIPE, RUNS, TUNE, newest_finished, read_provenance
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
@@ -460,10 +460,9 @@ def _suite_of(run: Path | None) -> str:
         raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME or --suite FILE.")
     if not run.is_dir():
         raise FastptError(f"run {run} does not exist. Check --run.")
-    recipe = run / RECIPE
-    if not recipe.is_file():
+    if not (run / RECIPE).is_file():
         raise FastptError(f"{run} has no {RECIPE}, so it names no suite. Check --run, or give --suite.")
-    tune_section = load_recipe(recipe).tune
+    tune_section = recipe_of(run).tune
     if tune_section is None:
         raise FastptError(f"the recipe of {run} names no suite (tune: {{suite: ...}}). Give --suite NAME or FILE.")
     return tune_section.suite

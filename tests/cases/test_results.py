@@ -19,6 +19,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from fastpt.records import write_sealed_yaml
 from tests.cases import zero3_small_limits
 from tests.cases.conftest import FASTPT, REPOSITORY, Command, Ran, command, process, wrong
 from tests.cases.workplace import RECIPE, SUITE, cut_off, digests, events, files_below, sets, write_yaml
@@ -433,7 +434,7 @@ def test_a_suite_of_another_name_works_in_a_plain_locale_or_is_refused_at_the_st
 def test_a_key_that_an_older_record_lacks_has_its_default(finished, fastpt):
     recorded = yaml.safe_load((finished / "recipe.yaml").read_text())
     del recorded["engine"]["compile"]
-    write_yaml("run/recipe.yaml", recorded)
+    write_sealed_yaml(finished / "recipe.yaml", recorded)
     fastpt("train", "recipe.yaml", "--run-dir", "run", "--resume").worked()
 
 

@@ -211,7 +211,7 @@ def test_the_report_tells_on_the_terminal_too_what_a_run_lacks(run, tmp_path):
     (tmp_path / "bad" / "recipe.yaml").write_text("{")
     code, output = run("report", "bad")
     assert code == 0
-    assert "report: bad: recipe.yaml cannot be read" in output
+    assert "report: bad: recipe.yaml is left out" in output
     assert "report: bad: metrics.jsonl is missing" in output
     assert output.endswith("report: report.html\n")
 

@@ -1,14 +1,13 @@
 """Run folders of the shape that `fastpt train` and `fastpt tune` leave behind."""
 
-import json
 import math
 from pathlib import Path
 
 import pytest
-import yaml
 
 from fastpt.files import write_sealed_json
-from fastpt.runs import TUNE_FORMAT
+from fastpt.records import sealed_line
+from fastpt.runs import TUNE_FORMAT, read_provenance, read_recipe, write_records
 
 METHODS = {
     "lp": {"label": "LP", "colour": "#0072b2"},
@@ -124,7 +123,6 @@ def write_run(
         "batch_size": 128,
         "seed": seed,
     }
-    (path / "recipe.yaml").write_text(yaml.safe_dump(resolved))
     provenance = {
         "recipe": recipe,
         "measures": {"zero_shot_top1": "Zero-shot top-1 accuracy"} if task == "clip" else {"top1": "Top-1 accuracy"},
@@ -136,13 +134,23 @@ def write_run(
         "seed": seed,
         "command": f"fastpt train recipes/{recipe}.yaml --set data.noise={rate}",
     }
-    (path / "provenance.json").write_text(json.dumps(provenance))
-    lines = [json.dumps(line) for line in metric_lines(task, rate, seed=seed)]
-    (path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    write_records(path, resolved, provenance)
+    (path / "metrics.jsonl").write_text("".join(map(sealed_line, metric_lines(task, rate, seed=seed))))
     if tune is not None:
         (path / "tune").mkdir()
         write_sealed_json(path / "tune" / f"{tune['suite']}.json", tune)
     return path
+
+
+def change_provenance(run: Path, **values: object) -> None:
+    """Write a run's provenance with other values in it, as a training would have."""
+    write_records(run, read_recipe(run), {**read_provenance(run), **values})
+
+
+def add_lines(run: Path, *lines: dict | str) -> None:
+    """Add events, or texts as they are, to metrics.jsonl."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.writelines(line if isinstance(line, str) else sealed_line(line) for line in lines)
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,8 @@
 import pytest
 
 from fastpt.report.compare import accuracies, families, run_average, set_label
-from fastpt.runs import read_run
-from tests.report.conftest import tune_results, write_run
+from fastpt.runs import read_provenance, read_recipe, read_run, write_records
+from tests.report.conftest import change_provenance, tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")
 
@@ -98,8 +98,8 @@ def test_a_repeat_of_a_seed_is_no_second_seed(tmp_path):
 
 def test_runs_whose_recipe_or_data_differ_are_not_averaged(tmp_path):
     one, two, three = (write_run(tmp_path, name=name, seed=seed) for seed, name in enumerate(("one", "two", "three")))
-    (two / "recipe.yaml").write_text((two / "recipe.yaml").read_text().replace("epochs: 4", "epochs: 8"))
-    (three / "provenance.json").write_text((three / "provenance.json").read_text().replace("c3c3", "d4d4"))
+    write_records(two, {**read_recipe(two), "schedule": {"epochs": 8}}, read_provenance(two))
+    change_provenance(three, samples_id="d4" * 32)
     found = families(read(one, two, three))
     assert [family.label for family in found] == ["demo_resnet [one]", "demo_resnet [two]", "demo_resnet [three]"]
 

@@ -1,7 +1,6 @@
 """What the page shows beside accuracies: effects, data fractions, what was memorised, cost."""
 
 import csv
-import json
 
 import pytest
 
@@ -9,7 +8,7 @@ from fastpt.report import StepCost
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
 from fastpt.runs import read_run
-from tests.report.conftest import tune_results, write_run
+from tests.report.conftest import add_lines, tune_results, write_run
 from tests.report.test_page import page, words
 
 A, B = ("id", "a", "a-test"), ("ood", "photo", "art")
@@ -45,9 +44,8 @@ def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_
 
 def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
     run = write_run(tmp_path, rate=0.3)
-    with (run / "metrics.jsonl").open("a") as file:
-        measures = {"clean_fit": 0.9, "mislabeled_memorized": 0.25, "mislabeled_corrected": 0.5}
-        file.write(json.dumps({"event": "eval", "step": 200, "split": "train", **measures}) + "\n")
+    measures = {"clean_fit": 0.9, "mislabeled_memorized": 0.25, "mislabeled_corrected": 0.5}
+    add_lines(run, {"event": "eval", "step": 200, "split": "train", **measures})
     assert "seed 0 90.0 25.0 50.0" in words(page(tmp_path, run))
 
 
@@ -73,7 +71,8 @@ def test_a_training_curve_is_the_mean_of_the_seeds_that_logged_the_step(tmp_path
     runs = [write_run(tmp_path, seed=seed) for seed in (0, 1)]
     for run, values in zip(runs, ((0.2, 0.4), (0.4,)), strict=True):
         lines = [{"event": "eval", "step": 10 * (i + 1), "top1": value} for i, value in enumerate(values)]
-        (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        (run / "metrics.jsonl").unlink()
+        add_lines(run, *lines)
     (family,) = families([read_run(run) for run in runs])
     line = _curve(family.conditions[0], "evals", "top1", 100, marked=True)
     assert (line.x, line.y) == ([10, 20], [pytest.approx(30), pytest.approx(40)])

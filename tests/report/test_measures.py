@@ -1,18 +1,16 @@
-import json
-
 from fastpt.report.measures import Measure, measures_of, memorization_of, memorized
 from fastpt.runs import read_run
-from tests.report.conftest import MEMORIZATION, write_run
+from tests.report.conftest import MEMORIZATION, add_lines, change_provenance, write_run
 
 SHARES = {"clean_fit": 0.9, "mislabeled_memorized": 0.25}
 
 
 def run_with(root, **evaluation):
     path = write_run(root, rate=0.3)
-    provenance = json.loads((path / "provenance.json").read_text())
-    provenance["measures"] = {"recall_at_1": "Recall at 1", "recall_at_5": "Recall at 5", "never": "Never measured"}
-    (path / "provenance.json").write_text(json.dumps(provenance))
-    (path / "metrics.jsonl").write_text(json.dumps({"event": "eval", "step": 9, "epoch": 1.5, **evaluation}) + "\n")
+    measures = {"recall_at_1": "Recall at 1", "recall_at_5": "Recall at 5", "never": "Never measured"}
+    change_provenance(path, measures=measures)
+    (path / "metrics.jsonl").unlink()
+    add_lines(path, {"event": "eval", "step": 9, "epoch": 1.5, **evaluation})
     return read_run(path)
 
 

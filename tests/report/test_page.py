@@ -11,9 +11,9 @@ import pytest
 from fastpt.errors import FastptError
 from fastpt.report.page import write_report
 from fastpt.report.tables import Cell, Group, Row, Table, latex
-from fastpt.runs import read_runs
+from fastpt.runs import read_provenance, read_runs
 from tests.conftest import made_up, prepared
-from tests.report.conftest import METHODS, tune_results, write_run
+from tests.report.conftest import METHODS, add_lines, change_provenance, tune_results, write_run
 
 SETS = [("id", "textures", "textures-test"), ("id", "shapes", "shapes-test"), ("ood", "photo", "art")]
 
@@ -110,12 +110,9 @@ def test_text_from_data_is_escaped_everywhere(tmp_path):
     run = write_run(tmp_path, rate=0.05, name="<b>run")
     (run / "tune").mkdir()
     (run / "tune" / "demo.json").write_text(json.dumps(tune))
-    provenance = json.loads((run / "provenance.json").read_text())
-    provenance |= {"recipe": EVIL, "git": EVIL, "command": EVIL, "seed": EVIL, "versions": {EVIL: EVIL}}
-    provenance["noise"] |= {"plan": EVIL, "kind": EVIL}
-    (run / "provenance.json").write_text(json.dumps(provenance))
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps({"event": "eval", "step": 200, "split": EVIL, EVIL: 0.5}) + "\n")
+    noise = {**read_provenance(run)["noise"], "plan": EVIL, "kind": EVIL}
+    change_provenance(run, recipe=EVIL, git=EVIL, command=EVIL, seed=EVIL, versions={EVIL: EVIL}, noise=noise)
+    add_lines(run, {"event": "eval", "step": 200, "split": EVIL, EVIL: 0.5})
     text = page(tmp_path, run, files=True)
     assert "<img" not in text
     assert "<b>run" not in text

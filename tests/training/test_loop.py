@@ -33,6 +33,7 @@ def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, mon
         "grad_norm",
         "memory_gib",
         "seconds",
+        "xxh3",
     }
     assert set(steps[0]) == expected
     assert steps[-1]["samples"] == 80

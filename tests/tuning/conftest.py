@@ -1,17 +1,15 @@
 """A finished run as `fastpt train` leaves it, without the training; and one thread for each small product."""
 
-import json
 from pathlib import Path
 
 import pytest
 import timm
 import torch
-import yaml
 from timm.models import save_for_hf
 
 import fastpt.models  # noqa: F401
 from fastpt.files import seal_folder
-from fastpt.runs import EXPORT_FORMAT
+from fastpt.runs import EXPORT_FORMAT, write_records
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +41,5 @@ def finished_run(runs: Path, name: str = "tiny-clean-s0", suite: str | None = No
         "schedule": {"epochs": 1},
         "batch_size": 8,
     } | ({"tune": {"suite": suite}} if suite else {})
-    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    (run / "provenance.json").write_text(json.dumps({"recipe": "tiny", "noise": noise}))
+    write_records(run, recipe, {"recipe": "tiny", "noise": noise})
     return run

@@ -9,7 +9,7 @@ from typing import Any
 from fastpt.config import Precision
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import find_damage
-from fastpt.recipe import load_recipe
+from fastpt.recipe import recipe_of
 from fastpt.runs import EXPORT, EXPORT_FORMAT, RECIPE
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
 from fastpt.tuning.encoders.open_clip import load_open_clip
@@ -37,7 +37,7 @@ class RunEncoder:
                 f"run {run} {state}. Train it with `fastpt train`, or write its export with `fastpt export`."
             )
         if (run / RECIPE).is_file():
-            data = load_recipe(run / RECIPE).data
+            data = recipe_of(run).data
             preprocessing = Preprocessing(
                 data.eval_size or data.size,
                 data.crop_fraction,

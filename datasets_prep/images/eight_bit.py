@@ -5,7 +5,7 @@ bits, previews in the raw files of cameras, and what shows nothing on white, ove
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -75,8 +75,8 @@ def _check_range(largest: int) -> None:
 
 def _is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     """Whether colours have 16 bits a channel in the file; asked before decoding, since Pillow forgets it then."""
-    if image.format == "JPEG2000":
-        return _jpeg2000_depth(image) == RANGE.bit_length() - 1
+    if image.format == "JPEG2000" and image.fp:
+        return _jpeg2000_depth(image.fp) == RANGE.bit_length() - 1
     for tile in image.tile:
         words = tile.args if isinstance(tile.args, tuple) else (tile.args,)
         if tile.codec_name == "SGI16" or (image.format == "PPM" and RANGE - 1 in words):
@@ -86,12 +86,12 @@ def _is_sixteen_bit(image: ImageFile.ImageFile) -> bool:
     return False
 
 
-def _jpeg2000_depth(image: ImageFile.ImageFile) -> int:
+def _jpeg2000_depth(file: IO[bytes]) -> int:
     """The bits a channel of JPEG 2000, of which Pillow says nothing; 0 if they are not where they should be."""
-    at = image.fp.tell()
-    image.fp.seek(0)
-    head = image.fp.read(LARGEST_JP2_HEAD)
-    image.fp.seek(at)
+    at = file.tell()
+    file.seek(0)
+    head = file.read(LARGEST_JP2_HEAD)
+    file.seek(at)
     header = head[head.find(b"\xff\x4f\xff\x51") :]  # SOC and SIZ, ISO/IEC 15444-1, A.5.1
     channels = int.from_bytes(header[40:42], "big")
     return max(((depth & 0x7F) + 1 for depth in header[42 : 42 + 3 * channels : 3]), default=0)

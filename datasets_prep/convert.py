@@ -302,6 +302,7 @@ def _finish(
         rejected,
         [note["shard"] for note in notes],
         reencoded={way: sum(note["reencoded"][way] for note in notes) for way in ("420", "444")},
+        with_entry_points=sum(note["with_entry_points"] for note in notes),
         name=name,
         split=split.name,
         note=split.note,

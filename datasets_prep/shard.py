@@ -71,7 +71,7 @@ class ShardJob:
         types = {"offset": "uint64", "size": "uint32", "width": "uint16", "height": "uint16", "xxh3": "uint64"}
         columns = {name: [] for name in ("row", *types)}
         rejected = []
-        reencoded = Counter({"420": 0, "444": 0})
+        reencoded, with_entry_points = Counter({"420": 0, "444": 0}), 0
         with self._writer() as writer:
             for position, stored in enumerate(self._encoded(tick)):
                 i = int(self.rows[position])
@@ -80,6 +80,7 @@ class ShardJob:
                     continue
                 if stored.encoded:
                     reencoded[stored.encoded] += 1
+                with_entry_points += stored.has_entry_points
                 label = None if labels is None else int(labels[i])
                 offset = writer.add(stored.jpeg, stored.width, stored.height, label)
                 xxh3 = xxhash.xxh3_64_intdigest(stored.jpeg)
@@ -98,9 +99,10 @@ class ShardJob:
         entry = manifest.file_entry(self.path)
         if self.options.format == "wds":
             entry["index"] = manifest.file_entry(self.path.with_suffix(".idx"))
-        note = json.dumps({"shard": entry, "rejected": rejected, "reencoded": reencoded}, ensure_ascii=False)
+        note = {"shard": entry, "rejected": rejected, "reencoded": reencoded, "with_entry_points": with_entry_points}
+        metadata = {"part": json.dumps(note, ensure_ascii=False)}
         with atomic_write(self.part) as file:
-            pq.write_table(pa.table(table).replace_schema_metadata({"part": note}), file, write_page_checksum=True)
+            pq.write_table(pa.table(table).replace_schema_metadata(metadata), file, write_page_checksum=True)
 
     def read(self, tick: Callable[[], None]) -> list[manifest.Rejected]:
         """Do all that `make` does but write: returns the pictures that cannot be used, and why."""

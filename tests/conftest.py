@@ -17,6 +17,7 @@ from datasets_prep.convert import prepare
 from datasets_prep.listing import Found, SplitListing
 from datasets_prep.shard import Options
 from fastpt import Dataset
+from fastpt.jpeg import entropy
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,6 +38,11 @@ def picture(seed: int, size: tuple[int, int] = (80, 64), mode: str = "RGB", form
     buffer = io.BytesIO()
     image.save(buffer, format, **save)
     return buffer.getvalue()
+
+
+def stored(seed: int) -> bytes:
+    """`picture(seed)` as preparation stores it: with entry points."""
+    return entropy.note_entry_points(picture(seed), (80, 64)).jpeg
 
 
 class Pictures:

@@ -1,10 +1,12 @@
 """The image policy: what is stored for each source picture, or why it is left out.
 
-- A sane JPEG (RGB or grey, upright, no side over `max_side`) is stored byte for byte.
+- A sane JPEG (RGB or grey, upright, no side over `max_side`) is stored as it came: its pixels are the source's.
 - Everything else is decoded, reduced to 8-bit RGB or grey (see `eight_bit`), turned upright by its EXIF orientation,
   resized by area so that no side exceeds `max_side`, and encoded as JPEG: 4:2:0 at `quality`; or, where that would
   spoil its colours (see `chroma`), 4:4:4 with quantisation half as coarse.
   Alpha is laid over white, 16-bit values keep their upper eight bits, of an animation the first frame counts.
+- What is stored gets entry points (fastpt/jpeg/entries.h), unless it is of a kind that has none, or `entry_points` is
+  none: then a JPEG that is stored as it came is the source byte for byte.
 
 The kind of a file is told by its content, and Pillow is asked for that kind alone: none is read by starting a program.
 libjpeg-turbo reduces upright JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
@@ -21,6 +23,7 @@ from PIL import Image, ImageFile
 
 from datasets_prep.images import area, chroma, turbojpeg
 from datasets_prep.images.eight_bit import RejectedImage, eight_bit
+from fastpt.errors import FastptError
 from fastpt.jpeg import entropy
 from fastpt.storage.sniff import HEAD, PICTURES, sniff
 
@@ -47,11 +50,12 @@ SUBSAMPLINGS = {"420": "4:2:0", "444": "4:4:4"}  # as Pillow calls them
 @dataclass(frozen=True)
 class ImagePolicy:
     """`max_side` in pixels, or None to keep every size; `quality` of JPEG, 1 to 100; `subsampling` of colour, or
-    auto: as each picture needs it."""
+    auto: as each picture needs it; `entry_points` auto: wherever a decoder can use them."""
 
     max_side: int | None = 500
     quality: int = 90
     subsampling: Subsampling | Literal["auto"] = "auto"
+    entry_points: Literal["auto", "none"] = "auto"
 
     def quality_at(self, subsampling: Subsampling) -> int:
         """Where `auto` finds that a picture needs whole planes, its steps of quantisation are half as large, too."""
@@ -65,11 +69,13 @@ class EncodedImage:
     jpeg: bytes
     width: int
     height: int
-    encoded: Subsampling | None  # None for the bytes of the source; grey counts as 420
+    encoded: Subsampling | None  # None for the pixels of the source; grey counts as 420
+    has_entry_points: bool
 
 
 def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
-    """Apply the policy to the bytes of a source picture. Raises RejectedImage."""
+    """Apply the policy to the bytes of a source picture. Raises RejectedImage; FastptError if entry points are wanted
+    where fastpt/jpeg was not built."""
     if not source:
         raise RejectedImage("the file is empty")
     kind = sniff(source[:HEAD])
@@ -83,8 +89,8 @@ def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
                 if not _is_plain_jpeg(image):
                     return _encoded(image, policy)
                 size = _within(image.size, policy)
-                return _checked(image, source) if size == image.size else _reduced(image, source, size, policy)
-    except RejectedImage:
+                return _checked(image, source, policy) if size == image.size else _reduced(image, source, size, policy)
+    except (RejectedImage, FastptError):
         raise
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise RejectedImage(f"more than {Image.MAX_IMAGE_PIXELS} pixels") from None
@@ -112,15 +118,19 @@ def _within(size: tuple[int, int], policy: ImagePolicy) -> tuple[int, int]:
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
-def _checked(image: ImageFile.ImageFile, source: bytes) -> EncodedImage:
+def _checked(image: ImageFile.ImageFile, source: bytes, policy: ImagePolicy) -> EncodedImage:
     size = image.size
-    if not entropy.is_sound(source, size):
+    if policy.entry_points == "auto":
+        noted = entropy.note_entry_points(source, size)
+    else:
+        noted = entropy.Noted(source, entropy.is_sound(source, size), False)
+    if not noted.sound:
         try:
             turbojpeg.check(source, size)
         except turbojpeg.NotPlain:
             image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most arithmetic
             image.load()
-    return EncodedImage(source, *size, None)
+    return EncodedImage(noted.jpeg, *size, None, noted.has_entry_points)
 
 
 def _reduced(image: ImageFile.ImageFile, source: bytes, size: tuple[int, int], policy: ImagePolicy) -> EncodedImage:
@@ -136,7 +146,7 @@ def _reduced(image: ImageFile.ImageFile, source: bytes, size: tuple[int, int], p
         jpeg = turbojpeg.encode(planes, size, subsampling, policy.quality_at(subsampling))
     except turbojpeg.NotPlain:
         return _encoded(image, policy)
-    return EncodedImage(jpeg, *size, subsampling)
+    return _stored(jpeg, size, subsampling, policy)
 
 
 def _encoded(image: ImageFile.ImageFile, policy: ImagePolicy) -> EncodedImage:
@@ -152,10 +162,18 @@ def _encoded(image: ImageFile.ImageFile, policy: ImagePolicy) -> EncodedImage:
     buffer = io.BytesIO()
     if upright.mode == "L":  # one plane: nothing to halve
         upright.save(buffer, "JPEG", quality=policy.quality)
-        return EncodedImage(buffer.getvalue(), *size, "420")
+        return _stored(buffer.getvalue(), size, "420", policy)
     subsampling = policy.subsampling if policy.subsampling != "auto" else _needed(np.asarray(upright))
     upright.save(buffer, "JPEG", quality=policy.quality_at(subsampling), subsampling=SUBSAMPLINGS[subsampling])
-    return EncodedImage(buffer.getvalue(), *size, subsampling)
+    return _stored(buffer.getvalue(), size, subsampling, policy)
+
+
+def _stored(jpeg: bytes, size: tuple[int, int], subsampling: Subsampling, policy: ImagePolicy) -> EncodedImage:
+    """A JPEG that was encoded here."""
+    if policy.entry_points == "none":
+        return EncodedImage(jpeg, *size, subsampling, False)
+    noted = entropy.note_entry_points(jpeg, size)
+    return EncodedImage(noted.jpeg, *size, subsampling, noted.has_entry_points)
 
 
 def _needed(pixels: np.ndarray) -> Subsampling:

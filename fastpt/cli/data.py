@@ -166,7 +166,8 @@ def _describe_samples(dataset: "fastpt.Dataset") -> str:
     if reencoded := dataset.manifest["counts"].get("reencoded"):
         pictures += (
             f"; {sum(reencoded.values()) / len(dataset):.1%} of the pictures re-encoded, "
-            f"{reencoded['444'] / len(dataset):.1%} at 4:4:4"
+            f"{reencoded['444'] / len(dataset):.1%} at 4:4:4; "
+            f"{dataset.manifest['counts']['with_entry_points']:,} of {len(dataset):,} with entry points"
         )
     lines = [pictures, f"  first key: {one_line(dataset.table(['key'])['key'][0])}"]
     if dataset.has_labels:

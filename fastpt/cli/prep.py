@@ -110,6 +110,13 @@ COMMON = (
         help="Colour of re-encoded JPEGs: halved, whole, or whole where halving would spoil it.",
     ),
     click.Option(
+        ["--entry-points"],
+        type=click.Choice(["auto", "none"]),
+        default="auto",
+        show_default=True,
+        help="Keep in JPEGs where decoding may begin, for fast crops; or leave their bytes alone.",
+    ),
+    click.Option(
         ["--order"],
         type=click.Choice(["random", "source"]),
         default="random",
@@ -275,6 +282,7 @@ def _prepare(
     max_side: int | None,
     quality: int,
     subsampling: Literal["420", "444", "auto"],
+    entry_points: Literal["auto", "none"],
     order: str,
     shard_samples: int,
     holdout: float | None,
@@ -327,7 +335,8 @@ def _prepare(
             click.echo(printable(f"layout: {found.layout}"), err=True)
         for warning in () if as_json else found.warnings:
             click.echo(printable(f"warning: {warning}"), err=True)
-        options = Options(store, ImagePolicy(max_side, quality, subsampling), shard_samples, order, seed)
+        policy = ImagePolicy(max_side, quality, subsampling, entry_points)
+        options = Options(store, policy, shard_samples, order, seed)
         wanted = sorted({rate for rate in rates if rate > 0})
         origin = SOURCES.origin(source_name)
         what: dict[str, Any] = {

@@ -20,7 +20,7 @@ from fastpt.files import atomic_write, file_sha256, read_sealed_json, write_seal
 from fastpt.registry import Origin
 from fastpt.storage.names import is_plain
 
-FORMAT = "2.2"
+FORMAT = "2.3"
 
 
 class Rejected(NamedTuple):
@@ -82,6 +82,7 @@ def write(
     note: str,
     found: Mapping[str, Any] | None = None,
     reencoded: Mapping[str, int] | None = None,
+    with_entry_points: int = 0,
     settings: Mapping[str, Any],
     classes: Sequence[str],
     class_names: Sequence[str],
@@ -93,7 +94,8 @@ def write(
     `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
     `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
     added. `found` counts all that was in the source, `reencoded` the pictures that were encoded for it, by subsampling
-    (grey ones as 420); `packages` took part in making the split.
+    (grey ones as 420), `with_entry_points` those that have some (fastpt/jpeg/entries.h); `packages` took part in making
+    the split.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -104,6 +106,7 @@ def write(
     counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
     if reencoded is not None:
         counts |= {"as_they_came": len(table) - sum(reencoded.values()), "reencoded": reencoded}
+        counts["with_entry_points"] = with_entry_points
     has_labels = "clean_label" in table.column_names
     if has_labels:
         counts["per_class"] = np.bincount(table["clean_label"].to_numpy(), minlength=len(classes)).tolist()

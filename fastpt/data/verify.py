@@ -15,6 +15,7 @@ from fastpt.data.dataset import Dataset
 from fastpt.data.manifest import samples_id
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import file_sha256
+from fastpt.jpeg import entropy
 from fastpt.processes import cores
 
 NAMED = 10  # damaged pictures of a shard that are named
@@ -108,9 +109,9 @@ def _compare(file: Path, entry: dict) -> list[str]:
 def verify_deep(path: Path, progress: Callable[[int, int], None]) -> list[str]:
     """Check the contents of a split whose files are as written: a line for each thing that does not agree.
 
-    Every picture has its checksum, decodes to its end and is as large as the samples table says; counts and samples_id
-    are those of the table. Noise plans have their own deep check, `noise.verify.verify_plans`.
-    `progress(done, total)` is told the pictures done.
+    Every picture has its checksum, decodes to its end, is as large as the samples table says, and its entry points are
+    those of its data; counts and samples_id are those of the table. Noise plans have their own deep check,
+    `noise.verify.verify_plans`. `progress(done, total)` is told the pictures done.
     """
     dataset = Dataset(path)
     try:
@@ -149,6 +150,9 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
         return f"{dataset.path}: sample {row} is a {found}, but is stated as JPEG of {stated[0]} x {stated[1]}."
     if not samples.intact(np.array([row]), [jpeg])[0]:
         return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
+    _, spacing = entropy.entry_points(jpeg.tobytes())
+    if spacing and entropy.note_entry_points(jpeg.tobytes(), size).jpeg != jpeg.tobytes():
+        return f"{dataset.path}: sample {row} has entry points that are not those of its data."
     return None
 
 

@@ -3,8 +3,8 @@
 That goes through the entropy-coded data and decodes nothing but the DC values.
 
 It is built with the package where a C compiler is found. Without it, and for pictures out of the ordinary,
-libjpeg-turbo decodes instead to see whether they are whole (`turbojpeg.check`), which takes several times as long; and
-there are no entry points. These are described in entries.h.
+libjpeg-turbo decodes instead to see whether they are whole (`turbojpeg.check`), which takes several times as long.
+Entry points are described in entries.h.
 """
 
 import ctypes
@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 
 from fastpt import native
+from fastpt.errors import FastptError
 
 LARGEST_SEGMENT = 65_537  # bytes, as in entries.h
 ENTRY = np.dtype([("place", "<u4"), ("dc", "<i4", 3)])
@@ -46,10 +47,15 @@ def note_entry_points(jpeg: bytes, size: tuple[int, int]) -> Noted:
     """`is_sound`, and the JPEG with entry points in it, in place of any that it came with.
 
     It gets none if it is not sound, has restart intervals or is very small (LEAST_MCUS in entries.h).
+
+    Raises FastptError if the library was not built.
     """
     library = _library()
     if library is None:
-        return Noted(jpeg, False, False)
+        raise FastptError(
+            "entry points of pictures are found by fastpt/jpeg, which was not built here: it takes a C compiler. "
+            "Install one and run tools/setup, or prepare with --entry-points none."
+        )
     out, sound, noted = np.empty(len(jpeg) + LARGEST_SEGMENT, np.uint8), ctypes.c_int(), ctypes.c_int()
     length = library.fastpt_note_entries(
         jpeg, len(jpeg), *size, out.ctypes.data, ctypes.byref(sound), ctypes.byref(noted)

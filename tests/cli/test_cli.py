@@ -105,9 +105,21 @@ def test_info_shows_a_key_the_first_classes_sizes_and_how_many_were_encoded_agai
     assert "first key: class 0/a.jpg" in output
     assert "classes: 0 class 0, 1 class 1, 2 class 2, 3 class 3, 4 class 4, ..." in output
     assert "longer sides: 40 to 500 px" in output
-    assert "50.0% of the pictures re-encoded, 50.0% at 4:4:4" in output
+    assert "50.0% of the pictures re-encoded, 50.0% at 4:4:4; 7 of 14 with entry points" in output
     counts = json.loads(run("info", "data/letters", "--json")[1])["counts"]
     assert (counts["as_they_came"], counts["reencoded"]) == (7, {"420": 0, "444": 7})
+    assert counts["with_entry_points"] == 7  # not those that came as JPEG: they are small
+
+
+def test_entry_points_may_be_left_out(run, pets):
+    assert run("prep", "imagefolder", "--source", pets, "--entry-points", "none")[0] == 0
+    document = json.loads(run("info", "data/pets/train", "--json")[1])
+    assert document["settings"]["policy"]["entry_points"] == "none"
+    assert document["counts"]["with_entry_points"] == 0
+    assert "; 0 of 20 with entry points" in run("info", "data/pets/train")[1]
+    code, output = run("prep", "imagefolder", "--source", pets)
+    assert code != 0
+    assert "entry_points" in output
 
 
 def test_verify_exits_3_and_names_the_file(run, pets, tmp_path):

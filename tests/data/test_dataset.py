@@ -6,14 +6,14 @@ import pytest
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.noise import add_noise
-from tests.conftest import made_up, picture, prepared
+from tests.conftest import made_up, prepared, stored
 
 
 def test_stored_pictures_labels_and_keys_are_those_of_the_source(labelled):
     assert len(labelled) == 40
     for i, key in enumerate(labelled.keys):
         row = int(key[9:13])
-        assert labelled.jpeg(i).tobytes() == picture(row)
+        assert labelled.jpeg(i).tobytes() == stored(row)
         assert labelled.clean_labels[i] == row % 4
         assert (labelled.samples.width[i], labelled.samples.height[i]) == (80, 64)
 

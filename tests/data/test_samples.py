@@ -10,7 +10,7 @@ from fastpt import DamagedData, Dataset
 from fastpt.data.concat import ConcatDataset
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
-from tests.conftest import picture
+from tests.conftest import stored
 
 MAKE = {
     "Dataset": lambda one, other: one,
@@ -40,8 +40,8 @@ def made(request, labelled, captioned, tmp_path) -> ImageDataset:
 def test_pictures_are_those_that_were_stored_but_for_the_damaged(made):
     ids = np.arange(len(made))[::-1]
     jpegs = made.jpegs(ids)
-    stored = {picture(i) for i in range(40)}
-    assert [jpeg.tobytes() in stored for jpeg in jpegs] == made.samples.intact(ids, jpegs).tolist()
+    written = {stored(i) for i in range(40)}
+    assert [jpeg.tobytes() in written for jpeg in jpegs] == made.samples.intact(ids, jpegs).tolist()
     assert 1 <= np.sum(~made.samples.intact(ids, jpegs)) <= 3
 
 

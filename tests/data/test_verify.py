@@ -104,6 +104,31 @@ def test_a_picture_that_was_stored_damaged_or_with_a_wrong_size_is_named(split):
     assert "checksum" in problems[3]
 
 
+def test_entry_points_that_lead_elsewhere_are_named(split):
+    dataset = Dataset(split)
+    wrong = {}
+    for row, place in ((4, 15), (6, 18)):  # bytes of the segment's changes, behind JFIF's 20
+        jpeg = bytearray(dataset.jpeg(row).tobytes())
+        assert jpeg[20:22] == b"\xff\xe9"
+        jpeg[20 + place] ^= 1
+        wrong[row] = bytes(jpeg)
+    stored = dataset.samples
+    for row, jpeg in wrong.items():
+        path = dataset.shard_path(int(stored.shard[row]))
+        content, at = bytearray(path.read_bytes()), int(stored.offset[row])
+        content[at : at + len(jpeg)] = jpeg
+        path.write_bytes(content)
+    table = dataset.table()
+    sums = table["xxh3"].to_numpy().copy()
+    sums[list(wrong)] = [xxhash.xxh3_64_intdigest(jpeg) for jpeg in wrong.values()]
+    table = table.set_column(table.column_names.index("xxh3"), "xxh3", pa.array(sums))
+    pq.write_table(table, split / "samples.parquet")
+    resealed(split / "dataset.json", columns={name: column_sum(table[name]) for name in table.column_names})
+    assert [line.split(": ")[1] for line in deep(split)] == [
+        f"sample {row} has entry points that are not those of its data." for row in wrong
+    ]
+
+
 def test_counts_and_ids_that_do_not_agree_are_named(split):
     counts = Dataset(split).manifest["counts"]
     resealed(split / "dataset.json", counts={**counts, "rejected": 2, "per_class": [1, 2, 3, 6]})

@@ -11,6 +11,8 @@ from PIL import Image
 
 from datasets_prep.images import turbojpeg
 from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
+from fastpt.errors import FastptError
+from fastpt.jpeg import entropy
 from tests.conftest import picture
 
 
@@ -26,11 +28,66 @@ def encoded(array: np.ndarray, format: str, mode: str | None = None) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
-def test_a_sane_jpeg_is_stored_byte_for_byte(mode):
+def test_a_sane_jpeg_keeps_its_pixels_and_gets_entry_points(mode):
     source = picture(0, mode=mode)
     stored = encode(source, ImagePolicy(max_side=80))
-    assert stored.jpeg == source
-    assert (stored.width, stored.height) == (80, 64)
+    assert (stored.width, stored.height, stored.encoded) == (80, 64, None)
+    assert stored.jpeg == entropy.note_entry_points(source, (80, 64)).jpeg != source
+    assert stored.has_entry_points
+    assert np.array_equal(pixels(stored.jpeg), pixels(source))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_without_entry_points_a_sane_jpeg_is_stored_byte_for_byte(mode):
+    source = picture(0, mode=mode)
+    noted = entropy.note_entry_points(source, (80, 64)).jpeg
+    for jpeg in (source, noted):
+        stored = encode(jpeg, ImagePolicy(max_side=80, entry_points="none"))
+        assert stored.jpeg == jpeg
+        assert not stored.has_entry_points
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        picture(0, size=(400, 300)),
+        picture(0, size=(400, 300), mode="L"),
+        picture(0, size=(400, 300), mode="CMYK"),
+        picture(1, size=(90, 70), format="PNG"),
+    ],
+    ids=["reduced", "grey", "by Pillow", "PNG"],
+)
+def test_what_is_encoded_gets_entry_points_too(source):
+    plain = encode(source, ImagePolicy(max_side=100, entry_points="none"))
+    stored = encode(source, ImagePolicy(max_side=100))
+    assert not plain.has_entry_points
+    assert stored.has_entry_points
+    assert stored.jpeg == entropy.note_entry_points(plain.jpeg, (stored.width, stored.height)).jpeg != plain.jpeg
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"progressive": True}, {"restart_marker_rows": 1}, {"size": (33, 33)}],
+    ids=["progressive", "restarts", "small"],
+)
+def test_jpegs_of_a_kind_that_has_no_entry_points_pass_through(options):
+    source = picture(0, **options)
+    stored = encode(source, ImagePolicy())
+    assert (stored.jpeg, stored.encoded, stored.has_entry_points) == (source, None, False)
+
+
+def test_entry_points_that_a_jpeg_comes_with_are_not_trusted():
+    source = picture(0)
+    for sane in (source, picture(0, progressive=True), source[:-2] + b"\0\0\0\0" + source[-2:]):
+        forged = sane[:2] + b"\xff\xe9\0\x0cfastpt\0\1\x08\0" + sane[2:]
+        assert encode(forged, ImagePolicy()).jpeg == encode(sane, ImagePolicy()).jpeg
+
+
+def test_where_the_library_was_not_built_entry_points_are_an_error_and_not_left_out(monkeypatch):
+    monkeypatch.setattr(entropy, "_library", lambda: None)
+    with pytest.raises(FastptError, match="--entry-points none"):
+        encode(picture(0), ImagePolicy())
+    assert encode(picture(0), ImagePolicy(entry_points="none")).jpeg == picture(0)
 
 
 def test_a_large_picture_is_reduced_to_the_limit_and_keeps_its_shape():
@@ -78,7 +135,7 @@ def test_a_cmyk_jpeg_is_reduced_in_its_right_colours():
 
 def test_no_limit_keeps_every_size():
     source = picture(0, size=(900, 600))
-    assert encode(source, ImagePolicy(max_side=None)).jpeg == source
+    assert encode(source, ImagePolicy(max_side=None, entry_points="none")).jpeg == source
 
 
 def test_exif_orientation_is_applied_to_the_pixels():
@@ -229,4 +286,5 @@ def test_broken_exif_is_no_reason_to_leave_a_picture_out(exif):
     source = picture(0)
     segment = b"Exif\0\0" + exif
     broken = source[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(segment)) + segment + source[2:]
-    assert encode(broken, ImagePolicy()).jpeg == broken
+    assert encode(broken, ImagePolicy(entry_points="none")).jpeg == broken
+    assert encode(broken, ImagePolicy()).jpeg == entropy.note_entry_points(broken, (80, 64)).jpeg

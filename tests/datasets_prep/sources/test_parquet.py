@@ -13,7 +13,7 @@ from datasets_prep.shard import Options
 from datasets_prep.sources import Request
 from datasets_prep.sources.parquet import SOURCE
 from fastpt.errors import DamagedData, FastptError
-from tests.conftest import picture, prepared
+from tests.conftest import picture, prepared, stored
 
 
 def parquet_splits(*roots, label=None, captions=(), image=None, **request):
@@ -71,7 +71,7 @@ def test_random_order_reads_each_row_group_at_once(tmp_path):
     assert groups.tolist() != sorted(groups)
     assert any(np.diff(order[groups == group]).min() < 0 for group in range(5))
     dataset = prepared(tmp_path / "out", split, shard_samples=7)
-    assert dataset.jpeg(0).tobytes() == picture(int(dataset.keys[0].partition(".")[0]))
+    assert dataset.jpeg(0).tobytes() == stored(int(dataset.keys[0].partition(".")[0]))
 
 
 @pytest.mark.parametrize(

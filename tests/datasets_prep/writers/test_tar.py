@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from datasets_prep.writers.tar import TarWriter
-from tests.conftest import made_up, picture, prepared
+from tests.conftest import made_up, picture, prepared, stored
 
 
 def test_offsets_name_the_jpeg_bytes(tmp_path):
     dataset = prepared(tmp_path, made_up(12), format="wds", shard_samples=5)
     for i, key in enumerate(dataset.keys):
-        assert dataset.jpeg(i).tobytes() == picture(int(key[9:13]))
+        assert dataset.jpeg(i).tobytes() == stored(int(key[9:13]))
 
 
 def test_prepared_tars_hold_no_targets(tmp_path):

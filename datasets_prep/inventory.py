@@ -129,11 +129,12 @@ class Containers:
     warnings: list[str]
 
 
-def find_containers(places: Sequence[Path], ending: str) -> Containers:
-    """The files whose names end so (".tar"), in places that are folders; other places are such files.
+def find_containers(places: Sequence[Path], ending: str, *others: str) -> Containers:
+    """The files whose names end so (".tar"), or as `others`, in places that are folders; other places are such files.
 
     Raises FastptError for a place that is neither, and for a file that two names lead to.
     """
+    endings = (ending, *others)
     found, what = Containers({}, [], defaultdict(Counter), []), f"beside the {ending} files"
     for place in places:
         if place.exists() and not place.is_dir() and not place.is_file():
@@ -146,7 +147,7 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
             found.files[place] = place.parent
             continue
         folder = open_files(place)
-        ours = {name for name in folder.names() if name.lower().endswith(ending) and not hidden_part(name)}
+        ours = {name for name in folder.names() if name.lower().endswith(endings) and not hidden_part(name)}
         inventory = take_inventory(folder, ours)
         for name in inventory.pictures:
             inventory.pass_over(what, name)
@@ -161,13 +162,14 @@ def find_containers(places: Sequence[Path], ending: str) -> Containers:
         found.warnings.extend(
             f"{place / name} is {what}: it is not read"
             for name, what in folder.odd.items()
-            if name.lower().endswith(ending)
+            if name.lower().endswith(endings)
         )
     real: dict[Path, Path] = {}
     for file in found.files:
         if (other := real.setdefault(file.resolve(), file)) != file:
             raise FastptError(f"--source: {other} and {file} are one file, and would be read twice. Leave one out.")
-        before = file.with_name(COPY.sub("", file.stem) + file.suffix)
+        stem = file.name.removesuffix(next((end for end in endings if file.name.lower().endswith(end)), ""))
+        before = file.with_name(COPY.sub("", stem) + file.name[len(stem) :])
         if before != file and before in found.files:
             raise FastptError(
                 f"--source: {file} is a copy of {before} by its name, and would be read as well. Take one away, or "

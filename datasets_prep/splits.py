@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastpt.errors import FastptError
+from fastpt.storage.tar import tar_stem
 
 SPLITS = {
     "train": "train",
@@ -57,7 +58,7 @@ def splits_of_files(files: Mapping[Path, Path], split: str | None, warnings: lis
         if found:
             splits.setdefault(found, []).append(file)
         else:
-            unknown.setdefault(re.sub(r"(-of)?[-_.]?\d+", "", file.stem), []).append(file)
+            unknown.setdefault(re.sub(r"(-of)?[-_.]?\d+", "", tar_stem(file)), []).append(file)
     if unknown and not split and (splits or len(unknown) > 1):
         known = f"; others are {', '.join(sorted(splits))}" if splits else ""
         which = " and ".join(str(mine[0]) for mine in list(unknown.values())[:3])
@@ -99,7 +100,7 @@ def _split_of_file(file: Path, root: Path, asked: str | None) -> str | None:
 
     A name that tells two is that of the split that was `asked` for, or else a FastptError.
     """
-    for name in (file.stem, *reversed(file.relative_to(root).parts[:-1])):
+    for name in (tar_stem(file), *reversed(file.relative_to(root).parts[:-1])):
         words = [word for word in re.split(r"[-_. =]|\d{2,}", name.lower()) if word]
         usual = {split for word in words if (split := split_of(word))}
         if len(usual) > 1 and asked:

@@ -5,7 +5,6 @@ of it that are asked for), and the label is `.cls`, or a column of the `.json`. 
 form. Tars are of a split if their names or folders say so: `train-0000.tar`, `val/0000.tar`.
 """
 
-import json
 import os
 import re
 from array import array
@@ -14,37 +13,32 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import numpy as np
 
-from datasets_prep.inventory import HIDDEN, NO_PICTURES, Containers, find_containers
+from datasets_prep.inventory import Containers, find_containers
 from datasets_prep.listing import Found, SplitListing
 from datasets_prep.parallel import map_in_processes
 from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
-from datasets_prep.splits import split_of, splits_of_files
+from datasets_prep.splits import splits_of_files
+from datasets_prep.tar_samples import LABEL, OUTSIDE, Members, Shard, list_tar
 from datasets_prep.targets import Labels, read_labels
-from fastpt.data.labels import text_of
-from fastpt.data.lists import parse_record
-from fastpt.errors import DamagedData, FastptError
+from fastpt.errors import FastptError
 from fastpt.printable import plural
-from fastpt.storage.kind import LARGEST_FILE, Stamp, check_size, check_unchanged, gone, open_regular
-from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
-from fastpt.storage.sniff import HEAD, is_picture
-from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
+from fastpt.storage.kind import Stamp, check_size, check_unchanged, gone, open_regular
+from fastpt.storage.names import hidden_part
+from fastpt.storage.packed import is_packed, nameless_file
+from fastpt.storage.tar import tar_stem
 
-LARGEST_TARGET = 1 << 24  # bytes of a .txt, .json or .cls
-TARGETS = (".txt", ".json", ".cls")
-OUTSIDE = "not in the subset"
-LABEL = "label"  # what the .json usually calls it
-PACKED = re.compile(r"\.(tar\.(gz|bz2|xz|zst|lz4)|tgz|tbz2?|txz)$", re.IGNORECASE)
+TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
+PACKED = re.compile(r"\.tar\.(lz4|lzma|lzo|br|z|7z)$", re.IGNORECASE)  # in ways that are not read
 UNFINISHED = re.compile(
     r"\.(tar|tgz)\b.*\.(tmp|temp|part|partial|incomplete|crdownload|download|aria2)$", re.IGNORECASE
 )
 MOST_NAMED = 3  # in a warning
-MOST_COLUMNS = 12  # in an error
 
 IMAGE_MEMBER = click.Option(
     ["--image-member"], metavar="SUFFIX", help="Suffix of the picture, such as jpg, where samples have several."
@@ -67,54 +61,17 @@ class WebDataset(Source):
 
 
 @dataclass(frozen=True)
-class Members:
-    """Which members of a sample are read, and how."""
-
-    records: RecordFormat = field(default_factory=RecordFormat)
-    label_column: str | None = None
-    image_member: str | None = None
-
-
-@dataclass(slots=True)
-class _Sample:
-    """A sample of a tar. Without a picture it is named as left out, for its `problem`."""
-
-    key: str
-    picture: tuple[int, int] | None = None  # offset and size, bytes
-    caption: str | None = None
-    label: object = None  # as the .cls has it
-    json_label: object = None
-    problem: str | None = None
-
-
-@dataclass
-class _Shard:
-    """What a tar holds: `files` in all, of which each is a picture of `samples` or `rejected`, or it is `beside`."""
-
-    tar: Path
-    stamp: Stamp = (0, 0)
-    samples: list[_Sample] = field(default_factory=list)
-    rejected: list[tuple[str, str]] = field(default_factory=list)
-    pictureless: list[tuple[str, str]] = field(default_factory=list)
-    failed: Counter[str] = field(default_factory=Counter)  # samples without picture by the status in their .json
-    columns: list[str] = field(default_factory=list)  # of a .json
-    inside: dict[str, str] = field(
-        default_factory=dict
-    )  # splits that folders in it are called after, and such a folder
-    files: int = 0
-    beside: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    damage: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class _Reader:
     tars: list[Path]
     stamp: list[Stamp]  # of each
+    unpacked: list[IO[bytes] | None]  # of each, what holds its content if that is packed
     where: array = field(repr=False)  # int64 [N * 3]: tar, offset, size
 
     def __call__(self, i: int) -> bytes:
         tar, offset, size = self.where[3 * i : 3 * i + 3]
         check_size(size)
+        if unpacked := self.unpacked[tar]:
+            return os.pread(unpacked.fileno(), size, offset)
         try:
             file = open_regular(self.tars[tar])
         except FileNotFoundError:
@@ -129,6 +86,11 @@ class _Reader:
     def stamps(self) -> dict[str, Stamp]:
         return {tar.name: stamp for tar, stamp in zip(self.tars, self.stamp, strict=True)}
 
+    def __getstate__(self) -> dict[str, Any]:
+        if packed := next((tar for tar, file in zip(self.tars, self.unpacked, strict=True) if file), None):
+            raise FastptError(f"{packed} is unpacked for this machine only. For --ray, unpack it.")
+        return self.__dict__
+
     def take(self, rows: Iterable[int]) -> "_Reader":
         return replace(self, where=array("q", (value for i in rows for value in self.where[3 * i : 3 * i + 3])))
 
@@ -140,7 +102,7 @@ def webdataset_splits(request: Request, members: Members) -> Found:
     files. Raises FastptError if no sample has a picture and a target, or where it is unclear which picture is meant.
     """
     root = ", ".join(map(str, request.places))
-    found = find_containers(request.places, ".tar")
+    found = find_containers(request.places, *TARS)
     _check_packed(found)
     if not found.files:
         raise FastptError(f"--source {root} holds no .tar files. Give a tar, or a folder of them.")
@@ -148,9 +110,7 @@ def webdataset_splits(request: Request, members: Members) -> Found:
     splits = splits_of_files(found.files, request.split, warnings)
     for tars in splits.values():
         _check_names(tars)
-    tars = [tar for mine in splits.values() for tar in mine]
-    work = partial(_list_tar, members=members, ignore_damage=request.ignore_damage)
-    shards = dict(zip(tars, map_in_processes(work, tars, request.workers), strict=True))
+    shards = _list_tars([tar for mine in splits.values() for tar in mine], members, request)
     if request.split is None:
         for name, mine in splits.items():
             _check_inside(name, [shards[tar] for tar in mine])
@@ -190,14 +150,11 @@ def webdataset_splits(request: Request, members: Members) -> Found:
 
 
 def _check_packed(found: Containers) -> None:
-    """Raises FastptError if there are compressed tars."""
-    packed = [path for path in (*found.files, *found.others) if PACKED.search(path.name) and not hidden_part(path.name)]
+    """Raises FastptError if there are tars that are packed in a way that is not read."""
+    packed = [path for path in found.others if PACKED.search(path.name) and not hidden_part(path.name)]
     if packed:
         more = f" and {len(packed) - 1:,} more" if len(packed) > 1 else ""
-        raise FastptError(
-            f"{packed[0]}{more} cannot be read in place: a tar of samples must not be compressed. Unpack it "
-            "(gunzip, unxz), or move it away."
-        )
+        raise FastptError(f"{packed[0]}{more} cannot be read, packed as it is. Unpack it, or move it away.")
 
 
 def _unfinished(found: Containers) -> list[str]:
@@ -205,7 +162,7 @@ def _unfinished(found: Containers) -> list[str]:
     return [f"{_some(names)}: by the name a tar that is not finished. It is not read"] if names else []
 
 
-def _check_inside(split: str, shards: Iterable[_Shard]) -> None:
+def _check_inside(split: str, shards: Iterable[Shard]) -> None:
     """Raises FastptError if a tar of a split has folders of another."""
     for shard in shards:
         if other := next((name for name in shard.inside if name != split), None):
@@ -219,158 +176,24 @@ def _check_names(tars: Sequence[Path]) -> None:
     """Raises FastptError if two tars of a split have one name, which their keys begin with."""
     stems: dict[str, Path] = {}
     for path in tars:
-        if (other := stems.setdefault(path.stem, path)) is not path:
+        if (other := stems.setdefault(tar_stem(path), path)) is not path:
             raise FastptError(f"{path} and {other} have one name, so their keys would be the same. Rename one.")
 
 
-def _list_tar(path: Path, members: Members, ignore_damage: bool) -> _Shard:
-    """Read the headers and targets of a tar: 0.2 ms a sample, an hour for 15 million."""
-    shard = _Shard(path)
-    try:
-        tar = open_tar(path, ignore_damage)
-    except DamagedData as error:
-        if not ignore_damage:
-            raise
-        shard.files, shard.damage = 1, (f"{path.name} is left out: {error}",)
-        shard.beside["damaged"][path.name] += 1
-        return shard
-    shard.damage = tar.damage
-    shard.files = len(tar.where) + len(tar.odd)
-    by_key: dict[str, list[Keyed]] = {}
-    for file in keyed_files(tar, members.image_member):
-        by_key.setdefault(file.key, []).append(file)
-    for name in tar.where:
-        if part := hidden_part(name):
-            shard.beside[HIDDEN][part] += 1
-    for folder in {name.rpartition("/")[0] for name in tar.where}:
-        shard.inside |= {split: folder for part in folder.split("/") if (split := split_of(part))}
-    odd = _odd_members(tar, shard)
-    for key, files in by_key.items():
-        _take_sample(tar, key, files, odd.pop(key, []), members, shard)
-    for key, kinds in odd.items():  # nothing else has their key
-        _take_sample(tar, key, [], kinds, members, shard)
-    shard.stamp = tar.stamp("")
-    return shard
-
-
-def _odd_members(tar: Tar, shard: _Shard) -> dict[str, list[tuple[str, str]]]:
-    """Of each key the pictures and targets that cannot be read, by suffix, with the reason; all others are counted."""
-    odd: dict[str, list[tuple[str, str]]] = {}
-    for name, kind in tar.odd.items():
-        key, suffix = split_key(tar, name)
-        if key and (suffix in TARGETS or suffix.endswith(IMAGE_SUFFIXES)):
-            odd.setdefault(key, []).append((suffix, f"{name} is {kind}"))
-        else:
-            shard.beside[kind][f"{tar.root.name}: {name}"] += 1
-    return odd
-
-
-def _take_sample(
-    tar: Tar, key: str, files: list[Keyed], odd: list[tuple[str, str]], members: Members, shard: _Shard
-) -> None:
-    """Sort the files of one key into the shard."""
-    sample, record = _Sample(key), {}
-    picture = _picture_of(tar, files, members)
-    for file in files:
-        if file.suffix in TARGETS:
-            shard.beside["targets"][file.suffix] += 1
-            try:
-                _take_target(sample, file.suffix, _content(tar, file.name), record)
-            except (OSError, ValueError) as error:
-                sample.problem = f"its {file.suffix} {getattr(error, 'strerror', None) or error}"
-        elif file is not picture and (picture or not file.suffix.endswith(IMAGE_SUFFIXES)):
-            shard.beside["other members"][file.suffix or "without suffix"] += 1
-    for suffix, why in odd:
-        if suffix in TARGETS or picture:
-            shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
-            if suffix in TARGETS:
-                sample.problem = why
-    if not shard.columns and any(file.suffix == ".json" for file in files):
-        shard.columns = [str(name)[:50] for name in record][:MOST_COLUMNS]
-    sample.caption = members.records.caption(record)
-    sample.json_label = record.get(members.label_column or LABEL)
-    sample.problem = sample.problem or members.records.problem(record)
-    if not members.records.in_subset(record, key):
-        for file in files:
-            if file is picture or (not picture and file.suffix.endswith(IMAGE_SUFFIXES)):
-                shard.beside[OUTSIDE][tar.root.name] += 1
-        for why in [] if picture else [why for suffix, why in odd if suffix not in TARGETS]:
-            shard.beside["members that cannot be read"][f"{tar.root.name}: {why}"] += 1
-    elif picture:
-        sample.picture = tar.where[picture.name]
-        shard.samples.append(sample)
-    else:
-        left_out = [(key, why) for suffix, why in odd if suffix not in TARGETS]
-        left_out += _other_pictures(key, files, members.image_member)
-        shard.rejected += left_out
-        if not left_out and any(
-            suffix in TARGETS for suffix in (*(suffix for suffix, _ in odd), *(file.suffix for file in files))
-        ):
-            status = record.get("status")
-            if isinstance(status, str) and status:
-                shard.failed[status] += 1
-                sample.problem = f"no picture: its .json says {status}"
-            shard.pictureless.append((key, sample.problem or "no picture"))
-
-
-def _picture_of(tar: Tar, files: list[Keyed], members: Members) -> Keyed | None:
-    """The picture among the files of a key: by its suffix, or by its content where no known suffix tells."""
-    for file in files:
-        if file.is_picture:
-            return file
-    unknown = [
-        file
-        for file in files
-        if file.suffix.count(".") < 2
-        and file.suffix not in (*TARGETS, *NO_PICTURES)
-        and not file.suffix.endswith(IMAGE_SUFFIXES)
-    ]
-    if members.image_member or not unknown:
-        return None
-    found = [file for file in unknown if is_picture(tar.head(file.name, HEAD))]
-    if len(found) > 1:
-        raise FastptError(
-            f"{tar.root} has two pictures of one key: {found[0].name} and {found[1].name}. Choose one: --image-member "
-            f"{' or '.join(file.suffix[1:] for file in found)}."
-        )
-    return found[0] if found else None
-
-
-def _other_pictures(key: str, files: list[Keyed], image_member: str | None) -> list[tuple[str, str]]:
-    """The pictures of a key that are not its picture, with the reason."""
-    suffixes = [file.suffix for file in files if file.suffix.endswith(IMAGE_SUFFIXES)]
-    if image_member and suffixes:
-        return [(f"{key}{suffix}", f"not the --image-member, {image_member.lstrip('.')}") for suffix in suffixes]
-    return no_picture(key, suffixes) if suffixes else []
-
-
-def _content(tar: Tar, name: str) -> bytes:
-    if tar.where[name][1] > LARGEST_TARGET:
-        raise ValueError(f"has {tar.where[name][1]:,} bytes, more than a target may have")
-    return tar.head(name, LARGEST_FILE)
-
-
-def _take_target(sample: _Sample, suffix: str, content: bytes, record: dict[str, object]) -> None:
-    """Add what a .txt, .json or .cls says. Raises ValueError with what is wrong."""
-    if suffix == ".txt":  # it goes before the caption in the .json
-        record["caption"] = text_of(content)
-    elif suffix == ".json":
-        try:
-            record |= parse_record(content) | record
-        except json.JSONDecodeError:
-            raise ValueError("does not parse") from None
-        except ValueError as error:
-            raise ValueError(f"cannot be taken: {error}") from None
-    elif "\n" in (label := text_of(content).strip()):
-        raise ValueError("has several lines")
-    else:
-        sample.label = label or None
+def _list_tars(tars: Sequence[Path], members: Members, request: Request) -> dict[Path, Shard]:
+    """The samples of all tars. Those that are packed are unpacked here, into one file without a name for all."""
+    packed = [tar for tar in tars if is_packed(tar)]
+    plain = [tar for tar in tars if tar not in set(packed)]
+    work = partial(list_tar, members=members, ignore_damage=request.ignore_damage)
+    shards = dict(zip(plain, map_in_processes(work, plain, request.workers), strict=True))
+    file = nameless_file(request.unpack_dir) if packed else None
+    return shards | {tar: work(tar, unpacked=file) for tar in packed}
 
 
 # --- splits -------------------------------------------------------------------------------------------------------
 
 
-def _labels(root: str, shards: Sequence[_Shard], members: Members, warnings: list[str]) -> Labels:
+def _labels(root: str, shards: Sequence[Shard], members: Members, warnings: list[str]) -> Labels:
     """The labels of all samples with a picture, in their order."""
     samples = [sample for shard in shards for sample in shard.samples]
     subset = members.records.subset
@@ -398,7 +221,7 @@ def _labels(root: str, shards: Sequence[_Shard], members: Members, warnings: lis
     return read_labels(values, column, [sample.key for sample in samples])
 
 
-def _what_there_is(shards: Sequence[_Shard], labels: Labels) -> str:
+def _what_there_is(shards: Sequence[Shard], labels: Labels) -> str:
     """What stands where targets should, as far as there is something, in brackets."""
     samples = [sample for shard in shards for sample in shard.samples]
     told = []
@@ -415,7 +238,7 @@ def _what_there_is(shards: Sequence[_Shard], labels: Labels) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> SplitListing:
+def _split(name: str, shards: Sequence[Shard], labels: Labels, start: int) -> SplitListing:
     """The samples of a split, of which the first is `start` in `labels`; those that lack a target are left out."""
     samples = [(number, sample) for number, shard in enumerate(shards) for sample in shard.samples]
     numbers = labels.numbers[start : start + len(samples)]
@@ -441,7 +264,12 @@ def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> S
         captions=captions,
         classes=labels.classes,
         class_names=labels.classes,
-        read=_Reader([shard.tar for shard in shards], [shard.stamp for shard in shards], where),
+        read=_Reader(
+            [shard.tar for shard in shards],
+            [shard.stamp for shard in shards],
+            [shard.unpacked for shard in shards],
+            where,
+        ),
         is_train=name == "train",
         rejected=tuple(rejected),
         pictureless=tuple(pair for shard in shards for pair in shard.pictureless),
@@ -449,7 +277,7 @@ def _split(name: str, shards: Sequence[_Shard], labels: Labels, start: int) -> S
     )
 
 
-def _shard_warnings(shards: Sequence[_Shard]) -> list[str]:
+def _shard_warnings(shards: Sequence[Shard]) -> list[str]:
     """What to say of the tars that were listed."""
     warnings = [damage for shard in shards for damage in shard.damage]
     empty = [str(one.tar) for one in shards if not one.samples and not one.damage and not one.beside[OUTSIDE]]

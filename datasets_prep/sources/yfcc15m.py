@@ -13,7 +13,8 @@ from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat, caption_options, read_subset
 from datasets_prep.sources import Request, Source
 from datasets_prep.sources.list import Columns, list_options, listed_splits
-from datasets_prep.sources.webdataset import IMAGE_MEMBER, Members, webdataset_splits
+from datasets_prep.sources.webdataset import IMAGE_MEMBER, webdataset_splits
+from datasets_prep.tar_samples import Members
 
 
 class Yfcc15m(Source):

@@ -1,4 +1,4 @@
-"""Compressed tars: `.tar.gz`, `.tar.bz2`, `.tar.xz`."""
+"""Compressed tars: `.tar.gz`, `.tar.bz2`, `.tar.xz`, `.tar.zst`."""
 
 import bz2
 import contextlib
@@ -7,42 +7,60 @@ import lzma
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import IGNORING
-from fastpt.storage.tar import Tar, next_data
+from fastpt.storage.kind import IGNORING, open_regular
+from fastpt.storage.sniff import sniff
+from fastpt.storage.tar import BLOCK, Tar, is_tar, next_data
 
 LARGEST_RATIO = 100  # of what is unpacked to the file itself; JPEGs do not shrink at all
 SLACK = 1 << 20  # bytes that any file may unpack to; headers of small files shrink by more than that ratio
 CHUNK = 4096  # bytes unpacked at once; xz makes 30 MB of it, if somebody means it
+ZSTANDARD_CHUNK = 1 << 16  # bytes read of what was unpacked
 DECOMPRESSORS = {
     b"\x1f\x8b": lambda: zlib.decompressobj(31),
     b"BZh": bz2.BZ2Decompressor,
     b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor(memlimit=1 << 30),
 }
-PACKINGS = tuple(DECOMPRESSORS)
+ZSTANDARD = b"\x28\xb5\x2f\xfd"
+PACKINGS = (*DECOMPRESSORS, ZSTANDARD)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file begins as those do that can be unpacked; False if it cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return file.read(max(map(len, PACKINGS))).startswith(PACKINGS)
+    except OSError:
+        return False
+
+
+def nameless_file(folder: Path) -> IO[bytes]:
+    """A file without a name in `folder`, which goes when the last process that has it open ends, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return tempfile.TemporaryFile(dir=folder)
 
 
 @dataclass
 class UnpackedTar(Tar):
-    """A `.tar.gz`, `.tar.bz2` or `.tar.xz`. It cannot be read at a position, so it is unpacked, once, into one file
-    without a name.
+    """A `.tar.gz`, `.tar.bz2`, `.tar.xz` or `.tar.zst`. It cannot be read at a position, so it is unpacked, once, at
+    the end of a `file` without a name, its own in `unpack_dir` if none is given.
 
-    That file lies in `unpack_dir` and goes when the last process that has it open ends, however it ends. An archive
-    that unpacks to more than LARGEST_RATIO times its size is refused.
+    An archive that unpacks to more than LARGEST_RATIO times its size is refused.
     """
 
     unpack_dir: Path = Path()
+    file: IO[bytes] | None = None
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None) -> None:
-        self.unpack_dir.mkdir(parents=True, exist_ok=True)
-        self._file = tempfile.TemporaryFile(dir=self.unpack_dir)  # noqa: SIM115 - open as long as there are readers
-        limit = LARGEST_RATIO * end + SLACK
+    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
+        self._file = self.file or nameless_file(self.unpack_dir)
+        start = self._file.seek(0, os.SEEK_END)
+        limit = start + LARGEST_RATIO * end + SLACK
         try:
             for content in _unpacked(descriptor, str(self.root), damage):
                 if self._file.tell() + len(content) > limit:
@@ -56,10 +74,14 @@ class UnpackedTar(Tar):
             if error.errno != errno.ENOSPC:
                 raise
             raise FastptError(
-                f"{self.root} cannot be read in place, and {self.unpack_dir} has no room to unpack it. Make room, "
-                "choose another --out, or unpack it elsewhere and give the folder."
+                f"{self.root} cannot be read in place, and there is no room to unpack it beside what is prepared. Make "
+                "room, choose another --out, or unpack it elsewhere and give the folder."
             ) from None
-        super()._list(self._file.fileno(), self._file.tell(), damage)
+        head = os.pread(self._file.fileno(), BLOCK, start)
+        kind = None if is_tar(head) else sniff(head)
+        if kind and kind != "zeros":  # those end a tar
+            raise DamagedData(f"{self.root} is packed, and holds no tar, but {kind}. Unpack it, or leave it out.")
+        super()._list(self._file.fileno(), self._file.tell(), damage, start)
 
     @contextmanager
     def _reading(self) -> Iterator[IO[bytes]]:
@@ -84,6 +106,9 @@ def _unpacked(descriptor: int, name: str, damage: list[str] | None) -> Iterator[
         damage.append(f"{name}: {what}")
 
     at, end = 0, os.fstat(descriptor).st_size
+    if os.pread(descriptor, len(ZSTANDARD), 0) == ZSTANDARD:
+        yield from _unpacked_zstandard(descriptor, tell)
+        return None
     kind = next(kind for kind in PACKINGS if os.pread(descriptor, len(kind), 0) == kind)
     while at < end:
         unpacker = DECOMPRESSORS[kind]()
@@ -104,6 +129,21 @@ def _unpacked(descriptor: int, name: str, damage: list[str] | None) -> Iterator[
         if at < end and os.pread(descriptor, len(kind), at) != kind:
             return tell(f"other data lie behind its end, at byte {at:,}")
     return None
+
+
+def _unpacked_zstandard(descriptor: int, tell: Callable[[str], None]) -> Iterator[bytes]:
+    import pyarrow as pa
+
+    with os.fdopen(os.dup(descriptor), "rb") as file, pa.input_stream(file, compression="zstd") as stream:
+        while True:
+            try:
+                content = stream.read(ZSTANDARD_CHUNK)
+            except OSError as error:
+                tell(f"what was compressed is cut, or not what it was ({error})")
+                return
+            if not content:
+                return
+            yield content
 
 
 def _singly(unpacker: Any, chunk: bytes) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ Python's `tarfile` ends without a word where a header is damaged, and at the fir
 """
 
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ KINDS = {  # by the type of a header; those that are missing have content behind
 }
 WITHOUT_CONTENT = b"123456"  # whatever size their header states
 PACKED = ("gzip", "bzip2", "xz", "Zstandard", "zip")
+ENDING = re.compile(r"(\.tar(\.(gz|bz2|xz|zst))?|\.t(gz|bz2?|xz|zst)|\.[^.]*)$", re.IGNORECASE)
 NOTES = b"LKxXg"  # headers that tell of the next one: long names, and pax records
 
 
@@ -268,8 +270,8 @@ class Tar(Archive):
             self._list(file.fileno(), self._stamp[0], damage)
             self.damage = tuple(damage or ())
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None) -> None:
-        self._add_members(walk(descriptor, str(self.root), 0, end, damage))
+    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
+        self._add_members(walk(descriptor, str(self.root), start, end, damage))
 
     def _add_members(self, members: Iterator[Member], prefix: str = "") -> None:
         links, folders = {}, set()
@@ -322,9 +324,9 @@ def open_tar(path: Path, ignore_damage: bool = False) -> Tar:
 class TarOfTars(Tar):
     """A tar of tars, as ImageNet's train archive: `n01440764.tar` with `a.JPEG` inside is `n01440764/a.JPEG`."""
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None) -> None:
+    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
         tars: dict[str, str] = {}
-        for member in walk(descriptor, str(self.root), 0, end, damage):
+        for member in walk(descriptor, str(self.root), start, end, damage):
             name = normalised(member.name)
             folder = name.rpartition("/")[2].removesuffix(".tar")
             if member.kind == FOLDER:
@@ -376,6 +378,11 @@ def keyed_files(tar: Tar, image_member: str | None = None) -> Iterator[Keyed]:
         yield file
 
 
+def tar_stem(path: Path) -> str:
+    """The name of a tar without its suffix, `.tar` or that of a packed one: the same for both."""
+    return ENDING.sub("", path.name) or path.stem
+
+
 def split_key(tar: Tar, name: str) -> tuple[str, str]:
     """Key and suffix of a file of a tar; the key is "" for hidden files, which belong to no sample.
 
@@ -386,7 +393,9 @@ def split_key(tar: Tar, name: str) -> tuple[str, str]:
     stem, dot, rest = base.partition(".")
     if hidden_part(name):
         stem = ""
-    return well_formed("/".join(filter(None, (tar.root.stem, folder, stem)))) if stem else "", f"{dot}{rest}".lower()
+    return well_formed(
+        "/".join(filter(None, (tar_stem(tar.root), folder, stem)))
+    ) if stem else "", f"{dot}{rest}".lower()
 
 
 def no_picture(key: str, suffixes: list[str]) -> list[tuple[str, str]]:

@@ -18,7 +18,8 @@ from datasets_prep.shard import Options
 from datasets_prep.sources import Request
 from datasets_prep.sources.imagefolder import imagefolder_splits
 from datasets_prep.sources.parquet import parquet_splits
-from datasets_prep.sources.webdataset import Members, webdataset_splits
+from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.tar_samples import Members
 from fastpt.errors import FastptError
 from fastpt.storage.files import open_files
 from tests.conftest import picture

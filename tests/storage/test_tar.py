@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from datasets_prep.sources import Request
-from datasets_prep.sources.webdataset import Members, webdataset_splits
+from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.tar_samples import Members
 from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.storage.tar import keyed_files, open_tar

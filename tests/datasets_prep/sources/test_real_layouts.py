@@ -22,7 +22,8 @@ from datasets_prep.shard import Options
 from datasets_prep.sources import Request
 from datasets_prep.sources.imagenet import imagenet_splits
 from datasets_prep.sources.list import Columns, listed_splits
-from datasets_prep.sources.webdataset import Members, webdataset_splits
+from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.tar_samples import Members
 from fastpt import Dataset
 from fastpt.data.verify import verify_deep
 from tests.datasets_prep.sources.test_imagenet import hugging_face, kaggle, official, tree

@@ -1,20 +1,26 @@
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
+import pickle
 import re
 import signal
 import tarfile
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from datasets_prep import tar_samples
 from datasets_prep.listing import Found
 from datasets_prep.records import IdList, RecordFormat
-from datasets_prep.sources import Request, webdataset
-from datasets_prep.sources.webdataset import Members, webdataset_splits
+from datasets_prep.sources import Request
+from datasets_prep.sources.webdataset import webdataset_splits
+from datasets_prep.tar_samples import Members
 from fastpt.errors import DamagedData, FastptError
-from tests.conftest import picture
+from tests.conftest import picture, prepared
 
 
 def shard(path, members: dict[str, bytes]):
@@ -31,10 +37,11 @@ def listed(
     workers: int = 1,
     ignore_damage: bool = False,
     records: RecordFormat | None = None,
+    unpack_dir: Path = Path("unused"),
     **members,
 ) -> Found:
     """What is found, which adds up."""
-    request = Request(places, split, Path("unused"), 0, workers, ignore_damage)
+    request = Request(places, split, unpack_dir, 0, workers, ignore_damage)
     found = webdataset_splits(request, Members(records or RecordFormat(), **members))
     found.check()
     return found
@@ -318,12 +325,84 @@ def test_linked_folders_are_followed_and_pipes_told(tmp_path):
     assert "2.tar is a pipe: it is not read" in found.warnings[0]
 
 
-@pytest.mark.parametrize("name", ["1.tar.gz", "1.tgz", "1.tar.zst"])
-def test_compressed_tars_are_refused_by_name(tmp_path, name):
+def zstandard(content: bytes) -> bytes:
+    half = len(content) // 2
+    return b"".join(pa.compress(part, codec="zstd", asbytes=True) for part in (content[:half], content[half:]))
+
+
+PACKINGS = pytest.mark.parametrize(
+    ("suffix", "pack"),
+    [
+        (".tar.gz", gzip.compress),
+        (".tgz", gzip.compress),
+        (".tar.bz2", bz2.compress),
+        (".tar.xz", lzma.compress),
+        (".tar.zst", zstandard),
+        (".tar", gzip.compress),
+    ],
+)
+
+
+@PACKINGS
+def test_packed_tars_give_the_samples_of_plain_ones(tmp_path, suffix, pack):
+    for folder in ("plain", "packed"):
+        (tmp_path / folder).mkdir()
+    for i in range(3):
+        shard(
+            tmp_path / f"plain/{i}.tar",
+            {f"{k}.jpg": picture(10 * i + k) for k in range(3)} | {"0.cls": b"1", "1.cls": b"0"},
+        )
+        content = (tmp_path / f"plain/{i}.tar").read_bytes()
+        (tmp_path / f"packed/{i}{suffix if i else '.tar'}").write_bytes(pack(content) if i else content)
+    plain, packed = (listed(folder, unpack_dir=tmp_path) for folder in (tmp_path / "plain", tmp_path / "packed"))
+    (one,), (two,) = plain.splits, packed.splits
+    assert (one.keys, one.labels.tolist(), one.rejected) == (two.keys, two.labels.tolist(), two.rejected)
+    assert [one.read(i) for i in range(len(one))] == [two.read(i) for i in range(len(two))]
+    assert prepared(tmp_path / "out", two, workers=2, shard_samples=2, max_rejects=1).keys
+    with pytest.raises(FastptError, match="For --ray, unpack it"):
+        pickle.dumps(two)
+
+
+@PACKINGS
+def test_a_packed_tar_that_is_cut_is_refused(tmp_path, suffix, pack):
+    shard(tmp_path / "0.tar", {f"{k}.{end}": picture(k) for k in range(30) for end in ("jpg", "txt")})
+    content = pack((tmp_path / "0.tar").read_bytes())
+    (tmp_path / "0.tar").unlink()
+    (tmp_path / f"0{suffix}").write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(DamagedData, match=f"0{suffix} is damaged: "):
+        listed(tmp_path, unpack_dir=tmp_path)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("zst", zstandard)])
+def test_of_a_packed_tar_that_is_cut_the_rest_can_be_read(tmp_path, suffix, pack):
+    shard(tmp_path / "0.tar", {"0.cls": b"0"} | {f"{k}.jpg": picture(k) for k in range(99)})
+    content = pack((tmp_path / "0.tar").read_bytes())
+    (tmp_path / f"1.tar.{suffix}").write_bytes(content[: len(content) * 2 // 3])
+    found = listed(tmp_path / f"1.tar.{suffix}", unpack_dir=tmp_path, ignore_damage=True)
+    assert re.search(r"1\.tar\.\w+: what was compressed|it is cut", found.warnings[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("1.tar.lz4", b"x", r"1\.tar\.lz4 cannot be read, packed as it is\. Unpack it"),
+        ("1.tar.gz", gzip.compress(b"<html>" * 100), r"1\.tar\.gz is packed, and holds no tar, but HTML"),
+        ("1.tar.gz", gzip.compress(gzip.compress(bytes(1000))), "holds no tar, but gzip"),
+        ("1.tar.gz", gzip.compress(bytes(1 << 24)), "unpacks to more than 100 times its size"),
+    ],
+)
+def test_what_is_packed_and_no_tar_is_called_what_it_is(tmp_path, name, content, told):
     shard(tmp_path / "0.tar", SAMPLE)
-    (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(FastptError, match=f"{name} cannot be read in place: .*Unpack"):
-        listed(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FastptError, match=told):
+        listed(tmp_path, unpack_dir=tmp_path)
+
+
+def test_a_tar_and_the_same_packed_are_refused(tmp_path):
+    shard(tmp_path / "0.tar", SAMPLE)
+    (tmp_path / "0.tar.gz").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
+    with pytest.raises(FastptError, match=r"0\.tar\.gz and .*0\.tar have one name"):
+        listed(tmp_path, unpack_dir=tmp_path)
 
 
 def test_tars_that_are_not_finished_and_empty_ones_are_told(tmp_path):
@@ -337,8 +416,8 @@ def test_tars_that_are_not_finished_and_empty_ones_are_told(tmp_path):
 
 def test_what_is_no_tar_is_called_what_it_is(tmp_path):
     shard(tmp_path / "0.tar", SAMPLE)
-    (tmp_path / "1.tar").write_bytes(gzip.compress((tmp_path / "0.tar").read_bytes()))
-    with pytest.raises(DamagedData, match=r"1\.tar cannot be read as a \.tar: it is gzip\. Unpack it"):
+    (tmp_path / "1.tar").write_bytes(b"PK\3\4" + bytes(1000))
+    with pytest.raises(DamagedData, match=r"1\.tar cannot be read as a \.tar: it is zip\. Unpack it"):
         listed(tmp_path)
 
 
@@ -489,7 +568,7 @@ def test_labels_of_the_json_beside_captions_are_told_and_taken_if_asked(tmp_path
 
 
 def test_a_long_caption_is_whole_and_a_gigantic_one_rejected(tmp_path, monkeypatch):
-    monkeypatch.setattr(webdataset, "LARGEST_TARGET", 3 << 20)
+    monkeypatch.setattr(tar_samples, "LARGEST_TARGET", 3 << 20)
     texts = {"0.txt": b"x" * (2 << 20), "1.txt": b"x" * (4 << 20)}
     shard(tmp_path / "a.tar", {"0.jpg": b"x", "1.jpg": b"x"} | texts)
     (split,) = listed(tmp_path).splits
@@ -517,6 +596,6 @@ def test_a_tar_that_changes_before_it_is_read_is_an_error_that_names_it(tmp_path
 def test_a_process_that_is_killed_while_it_lists_is_one_line(tmp_path, monkeypatch):
     for number in range(4):
         shard(tmp_path / f"{number}.tar", SAMPLE)
-    monkeypatch.setattr(webdataset, "open_tar", lambda path, _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(tar_samples, "open_tar", lambda path, _: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(FastptError, match=r"the process that listed .*\.tar was killed.*fewer --workers"):
         listed(tmp_path, workers=2)

@@ -19,6 +19,11 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 
+def percentage(share: float) -> str:
+    """A share in [0, 1]: 0.05 -> '5 %', 0.001 -> '0.1 %'. No digits beyond those that were given, up to four."""
+    return f"{100 * share:.4g} %"
+
+
 def one_line(value: Any, longest: int = 400) -> str:
     """One line of printable text: no ANSI codes, control characters, direction marks or lone surrogates.
 

@@ -26,12 +26,13 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import damages, is_sealed, locked, read_sealed_json, write_sealed_json
 from fastpt.printable import finite, mapping, one_line
 from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
+from fastpt.tuned import read_tunes
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 CHECKPOINT_FORMAT = EXPORT_FORMAT = "2.0"
-TUNE_FORMAT = PROVENANCE_FORMAT = "2.1"
+PROVENANCE_FORMAT = "2.1"
 # A resumed run may change these keys of its recipe: they do not touch the weights.
 FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
@@ -297,7 +298,9 @@ def read_run(path: Path) -> Run:
     bad = sum(finite(record.get("loss")) is None for record in train if "loss" in record)
     if bad:
         problems.append(f"the training loss is not a finite number at {bad:,} of {len(train):,} logged steps")
-    tunes = _read_tunes(path / TUNE, problems)
+    tunes = read_tunes(path / TUNE, path / EXPORT, provenance, problems)
+    if not tunes:
+        problems.append(one_line(f"no tuning results: `fastpt tune --run {path}` adds them"))
     return Run(path, recipe, provenance, train, evals, end, tunes, problems)
 
 
@@ -392,20 +395,3 @@ def _replay(records: list[dict[str, Any]]) -> tuple[list[dict], list[dict], dict
         elif record.get("event") == "end":
             end = record
     return train, [evals[key] for key in sorted(evals)], end
-
-
-def _read_tunes(folder: Path, problems: list[str]) -> list[dict[str, Any]]:
-    tunes = []
-    for path in sorted(folder.glob("*.json")):
-        tune = _tolerated(path, problems)
-        if tune and tune.get("format") != TUNE_FORMAT:
-            told = f"{TUNE}/{path.name} has format {tune.get('format')!r}, not {TUNE_FORMAT!r}, and is left out"
-            problems.append(one_line(f"{told}: `fastpt tune --run {folder.parent}` writes it anew"))
-        elif tune and not is_sealed(tune):
-            told = f"{TUNE}/{path.name} is not as `fastpt tune` wrote it (its self_sha256 says so), and is left out"
-            problems.append(one_line(told))
-        elif tune:
-            tunes.append({"suite": path.stem, **tune})
-    if not tunes:
-        problems.append(one_line(f"no tuning results: `fastpt tune --run {folder.parent}` adds them"))
-    return tunes

@@ -21,7 +21,7 @@ from fastpt.runs import (
     read_runs,
     verify,
 )
-from tests.report.conftest import add_lines, tune_results, write_run
+from tests.report.conftest import add_lines, tune_results, write_run, write_tune
 
 
 def test_a_whole_run_has_no_problems(tmp_path):
@@ -138,7 +138,7 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
-    assert any("demo.json has format 3, not '2.1', and is left out" in problem for problem in run.problems)
+    assert any("demo.json has format 3, not '2.2', and is left out" in problem for problem in run.problems)
 
 
 RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}
@@ -276,12 +276,14 @@ def test_the_newest_finished_run_is_the_one_exported_last(tmp_path):
 @pytest.fixture
 def whole(tmp_path):
     """A finished run with two checkpoints, an export and results."""
-    run = write_run(tmp_path, tune=tune_results({("id", "a", "a"): {"lp": [0.5]}}))
+    run = write_run(tmp_path)
     for name in ("checkpoints/step-00000100", "checkpoints/step-00000200", "export"):
-        (run / name).mkdir(parents=True)
+        (run / name).mkdir(parents=True, exist_ok=True)
+        (run / name / "manifest.json").unlink(missing_ok=True)
         for file in ("model.safetensors", "other.json"):
             (run / name / file).write_text(name)
         seal_folder(run / name, "2.0")
+    write_tune(run, tune_results({("id", "a", "a"): {"lp": [0.5]}}))
     return run
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import FOLDER, JSON, FiniteRange, claim
+from fastpt.cli.shared import JSON, RECORDED, FiniteRange, claim
 from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
@@ -57,7 +57,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     type=click.Choice(FINETUNING),
     help="Train the encoder with each head, too: by low-rank adapters, or all of it.",
 )
-@click.option("--run", type=FOLDER, help="The run whose encoder is tuned (default: the newest finished one).")
+@click.option("--run", type=RECORDED, help="The run whose encoder is tuned (default: the newest finished one).")
 @click.option(
     "--encoder",
     metavar="KIND:NAME[:WEIGHTS]",
@@ -83,7 +83,11 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     "--label-noise", type=FiniteRange(0, 1, max_open=True), default=0.0, help="Share of training labels to flip."
 )
 @click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
-@click.option("--out", type=FOLDER, help="Results file, which is replaced (default: <run>/tune/<suite>.json).")
+@click.option(
+    "--out",
+    type=RECORDED,
+    help="Results file (default: <run>/tune/<suite>.json, where results of other settings are not replaced).",
+)
 @JSON
 @click.pass_context
 def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, as_json: bool, **settings: Any) -> None:
@@ -113,11 +117,14 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
     defaults = [name for name in _options(known) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
     result = tune_command(methods=chosen, **{name: value for name, value in settings.items() if name not in defaults})
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else printable(text_table(result)))
+    if result.failed:
+        failures = "\n".join(f"set {one.where}: {one.reason}" for one in result.failed)
+        raise FastptError(f"{failures}\nWhat could be measured is in the results.")
 
 
 @click.command()
-@click.argument("runs", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, default=Path("report.html"), show_default=True, help="The page to write.")
+@click.argument("runs", type=RECORDED, nargs=-1, required=True)
+@click.option("--out", type=RECORDED, default=Path("report.html"), show_default=True, help="The page to write.")
 @click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
 def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     """Write one HTML page that compares RUNS. It has accuracies, spectra, curves, what the noise did."""

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, let_others_tell
+from fastpt.cli.shared import FOLDER, RECORDED, let_others_tell
 
 
 @click.command()
 @click.argument("recipe", type=FOLDER)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key: data.noise=0.3.")
-@click.option("--run-dir", type=FOLDER, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
+@click.option("--run-dir", type=RECORDED, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run.")
 @click.option("--allow-changes", is_flag=True, help="Resume although the recipe, dataset or noise plan has changed.")
 def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: bool, allow_changes: bool) -> None:

@@ -14,12 +14,25 @@ import click
 
 from fastpt.errors import FastptError, Preempted
 from fastpt.printable import printable
+from fastpt.storage.names import is_utf8
 
 if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
     from fastpt.data.plan import NoisePlan
 
 FOLDER = click.Path(path_type=Path)
+
+
+class _Recorded(click.Path):
+    """A path that records and pages name: what UTF-8 cannot hold is refused before the work."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not is_utf8(str(value)):
+            self.fail(f"{value!r} is not UTF-8, which the records that name it are. Rename it.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+RECORDED = _Recorded(path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
 INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
 PATIENCE = 10.0  # seconds

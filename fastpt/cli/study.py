@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON
+from fastpt.cli.shared import FOLDER, JSON, RECORDED
 from fastpt.printable import printable
 
 if TYPE_CHECKING:
     from fastpt.study.grid import StudyGrid
 
 FILE = click.argument("file", type=FOLDER)
-OUT = click.option("--out", type=FOLDER, help="Folder of the study (default: studies/NAME).")
+OUT = click.option("--out", type=RECORDED, help="Folder of the study (default: studies/NAME).")
 
 
 class StudyCommands(click.Group):

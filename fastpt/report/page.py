@@ -24,7 +24,7 @@ from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
 from fastpt.report.tables import Table
 from fastpt.report.template import render
-from fastpt.report.text import duration, percent, rate
+from fastpt.report.text import duration, rate
 from fastpt.runs import Run
 
 
@@ -172,7 +172,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         ("Training data", run.data.get("train")),
         ("samples_id", run.provenance.get("samples_id")),
         ("Noise plan", noise.get("plan") if noise else "none: clean targets"),
-        ("Noise rate", f"{rate(run.rate)} asked" + (f", {percent(realised, 2)} % realised" if realised else "")),
+        ("Noise rate", f"{rate(run.rate)} asked" + (f", {rate(realised)} realised" if realised else "")),
         ("Noise plan sha256", noise.get("array_sha256") if noise else None),
         ("Versions", _versions(run.provenance.get("versions"))),
     ]

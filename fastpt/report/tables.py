@@ -76,7 +76,7 @@ def _realised(run: Run) -> str:
     if run.noise is None:
         return rate(0)
     realised = finite(run.noise.get("realised_rate"))
-    return "–" if realised is None else f"{percent(realised, 2)} %"
+    return "–" if realised is None else rate(realised)
 
 
 def _final(run: Run) -> str:

@@ -1,5 +1,7 @@
 """Numbers and lists of words as the page shows them."""
 
+from fastpt.printable import percentage
+
 NBSP = "\u00a0"  # between a number and its unit
 
 
@@ -9,8 +11,8 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 
 def rate(share: float | None) -> str:
-    """A noise rate: 0.05 -> '5 %' (the space does not break). No digits beyond those that were given, up to four."""
-    return "unknown rate" if share is None else f"{100 * share:.4g}{NBSP}%"
+    """A noise rate: 0.05 -> '5 %' (the space does not break); see `percentage`."""
+    return "unknown rate" if share is None else percentage(share).replace(" ", NBSP)
 
 
 def count(value: float | None) -> str:

@@ -9,6 +9,7 @@ import yaml
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, seal_folder
+from fastpt.printable import percentage
 from fastpt.recipe import Recipe, recipe_of
 from fastpt.runs import EXPORT, EXPORT_FORMAT, read_metrics, read_provenance
 from fastpt.training import checkpoint
@@ -44,8 +45,9 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
     data, noise = origin["dataset"], origin["noise"]
     if noise:
         noise_line = (
-            f"`{noise['plan']}`: {noise['kind']} noise, {noise['rate']:.2%} asked for, {noise['realised_rate']:.4%} "
-            f"realised, seed {noise['seed']}, array sha256 `{noise['array_sha256']}`"
+            f"`{noise['plan']}`: {noise['kind']} noise, {percentage(noise['rate'])} asked for, "
+            f"{percentage(noise['realised_rate'])} realised, seed {noise['seed']}, "
+            f"array sha256 `{noise['array_sha256']}`"
         )
     else:
         noise_line = "none: clean targets"
@@ -73,7 +75,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 
 {results}
 
-Evaluated on centre crops of {recipe.data.crop_fraction:.0%}, at {recipe.data.eval_size or recipe.data.size} px,
+Evaluated on centre crops of {percentage(recipe.data.crop_fraction)}, at {recipe.data.eval_size or recipe.data.size} px,
 {recipe.data.eval_interpolation}.
 
 ## Use

@@ -56,8 +56,9 @@ class TuningConfig:
         return {name: self.options.get(name, default) for name, default in _defaults(method).items()}
 
     def as_dict(self) -> dict[str, Any]:
-        """What the results record of it, methods and seeds aside, which their rows have."""
-        values = {"fractions": self.fractions, "label_noise": self.label_noise, **self._known(), **self.options}
+        """What the results record of it; methods are recorded by themselves."""
+        values = {"seeds": list(self.seeds), "fractions": self.fractions, "label_noise": self.label_noise}
+        values |= {**self._known(), **self.options}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     def _known(self) -> dict[str, Any]:

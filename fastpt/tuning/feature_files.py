@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from safetensors.numpy import load_file
 
 from fastpt.errors import DamagedData, FastptError
 
@@ -64,13 +63,23 @@ def read_features(features: Path, labels: Path | None = None) -> FeatureSet:
     return FeatureSet(features, values, truth.astype(np.int64))
 
 
+def _tensors(path: Path) -> dict[str, np.ndarray]:
+    """The tensors of a file; bfloat16, which numpy lacks, as float32."""
+    import torch
+    from safetensors.torch import load_file
+
+    return {
+        name: (one.float() if one.dtype == torch.bfloat16 else one).numpy() for name, one in load_file(path).items()
+    }
+
+
 def _read(path: Path, what: str) -> np.ndarray:
     if path.suffix not in SUFFIXES:
         raise FastptError(f"{path} is none of {', '.join(SUFFIXES)}. Store the {what} in one of these.")
     try:
         if path.suffix == ".npy":
             return np.load(path)
-        values = load_file(path) if path.suffix == ".safetensors" else pq.read_table(path)
+        values = _tensors(path) if path.suffix == ".safetensors" else pq.read_table(path)
     except Exception as error:  # of three libraries
         kind = FastptError if "allow_pickle" in str(error) else DamagedData  # Python's objects are no damage
         raise kind(

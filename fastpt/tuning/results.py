@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastpt.intervals import Interval, interval, paired
-from fastpt.runs import TUNE_FORMAT
+from fastpt.printable import percentage, plural
+from fastpt.tuned import FORMAT as TUNE_FORMAT
 from fastpt.tuning.methods import BASELINE
 from fastpt.tuning.suites import Domain, Missing
 
@@ -63,16 +64,25 @@ class Results:
 
     suite: str
     encoder: dict[str, Any]
-    """Name, weights, precision, width, and the run, recipe and noise of its pre-training."""
+    """Name, weights, preprocessing, precision, width; run, recipe, seed, data and noise of its pre-training."""
     config: dict[str, Any]
     """What was asked for."""
     methods: dict[str, dict[str, Any]]
-    """Label and colour of each method, and the package that gave it, if one did."""
+    """Of each method its label and colour, all that its heads are trained with, the package that gave it, if any."""
+    splits: list[dict[str, Any]]
+    """Of each split of a set (`test` null: the training split) what tells it from another; see `sets.splits_of`."""
     rows: list[Row]
     spectra: list[Spectrum]
     missing: list[Missing]
+    made_with: dict[str, Any]
+    """Versions of packages and the device: what numbers should not depend on."""
     seconds: dict[str, float]
     """Of computing features, and of training heads."""
+
+    @property
+    def failed(self) -> list[Missing]:
+        """What should have been measured and could not be."""
+        return [one for one in self.missing if one.failed]
 
     def as_dict(self) -> dict[str, Any]:
         """What the JSON file holds, under a seal."""
@@ -82,10 +92,12 @@ class Results:
             "encoder": self.encoder,
             "config": self.config,
             "methods": self.methods,
+            "splits": self.splits,
             "rows": [row.as_dict() for row in self.rows],
             "summary": summary(self.rows),
             "spectra": [asdict(one) for one in self.spectra],
             "missing": [asdict(one) for one in self.missing],
+            "made_with": self.made_with,
             "seconds": self.seconds,
         }
 
@@ -99,9 +111,21 @@ def by_seed(rows: Sequence[Row], domain: str, method: str, fraction: float = 1.0
     return {seed: float(np.mean(one)) for seed, one in values.items()}
 
 
+def comparable(rows: Sequence[Row]) -> list[Row]:
+    """The rows of those tests that every method, seed and fraction of a domain has, which averages are over."""
+    heads: dict[tuple[str, str, str], set[tuple[str, int, float]]] = {}
+    wanted: dict[str, set[tuple[str, int, float]]] = {}
+    for row in rows:
+        head = (row.method, row.seed, row.fraction)
+        heads.setdefault((row.domain, row.set, row.test), set()).add(head)
+        wanted.setdefault(row.domain, set()).add(head)
+    return [row for row in rows if heads[row.domain, row.set, row.test] == wanted[row.domain]]
+
+
 def summary(rows: Sequence[Row]) -> list[dict]:
     """For each domain, method and fraction, the average over tests with its interval, and the paired gain over LP."""
     found = []
+    rows = comparable(rows)
     for domain, method, fraction in dict.fromkeys((row.domain, row.method, row.fraction) for row in rows):
         mine, baseline = (by_seed(rows, domain, name, fraction) for name in (method, BASELINE))
         gain = None if method == BASELINE else paired(mine, baseline)
@@ -135,29 +159,49 @@ def text_table(results: Results) -> str:
     """
     encoder, rows = results.encoder, results.rows
     noise = encoder["noise"]
-    pretrained = f", pre-trained with {noise['realised_rate']:.2%} {noise['kind']} noise" if noise else ""
+    pretrained = f", pre-trained with {percentage(noise['realised_rate'])} {noise['kind']} noise" if noise else ""
     labels = {method: known["label"] for method, known in results.methods.items()}
     seeds = len({row.seed for row in rows})
     lines = [f"{encoder['name']}{pretrained}; suite {results.suite}; accuracy in %, {seeds} seed(s)"]
     if noise_rate := results.config["label_noise"]:
-        lines[0] += f", {noise_rate:.0%} of the training labels flipped"
+        lines[0] += f", {percentage(noise_rate)} of the training labels flipped"
+    lines += _settings(results)
     if seeds > 1:
         lines.append("± is half of a 95 % confidence interval over seeds of the heads (Student's t)")
     fractions = sorted({row.fraction for row in rows}, reverse=True)
     for fraction in fractions:
         chosen = [row for row in rows if row.fraction == fraction]
-        title = "" if fractions == [1.0] else f"{fraction:.0%} of the data"
-        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, list(labels), fraction)])]
-        lines += [""] * bool(gains := _gains(chosen, labels, fraction)) + gains
+        title = "" if fractions == [1.0] else f"{percentage(fraction)} of the data"
+        whole = comparable(chosen)
+        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, whole, list(labels), fraction)])]
+        lines += [""] * bool(gains := _gains(whole, labels, fraction)) + gains
     titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}
     stages = [stage for stage in titles if any(one.stage == stage for one in results.spectra)]
     head = ["", *(f"{what} {titles[stage]}" for what in ("SVE", "LSVR") for stage in stages)]
     lines += ["", *_aligned([head, *_spectrum_lines(results.spectra, stages)])]
-    lines += [f"left out: {entry.set} ({entry.reason})" for entry in results.missing]
+    lines += [f"{'failed' if one.failed else 'left out'}: {one.where} ({one.reason})" for one in results.missing]
     return "\n".join(lines) + "\n"
 
 
-def _accuracy_lines(rows: list[Row], methods: list[str], fraction: float) -> list[list[str]]:
+def _settings(results: Results) -> list[str]:
+    """What the numbers are under: the encoder's precision and crop, and the options of the methods."""
+    encoder, lines = results.encoder, []
+    if crop := encoder.get("preprocessing"):
+        kept = percentage(crop["crop_fraction"])
+        lines.append(f"features in {encoder['precision']} of centre crops of {kept} at {crop['size']} px")
+    options = {
+        name: value for name, value in results.config.items() if name not in ("seeds", "fractions", "label_noise")
+    }
+    words = [
+        f"{name} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in options.items()
+        if value not in (None, [])
+    ]
+    return lines + ([f"heads: {', '.join(words)}"] if words else [])
+
+
+def _accuracy_lines(rows: list[Row], whole: list[Row], methods: list[str], fraction: float) -> list[list[str]]:
+    """A line a test, and the averages over those of `whole`, which all methods have."""
     lines = []
     for domain, title in DOMAINS.items():
         mine = [row for row in rows if row.domain == domain]
@@ -169,9 +213,11 @@ def _accuracy_lines(rows: list[Row], methods: list[str], fraction: float) -> lis
             ]
             note = "" if metric == "accuracy" else " (mean per class)"
             lines.append([f"{title} {name} -> {test}{note}", *(_mean(one) for one in values)])
-        if tests:
-            averages = [list(by_seed(rows, domain, method, fraction).values()) for method in methods]
-            lines.append([f"{title} average", *map(_mean, averages)])
+        averaged = {(row.set, row.test) for row in whole if row.domain == domain}
+        if averaged:
+            averages = [list(by_seed(whole, domain, method, fraction).values()) for method in methods]
+            words = "" if len(averaged) == len(tests) else f" of the {plural(len(averaged), 'test')} that all have"
+            lines.append([f"{title} average{words}", *map(_mean, averages)])
     return lines
 
 

@@ -18,6 +18,7 @@ Paths are relative to the current folder, as in recipes.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,11 +133,20 @@ class DownstreamSet:
 
 @dataclass(frozen=True)
 class Missing:
-    """A set of which a split is not there."""
+    """A set that is not measured, or not by one method."""
 
+    domain: Domain
     set: str
     reason: str
-    """What is missing, and what to do."""
+    """Why, and what to do."""
+    method: str | None = None
+    """None: any."""
+    failed: bool = False
+    """Whether it should have been measured: it is there, and could not be used."""
+
+    @property
+    def where(self) -> str:
+        return f"{self.set}, {self.method}" if self.method else self.set
 
 
 def load_suite(suite: str) -> Suite:
@@ -161,6 +171,12 @@ def load_suite(suite: str) -> Suite:
     loaded = load_strict(Suite, path)
     if not is_plain(loaded.name):
         raise RecipeError(f"{path}: name {loaded.name!r} is no plain file name, which that of the results is.")
+    try:
+        os.fsencode(loaded.name)
+    except UnicodeEncodeError:
+        raise RecipeError(
+            f"{path}: name {loaded.name!a} cannot be that of a file in this locale. Set LC_ALL=C.UTF-8, or rename it."
+        ) from None
     names = [("id", one.name) for one in loaded.id] + [("ood", one.name) for one in loaded.ood]
     twice = sorted({name for name in names if names.count(name) > 1})
     if not names or twice:
@@ -175,27 +191,31 @@ def load_suite(suite: str) -> Suite:
 
 
 def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
-    """The sets whose splits are there, and those of which one is not.
+    """The sets whose splits are there, and those of which one is not, or cannot be used.
 
-    Raises FastptError if none is there, or if splits of a set do not agree in their classes.
+    Raises FastptError if none is there, or if splits of a set do not agree in their classes: of all such sets at once.
     """
     found: list[DownstreamSet] = []
     missing: list[Missing] = []
+    wrong: list[str] = []
     for one in [*suite.id, *suite.ood]:
-        reasons: list[str] = []
-        train = _open(one.train, one.prep, reasons)
-        opened = {name: _open(source, one.prep, reasons) for name, source in _tests(one).items()}
-        if reasons:
-            missing.append(Missing(one.name, " ".join(reasons)))
-        if train is not None and any(data is not None for data in opened.values()):
-            tests = {
-                name: TestSplit(data, _answers(one.name, train, data, _tests(one)[name].classes))
-                for name, data in opened.items()
-                if data is not None
-            }
-            found.append(
-                DownstreamSet("id" if isinstance(one, InDomain) else "ood", one.name, one.metric, train, tests)
-            )
+        domain: Domain = "id" if isinstance(one, InDomain) else "ood"
+        opened = _Opened()
+        train = opened.split(one.train, one.prep)
+        data = {name: opened.split(source, one.prep) for name, source in _tests(one).items()}
+        if opened.reasons:
+            missing.append(Missing(domain, one.name, " ".join(opened.reasons), failed=opened.failed))
+        tests: dict[str, TestSplit] = {}
+        for name, test in data.items() if train is not None else ():
+            if train is not None and test is not None:
+                try:
+                    tests[name] = TestSplit(test, _answers(one.name, train, test, _tests(one)[name].classes))
+                except FastptError as error:
+                    wrong.append(str(error))
+        if train is not None and tests:
+            found.append(DownstreamSet(domain, one.name, one.metric, train, tests))
+    if wrong:
+        raise FastptError("\n".join(wrong))
     if not found:
         listing = "\n".join(f"  {entry.set}: {entry.reason}" for entry in missing)
         raise FastptError(f"no set of suite {suite.name} is there:\n{listing}")
@@ -208,22 +228,28 @@ def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
     return {Path(one.test.split).name if one.test.split else "test": one.test}
 
 
-def _open(source: SplitSpec, prep: str | None, reasons: list[str]) -> Dataset | FeatureSet | None:
-    """The split, or None and a sentence more in `reasons`."""
-    paths = [Path(one) for one in (source.split, source.features, source.labels) if one]
-    gone = [path for path in paths if not (path / "dataset.json" if source.split else path).exists()]
-    if gone and (prep or source.features):
-        advice = f"Prepare it: {prep}" if prep else "Put it there, or mend its path in the suite."
-        reasons[:] = [reason.removesuffix(f" {advice}") for reason in reasons]  # once, at the end
-        reasons.append(f"{gone[0]} is not there. {advice}")
-        return None
-    if source.features:
-        return read_features(*paths)
-    try:
-        return Dataset(paths[0])
-    except FastptError as error:
-        reasons.append(str(error))
-        return None
+class _Opened:
+    """The splits of a set as far as they could be opened: why others could not, and whether one is there but broken."""
+
+    def __init__(self):
+        self.reasons: list[str] = []
+        self.failed = False
+
+    def split(self, source: SplitSpec, prep: str | None) -> Dataset | FeatureSet | None:
+        """The split, or None and a sentence more."""
+        paths = [Path(one) for one in (source.split, source.features, source.labels) if one]
+        gone = [path for path in paths if not (path / "dataset.json" if source.split else path).exists()]
+        if gone and (prep or source.features):
+            advice = f"Prepare it: {prep}" if prep else "Put it there, or mend its path in the suite."
+            self.reasons[:] = [reason.removesuffix(f" {advice}") for reason in self.reasons]  # once, at the end
+            self.reasons.append(f"{gone[0]} is not there. {advice}")
+            return None
+        try:
+            return read_features(*paths) if source.features else Dataset(paths[0])
+        except FastptError as error:
+            self.reasons.append(str(error))
+            self.failed |= not gone
+            return None
 
 
 def _answers(

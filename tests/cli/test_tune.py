@@ -23,7 +23,9 @@ def tune(monkeypatch):
         result = CliRunner().invoke(main, ["tune", *args])
         return result.exit_code, result.output, asked
 
-    monkeypatch.setattr(fastpt.tuning.run, "tune_command", lambda **words: asked.update(words) or SimpleNamespace())
+    monkeypatch.setattr(
+        fastpt.tuning.run, "tune_command", lambda **words: asked.update(words) or SimpleNamespace(failed=[])
+    )
     monkeypatch.setattr(fastpt.tuning.results, "text_table", lambda results: "table")
     return run
 

@@ -1,5 +1,6 @@
 """Run folders of the shape that `fastpt train` and `fastpt tune` leave behind."""
 
+import hashlib
 import math
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from fastpt.files import write_sealed_json
 from fastpt.records import sealed_line
-from fastpt.runs import TUNE_FORMAT, read_provenance, read_recipe, write_records
+from fastpt.runs import EXPORT_FORMAT, read_provenance, read_recipe, write_records
+from fastpt.tuned import FORMAT as TUNE_FORMAT
+from fastpt.tuned import exported
 
 METHODS = {
     "lp": {"label": "LP", "colour": "#0072b2"},
@@ -136,9 +139,11 @@ def write_run(
     }
     write_records(path, resolved, provenance)
     (path / "metrics.jsonl").write_text("".join(map(sealed_line, metric_lines(task, rate, seed=seed))))
+    (path / "export").mkdir()
+    sums = {"model.safetensors": hashlib.sha256(path.name.encode()).hexdigest()}
+    write_sealed_json(path / "export" / "manifest.json", {"format": EXPORT_FORMAT, "files": sums})
     if tune is not None:
-        (path / "tune").mkdir()
-        write_sealed_json(path / "tune" / f"{tune['suite']}.json", tune)
+        write_tune(path, tune)
     return path
 
 
@@ -151,6 +156,15 @@ def add_lines(run: Path, *lines: dict | str) -> None:
     """Add events, or texts as they are, to metrics.jsonl."""
     with (run / "metrics.jsonl").open("a") as file:
         file.writelines(line if isinstance(line, str) else sealed_line(line) for line in lines)
+
+
+def write_tune(run: Path, tune: dict, name: str | None = None) -> None:
+    """Results in a run's folder, of its weights."""
+    origin = read_provenance(run)
+    trained = {key: origin.get(key) for key in ("recipe", "seed", "samples_id", "images_id", "noise")}
+    encoder = {**(tune["encoder"] or {}), **trained, "export": exported(run / "export")}
+    (run / "tune").mkdir(exist_ok=True)
+    write_sealed_json(run / "tune" / f"{name or tune['suite']}.json", {**tune, "encoder": encoder})
 
 
 @pytest.fixture(autouse=True)

@@ -61,7 +61,6 @@ def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
 
 def test_a_run_without_a_study_has_its_own_cost(tmp_path):
     run = write_run(tmp_path)
-    (run / "export").mkdir()
     (run / "export" / "model.safetensors").write_bytes(bytes(500_000))
     seen = words(page(tmp_path, run))
     assert "demo_resnet-clean-s0 1 min 12 s 0.5 MB" in seen

@@ -68,7 +68,7 @@ def test_the_card_states_the_noise(clip, tmp_path):
     card = (run / "export" / "README.md").read_text()
     noise = json.loads((run / "provenance.json").read_text())["noise"]
     assert plan_name("swap", 0.2, 0) in card
-    assert "20.00% asked for, 20.0000% realised" in card
+    assert "20 % asked for, 20 % realised" in card
     assert noise["array_sha256"] in card
     assert "zero_shot_top1" in card
     assert yaml.safe_load(card.split("```yaml")[1].split("```")[0]) == yaml.safe_load((run / "recipe.yaml").read_text())

@@ -45,9 +45,11 @@ def test_each_method_gets_its_own_options():
 
 def test_the_record_has_defaults_too():
     assert TuningConfig(["lp"], options={"lrs": [0.1]}).as_dict() == {
+        "seeds": [0],
         "fractions": [1.0],
         "label_noise": 0.0,
         "lrs": [0.1],
+        "variant": "paper",
         "epochs": 30,
         "head_precision": "fp32",
     }

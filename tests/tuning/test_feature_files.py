@@ -2,7 +2,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_tensors
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.tuning.feature_files import read_features
@@ -84,3 +86,10 @@ def test_labels_that_are_no_numbers_of_classes_are_told(tmp_path, label):
     np.save(tmp_path / "y.npy", np.array([0, 1, label], np.uint64))
     with pytest.raises(FastptError, match=f"from 0 to {label}"):
         read_features(tmp_path / "x.npy", tmp_path / "y.npy")
+
+
+def test_bfloat16_is_read_as_what_it_is(tmp_path):
+    path = tmp_path / "set.safetensors"
+    values = torch.from_numpy(VALUES).bfloat16()
+    save_tensors({"features": values, "labels": torch.from_numpy(LABELS)}, path)
+    np.testing.assert_array_equal(read_features(path).values, values.float().numpy())

@@ -12,7 +12,7 @@ import yaml
 from fastpt import Loader
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
-from fastpt.runs import TUNE_FORMAT
+from fastpt.tuned import FORMAT as TUNE_FORMAT
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, check_trainable, weights_sha256
 from fastpt.tuning.finetune import _batches, finetune, trainable

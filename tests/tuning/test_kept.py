@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from fastpt.tuning import run
+from fastpt.tuning import jobs
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.kept import KeptHeads, Part, content
 from fastpt.tuning.methods import METHODS
@@ -37,9 +37,9 @@ def tuned(suite, cache, config=CONFIG):
 def calls(monkeypatch):
     """The methods that train, as they do."""
     found = []
-    train = run.train
+    train = jobs.train
     monkeypatch.setattr(
-        run, "train", lambda config, method, *rest: found.append(method) or train(config, method, *rest)
+        jobs, "train", lambda config, method, *rest: found.append(method) or train(config, method, *rest)
     )
     return found
 

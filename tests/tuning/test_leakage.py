@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import torch
 
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.run import _Job, _Set, _Split
+from fastpt.tuning.jobs import Job
+from fastpt.tuning.sets import FeaturedSet, Split
 from tests.tuning.test_fit import blobs
 
 
@@ -15,11 +16,11 @@ def test_test_labels_and_features_influence_neither_choice_nor_heads(tmp_path):
     downstream = SimpleNamespace(domain="id", name="blobs", metric="accuracy", classes=4)
     options = {"lrs": [1e-5, 0.003, 0.1], "reg_weights": [0.01, 1.0], "epochs": 3}
     config = TuningConfig(["nmtune", "ridge"], seeds=[0, 1], fractions=[0.5, 1.0], options=options)
-    train, known = _Split(features[:160], labels[:160].numpy()), _Split(features[160:], labels[160:].numpy())
-    wrong = _Split(known.features.flip(0) * 3, (3 - labels[160:]).numpy())
+    train, known = Split(features[:160], labels[:160].numpy()), Split(features[160:], labels[160:].numpy())
+    wrong = Split(known.features.flip(0) * 3, (3 - labels[160:]).numpy())
     for method in ("nmtune", "ridge"):
         right, beside = (
-            _Job(_Set(downstream, train, tests, None), method, "features", config, None, "cpu", 1, tmp_path)
+            Job(FeaturedSet(downstream, train, tests, None), method, "features", config, None, "cpu", 1, tmp_path)
             .measure(torch.device("cpu"))
             .rows
             for tests in ({"test": known}, {"wrong": wrong, "test": known})

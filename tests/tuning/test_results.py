@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import pytest
@@ -24,14 +25,16 @@ RESULTS = Results(
         row("ood", "c", "sketch", "lp", 1, 0.25),
     ],
     spectra=[Spectrum("id", "a", "test", "encoder", 5.12345, 2.0, [1.0])],
-    missing=[Missing("d", "not prepared")],
+    splits=[],
+    missing=[Missing("id", "d", "not prepared")],
+    made_with={},
     seconds={},
 )
 
 
 def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
     lines = {line.split("  ")[0].strip(): line for line in text_table(RESULTS).splitlines()}
-    assert "5.01% symmetric noise" in text_table(RESULTS)
+    assert "5.01 % symmetric noise" in text_table(RESULTS)
     assert lines["ID average"].endswith("40.00 ± 127.06")
     assert lines["OOD c -> sketch"].endswith("25.00 ± 0.00")
     assert "5.123" in text_table(RESULTS)
@@ -60,7 +63,7 @@ def test_gains_are_paired_by_seed_and_fractions_stand_apart():
     methods = {**RESULTS.methods, "nmtune": {"label": "NMTune", "colour": "#008f68"}}
     text = text_table(replace(RESULTS, methods=methods, rows=rows))
     assert text.count("ID average, NMTune over LP: +10.00 ± 0.00") == 2
-    assert text.index("100% of the data") < text.index("10% of the data", text.index("100% of the data") + 5)
+    assert text.index("100 % of the data") < text.index("10 % of the data", text.index("100 % of the data") + 5)
 
 
 def test_averages_are_over_tests_for_each_seed_and_fraction():
@@ -86,3 +89,36 @@ def test_the_summary_pairs_each_method_with_lp():
     assert mlp["average"]["mean"] == pytest.approx(0.4)
     assert mlp["gain_over_lp"]["mean"] == pytest.approx(0.1)
     assert mlp["gain_over_lp"]["ci95_half"] == pytest.approx(0, abs=1e-12)
+
+
+def test_averages_are_over_the_tests_that_every_method_has():
+    rows = [
+        row("id", "a", "test", "lp", 0, 0.5),
+        row("id", "b", "test", "lp", 0, 0.1),
+        row("id", "a", "test", "mlp", 0, 0.6),
+    ]
+    methods = {**RESULTS.methods, "mlp": {"label": "MLP", "colour": "#c77f00"}}
+    lp, mlp = summary(rows)
+    assert (lp["average"]["mean"], mlp["average"]["mean"]) == (0.5, 0.6)
+    text = text_table(replace(RESULTS, methods=methods, rows=rows))
+    assert re.search(r"ID average of the 1 test that all have +50.00 +60.00", text)
+
+
+def test_shares_are_not_rounded_to_nothing():
+    rows = [row("id", "a", "test", "lp", 0, 0.5, fraction) for fraction in (0.001, 0.0035)]
+    text = text_table(replace(RESULTS, rows=rows, config={"label_noise": 0.001}))
+    assert "0.1 % of the training labels flipped" in text
+    assert "0.35 % of the data" in text
+    assert not re.search(r"(?<![\d.])0 ?%", text)
+
+
+def test_the_table_says_what_heads_were_trained_with_and_what_features_are_of():
+    encoder = {**RESULTS.encoder, "precision": "bf16", "preprocessing": {"size": 96, "crop_fraction": 0.875}}
+    text = text_table(replace(RESULTS, encoder=encoder, config={"label_noise": 0, "epochs": 10, "lrs": [0.1, 1.0]}))
+    assert "features in bf16 of centre crops of 87.5 % at 96 px" in text
+    assert "heads: epochs 10, lrs 0.1, 1.0" in text
+
+
+def test_what_failed_is_told_from_what_is_not_there():
+    failed = Missing("id", "d", "all alike", "ridge", failed=True)
+    assert "failed: d, ridge (all alike)" in text_table(replace(RESULTS, missing=[failed]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -9,12 +10,17 @@ import torch
 import yaml
 from click.testing import CliRunner
 
+from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
+from fastpt.tuned import FORMAT
 from fastpt.tuning.config import TuningConfig
+from fastpt.tuning.jobs import Job, noisy, train
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
-from fastpt.tuning.run import _Split, accuracy, mean_per_class, noisy, train, tune_command
+from fastpt.tuning.metrics import accuracy, mean_per_class
+from fastpt.tuning.run import tune_command
+from fastpt.tuning.sets import Split
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 from tests.tuning.test_fit import blobs
@@ -50,11 +56,11 @@ def workplace(tmp_path, monkeypatch):
 def test_everything_by_default(workplace, capsys):
     results = tune_command(methods=["nmtune", "mlp"], num_seeds=2, epochs=2, threads=2).as_dict()
     path = workplace / "runs" / "tiny-s0" / "tune" / "small.json"
-    assert read_sealed_json(path, "2.1") == results
+    assert read_sealed_json(path, FORMAT) == results
     assert results["suite"] == "small"
     encoder = results["encoder"]
     assert (encoder["name"], encoder["run"], encoder["recipe"]) == ("tiny-s0", "runs/tiny-s0", "tiny")
-    assert encoder["noise"] == {key: NOISE[key] for key in ("plan", "kind", "rate", "realised_rate")}
+    assert encoder["noise"] == NOISE
     assert encoder["features"] == 512
     keys = [(row["domain"], row["set"], row["test"], row["method"], row["seed"]) for row in results["rows"]]
     assert keys == [
@@ -73,8 +79,11 @@ def test_everything_by_default(workplace, capsys):
         assert sigma == sorted(sigma, reverse=True)
     assert results["missing"] == [
         {
+            "domain": "id",
             "set": "gone",
             "reason": "data/gone/train is not there. data/gone/test is not there. Prepare it: fastpt prep gone",
+            "method": None,
+            "failed": False,
         }
     ]
     table = path.with_suffix(".txt").read_text()
@@ -104,7 +113,7 @@ def test_a_damaged_provenance_is_told_before_the_work(workplace, capsys, content
     (workplace / "runs" / "tiny-s0" / "provenance.json").write_text(content)
     with pytest.raises(FastptError, match=r"provenance.json is damaged"):
         tune_command(methods=["lp"], epochs=1)
-    assert "trained in" not in capsys.readouterr().err
+    assert "1 of" not in capsys.readouterr().err
 
 
 def test_the_same_command_gives_the_same_values(workplace):
@@ -145,6 +154,127 @@ def test_an_error_of_one_set_names_it(workplace):
     (workplace / "one.yaml").write_text(yaml.safe_dump(suite))
     with pytest.raises(FastptError, match="set one, lp: All 10 samples have the label 0"):
         tune_command(suite="one.yaml", methods=["lp"])
+    assert not (workplace / "runs" / "tiny-s0" / "tune").exists()
+
+
+@pytest.fixture
+def features(workplace):
+    """A suite of features `texts.yaml`: a good set, and whichever others a test writes beside it."""
+    rng = np.random.default_rng(0)
+    good = np.arange(60) % 3
+
+    def write(**others):
+        sets = []
+        for name, (values, labels) in {
+            "good": (np.eye(3)[good] + 0.1 * rng.normal(size=(60, 3)), good),
+            **others,
+        }.items():
+            np.save(f"{name}.npy", values)
+            np.save(f"{name}_y.npy", labels)
+            split = {"features": f"{name}.npy", "labels": f"{name}_y.npy"}
+            sets.append({"name": name, "train": split, "test": split})
+        (workplace / "texts.yaml").write_text(yaml.safe_dump({"name": "texts", "id": sets}))
+
+    return write
+
+
+def test_a_set_that_fails_costs_no_other_and_is_recorded_with_its_reason(workplace, features):
+    features(odd=(np.ones((20, 3)), np.zeros(20, int)))
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=1, out=workplace / "r.json")
+    assert {row.set for row in results.rows} == {"good"}
+    (failed,) = results.failed
+    assert (failed.set, failed.method) == ("odd", "lp")
+    assert failed.reason.startswith("All 20 samples have the label 0")
+    assert read_sealed_json(workplace / "r.json", FORMAT) == results.as_dict()
+
+
+def test_a_method_that_fails_on_a_set_costs_no_other(workplace, features):
+    features(flat=(np.ones((60, 3)), np.arange(60) % 3))
+    results = tune_command(suite="texts.yaml", methods=["lp", "ridge"], epochs=1, out=workplace / "r.json")
+    assert {(row.set, row.method) for row in results.rows} == {("good", "lp"), ("good", "ridge"), ("flat", "lp")}
+    assert [(one.set, one.method) for one in results.failed] == [("flat", "ridge")]
+
+
+def test_a_damaged_set_is_no_missing_one_and_costs_no_other(workplace, features):
+    features(odd=(np.ones((20, 3)), np.arange(20) % 2))
+    (workplace / "odd.npy").write_bytes(b"")
+    results = tune_command(suite="texts.yaml", methods=["lp"], epochs=1, out=workplace / "r.json")
+    assert [(one.set, one.failed) for one in results.missing] == [("odd", True)]
+
+
+def test_a_tuning_that_breaks_down_leaves_what_it_had(workplace, features, monkeypatch):
+    features(second=(np.eye(3)[np.arange(30) % 3], np.arange(30) % 3))
+    measured = Job.measure
+    monkeypatch.setattr(
+        Job, "measure", lambda job, device: 1 / 0 if job.data.downstream.name == "second" else measured(job, device)
+    )
+    with pytest.raises(ZeroDivisionError):
+        tune_command(suite="texts.yaml", methods=["lp"], epochs=1, threads=1, out=workplace / "r.json")
+    found = read_sealed_json(workplace / "r.json", FORMAT)
+    assert {row["set"] for row in found["rows"]} == {"good"}
+    assert [(one["set"], one["method"], one["failed"]) for one in found["missing"]] == [("second", "lp", True)]
+
+
+def test_results_of_other_settings_are_not_replaced_unless_named(workplace, features):
+    features()
+    path = workplace / "tune" / "features" / "texts.json"
+    tune_command(suite="texts.yaml", methods=["lp", "mlp"], epochs=2)
+    before = path.read_bytes()
+    for change, lost in (
+        ({"epochs": 3}, "lp.epochs 2"),
+        ({"label_noise": 0.5}, "label_noise 0 %"),
+        ({"methods": ["lp"]}, "method mlp"),
+        ({"fractions": [0.5]}, "fraction 1.0"),
+    ):
+        with pytest.raises(FastptError, match=f"{lost}.* would be lost.*texts-2.json"):
+            tune_command(suite="texts.yaml", **({"methods": ["lp", "mlp"], "epochs": 2} | change))
+        assert path.read_bytes() == before
+    tune_command(suite="texts.yaml", methods=["lp", "mlp", "ridge"], epochs=2, num_seeds=2)
+    assert path.read_bytes() != before
+    tune_command(suite="texts.yaml", methods=["lp"], epochs=1, out=path)
+    assert read_sealed_json(path, FORMAT)["config"]["epochs"] == 1
+
+
+def test_a_second_suite_of_a_name_does_not_replace_the_first(workplace, features):
+    features()
+    tune_command(suite="texts.yaml", methods=["lp"], epochs=1)
+    features(more=(np.eye(3)[np.arange(30) % 3], np.arange(30) % 3))  # of the good set, other numbers
+    with pytest.raises(FastptError, match=r"id/good/train\.samples_id .* would be lost"):
+        tune_command(suite="texts.yaml", methods=["lp"], epochs=1)
+
+
+def test_results_are_not_written_over_what_is_none(workplace, features):
+    features()
+    for name in ("provenance.json", "other.json"):
+        path = workplace / "runs" / "tiny-s0" / name
+        path.write_text(before := '{"recipe": "tiny"}')
+        with pytest.raises(FastptError, match="holds no tuning results"):
+            tune_command(suite="texts.yaml", methods=["lp"], epochs=1, out=path)
+        assert path.read_text() == before
+
+
+def test_results_say_what_they_are_of(workplace):
+    results = tune_command(methods=["lp", "ridge"], epochs=2, label_noise=0.1).as_dict()
+    encoder, methods = results["encoder"], results["methods"]
+    assert encoder["preprocessing"]["size"] == 40
+    assert len(encoder["export"]["sha256"]) == 64
+    assert (methods["lp"]["settings"]["epochs"], methods["lp"]["settings"]["lr"]) == (2, [0.1])
+    assert methods["ridge"]["settings"]["l2"][0] == 1e-6
+    assert results["made_with"]["versions"]["torch"] == version("torch")
+    splits = {(one["domain"], one["set"], one["test"]): one for one in results["splits"]}
+    assert set(splits) == {
+        ("id", "pets", None),
+        ("id", "pets", "test"),
+        ("ood", "pets", None),
+        ("ood", "pets", "again"),
+    }
+    for (_, _, test), split in splits.items():
+        data = Dataset(f"data/pets/{'test' if test else 'train'}")
+        assert (split["samples_id"], split["images_id"], split["samples"]) == (
+            data.samples_id,
+            data.images_id,
+            len(data),
+        )
 
 
 def test_a_suite_of_features_needs_no_encoder(workplace):
@@ -158,7 +288,7 @@ def test_a_suite_of_features_needs_no_encoder(workplace):
     results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20).as_dict()
     assert results["rows"][0]["value"] == 1
     assert (results["encoder"]["name"], results["encoder"]["features"]) == ("features", 3)
-    assert (workplace / "runs" / "features" / "tune" / "texts.json").is_file()
+    assert (workplace / "tune" / "features" / "texts.json").is_file()
     with pytest.raises(FastptError, match="holds features already"):
         tune_command(suite="texts.yaml", encoder="timm:resnet18")
 
@@ -297,7 +427,7 @@ def test_a_setting_that_would_stand_for_a_column_or_is_no_value_is_told(monkeypa
     ],
 )
 def test_scores_that_name_no_answer_are_told(scores, said):
-    split = _Split(torch.zeros(6, 2), np.zeros(6, np.int64))
+    split = Split(torch.zeros(6, 2), np.zeros(6, np.int64))
     with pytest.raises(FastptError, match=f"{said}, not numbers of shape .1, 6, 4."):
         split.predicted(Fitted([{}], lambda x: scores), 4, torch.device("cpu"))
 

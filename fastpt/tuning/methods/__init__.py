@@ -104,6 +104,11 @@ class Method(Protocol):
         """What the training data must hold; images come with features."""
         ...
 
+    def settings(self, **options: Any) -> dict[str, Any]:
+        """All that heads are trained with under the options, defaults filled in, as the results record it: JSON values
+        by name. Results of which one differs are never averaged or compared."""
+        ...
+
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
     ) -> Iterable[Fitted]:

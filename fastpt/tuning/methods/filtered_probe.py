@@ -33,6 +33,9 @@ class FilteredProbe:
     def trains_on(self, **options: Any) -> Literal["features"]:
         return "features"
 
+    def settings(self, **options: Any) -> dict[str, Any]:
+        return {"neighbours": K, **linear_probe.METHOD.settings(**options)}
+
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
     ) -> Iterator[Fitted]:

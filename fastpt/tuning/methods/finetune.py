@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import click
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, linear_probe, mlp, nmtune
-from fastpt.tuning.methods.head_training import HeadMethod
+from fastpt.tuning.methods.head_training import HeadMethod, HeadTraining
 
 if TYPE_CHECKING:
     import torch
@@ -46,6 +46,10 @@ class FineTuned:
     def trains_on(self, **options: Any):
         return "images"
 
+    def settings(self, **options: Any) -> dict[str, Any]:
+        training = self._training(**options)
+        return {"encoder": self.kind, **asdict(training), "weights": training.weights._asdict()}
+
     def fit(
         self,
         data: TrainingData,
@@ -59,10 +63,7 @@ class FineTuned:
     ) -> Iterator[Fitted]:
         from fastpt.tuning.finetune import finetune
 
-        lr, reg_weight = (*lrs, LR)[0], (*reg_weights, None)[0]
-        training = self.head.configured(
-            ablate=ablate, epochs=epochs, lr=lr, reg_weight=reg_weight, weight_decay=WEIGHT_DECAY
-        )
+        training = self._training(lrs, reg_weights, ablate, epochs)
         assert data.images is not None  # it trains on images
         for head in heads:
             rows = slice(None) if head.rows is None else head.rows
@@ -70,6 +71,19 @@ class FineTuned:
             encoder, tuned = finetune(images, data.labels[rows], data.classes, self.kind, training, head.seed)
             settings = [{"lr": training.lr, "reg_weight": training.reg_weight}]
             yield Fitted(settings, tuned.logits, tuned.transformed, encoder)
+
+    def _training(
+        self,
+        lrs: Sequence[float] = (),
+        reg_weights: Sequence[float] = (),
+        ablate: Sequence[str] = (),
+        epochs: int | None = None,
+        **_: Any,
+    ) -> HeadTraining:
+        lr, reg_weight = (*lrs, LR)[0], (*reg_weights, None)[0]
+        return self.head.configured(
+            ablate=ablate, epochs=epochs, lr=lr, reg_weight=reg_weight, weight_decay=WEIGHT_DECAY
+        )
 
 
 LP_LORA = FineTuned("LP+LoRA", "#4c9ed9", linear_probe.METHOD, "lora")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import click
@@ -153,6 +153,11 @@ class HeadMethod:
 
     def trains_on(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any):
         return "views" if self._training(**options).mlp == "reference-code" else "features"
+
+    def settings(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> dict[str, Any]:
+        training = self._training(**options)
+        chosen_from = {"lr": list(lrs or [training.lr]), "reg_weight": list(reg_weights or [training.reg_weight])}
+        return {**asdict(training), "weights": training.weights._asdict(), **chosen_from}
 
     def fit(
         self,

@@ -7,7 +7,7 @@ that are of it, τ = 0.07.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -37,6 +37,9 @@ class Neighbours:
 
     def trains_on(self) -> Literal["features"]:
         return "features"
+
+    def settings(self) -> dict[str, Any]:
+        return {"k": list(NEIGHBOURS), "temperature": TEMPERATURE}
 
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part: each has its rows and its k."""

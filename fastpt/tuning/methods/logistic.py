@@ -38,6 +38,9 @@ class Logistic:
     def trains_on(self) -> Literal["features"]:
         return "features"
 
+    def settings(self) -> dict[str, Any]:
+        return {"C_exponents": list(FIRST_EXPONENTS), "steps": list(STEPS), "max_iter": MOST_ITERATIONS}
+
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part, each by itself, on the CPU.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ class Ridge:
 
     def trains_on(self) -> Literal["features"]:
         return "features"
+
+    def settings(self) -> dict[str, Any]:
+        return {"l2": list(L2)}
 
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part, each by itself: the solution of one is a matter of milliseconds."""

@@ -6,7 +6,7 @@ It needs no training, and tells how compact an encoder's classes are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -34,6 +34,9 @@ class NearestClassMean:
 
     def trains_on(self, shrink: float) -> Literal["features"]:
         return "features"
+
+    def settings(self, shrink: float) -> dict[str, Any]:
+        return {"shrink": shrink}
 
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, shrink: float

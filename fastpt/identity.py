@@ -1,0 +1,159 @@
+"""What produced a figure, field by field, and what a comparison does with each kind of field: told here and only here.
+
+replicate       what is averaged over: seeds, and the sums of weights and noise plans, which follow from them. The same
+                one twice is no second one.
+condition       what is compared: the noise of pre-training.
+setting         what has to be equal: figures that differ in one are shown apart, under names that say so.
+circumstance    what should not matter: averaged over, and said.
+
+Fields are called by dotted names. One that no table below names is a setting, so that what is new is never averaged
+over unseen.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fastpt.printable import finite, mapping, one_line, percentage
+
+Role = Literal["replicate", "condition", "setting", "circumstance"]
+Values = dict[str, Any]  # JSON's scalars, and lists of them, by dotted name
+
+# A name stands for all below it; of several that fit, the longest holds.
+RUN: Mapping[str, Role] = {
+    "seed": "replicate",
+    "noise": "condition",
+    "noise.seed": "replicate",
+    "noise.array_sha256": "replicate",
+    "data.decoder": "circumstance",
+    "data.threads": "circumstance",
+    "checkpoint": "circumstance",
+    "evaluate.batch_size": "circumstance",
+    "evaluate.every_epochs": "circumstance",
+    "log_every": "circumstance",
+    "versions": "circumstance",
+    "git": "circumstance",
+    "device": "circumstance",
+    "world_size": "circumstance",
+}
+RESULT: Mapping[str, Role] = {
+    "encoder.weights_sha256": "replicate",
+    "encoder.decoder": "circumstance",
+    "versions": "circumstance",
+    "device": "circumstance",
+    "packages": "circumstance",
+}
+OF_ENCODER = ("encoder.", "weights.")
+"""What results say of the encoder: it differs between recipes as it must, and is held equal within one."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The fields of a run or of tuning results."""
+
+    values: Values
+    roles: Mapping[str, Role]
+
+    def of(self, role: Role) -> Values:
+        """The fields of one kind."""
+        return {name: value for name, value in self.values.items() if self.role(name) == role}
+
+    def role(self, name: str) -> Role:
+        """By the longest name in the table that it stands under."""
+        while name:
+            if name in self.roles:
+                return self.roles[name]
+            name = name.rpartition(".")[0]
+        return "setting"
+
+
+def of_run(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> Identity:
+    """What produced a run's weights: its recipe and the record of what was really read and used."""
+    settings = flat({key: value for key, value in recipe.items() if key not in ("seed", "tune")})
+    for name in ("data.noise", "data.prep"):  # the plan itself is recorded
+        settings.pop(name, None)
+    if provenance.get("samples_id") and provenance.get("images_id") and isinstance(settings.get("data.train"), str):
+        del settings["data.train"]  # which samples and pictures counts, not where they lay
+    noise = mapping(provenance.get("noise"))
+    told = {name: noise.get(name) for name in ("kind", "of", "rate", "source", "source_sha256", "seed", "array_sha256")}
+    if noise and noise.get("seed") is None:  # nothing was drawn, so another plan is another noise
+        told["plan_sha256"] = told.pop("array_sha256")
+    recorded = ("samples_id", "images_id", "precision", "device", "world_size", "git", "versions", "changes")
+    values = {
+        "recipe": provenance.get("recipe"),
+        **settings,
+        **flat({name: provenance[name] for name in recorded if name in provenance}),
+        **flat({"noise": told if noise else {}}),
+        "seed": provenance.get("seed", recipe.get("seed")),
+    }
+    return Identity({name: value for name, value in values.items() if value is not None}, RUN)
+
+
+def of_results(results: Mapping[str, Any]) -> Identity:
+    """What produced tuning results besides the run, of which they are: suite, splits, training of heads, features."""
+    encoder, made_with = mapping(results.get("encoder")), mapping(results.get("made_with"))
+    names = ("precision", "preprocessing", "decoder", "features", "weights_sha256")
+    methods = {name: mapping(entry) for name, entry in mapping(results.get("methods")).items()}
+    splits = results.get("splits")
+    values = {
+        "suite": results.get("suite"),
+        **flat({"label_noise": mapping(results.get("config")).get("label_noise")}),
+        **flat({name: entry.get("settings") or {} for name, entry in methods.items()}),
+        **flat({"packages": {name: entry.get("origin") or {} for name, entry in methods.items()}}),
+        **flat({"encoder": {name: encoder.get(name) for name in names}}),
+        **flat({"weights": {name: mapping(encoder.get("export")).get(name) for name in ("step", "chosen")}}),
+        **flat({_split(one): _of_split(one) for one in splits if isinstance(one, dict)} if splits else {}),
+        **flat({"versions": made_with.get("versions") or {}, "device": made_with.get("device")}),
+    }
+    return Identity({name: value for name, value in values.items() if value is not None}, RESULT)
+
+
+def _split(entry: Mapping[str, Any]) -> str:
+    return "/".join(one_line(entry.get(key) or "train") for key in ("domain", "set", "test")).replace(".", "·")
+
+
+def _of_split(entry: Mapping[str, Any]) -> Values:
+    return {name: entry.get(name) for name in ("samples_id", "images_id", "samples", "answers")}
+
+
+def flat(values: Mapping[Any, Any], prefix: str = "") -> Values:
+    """Values by dotted name; entries of a list of mappings by their number. Empty mappings leave nothing."""
+    found: Values = {}
+    for key, value in values.items():
+        value = list(value) if isinstance(value, tuple) else value
+        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+            value = dict(enumerate(value))
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
+def differing(identities: Sequence[Values], shared: bool = False) -> list[str]:
+    """Names of fields of which two values are found; with `shared`, one that is absent differs from none."""
+    names = dict.fromkeys(name for values in identities for name in values)
+    return [name for name in names if len(_distinct(name, identities, shared)) > 1]
+
+
+def _distinct(name: str, identities: Iterable[Values], shared: bool) -> set[str]:
+    return {repr(values.get(name)) for values in identities if not shared or name in values}
+
+
+def words(name: str, value: Any) -> str:
+    """A field as names of figures say it: 'optim.lr 0.1', 'label_noise 60 %', 'id/pets/val.images_id 3f2a…'."""
+    return f"{one_line(name)} {value_words(name, value)}"
+
+
+def value_words(name: str, value: Any) -> str:
+    """A field's value: shares as percentages, sums by their first digits."""
+    if value is None:
+        return "none"
+    if name in ("label_noise", "noise.rate") and finite(value) is not None:
+        return percentage(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(value_words(name, one) for one in value) or "none"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if name.endswith(("sha256", "_id", ".answers")):
+        return one_line(value)[:12]
+    return one_line(value)

@@ -1,0 +1,142 @@
+"""A downstream set as heads see it: features and labels of its training split and of its tests."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from fastpt import Dataset
+from fastpt.errors import FastptError
+from fastpt.tuning.encoders.encoder import Encoder
+from fastpt.tuning.feature_files import FeatureSet
+from fastpt.tuning.features import Features, training_view
+from fastpt.tuning.kept import content
+from fastpt.tuning.methods import Fitted
+from fastpt.tuning.suites import DownstreamSet, TestSplit
+
+VIEWS = 2
+"""Of the pictures of a training split, for methods that train on views."""
+Reader = Callable[..., Features]
+"""`features_of` under one encoder."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Features and labels of a split."""
+
+    features: torch.Tensor
+    """float32 [N, D]."""
+    labels: np.ndarray
+    """int64 [N]."""
+    answers: np.ndarray | None = None
+    """As in `suites.TestSplit`."""
+    sample_ids: np.ndarray | None = None
+    """int64 [N]; None: the samples are those of a feature file."""
+
+    @cached_property
+    def content(self) -> str:
+        return content(self.features, self.labels, self.answers, self.sample_ids)
+
+    def predicted(self, fitted: Fitted, classes: int, device: torch.device) -> np.ndarray:
+        """int64 [H, N]: what each head answers, of the classes that the split knows. Raises FastptError."""
+        answers = self.answers
+        known = slice(None) if answers is None else np.flatnonzero(answers >= 0)
+        parts = self.features.to(device).split(1024)  # the scores of many heads take memory
+        scores = (_scores(fitted, part, classes) for part in parts)
+        chosen = torch.cat([one[..., known].argmax(-1) for one in scores], 1).cpu().numpy()
+        return chosen if answers is None else answers[known][chosen]
+
+
+def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tensor:
+    """float [H, N, K]. Raises FastptError if a method gives scores of another shape, or of which none is largest."""
+    scores, shape = fitted.logits(features), (len(fitted.settings), len(features), classes)
+    if tuple(scores.shape) != shape or scores.isnan().any():
+        found = f"of shape {list(scores.shape)}, {int(scores.isnan().sum())} of them NaN"
+        raise FastptError(f"its scores are {found}, not numbers of shape {list(shape)}, which is a fault of its own.")
+    return scores
+
+
+@dataclass(frozen=True, eq=False)
+class FeaturedSet:
+    """A downstream set with the features of its splits."""
+
+    downstream: DownstreamSet
+    train: Split
+    tests: dict[str, Split]
+    views: torch.Tensor | None
+    """float32 [VIEWS, N, D], of augmented training pictures."""
+
+    @cached_property
+    def views_content(self) -> str:
+        return content(self.views)
+
+    @property
+    def samples(self) -> dict[str | None, int]:
+        """Of each split (None: the training split) the samples that were used: those that could be read."""
+        return {None: len(self.train.labels)} | {name: len(split.labels) for name, split in self.tests.items()}
+
+
+def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: bool) -> FeaturedSet:
+    """Features and labels of a downstream set, and views of its training pictures where asked for.
+
+    Raises FastptError.
+    """
+    train = read_split(downstream.train, read)
+    tests = {name: read_split(test.data, read, test.answers) for name, test in downstream.tests.items()}
+    if not views:
+        return FeaturedSet(downstream, train, tests, None)
+    if encoder is None or read is None or isinstance(downstream.train, FeatureSet):
+        raise FastptError(f"it has one view of each sample, and the method wants {VIEWS}. Choose another.")
+    augmented = [read(downstream.train, view=training_view(encoder, number)).values for number in range(VIEWS)]
+    return FeaturedSet(downstream, train, tests, torch.from_numpy(np.stack(augmented)))
+
+
+def read_split(data: Dataset | FeatureSet, read: Reader | None, answers: np.ndarray | None = None) -> Split:
+    """Features and labels of a split, from the cache, the encoder or the suite's own files."""
+    if isinstance(data, FeatureSet):
+        features, labels, ids = data.values, data.labels, None
+    else:
+        assert read is not None  # an encoder comes with a suite of prepared splits
+        found = read(data)
+        features, labels, ids = found.values, data.targets(None, of="labels")[found.sample_ids], found.sample_ids
+    if answers is not None:
+        known = np.isin(labels, answers)
+        if not known.all():
+            say(f"{data.path}: {np.sum(~known)} of {len(known)} samples have no training class and are left out")
+        features, labels, ids = features[known], labels[known], None if ids is None else ids[known]
+    return Split(torch.from_numpy(features), labels, answers, ids)
+
+
+def splits_of(downstream: DownstreamSet, samples: dict[str | None, int] | None = None) -> list[dict[str, Any]]:
+    """What the results say of each split of a set: which samples and pictures, and how many of them were used.
+
+    `samples_id` of feature files is a hash of their features and labels.
+    """
+    found: list[tuple[str | None, TestSplit]] = [(None, TestSplit(downstream.train)), *downstream.tests.items()]
+    return [
+        {
+            "domain": downstream.domain,
+            "set": downstream.name,
+            "test": test,
+            "path": str(split.data.path),
+            **_ids(split.data),
+            "answers": None if split.answers is None else content(split.answers),
+            **({} if samples is None else {"samples": samples[test]}),
+        }
+        for test, split in found
+    ]
+
+
+def _ids(data: Dataset | FeatureSet) -> dict[str, str | None]:
+    if isinstance(data, Dataset):
+        return {"samples_id": data.samples_id, "images_id": data.images_id}
+    return {"samples_id": content(data.values, data.labels), "images_id": None}
+
+
+def say(text: str) -> None:
+    """Tell those who wait."""
+    print(f"tune: {text}", file=sys.stderr, flush=True)

@@ -12,3 +12,8 @@ def load(name: str, beside: str) -> ctypes.CDLL | None:
         except OSError:
             continue
     return None
+
+
+def address(library: ctypes.CDLL, name: str) -> int:
+    """Where a function of a library is, for C that calls it."""
+    return ctypes.cast(library[name], ctypes.c_void_p).value or 0

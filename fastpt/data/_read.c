@@ -1,22 +1,35 @@
-/* Reads many pieces of files in one call, so that Python's lock is let go once and not once a piece. */
+#include "read.h"
 
 #include <errno.h>
-#include <stdint.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-/* Read `count` pieces, `sizes[k]` bytes at `offsets[k]` of the open file `files[k]`, one behind another into `out`.
-   Returns how many came whole; the piece after those cannot be read, or its file is too short. */
-int fastpt_read(int count, const int32_t *files, const uint64_t *offsets, const uint64_t *sizes, uint8_t *out) {
-    for (int k = 0; k < count; k++) {
-        uint64_t done = 0;
-        while (done < sizes[k]) {
-            const ssize_t got = pread(files[k], out + done, sizes[k] - done, (off_t)(offsets[k] + done));
-            if (got < 0 && errno == EINTR) continue;
-            if (got <= 0) return k;
-            done += (uint64_t)got;
-        }
-        out += sizes[k];
+static enum result read_whole(int file, uint64_t offset, uint64_t size, uint8_t *out) {
+    uint64_t done = 0;
+    while (done < size) {
+        const ssize_t got = pread(file, out + done, size - done, (off_t)(offset + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return got < 0 ? UNREADABLE : SHORT;
+        done += (uint64_t)got;
     }
-    return count;
+    return GOOD;
+}
+
+enum result fastpt_read_picture(const struct pictures *pictures, int64_t id, uint8_t *out) {
+    const uint32_t shard = pictures->wide ? ((const uint32_t *)pictures->shard)[id] : ((const uint16_t *)pictures->shard)[id];
+    const uint64_t size = pictures->size[id], known = pictures->xxh3[id];
+    const uint8_t *const jpeg = out;
+    const enum result result = read_whole(pictures->files[shard], pictures->offset[id], size, out);
+    if (result != GOOD) return result;
+    if (known && pictures->checksum(jpeg, size) != known) return DAMAGED;
+    int32_t shape[2];
+    pictures->frame_sizes(1, &jpeg, &size, shape);
+    return shape[0] == pictures->height[id] && shape[1] == pictures->width[id] ? GOOD : DAMAGED;
+}
+
+/* Read and check `count` pictures, the k-th to `memory + starts[k]`: one call, so that Python's lock is let go once and
+   not once a picture. */
+void fastpt_read(const struct pictures *pictures, int count, const int64_t *ids, const uint64_t *starts,
+                 uint8_t *memory, uint8_t *results) {
+    for (int k = 0; k < count; k++) results[k] = fastpt_read_picture(pictures, ids[k], memory + starts[k]);
 }

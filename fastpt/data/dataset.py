@@ -8,13 +8,12 @@ data/imagenet/train/
   rejected.jsonl      what was left out, and why
 """
 
-import ctypes
 import errno
 import os
 import resource
 import weakref
-from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import overload
 
@@ -22,10 +21,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastpt import native
 from fastpt.data import manifest
 from fastpt.data.columns import TextColumn, arrow_errors, check_column, column_sum, take
 from fastpt.data.hashes import xxh3_64
+from fastpt.data.pictures import Pictures
 from fastpt.data.plan import NoisePlan, Targets, load_plan, misfit, plan_names, plans_of_rate
 from fastpt.data.samples import Samples
 from fastpt.errors import DamagedData, FastptError
@@ -200,7 +199,7 @@ class Dataset:
             raise self._wrong_length(index, os.fstat(self.shard(index)).st_size)
         jpeg = np.frombuffer(stored, np.uint8)
         if checked:
-            self._check(np.array([sample_id]), [jpeg])
+            self._check(sample_id, jpeg)
         return jpeg
 
     def jpegs(self, sample_ids: np.ndarray, checked: bool = False) -> list[np.ndarray]:
@@ -211,25 +210,19 @@ class Dataset:
         Raises DamagedData if a shard is missing or cut short; with `checked`, also if these are not the bytes that were
         stored.
         """
-        read, samples = _reader(), self.samples
-        files = np.array([self.shard(index) for index in samples.shard[sample_ids].tolist()], np.int32)
-        offsets, sizes = samples.offset[sample_ids].astype(np.uint64), samples.size[sample_ids].astype(np.uint64)
-        ends = np.cumsum(sizes).tolist()
-        memory = np.empty(ends[-1] if ends else 0, np.uint8)
-        pointers = (array.ctypes.data for array in (files, offsets, sizes, memory))
-        if read is None or read(len(files), *pointers) < len(files):
-            jpegs = [self.jpeg(sample_id) for sample_id in sample_ids.tolist()]  # which says what is wrong
-        else:
-            jpegs = [memory[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-        if checked:
-            self._check(sample_ids, jpegs)
+        jpegs, results = self._pictures.read(sample_ids, self.shard)
+        for row in np.flatnonzero(results).tolist():
+            jpegs[row] = self.jpeg(int(sample_ids[row]), checked)  # which says what is wrong
         return jpegs
 
-    def _check(self, sample_ids: np.ndarray, jpegs: Sequence[np.ndarray]) -> None:
-        damaged = sample_ids[~self.samples.intact(sample_ids, jpegs)].tolist()
-        if damaged:
+    @cached_property
+    def _pictures(self) -> Pictures:
+        return Pictures(self.samples)
+
+    def _check(self, sample_id: int, jpeg: np.ndarray) -> None:
+        if not self.samples.intact(np.array([sample_id]), [jpeg]).all():
             raise DamagedData(
-                f"sample {damaged[0]} of {self.path} is damaged: its bytes are not those that were stored, or a "
+                f"sample {sample_id} of {self.path} is damaged: its bytes are not those that were stored, or a "
                 f"picture of another size. {self._advice()}"
             )
 
@@ -346,13 +339,3 @@ def _open(path: Path) -> int:
 def _close_all(shards: dict[int, int]) -> None:
     for descriptor in shards.values():
         os.close(descriptor)
-
-
-@cache
-def _reader() -> Callable[..., int] | None:
-    """`fastpt_read` of _read.c, or None where it was not built."""
-    library = native.load("_read", __file__)
-    if library is None:
-        return None
-    library.fastpt_read.argtypes = [ctypes.c_int, *4 * [ctypes.c_void_p]]
-    return library.fastpt_read

@@ -225,3 +225,37 @@ void fastpt_decode(int count, const uint8_t **jpegs, const uint64_t *lengths, co
     }
     jpeg_destroy_decompress(&jpeg);
 }
+
+/* The same for one picture, with what a thread keeps from one to the next. */
+struct decoder {
+    struct jpeg_decompress_struct jpeg;
+    struct errors errors;
+};
+
+void fastpt_decoder_free(struct decoder *decoder) {
+    jpeg_destroy_decompress(&decoder->jpeg);
+    free(decoder);
+}
+
+struct decoder *fastpt_decoder_new(void) {
+    struct decoder *decoder = calloc(1, sizeof *decoder);
+    if (!decoder) return NULL;
+    decoder->jpeg.err = jpeg_std_error(&decoder->errors.base);
+    decoder->errors.base.error_exit = fail;
+    decoder->errors.base.output_message = stay_silent;
+    if (setjmp(decoder->errors.escape)) { /* no memory for a decompressor */
+        free(decoder);
+        return NULL;
+    }
+    jpeg_create_decompress(&decoder->jpeg);
+    return decoder;
+}
+
+int fastpt_decode_one(struct decoder *decoder, const uint8_t *jpeg, uint64_t length, const int32_t shape[2],
+                      const int32_t box[4], int flip, int filter, int size, uint8_t *out) {
+    struct work work = {0};
+    const int status = guarded(&decoder->jpeg, &work, jpeg, length, shape, box, flip, filter, out, size);
+    free_taps(&work.down), free_taps(&work.across), free(work.rows), free(work.sums);
+    jpeg_abort_decompress(&decoder->jpeg);
+    return status;
+}

@@ -27,6 +27,12 @@ def frame_sizes(jpegs: Sequence[np.ndarray]) -> np.ndarray:
     return sizes
 
 
+def function() -> int | None:
+    """Where `fastpt_frame_sizes` is, for C that calls it; None where it was not built."""
+    library = _library()
+    return library and native.address(library, "fastpt_frame_sizes")
+
+
 def _frame_size(jpeg: bytes) -> tuple[int, int]:
     at = 2
     while jpeg[:2] == b"\xff\xd8" and len(jpeg) - at >= 4 and jpeg[at] == 0xFF:

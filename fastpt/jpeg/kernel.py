@@ -6,7 +6,7 @@ it leaves (progressive, CMYK, or one that libjpeg warns of), the cpu decoder dec
 
 import ctypes
 from functools import cache
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -25,6 +25,26 @@ def kernel() -> ctypes.CDLL | None:
         library.fastpt_decode.argtypes = [number, *5 * [pointer], number, number, pointer, pointer]
         library.fastpt_decode.restype = None
     return library
+
+
+class Functions(NamedTuple):
+    """Where the functions are that decode one picture after the other, for a pool of threads in C."""
+
+    new: int
+    """`void *new(void)`: what a thread keeps from picture to picture; NULL if there is no memory."""
+    free: int
+    """`void free(void *)`."""
+    decode: int
+    """`int decode(void *, jpeg, length, shape, box, flip, filter, size, out)`: 0 if the picture came out."""
+
+
+def functions() -> Functions | None:
+    """The kernel's `Functions`, or None without it."""
+    library = kernel()
+    if library is None:
+        return None
+    names = ("fastpt_decoder_new", "fastpt_decoder_free", "fastpt_decode_one")
+    return Functions(*(native.address(library, name) for name in names))
 
 
 def decode(

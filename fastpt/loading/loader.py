@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fastpt import rng
+from fastpt.data.pictures import Pictures
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, suggestion
 from fastpt.jpeg import Interpolation
@@ -112,7 +113,7 @@ class Loader:
         self._position = 0  # of the next global batch in the epoch's order, in samples
         self._batches: Generator[DecodedBatch, None, None] | None = None  # of the iteration under way
         self._bad = BadSamples(dataset)
-        _ = dataset.samples  # read here, once, and not by every thread
+        self._stored = Pictures(dataset.samples)
         kind, options = DECODERS.get(decoder), decoder_options or {}
         for name in options:
             if name not in kind.options:
@@ -238,7 +239,13 @@ class Loader:
         ids, views = epoch_order(len(self.dataset), self.seed, epoch, self.order, self.dataset.block, self.repeats)
         ids = ids.astype(np.uint32)  # kept for the epoch: half the memory
         return BatchReader(
-            self.dataset, ids, views, lambda ids, views: self._crop(ids, views, epoch), self.drop_last, self._bad
+            self.dataset,
+            self._stored,
+            ids,
+            views,
+            lambda ids, views: self._crop(ids, views, epoch),
+            self.drop_last,
+            self._bad,
         )
 
     def _with_rng_keys(self, decoded: DecodedBatch, epoch: int) -> Batch:

@@ -21,7 +21,7 @@ def test_stored_pictures_labels_and_keys_are_those_of_the_source(labelled):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_many_pictures_read_at_once_are_those_read_one_by_one(labelled, monkeypatch, compiled):
     if not compiled:
-        monkeypatch.setattr("fastpt.data.dataset._reader", lambda: None)
+        monkeypatch.setattr("fastpt.data.pictures.library", lambda: None)
     for ids in ([39, 0, 17, 17, 3], []):
         found = labelled.jpegs(np.array(ids, np.int64))
         assert [jpeg.tobytes() for jpeg in found] == [labelled.jpeg(i).tobytes() for i in ids]

@@ -1,7 +1,11 @@
 """Splits for the loader's tests: small pictures of several sizes, some grey, in shards with small blocks."""
 
+import ctypes
 import shutil
 import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -48,5 +52,20 @@ def damage(dataset: Dataset, sample_id: int) -> None:
 
 
 def own_threads() -> list[str]:
-    """Python threads of the loaders that are open."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fastpt")]
+    """Threads of the loaders that are open: Python's by their names there, C's by those that the system knows."""
+    names = [file.read_text().strip() for file in Path("/proc/self/task").glob("*/comm")]
+    return [name for name in (*names, *(thread.name for thread in threading.enumerate())) if name.startswith("fastpt")]
+
+
+@pytest.fixture
+def slow_reading(monkeypatch) -> Callable[[float], None]:
+    """Makes each picture of the loaders that are made from now on take so many seconds to be read."""
+
+    def make_slow(seconds: float) -> None:
+        native = ctypes.CFUNCTYPE(None, ctypes.c_int, *3 * [ctypes.c_void_p])(lambda *_: time.sleep(seconds))
+        made.append(native)
+        address = ctypes.cast(native, ctypes.c_void_p).value
+        monkeypatch.setattr("fastpt.data.pictures.frames.function", lambda: address)
+
+    made = []
+    return make_slow

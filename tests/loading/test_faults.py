@@ -144,11 +144,13 @@ def test_a_failing_disk_is_a_clear_error(split, decoder, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("fastpt.data.dataset._reader", lambda: lambda *_: 0)  # as its pread fails too
+    unreadable = os.open(os.devnull, os.O_WRONLY)
+    monkeypatch.setattr(type(split), "shard", lambda *_: unreadable)  # for C
     monkeypatch.setattr("os.pread", fail)
     loader = Loader(split, 4, 16, seed=0, decoder=decoder)
     with loader, pytest.raises(FastptError, match=r"beton cannot be read: Input/output error"):
         list(loader)
+    os.close(unreadable)
 
 
 @pytest.fixture

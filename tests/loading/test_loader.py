@@ -12,7 +12,7 @@ from fastpt import Batch, Loader
 from fastpt.errors import FastptError
 from fastpt.loading.loader import default_threads
 from fastpt.loading.order import epoch_order
-from tests.loading.conftest import own_threads
+from tests.loading.conftest import damage, own_threads
 
 DECODERS = ("cpu", "dali", "synthetic")
 
@@ -234,16 +234,17 @@ def test_threads_stay_flat_over_many_loaders(split, decoder):
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "dali"])
-def test_an_exception_in_a_decoding_thread_reaches_the_consumer(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.reading.BatchReader.read", lambda *_: 1 / 0)
-    with Loader(split, 4, 16, seed=0, decoder=decoder) as loader, pytest.raises(ZeroDivisionError):
+def test_an_exception_in_a_decoding_thread_reaches_the_consumer(copied, decoder, monkeypatch):
+    damage(copied, 7)
+    monkeypatch.setattr("fastpt.loading.reading.BatchReader.intact", lambda *_: 1 / 0)
+    with Loader(copied, 4, 16, seed=0, decoder=decoder) as loader, pytest.raises(ZeroDivisionError):
         list(loader)
     assert not own_threads()
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "dali"])
-def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, monkeypatch):
-    monkeypatch.setattr("fastpt.loading.reading.BatchReader.read", lambda *_: time.sleep(1))
+def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, slow_reading):
+    slow_reading(0.1)
     with Loader(split, 4, 16, seed=0, decoder=decoder, threads=1) as loader:
         timer = threading.Timer(0.2, lambda: signal.raise_signal(signal.SIGINT))
         timer.start()

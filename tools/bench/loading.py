@@ -41,9 +41,10 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
     from datasets_prep.listing import Found, SplitListing
     from datasets_prep.shard import Options
     from fastpt.storage.files import open_files
+    from fastpt.storage.names import is_image
 
     files = open_files(photos)
-    names = files.images()
+    names = [name for name in files.names() if is_image(name)]
     keys = [f"{i:06d}" for i in range(count)]
     labels = np.zeros(count, np.int64)
     split = SplitListing("train", keys, labels, None, ["photo"], ["photo"], lambda i: files.read(names[i % len(names)]))

@@ -39,9 +39,10 @@ def prepared(photos: Path, out: Path, count: int) -> Path:
     from datasets_prep.shard import Options
     from fastpt.loading.loader import default_threads
     from fastpt.storage.files import open_files
+    from fastpt.storage.names import is_image
 
     files = open_files(photos)
-    names = files.images()
+    names = [name for name in files.names() if is_image(name)]
     classes = [f"class {i}" for i in range(1000)]
     keys, captions = [f"{i:06d}" for i in range(count)], [f"photo number {i}" for i in range(count)]
     labels = np.arange(count) % len(classes)

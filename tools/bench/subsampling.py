@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
 from fastpt.storage.files import open_files
+from fastpt.storage.names import is_image
 
 ENOUGH = 35.0  # dB
 QUALITY = 90
@@ -28,7 +29,7 @@ KEPT = ["PNG", "JPEG"]
 def photos(place: Path, count: int, max_side: int) -> Iterator[bytes]:
     """Pictures of a folder or an archive that are to be encoded: as they are if larger, else as PNG."""
     files = open_files(place)
-    names = files.images()
+    names = [name for name in files.names() if is_image(name)]
     for i in np.random.default_rng(0).permutation(len(names))[:count]:
         source = files.read(names[i])
         with Image.open(io.BytesIO(source), formats=KEPT) as image:

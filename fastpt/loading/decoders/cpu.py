@@ -1,8 +1,8 @@
-"""Decoding on the CPU in C from a pool of threads.
+"""Decoding on the CPU in C from a pool of threads (fastpt/loading/pool.py).
 
 Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures it leaves, libffcv's
-decode the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels.
-All are called through ctypes, which releases the GIL.
+decode the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels. They
+are called from Python threads through ctypes, which lets go of Python's lock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +20,11 @@ import numpy as np
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation, kernel, libffcv
 from fastpt.loading.batch import DecodedBatch
-from fastpt.loading.reading import BatchPlan, BatchReader, ReadBatch
+from fastpt.loading.pool import Job, Pool
+from fastpt.loading.reading import AHEAD, BatchPlan, BatchReader, Intact
 
 if TYPE_CHECKING:
     import torch
-
-AHEAD = 2  # batches in work beside the one that is waited for
-CHUNK = 16  # pictures of a work item, at most: enough to amortise numpy's overhead, few enough to share a batch out
 
 
 class CpuDecoder:
@@ -43,64 +42,69 @@ class CpuDecoder:
 
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         """The batches, in order; `AHEAD` more are in work."""
-        pool = ThreadPoolExecutor(self.threads, "fastpt-cpu")
-        started: deque[tuple[torch.Tensor, list[Future]]] = deque()
+        left_over = ThreadPoolExecutor(self.threads, "fastpt-cpu")  # starts no thread before there is work
+        started: deque[_Batch] = deque()
         try:
-            for places in positions:
-                started.append(self._start(pool, reader, places))
-                if len(started) > AHEAD:
-                    yield self._finish(*started.popleft())
-            while started:
-                yield self._finish(*started.popleft())
+            with reader.pool(self.threads, self.size, self.interpolation) as pool:
+                for places in positions:
+                    started.append(self._start(pool, reader.plan(places)))
+                    for batch in started:  # early, so that it is done while the reader's batch is computed with
+                        if batch.job.done():
+                            self._look_after(left_over, reader, batch)
+                    if len(started) > AHEAD:
+                        yield self._finish(left_over, reader, started.popleft())
+                while started:
+                    yield self._finish(left_over, reader, started.popleft())
         finally:
-            pool.shutdown(cancel_futures=True)
+            left_over.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """Threads end with `batches`; nothing else is held."""
 
-    def _start(
-        self, pool: ThreadPoolExecutor, reader: BatchReader, positions: np.ndarray
-    ) -> tuple[torch.Tensor, list[Future]]:
-        """Memory for a batch, and the work items that fill it; at least one, be it empty."""
+    def _start(self, pool: Pool, plan: BatchPlan) -> _Batch:
         import torch
 
-        shape = (len(positions), self.size, self.size, 3)
+        shape = (len(plan.positions), self.size, self.size, 3)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        # All batches in work share the threads.
-        chunk = max(1, min(CHUNK, -(-(AHEAD + 1) * len(positions) // self.threads)))
-        plan, pixels = reader.plan(positions), images.numpy()
-        items = [slice(start, start + chunk) for start in range(0, max(len(positions), 1), chunk)]
-        return images, [pool.submit(self._fill, reader, plan.part(item), pixels[item]) for item in items]
+        return _Batch(plan, images, pool.submit(plan.sample_ids, plan.boxes, plan.flips, images.data_ptr()))
 
-    def _finish(self, images: torch.Tensor, work: list[Future]) -> DecodedBatch:
+    def _look_after(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> None:
+        """Begin with those pictures of a batch that the pool has not made."""
+        if batch.found is None:
+            pixels = batch.images.numpy()
+            rows = np.flatnonzero(batch.job.results).tolist()
+            batch.found = {row: left_over.submit(self._fill, reader, batch.plan, row, pixels[row]) for row in rows}
+
+    def _finish(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> DecodedBatch:
         import torch
 
-        masks, ids, views = (np.concatenate(parts) for parts in zip(*(item.result() for item in work), strict=True))
-        if not masks.all():
-            images = images[torch.from_numpy(masks)]
-        return DecodedBatch(images.to(self.device, non_blocking=True), ids, views)
+        batch.job.wait()
+        self._look_after(left_over, reader, batch)
+        found = {row: future.result() for row, future in (batch.found or {}).items()}
+        plan, images = reader.settled(batch.plan, found), batch.images
+        if None in found.values():
+            images = images[torch.tensor([found.get(row, True) is not None for row in range(len(images))])]
+        return DecodedBatch(images.to(self.device, non_blocking=True), plan.sample_ids, plan.views)
 
-    def _fill(
-        self, reader: BatchReader, plan: BatchPlan, images: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Decode into `images`, uint8 [K, H, W, 3]. Returns which are filled, bool [K], their ids and views."""
-        read, samples = reader.read(plan), reader.dataset.samples
-        shapes = np.stack([samples.height[read.sample_ids], samples.width[read.sample_ids]], axis=1)
-        done = kernel.decode(read.jpegs, shapes, read.boxes, read.flips, self.interpolation, images, read.rows)
-        for at in np.flatnonzero(~done).tolist():
-            self._decode_whole(read, at, shapes[at].tolist(), images[read.rows[at]])
-        filled = np.zeros(len(images), bool)
-        filled[read.rows] = True
-        return filled, read.sample_ids, read.views
+    def _fill(self, reader: BatchReader, plan: BatchPlan, row: int, out: np.ndarray) -> Intact | None:
+        """Make one picture, or what takes its place, uint8 [H, W, 3]; None where it is left out."""
+        intact = reader.intact(int(plan.positions[row]))
+        if intact:
+            one, samples = reader.plan(np.array([intact.position])), reader.dataset.samples
+            shapes = np.stack([samples.height[one.sample_ids], samples.width[one.sample_ids]], axis=1)
+            images, jpegs = out[None], [intact.jpeg]
+            if not kernel.decode(jpegs, shapes, one.boxes, one.flips, self.interpolation, images, np.array([0])).all():
+                self._decode_whole(intact.jpeg, shapes[0].tolist(), one, out)
+        return intact
 
-    def _decode_whole(self, read: ReadBatch, at: int, shape: list[int], out: np.ndarray) -> None:
+    def _decode_whole(self, jpeg: np.ndarray, shape: list[int], plan: BatchPlan, out: np.ndarray) -> None:
         """Decode one picture of `shape`, resize its box into `out`, uint8 [H, W, 3], and flip it."""
         height, width = shape
         picture = self._memory(height * width * 3).reshape(height, width, 3)
-        if not libffcv.decode(read.jpegs[at], picture):
-            picture = _decode_tolerantly(read.jpegs[at], (height, width, 3), int(read.sample_ids[at]))
-        resize(picture, read.boxes[at].tolist(), out, self.interpolation)
-        if read.flips[at]:
+        if not libffcv.decode(jpeg, picture):
+            picture = _decode_tolerantly(jpeg, (height, width, 3), int(plan.sample_ids[0]))
+        resize(picture, plan.boxes[0].tolist(), out, self.interpolation)
+        if plan.flips[0]:
             out[...] = out[:, ::-1]
 
     def _memory(self, size: int) -> np.ndarray:
@@ -109,6 +113,16 @@ class CpuDecoder:
         if memory is None or memory.size < size:
             memory = self._scratch.memory = np.empty(size, np.uint8)
         return memory[:size]
+
+
+@dataclass
+class _Batch:
+    """A batch in work; `found`, once it is looked after, what becomes of the rows that the pool has not made."""
+
+    plan: BatchPlan
+    images: torch.Tensor  # uint8 [B, H, W, 3]
+    job: Job
+    found: dict[int, Future[Intact | None]] | None = None
 
 
 def resize(picture: np.ndarray, box: Sequence[int], out: np.ndarray, interpolation: Interpolation) -> None:

@@ -8,7 +8,7 @@ libjpeg-turbo does it, and every resize is antialiased. DALI has no area filter;
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from importlib import import_module
@@ -19,12 +19,10 @@ import numpy as np
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
 from fastpt.loading.batch import DecodedBatch
-from fastpt.loading.reading import BatchReader, ReadBatch
+from fastpt.loading.reading import AHEAD, BatchReader, ReadBatch
 
 if TYPE_CHECKING:
     import torch
-
-AHEAD = 2  # batches in work beside the one that is waited for
 
 
 class DaliDecoder:
@@ -66,7 +64,7 @@ class DaliDecoder:
         """The batches, in order; `AHEAD` more are in work, and as many done."""
         import torch
 
-        with closing(_in_background(self._batches(reader, positions), AHEAD)) as batches:
+        with closing(_in_background(self._batches(reader, positions), AHEAD, self._use_device)) as batches:
             for batch in batches:
                 if self._stream:  # given out again only once the reader's stream is past the tensor's end
                     batch.images.record_stream(torch.cuda.current_stream(self.device))
@@ -76,13 +74,21 @@ class DaliDecoder:
         """Free the pipeline with its threads and its memory on the GPU."""
         self._pipeline = None
 
+    def _use_device(self) -> None:
+        """To be called in each thread that touches CUDA: a new one is on device 0, whatever the process has set."""
+        import torch
+
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+
     def _batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         import torch
 
         if self._pipeline is None:
             self._pipeline = self._build()
         pipeline, inside = self._pipeline, deque()
-        self._source.feeds = _feeds(reader, positions, inside)
+        reading = reader.batches(positions, self.threads)
+        self._source.feeds = _feeds(reading, inside)
         try:
             pipeline.schedule_run()  # the first one fills the queue
             while (outputs := self._outputs(pipeline, inside)) is not None:
@@ -99,6 +105,8 @@ class DaliDecoder:
         except BaseException:
             self._pipeline = None  # it failed, or holds batches that nobody wants
             raise
+        finally:
+            reading.close()
 
     def _outputs(self, pipeline: Any, inside: deque[ReadBatch]) -> Any:
         """DALI's tensor of the oldest batch that is not empty, or None at the end."""
@@ -169,19 +177,23 @@ class _Source:
         return next(self.feeds)
 
 
-def _feeds(reader: BatchReader, positions: Iterable[np.ndarray], inside: deque[ReadBatch]) -> Iterator[tuple]:
+def _feeds(batches: Iterable[ReadBatch], inside: deque[ReadBatch]) -> Iterator[tuple]:
     """The graph's inputs for each batch; what was read is noted in `inside`. DALI takes no empty batch: none is fed."""
-    for places in positions:
-        read = reader.read(reader.plan(places))
+    for read in batches:
         inside.append(read)
         if read.jpegs:
             anchors, shapes = np.ascontiguousarray(read.boxes[:, :2]), np.ascontiguousarray(read.boxes[:, 2:])
             yield read.jpegs, anchors, shapes, read.flips.astype(np.int32)
 
 
-def _in_background(batches: Generator[DecodedBatch, None, None], ahead: int) -> Generator[DecodedBatch, None, None]:
-    """The same batches, made in a thread of their own up to `ahead` before they are asked for; errors come through."""
-    with ThreadPoolExecutor(1, "fastpt-dali") as pool:
+def _in_background(
+    batches: Generator[DecodedBatch, None, None], ahead: int, begin: Callable[[], None]
+) -> Generator[DecodedBatch, None, None]:
+    """The same batches, made in a thread of their own up to `ahead` before they are asked for; errors come through.
+
+    The thread calls `begin` before all else.
+    """
+    with ThreadPoolExecutor(1, "fastpt-dali", initializer=begin) as pool:
         try:
             asked = deque(pool.submit(next, batches, None) for _ in range(ahead))
             while (batch := asked.popleft().result()) is not None:

@@ -4,6 +4,8 @@ The generator is SplitMix64's finaliser (Steele, Lea and Flood 2014; constants o
 the parts of the key. One finalisation is a bijection of 64 bits, so numbers that differ in their last part differ.
 """
 
+from functools import lru_cache
+
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -14,10 +16,8 @@ BLOCK_ORDER, SAMPLE_ORDER, CROP, AUGMENTATION = range(4)
 
 def bits(*key: int | np.ndarray) -> np.ndarray:
     """uint64 random bits for integer `key` parts; arrays among them broadcast (at least one dimension)."""
-    state = np.zeros(1, np.uint64)
-    for part in key:
-        state = _finalise((state ^ np.asarray(part).astype(np.uint64)) + _GOLDEN)
-    return state
+    numbers = next((i for i, part in enumerate(key) if not isinstance(part, int)), len(key))
+    return _chain(_state(key[:numbers]).copy(), key[numbers:])
 
 
 def uniform(*key: int | np.ndarray) -> np.ndarray:
@@ -32,6 +32,18 @@ def seed_sequence(*key: int | str) -> np.random.SeedSequence:
     """
     numbers = [number for part in key for number in (part.encode() if isinstance(part, str) else [part])]
     return np.random.SeedSequence(numbers)
+
+
+@lru_cache(64)
+def _state(numbers: tuple[int, ...]) -> np.ndarray:
+    """After the numbers that many keys begin with."""
+    return _chain(np.zeros(1, np.uint64), numbers)
+
+
+def _chain(state: np.ndarray, parts: tuple[int | np.ndarray, ...]) -> np.ndarray:
+    for part in parts:
+        state = _finalise((state ^ np.asarray(part).astype(np.uint64)) + _GOLDEN)
+    return state
 
 
 def _finalise(x: np.ndarray) -> np.ndarray:

@@ -16,7 +16,8 @@ static enum result read_whole(int file, uint64_t offset, uint64_t size, uint8_t 
 }
 
 enum result fastpt_read_picture(const struct pictures *pictures, int64_t id, uint8_t *out) {
-    const uint32_t shard = pictures->wide ? ((const uint32_t *)pictures->shard)[id] : ((const uint16_t *)pictures->shard)[id];
+    const uint32_t shard =
+        pictures->wide ? ((const uint32_t *)pictures->shard)[id] : ((const uint16_t *)pictures->shard)[id];
     const uint64_t size = pictures->size[id], known = pictures->xxh3[id];
     const uint8_t *const jpeg = out;
     const enum result result = read_whole(pictures->files[shard], pictures->offset[id], size, out);

@@ -34,11 +34,12 @@ static void central(int64_t width, int64_t height, double box_width, double box_
     box[0] = (int32_t)((height - box[2]) / 2), box[1] = (int32_t)((width - box[3]) / 2);
 }
 
-/* crops.random_resized_crops of `count` pictures. `bounds` are the least and most of scale, of ratio (width to height)
-   and of its logarithm. */
-void fastpt_random_resized_crops(int count, const int64_t *widths, const int64_t *heights, const int64_t *ids,
-                                 const int64_t *views, uint64_t seed, uint64_t epoch, const double bounds[6],
-                                 int32_t *boxes, uint8_t *flips) {
+/* crops.random_resized_crops of `count` pictures: int64 [4, count], their widths, heights, ids and views. `bounds` are
+   the least and most of scale, of ratio (width to height) and of its logarithm. */
+void fastpt_random_resized_crops(int count, const int64_t *pictures, uint64_t seed, uint64_t epoch,
+                                 const double bounds[6], int32_t *boxes, uint8_t *flips) {
+    const int64_t *const widths = pictures, *const heights = widths + count, *const ids = heights + count,
+                  *const views = ids + count;
     const double *const scale = bounds, *const ratio = bounds + 2, *const log_ratio = bounds + 4;
     const uint64_t key = chain(chain(chain(0, CROP), seed), epoch);
     for (int k = 0; k < count; k++) {
@@ -60,15 +61,16 @@ void fastpt_random_resized_crops(int count, const int64_t *widths, const int64_t
             }
         }
         if (try == TRIES) { /* none fits: the largest central box within `ratio` */
-            const double high = (double)width < ratio[0] * (double)height ? rint((double)width / ratio[0]) : (double)height;
-            const double wide = (double)width > ratio[1] * (double)height ? rint((double)height * ratio[1]) : (double)width;
-            central(width, height, fmax(wide, 1), fmax(high, 1), box);
+            const double wide = (double)width, high = (double)height;
+            central(width, height, fmax(wide > ratio[1] * high ? rint(high * ratio[1]) : wide, 1),
+                    fmax(wide < ratio[0] * high ? rint(wide / ratio[0]) : high, 1), box);
         }
     }
 }
 
-/* crops.center_crops of `count` pictures. */
-void fastpt_center_crops(int count, const int64_t *widths, const int64_t *heights, double fraction, int32_t *boxes) {
+/* crops.center_crops of `count` pictures: int64 [2, count], their widths and heights. */
+void fastpt_center_crops(int count, const int64_t *pictures, double fraction, int32_t *boxes) {
+    const int64_t *const widths = pictures, *const heights = widths + count;
     for (int k = 0; k < count; k++) {
         const double side = fmax(rint((double)(widths[k] < heights[k] ? widths[k] : heights[k]) * fraction), 1);
         central(widths[k], heights[k], side, side, boxes + 4 * k);

@@ -36,11 +36,13 @@ def random_resized_crops(
     """
     if (library := _library()) is None:
         return _random_resized_crops(widths, heights, ids, views, seed, epoch, scale, ratio)
-    columns = [np.ascontiguousarray(column, np.int64) for column in (widths, heights, ids, views)]
+    pictures = np.empty((4, len(ids)), np.int64)
+    pictures[0], pictures[1], pictures[2], pictures[3] = widths, heights, ids, views
     bounds = np.array([*scale, *ratio, *np.log(ratio)])
     boxes, flips = np.empty((len(ids), 4), np.int32), np.empty(len(ids), bool)
-    pointers = [array.ctypes.data for array in (*columns, bounds, boxes, flips)]
-    library.fastpt_random_resized_crops(len(ids), *pointers[:4], seed, epoch, *pointers[4:])
+    library.fastpt_random_resized_crops(
+        len(ids), pictures.ctypes.data, seed, epoch, bounds.ctypes.data, boxes.ctypes.data, flips.ctypes.data
+    )
     return boxes, flips
 
 
@@ -52,9 +54,9 @@ def center_crops(widths: np.ndarray, heights: np.ndarray, fraction: float) -> np
     """
     if (library := _library()) is None:
         return _center_crops(widths, heights, fraction)
-    sizes = [np.ascontiguousarray(column, np.int64) for column in (widths, heights)]
-    boxes = np.empty((len(widths), 4), np.int32)
-    library.fastpt_center_crops(len(widths), *(column.ctypes.data for column in sizes), fraction, boxes.ctypes.data)
+    pictures, boxes = np.empty((2, len(widths)), np.int64), np.empty((len(widths), 4), np.int32)
+    pictures[0], pictures[1] = widths, heights
+    library.fastpt_center_crops(len(widths), pictures.ctypes.data, fraction, boxes.ctypes.data)
     return boxes
 
 
@@ -64,15 +66,15 @@ def _library() -> ctypes.CDLL | None:
     library = native.load("_batches", __file__)
     if library:
         count, number, pointer = ctypes.c_int, ctypes.c_uint64, ctypes.c_void_p
-        library.fastpt_random_resized_crops.argtypes = [count, *4 * [pointer], number, number, *3 * [pointer]]
+        library.fastpt_random_resized_crops.argtypes = [count, pointer, number, number, *3 * [pointer]]
         library.fastpt_random_resized_crops.restype = None
-        library.fastpt_center_crops.argtypes = [count, pointer, pointer, ctypes.c_double, pointer]
+        library.fastpt_center_crops.argtypes = [count, pointer, ctypes.c_double, pointer]
         library.fastpt_center_crops.restype = None
     return library
 
 
 def exp(x: np.ndarray) -> np.ndarray:
-    """e to the power of float64 `x`, by IEEE operations that any machine rounds alike; at most 1 ulp off.
+    """e to the power of float64 `x`, by IEEE operations that any machine rounds alike; less than 1.2 ulp off.
 
     x = k ln 2 + r with |r| <= ln(2) / 2, ln 2 in two parts (the first has few enough bits for k times it to be exact);
     the Taylor series of e^r to r^13, whose remainder is below 2^-57 of it; times 2^k.

@@ -37,9 +37,9 @@ class _Decoding(ctypes.Structure):
 class Pool:
     """`threads` threads that read pictures, and with `size` decode them too, by our kernel, to `size` x `size`.
 
-    To be closed where it was opened: its threads end, each after the picture that it is at. It ends them too when it is
-    collected, and before the process exits. In a process that was forked from this one they do not exist: there a
-    job cannot be waited for, and closing does nothing.
+    To be closed where it was opened: then its threads end, each after the picture that it is at. They end too when the
+    pool is collected, and before the process exits. In a process that was forked from this one they do not exist: there
+    a job cannot be waited for, and closing does nothing.
 
     Raises FastptError if the machine gives no thread.
     """
@@ -90,9 +90,10 @@ class Pool:
 
     def wait(self, number: int, milliseconds: int) -> bool:
         """Wait for a batch, so long at most; whether it is done. Python's lock is let go meanwhile."""
-        self._check_process()
         library = _library()
         assert library is not None
+        assert self._handle is not None, "the pool is closed"
+        self._check_process()
         return bool(library.fastpt_pool_wait(self._handle, number, milliseconds))
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from fastpt import DamagedData, Dataset
 from fastpt.data.concat import ConcatDataset
+from fastpt.data.pictures import Pictures, Result
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
 from tests.conftest import stored
@@ -43,6 +44,14 @@ def test_pictures_are_those_that_were_stored_but_for_the_damaged(made):
     written = {stored(i) for i in range(40)}
     assert [jpeg.tobytes() in written for jpeg in jpegs] == made.samples.intact(ids, jpegs).tolist()
     assert 1 <= np.sum(~made.samples.intact(ids, jpegs)) <= 3
+
+
+def test_read_by_c_pictures_are_judged_as_by_python(made):
+    ids = np.arange(len(made))
+    jpegs, results = Pictures(made.samples).read(ids, made.shard)
+    assert [jpeg.tobytes() for jpeg in jpegs] == [jpeg.tobytes() for jpeg in made.jpegs(ids)]
+    assert (results == Result.GOOD).tolist() == made.samples.intact(ids, jpegs).tolist()
+    assert set(results.tolist()) == {Result.GOOD, Result.DAMAGED}
 
 
 def test_a_damaged_picture_is_damaged_data_where_checked_ones_are_asked_for(made):

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
+from fastpt.loading import crops
 from fastpt.loading.crops import center_crops, random_resized_crops
 
 N = 4000
@@ -85,3 +86,36 @@ def test_center_crop_is_the_central_square_of_the_fraction_of_the_shorter_side()
     boxes = center_crops(np.array([500, 375, 64, 1]), np.array([375, 500, 64, 9]), fraction=0.875)
     assert boxes.dtype == np.int32
     assert boxes.tolist() == [[23, 86, 328, 328], [86, 23, 328, 328], [4, 4, 56, 56], [4, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("ratio", [(3 / 4, 4 / 3), (1.0, 1.0), (1e-9, 1e9), (0.1, 0.2), (2.0, 30.0)])
+@pytest.mark.parametrize("scale", [(0.08, 1.0), (0.5, 0.6), (1.0, 1.0), (1e-4, 0.01)])
+def test_boxes_drawn_in_c_are_those_of_python_to_the_bit(ratio, scale, monkeypatch):
+    """A million draws of boxes in all, over pictures from 1 to 65,535 pixels a side."""
+    rng = np.random.default_rng(0)
+    widths, heights = np.exp(rng.uniform(0, np.log(65536), (2, 50_000))).astype(np.uint16)
+    ids, views = rng.integers(0, 2**32, 50_000), rng.integers(0, 9, 50_000).astype(np.int8)
+    assert crops._library() is not None
+    arguments = (widths, heights, ids, views, 2**64 - 1, 7, scale, ratio)
+    boxes, flips = random_resized_crops(*arguments)
+    central = center_crops(widths, heights, scale[0])
+    monkeypatch.setattr(crops, "_library", lambda: None)
+    expected, expected_flips = random_resized_crops(*arguments)
+    assert np.array_equal(boxes, expected)
+    assert np.array_equal(flips, expected_flips)
+    assert np.array_equal(central, center_crops(widths, heights, scale[0]))
+    assert (boxes.dtype, flips.dtype, central.dtype) == (np.int32, bool, np.int32)
+
+
+def test_no_pictures_have_no_boxes():
+    none = np.zeros(0, np.int64)
+    boxes, flips = random_resized_crops(none, none, none, none, 0, 0)
+    assert (boxes.shape, flips.shape, center_crops(none, none, 1.0).shape) == ((0, 4), (0,), (0, 4))
+
+
+@pytest.mark.parametrize(("bound", "ulps"), [(0.3, 1.0), (700.0, 1.2)])
+def test_our_exponential_is_within_about_an_ulp(bound, ulps):
+    x = np.random.default_rng(0).uniform(-bound, bound, 1_000_000)
+    exact = np.exp(x.astype(np.longdouble))
+    assert np.abs((crops.exp(x) - exact) / np.spacing(exact.astype(np.float64))).max() < ulps
+    assert crops.exp(np.zeros(1)) == 1

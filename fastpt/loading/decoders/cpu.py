@@ -49,7 +49,7 @@ class CpuDecoder:
                 for places in positions:
                     started.append(self._start(pool, reader.plan(places)))
                     for batch in started:  # early, so that it is done while the reader's batch is computed with
-                        if batch.job.done():
+                        if batch.found is None and batch.job.done():
                             self._look_after(left_over, reader, batch)
                     if len(started) > AHEAD:
                         yield self._finish(left_over, reader, started.popleft())

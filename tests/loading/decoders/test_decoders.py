@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import tarfile
+import threading
 from dataclasses import replace
 
 import cv2
@@ -17,6 +18,8 @@ from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Dataset, Loader
 from fastpt.errors import FastptError
+from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.decoders.dali import DaliDecoder
 from tests.conftest import made_up, picture, prepared
 
 DECODERS = ("cpu", "dali")
@@ -143,3 +146,22 @@ def test_ffcvs_python_package_is_not_imported(split):
         "assert not {'ffcv', 'numba', 'nvidia.dali'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, split.path], check=True)
+
+
+def test_dalis_thread_sets_its_device_before_it_touches_cuda(monkeypatch):
+    """A new thread is on device 0, whatever its process has set: with eight ranks, all would decode on GPU 0."""
+    seen = []
+
+    def note(what):
+        seen.append((threading.current_thread().name, what))
+
+    def batches(*_):
+        note("decodes")
+        yield DecodedBatch(torch.zeros(1, 8, 8, 3, dtype=torch.uint8), np.array([0]), np.array([0]))
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "set_device", note)
+    monkeypatch.setattr(DaliDecoder, "_batches", batches)
+    decoder = DaliDecoder(8, "area", 1, torch.device("cuda", 5), 1)
+    list(decoder.batches(None, []))
+    assert seen == [("fastpt-dali_0", torch.device("cuda", 5)), ("fastpt-dali_0", "decodes")]

@@ -1,10 +1,12 @@
 """All C of fastpt under AddressSanitizer and UndefinedBehaviorSanitizer, fed with damaged pictures and nonsense.
 
     python tools/fuzz_c.py --seconds 60
+    python tools/fuzz_c.py --sanitizer thread --seconds 60      # the loader's threads under ThreadSanitizer
 
 Builds each library anew with the sanitizers, aside from what is installed, then calls the functions that fastpt calls:
 with pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the
-end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan, and libjpeg-turbo.
+end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan and libtsan, and
+libjpeg-turbo.
 """
 
 import argparse
@@ -17,36 +19,42 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import xxhash
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-O1", "-g", "-shared", "-fPIC"]
 
 
-def build(folder: Path) -> None:
+def build(folder: Path, sanitizer: str) -> None:
     """Compile each library of pyproject.toml into `folder`."""
+    options = [*SANITIZERS[sanitizer][0], "-O1", "-g", "-shared", "-fPIC"]
     for module in tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"]:
         output = folder / f"{module['name'].rpartition('.')[2]}.so"
         sources = [str(ROOT / source) for source in module["sources"]]
         libraries = [f"-l{name}" for name in module.get("libraries", [])]
-        subprocess.run(["gcc", *SANITIZE, *sources, "-o", str(output), *libraries], check=True)
+        subprocess.run(["gcc", *options, *sources, "-o", str(output), *libraries], check=True)
 
 
-def sanitized(folder: Path, seconds: float, seed: int) -> int:
+def sanitized(folder: Path, sanitizer: str, seconds: float, seed: int) -> int:
     """Run `fuzz` in a process in which the sanitizer is loaded before all else. Returns its exit code."""
-    asan = subprocess.run(["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    runtime = SANITIZERS[sanitizer][1]
+    found = subprocess.run(["gcc", f"-print-file-name={runtime}"], capture_output=True, text=True, check=True)
     environment = {
         **os.environ,
-        "LD_PRELOAD": asan.stdout.strip(),
+        "LD_PRELOAD": found.stdout.strip(),
         "ASAN_OPTIONS": "detect_leaks=0",  # Python itself leaks
+        "TSAN_OPTIONS": "halt_on_error=1",
         "PYTHONPATH": str(ROOT),
         "PYTHONMALLOC": "malloc",  # so that the sanitizer sees the ends of Python's memory too
     }
-    words = [sys.executable, __file__, "--libraries", str(folder), "--seconds", str(seconds), "--seed", str(seed)]
+    words = [sys.executable, __file__, "--libraries", str(folder), "--sanitizer", sanitizer]
+    words += ["--seconds", str(seconds), "--seed", str(seed)]
+    if sanitizer == "thread":
+        words = ["setarch", "-R", *words]  # its shadow memory needs addresses that are not spread at random
     return subprocess.run(words, env=environment).returncode
 
 
@@ -146,18 +154,60 @@ def fuzz_area(rng: np.random.Generator, _: Iterator[np.ndarray]) -> None:
     area.resize(plane, (int(rng.integers(1, width + 1)), int(rng.integers(1, height + 1))))
 
 
-def fuzz_read(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
-    from fastpt.data import dataset
+def fuzz_batches(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    """Pictures in a file, some of them past its end or in one that is closed; several batches of them in work."""
+    from fastpt.data.pictures import Pictures, Result
+    from fastpt.data.samples import Samples
+    from fastpt.errors import FastptError
+    from fastpt.jpeg import frames, kernel
+    from fastpt.loading.crops import center_crops, random_resized_crops
+    from fastpt.loading.pool import MOST, Pool
 
-    read = dataset._reader()
-    assert read is not None
+    stored = [next(jpegs) for _ in range(6)]
+    ends = np.cumsum([len(jpeg) for jpeg in stored])
+    shapes = frames.frame_sizes(stored) + (rng.integers(8, size=(6, 2)) == 0)
+    sums = np.array([xxhash.xxh3_64_intdigest(jpeg.data) for jpeg in stored], np.uint64)
+    samples = Samples(
+        shard=(rng.integers(0, 9, 6) == 0).astype(np.uint16 if rng.integers(2) else np.uint32),
+        offset=(np.array([0, *ends[:-1]]) + (rng.integers(0, 9, 6) == 0)).astype(np.uint64),
+        size=np.array([len(jpeg) for jpeg in stored], np.uint32),
+        width=shapes[:, 1].astype(np.uint16),
+        height=shapes[:, 0].astype(np.uint16),
+        xxh3=np.where(rng.integers(0, 3, 6) == 0, 0, sums + (rng.integers(0, 9, 6) == 0)).astype(np.uint64),
+    )
     with tempfile.TemporaryFile() as file:
-        file.write(next(jpegs).tobytes())
+        file.write(b"".join(jpeg.tobytes() for jpeg in stored))
         file.flush()
-        offsets, sizes = rng.integers(0, 2000, 5).astype(np.uint64), rng.integers(0, 900, 5).astype(np.uint64)
-        files = np.where(rng.integers(0, 5, 5) == 0, -1, file.fileno()).astype(np.int32)
-        memory = np.empty(int(sizes.sum()), np.uint8)
-        read(5, *(array.ctypes.data for array in (files, offsets, sizes, memory)))
+
+        def shard(index: int) -> int:
+            if index:
+                raise FastptError("there is one file")
+            return file.fileno()
+
+        side, filter = int(rng.integers(1, 40)), kernel.INTERPOLATIONS[rng.integers(len(kernel.INTERPOLATIONS))]
+        pictures = Pictures(samples)
+        with Pool(pictures, shard, int(rng.integers(1, 5)), side, filter) as pool:
+            work = []
+            for number in range(rng.integers(1, MOST)):
+                ids = rng.integers(0, 6, rng.integers(0, 20))
+                columns = samples.width[ids], samples.height[ids]
+                boxes, flips = random_resized_crops(*columns, ids, ids, 0, number)
+                if rng.integers(2):
+                    boxes = center_crops(*columns, rng.random())
+                images, (memory, starts) = np.empty((len(ids), side, side, 3), np.uint8), pictures.places(ids)
+                work.append((ids, pool.submit(ids, boxes, flips, images)))
+                work.append((ids, pool.submit(ids, boxes, flips, memory, starts)))
+                if len(work) + 2 > MOST or rng.integers(3) == 0:  # waited for late, early, or never
+                    work.pop(0)[1].wait()
+                    work.pop(0)[1].wait()
+            for ids, job in work[: rng.integers(0, len(work) + 1)]:
+                job.wait()
+                jpegs_read, results = pictures.read(ids, shard)
+                readable = ~np.isin(results, (Result.SHORT, Result.UNREADABLE))
+                good = [jpeg for jpeg, fine in zip(jpegs_read, readable, strict=True) if fine]
+                intact = samples.intact(ids[readable], good)
+                assert ((job.results[readable] != Result.DAMAGED) == intact).all()
+                assert (job.results[~readable] == results[~readable]).all()
 
 
 TARGETS: dict[str, Callable[[np.random.Generator, Iterator[np.ndarray]], None]] = {
@@ -165,20 +215,24 @@ TARGETS: dict[str, Callable[[np.random.Generator, Iterator[np.ndarray]], None]] 
     "entropy": fuzz_entropy,
     "entries": fuzz_entries,
     "area": fuzz_area,
-    "read": fuzz_read,
+    "batches": fuzz_batches,
+}
+SANITIZERS = {  # what to compile with, the library to load before all else, and the targets
+    "address": (["-fsanitize=address,undefined", "-fno-sanitize-recover=all"], "libasan.so", tuple(TARGETS)),
+    "thread": (["-fsanitize=thread"], "libtsan.so", ("batches",)),
 }
 
 
-def fuzz(libraries: Path, seconds: float, seed: int) -> None:
-    """Call all targets in turn until the time is over; print how often."""
+def fuzz(libraries: Path, targets: Sequence[str], seconds: float, seed: int) -> None:
+    """Call the targets in turn until the time is over; print how often."""
     from fastpt import native
 
     native.load = lambda name, beside: ctypes.CDLL(str(libraries / f"{name}.so"))
     rng, calls, end = np.random.default_rng(seed), Counter(), time.monotonic() + seconds
     jpegs = mutants(rng)
     while time.monotonic() < end:
-        for name, target in TARGETS.items():
-            target(rng, jpegs)
+        for name in targets:
+            TARGETS[name](rng, jpegs)
             calls[name] += 1
     print(f"seed {seed}: no fault in " + ", ".join(f"{count:,} calls of {name}" for name, count in calls.items()))
 
@@ -187,11 +241,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sanitizer", choices=list(SANITIZERS), default="address")
     parser.add_argument("--libraries", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.libraries:
-        fuzz(options.libraries, options.seconds, options.seed)
+        fuzz(options.libraries, SANITIZERS[options.sanitizer][2], options.seconds, options.seed)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            build(Path(folder))
-            sys.exit(1 if sanitized(Path(folder), options.seconds, options.seed) else 0)
+            build(Path(folder), options.sanitizer)
+            sys.exit(1 if sanitized(Path(folder), options.sanitizer, options.seconds, options.seed) else 0)

@@ -67,12 +67,17 @@ class Pool:
         self._end = weakref.finalize(self, _end, library, self._handle, self._process)
 
     def submit(
-        self, sample_ids: np.ndarray, boxes: np.ndarray, flips: np.ndarray, out: int, starts: np.ndarray | None = None
+        self,
+        sample_ids: np.ndarray,
+        boxes: np.ndarray,
+        flips: np.ndarray,
+        out: np.ndarray,
+        starts: np.ndarray | None = None,
     ) -> Job:
         """Put B pictures to work: ids int64 [B], boxes int32 [B, 4], flips bool [B].
 
-        `out` is the address of uint8 [B, size, size, 3], or with `starts`, uint64 [B], of memory where the JPEGs go.
-        At most `MOST` batches may be in work. The caller keeps `out` until the job is done or the pool closed.
+        They go to `out`, uint8 [B, size, size, 3]; with `starts`, uint64 [B], their JPEGs go there in `out`, uint8. At
+        most `MOST` batches may be in work.
         """
         results = np.full(len(sample_ids), Result.LEFT, np.uint8)
         if self._handle is None or len(sample_ids) == 0:
@@ -81,11 +86,11 @@ class Pool:
         assert library is not None
         self._check_process()
         self._stored.open(sample_ids, self._shard)
-        arrays = (sample_ids, boxes, flips, starts)
-        pointers = (array if array is None else array.ctypes.data for array in arrays)
-        number = library.fastpt_pool_submit(self._handle, len(sample_ids), *pointers, out, results.ctypes.data)
+        arrays = (sample_ids, boxes, flips, starts, out, results)
+        pointers = [None if array is None else array.ctypes.data for array in arrays]
+        number = library.fastpt_pool_submit(self._handle, len(sample_ids), *pointers)
         assert number >= 0, f"more than {MOST} batches in work"
-        self._held.append((*arrays, results))
+        self._held.append(arrays)
         return Job(self, number, results)
 
     def wait(self, number: int, milliseconds: int) -> bool:

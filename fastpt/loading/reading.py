@@ -128,7 +128,7 @@ class BatchReader:
 
     def _start(self, pool: Pool, plan: BatchPlan) -> "_Reading":
         memory, starts = self.stored.places(plan.sample_ids)
-        job = pool.submit(plan.sample_ids, plan.boxes, plan.flips, memory.ctypes.data, starts)
+        job = pool.submit(plan.sample_ids, plan.boxes, plan.flips, memory, starts)
         return _Reading(plan, memory, starts, job)
 
     def _finish(self, reading: "_Reading") -> ReadBatch:

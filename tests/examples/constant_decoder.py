@@ -37,7 +37,7 @@ class ConstantDecoder:
         self.size, self.device, self.level = size, device, level
 
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
-        """One that reads has `read = reader.read(plan)` here: the checked `read.jpegs`, `read.boxes`, `read.flips`."""
+        """One that reads goes through `reader.batches(positions, threads)`: checked `jpegs`, their `boxes`, `flips`."""
         import torch
 
         for places in positions:

@@ -30,7 +30,7 @@ def read_by_a_pool(dataset, threads=3):
     stored, ids = Pictures(dataset.samples), np.arange(len(dataset))
     memory, starts = stored.places(ids)
     with Pool(stored, dataset.shard, threads) as pool:
-        job = pool.submit(ids, np.zeros((len(ids), 4), np.int32), np.zeros(len(ids), bool), memory.ctypes.data, starts)
+        job = pool.submit(ids, np.zeros((len(ids), 4), np.int32), np.zeros(len(ids), bool), memory, starts)
         job.wait()
     return [jpeg.tobytes() for jpeg in cut(memory, starts)], job.results
 
@@ -174,7 +174,7 @@ def test_python_goes_on_while_threads_wait_for_the_disk(split, monkeypatch):
 
     with Pool(stored, split.shard, 1) as pool:
         memory, starts = stored.places(np.array([0]))
-        job = pool.submit(np.array([0]), np.zeros((1, 4), np.int32), np.zeros(1, bool), memory.ctypes.data, starts)
+        job = pool.submit(np.array([0]), np.zeros((1, 4), np.int32), np.zeros(1, bool), memory, starts)
         counting = threading.Thread(target=count)
         counting.start()
         job.wait()
@@ -216,7 +216,7 @@ def test_more_batches_than_may_be_in_work_are_refused(split, slow_reading):
     slow_reading(0.02)
     stored, ids = Pictures(split.samples), np.array([0, 1])
     memory, starts = stored.places(ids)
-    arguments = (ids, np.zeros((2, 4), np.int32), np.zeros(2, bool), memory.ctypes.data, starts)
+    arguments = (ids, np.zeros((2, 4), np.int32), np.zeros(2, bool), memory, starts)
     with Pool(stored, split.shard, 1) as pool:
         jobs = [pool.submit(*arguments) for _ in range(MOST)]
         with pytest.raises(AssertionError, match="in work"):

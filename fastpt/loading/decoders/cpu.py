@@ -66,7 +66,7 @@ class CpuDecoder:
 
         shape = (len(plan.positions), self.size, self.size, 3)
         images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
-        return _Batch(plan, images, pool.submit(plan.sample_ids, plan.boxes, plan.flips, images.data_ptr()))
+        return _Batch(plan, images, pool.submit(plan.sample_ids, plan.boxes, plan.flips, images.numpy()))
 
     def _look_after(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> None:
         """Begin with those pictures of a batch that the pool has not made."""

@@ -140,14 +140,14 @@ def test_a_shard_replaced_under_an_open_loader_is_read_on_as_it_was(copied, deco
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_a_failing_disk_is_a_clear_error(split, decoder, monkeypatch):
+def test_a_failing_disk_is_a_clear_error(copied, decoder, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     unreadable = os.open(os.devnull, os.O_WRONLY)
-    monkeypatch.setattr(type(split), "shard", lambda *_: unreadable)  # for C
+    monkeypatch.setattr(type(copied), "shard", lambda *_: unreadable)  # for C
     monkeypatch.setattr("os.pread", fail)
-    loader = Loader(split, 4, 16, seed=0, decoder=decoder)
+    loader = Loader(copied, 4, 16, seed=0, decoder=decoder)
     with loader, pytest.raises(FastptError, match=r"beton cannot be read: Input/output error"):
         list(loader)
     os.close(unreadable)

@@ -52,8 +52,8 @@ class Decoder(Protocol):
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         """A batch for each array of positions in the order, int64 [b], one after the other; b may be 0.
 
-        `reader.batches` reads and checks them; what it leaves out is left out of the batch. Closing the generator ends the threads of the iteration,
-        native ones too. There is one iteration at a time.
+        `reader.batches` reads and checks them; what it leaves out is left out of the batch. Closing the generator ends
+        the threads of the iteration, native ones too. There is one iteration at a time.
         """
         ...
 

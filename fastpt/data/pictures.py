@@ -1,4 +1,4 @@
-"""The stored pictures of a data set as C reads and checks them: `struct pictures` of read.h.
+"""The stored pictures of a data set as C reads and checks them: `struct pictures` of pictures.h.
 
 The check is xxh3-64 and the size in the JPEG's own frame header, as in `Samples.intact`. xxh3 is the function in the
 library of the xxhash package, which every installation has: called there, once it was seen to give what Python's gives.
@@ -25,7 +25,7 @@ XXH3_NAMES = ("XXH3_64bits_dispatch", "XXH3_64bits")  # the first uses what the 
 
 
 class Result(IntEnum):
-    """What came of a picture: `enum result` of read.h."""
+    """What came of a picture: `enum result` of pictures.h."""
 
     GOOD = 0
     """It is what was stored."""
@@ -101,10 +101,10 @@ def cut(memory: np.ndarray, starts: np.ndarray) -> list[np.ndarray]:
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """_read.c, or None where it was not built or lacks what it checks with."""
+    """_pictures.c, or None where it was not built or lacks what it checks with."""
     if xxh3() is None or frames.function() is None:
         return None
-    library = native.load("_read", __file__)
+    library = native.load("_pictures", __file__)
     if library:
         library.fastpt_read.argtypes = [ctypes.c_void_p, ctypes.c_int, *4 * [ctypes.c_void_p]]
         library.fastpt_read.restype = None

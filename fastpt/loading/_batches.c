@@ -1,4 +1,4 @@
-/* One pool of threads for all batches in work. Each picture is read, checked (read.h) and decoded by one thread, and
+/* One pool of threads for all batches in work. Each picture is read, checked (pictures.h) and decoded by one thread, and
    handed out by one atomic word, so no thread idles at the end of a batch while another batch has pictures left.
 
    Nothing of Python is called or touched from these threads. They block all signals, which are the main thread's. */
@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../data/read.h"
+#include "../data/pictures.h"
 
 enum { RING = 8 }; /* batches that may be in work at once; a power of two */
 

@@ -56,8 +56,8 @@ class Pool:
         self._held: deque[tuple] = deque(maxlen=MOST)  # what threads may be writing to
         self._process = os.getpid()
         self._handle: int | None = None
-        functions = kernel.functions() if size else None
         library = _library()
+        functions = kernel.functions() if size and library else None
         if library is None or (size and functions is None):
             return
         decoding = _Decoding(*(functions or (None, None, None)), kernel.INTERPOLATIONS.index(interpolation), size)

@@ -1,4 +1,4 @@
-#include "read.h"
+#include "pictures.h"
 
 #include <errno.h>
 #include <sys/types.h>

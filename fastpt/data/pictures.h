@@ -1,7 +1,7 @@
 /* The stored pictures of a data set, read and checked: the one step that stands before every decoder. */
 
-#ifndef FASTPT_READ_H
-#define FASTPT_READ_H
+#ifndef FASTPT_PICTURES_H
+#define FASTPT_PICTURES_H
 
 #include <stddef.h>
 #include <stdint.h>

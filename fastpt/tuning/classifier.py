@@ -1,25 +1,31 @@
 """NMTune on plain arrays: features of any frozen encoder in, classes out."""
 
-import inspect
 from typing import Any, Self
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, TransformerMixin
+from sklearn.utils import Tags
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from fastpt.config import Precision
-from fastpt.errors import FastptError
 from fastpt.tuning.arrays import checked_features
 from fastpt.tuning.fit import fit
-from fastpt.tuning.heads import Heads
-from fastpt.tuning.methods.head_training import HeadTraining, head_training
+from fastpt.tuning.methods.head_training import head_training
+
+_validate: Any = validate_data  # its defaults are texts, and a type checker sees no more of it
 
 
-class NMTuneClassifier:
-    """A scikit-learn-style classifier: `NMTuneClassifier(seed=0).fit(F, y).predict(F_test)`.
+class NMTuneClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
+    """A scikit-learn classifier: `NMTuneClassifier(seed=0).fit(X, y).predict(X_test)`.
 
-    F is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
+    X is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
     paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the method's.
 
-    scikit-learn is not needed; where it is there, this can be cloned, cross-validated, searched and put in a pipeline.
+    As all of scikit-learn's, it can be cloned, cross-validated, searched and put in a pipeline; arguments are judged by
+    `fit` (FastptError), arrays by scikit-learn (ValueError).
+
+    Attributes, once trained: `classes_` [K], sorted; `n_features_in_`, D; `heads_`, the trained head.
     """
 
     def __init__(
@@ -36,76 +42,40 @@ class NMTuneClassifier:
     ):
         self.method, self.seed, self.reg_weight, self.lr, self.weight_decay = method, seed, reg_weight, lr, weight_decay
         self.epochs, self.batch_size, self.precision = epochs, batch_size, precision
-        self._training()  # refuses what cannot be run
 
-    def fit(self, F: np.ndarray, y: np.ndarray) -> Self:
-        """Train on features [N, D] and classes [N]. Raises FastptError if they cannot be trained on."""
-        self.classes_, labels = _classes(y)
-        self.heads_ = fit(F, labels, self._training(), [self.seed], max(len(self.classes_), 2))
+    def fit(self, X: np.ndarray, y: np.ndarray) -> Self:
+        """Train on features [N, D] and classes [N]. Raises ValueError or FastptError if they cannot be trained on."""
+        changes = self.get_params()
+        training = head_training(changes.pop("method"), **{key: changes[key] for key in changes if key != "seed"})
+        X, y = _validate(self, X, y, dtype=np.float32, ensure_min_samples=2)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(f"y has one class, {self.classes_[0]}; a classifier needs samples of two.")
+        self.heads_ = fit(X, labels, training, [self.seed], len(self.classes_))
         return self
 
-    def predict(self, F: np.ndarray) -> np.ndarray:
+    def predict(self, X: np.ndarray) -> np.ndarray:
         """Features [N, D] -> classes [N], of y's type."""
-        probabilities = self.predict_proba(F)
+        probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
-    def predict_proba(self, F: np.ndarray) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Features [N, D] -> float32 probabilities [N, K], columns in the order of `classes_`."""
-        heads = self._fitted()
-        return heads.logits(checked_features(F, heads.dim))[0].softmax(-1).numpy()
+        X = self._checked(X)
+        return self.heads_.logits(checked_features(X))[0].softmax(-1).numpy()
 
-    def transform(self, F: np.ndarray) -> np.ndarray:
+    def transform(self, X: np.ndarray) -> np.ndarray:
         """Features [N, D] -> float32 [N, D] after the MLP."""
-        heads = self._fitted()
-        return heads.transformed(checked_features(F, heads.dim), 0).numpy()
+        X = self._checked(X)
+        return self.heads_.transformed(checked_features(X), 0).numpy()
 
-    def score(self, F: np.ndarray, y: np.ndarray) -> float:
-        """The share of features [N, D] that get their class of y [N]."""
-        return float((self.predict(F) == np.asarray(y)).mean())
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        assert tags.transformer_tags is not None  # it is a transformer
+        tags.transformer_tags.preserves_dtype = []  # all is float32
+        return tags
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The arguments of the constructor."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **changes: Any) -> Self:
-        """Change arguments of the constructor; what was trained stays. Raises FastptError for others, or bad values."""
-        known = self.get_params()
-        if unknown := sorted(set(changes) - set(known)):
-            raise FastptError(f"NMTuneClassifier has no {unknown[0]!r}. It has {', '.join(known)}.")
-        type(self)(**known | changes)  # refuses what cannot be run
-        vars(self).update(changes)
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        from sklearn.utils import ClassifierTags, Tags, TargetTags
-
-        return Tags(
-            estimator_type="classifier", target_tags=TargetTags(required=True), classifier_tags=ClassifierTags()
-        )
-
-    def _training(self) -> HeadTraining:
-        return head_training(
-            self.method,
-            reg_weight=self.reg_weight,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            precision=self.precision,
-        )
-
-    def _fitted(self) -> Heads:
-        if not hasattr(self, "heads_"):
-            raise FastptError("This classifier has not been trained. Call fit(F, y) first.")
-        return self.heads_
-
-
-def _classes(y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes in y [N], sorted, and the number of each sample's. Raises FastptError if y does not name classes."""
-    y = np.asarray(y)
-    if y.dtype.kind == "f" and (y != np.floor(y)).any():
-        raise FastptError("y holds NaN or fractions, which are no classes. Give integers or strings.")
-    try:
-        return np.unique(y, return_inverse=True)
-    except TypeError as error:
-        raise FastptError(f"y holds things that cannot be compared ({error}). Give integers or strings.") from None
+    def _checked(self, X: np.ndarray) -> np.ndarray:
+        check_is_fitted(self)
+        return _validate(self, X, dtype=np.float32, reset=False)

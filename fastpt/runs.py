@@ -1,4 +1,4 @@
-"""A run's folder: its names, its lock, how it begins, and its one reader. Mappings in, mappings out.
+"""A run's folder: its names, its lock, and its one reader. Mappings out. How a run begins is `training.starts`.
 
     runs/<recipe>-<noise plan or clean>-s<seed>/
       recipe.yaml        the resolved recipe
@@ -32,10 +32,11 @@ RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 CHECKPOINT_FORMAT = EXPORT_FORMAT = "2.0"
-PROVENANCE_FORMAT = "2.1"
-# A resumed run may change these keys of its recipe: they do not touch the weights.
-FREE = ("data.threads", "data.prep", "checkpoint", "evaluate", "log_every", "tune")
+PROVENANCE_FORMAT = "2.2"
+# A resumed run may change these keys of its recipe: they touch neither the weights nor what a measure means.
+FREE = ("data.threads", "data.prep", "checkpoint", "evaluate.every_epochs", "evaluate.batch_size", "log_every", "tune")
 FREE_OF_TASK = ".memorization_samples"
+IDS = ("samples_id", "images_id")  # of a split
 
 
 def run_name(recipe: str, noise: str | None, seed: int) -> str:
@@ -48,37 +49,10 @@ def alone(run: Path) -> AbstractContextManager[None]:
     return locked(run / ".lock", f"another training is writing to {run}. Wait for it, or name another --run-dir.")
 
 
-def begin(
-    run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any], resume: bool, allow_changes: bool = False
-) -> list[str]:
-    """Begin a run's folder, or check that the one there is of this run; return what has changed since it began.
-
-    Raises FastptError that says what differs, unless changes are allowed and the run is not finished: then the recipe
-    and the provenance are written anew, and the provenance lists all changes so far.
-    """
-    if newest_first(run) or is_finished(run):
-        if not resume:
-            raise FastptError(f"{run} holds a run with checkpoints. Go on with --resume, or name another --run-dir.")
-        before = read_provenance(run)
-        if not isinstance(before.get("samples_id"), str) or not isinstance(before.get("noise", ""), dict | None):
-            raise DamagedData(f"{run / PROVENANCE} is damaged: it does not say what was trained on. Restore it.")
-        differing = _differences(recipe, provenance, read_recipe(run), before)
-        if differing and is_finished(run):
-            raise FastptError(f"{run} is finished, and differs: {'; '.join(differing)}. Name another --run-dir.")
-        if differing and not allow_changes:
-            raise FastptError(
-                f"{run} cannot be resumed: {'; '.join(differing)}. "
-                "Use the settings it began with, another --run-dir, or --allow-changes."
-            )
-        if differing:
-            told = before.get("changes", [])
-            more = [] if told[-len(differing) :] == differing else differing  # told, but killed before the recipe
-            write_records(run, recipe, {**provenance, "changes": told + more})
-        return differing
-    (run / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
-    write_records(run, recipe, provenance)
-    (run / METRICS).unlink(missing_ok=True)
-    return []
+def is_free(change: str) -> bool:
+    """Whether a line of `changes` is about a key that does not touch the weights."""
+    key = change.partition(" was ")[0]
+    return key.startswith(FREE) or key.endswith(FREE_OF_TASK)
 
 
 def newest_first(run: Path) -> list[Path]:
@@ -94,22 +68,21 @@ def write_records(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str,
     write_sealed_yaml(run / RECIPE, recipe)
 
 
-def _differences(recipe: Mapping, provenance: Mapping, recipe_then: Mapping, provenance_then: Mapping) -> list[str]:
-    now, then = flat(recipe), flat(recipe_then)
-    keys = [key for key in sorted(now.keys() | then.keys()) if not (key.startswith(FREE) or key.endswith(FREE_OF_TASK))]
-    found = [f"{key} was {then.get(key)!r}, is {now.get(key)!r}" for key in keys if now.get(key) != then.get(key)]
-    samples, samples_then = provenance["samples_id"], provenance_then["samples_id"]
-    if samples != samples_then:
-        train = recipe["data"]["train"]
-        what = train if isinstance(train, str) else "data.train"
-        found.append(f"samples_id of {what} was {samples_then[:12]}, is {samples[:12]}")
-    if provenance["noise"] != provenance_then["noise"]:
-        was, now_is = (
-            f"{noise.get('plan')} {str(noise.get('array_sha256'))[:12]}" if noise else "none"
-            for noise in (provenance_then["noise"], provenance["noise"])
-        )
-        found.append(f"the noise plan was {was}, is {now_is}")
-    return found
+def splits_of(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """By their folder, or by data.train where these are several: what the provenance says of the splits of a run."""
+    train, measured = mapping(recipe.get("data")).get("train"), mapping(provenance.get("measured_on"))
+    found = {str(one.get("data")): one for one in map(mapping, measured.values())}
+    return {train if isinstance(train, str) else "data.train": provenance} | found
+
+
+def _replaced(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
+    """A line for each split that lies where that of the run lay, and is another one."""
+    problems = []
+    for folder, then in splits_of(recipe, provenance).items():
+        now = _tolerated(Path(folder, "dataset.json"), [])
+        if any(now.get(name, then.get(name)) != then.get(name) for name in IDS if then.get(name)):
+            problems.append(one_line(f"{folder} is not the split of this run any more: it was prepared anew since"))
+    return problems
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
@@ -245,6 +218,16 @@ class Run:
     def data(self) -> dict[str, Any]:
         return mapping(self.recipe.get("data"))
 
+    def over_starts(self, key: str) -> list[Any]:
+        """What the provenance says of `key` at each start of the run: of those that differ, in their order."""
+        resumed = self.provenance.get("resumed")
+        starts = [self.provenance, *map(mapping, resumed if isinstance(resumed, list) else [])]
+        found: list[Any] = []
+        for start in starts:
+            if (value := start.get(key)) is not None and value not in found:
+                found.append(value)
+        return found
+
     @property
     def seconds(self) -> float | None:
         """Training time; of an unfinished run, up to its last logged step."""
@@ -298,10 +281,24 @@ def read_run(path: Path) -> Run:
     bad = sum(finite(record.get("loss")) is None for record in train if "loss" in record)
     if bad:
         problems.append(f"the training loss is not a finite number at {bad:,} of {len(train):,} logged steps")
+    problems += [f"trained otherwise from step {step} on: {change}" for step, change in _changes(provenance)]
+    problems += _replaced(recipe, provenance)
     tunes = read_tunes(path / TUNE, path / EXPORT, provenance, problems)
     if not tunes:
         problems.append(one_line(f"no tuning results: `fastpt tune --run {path}` adds them"))
     return Run(path, recipe, provenance, train, evals, end, tunes, problems)
+
+
+def _changes(provenance: dict[str, Any]) -> list[tuple[str, str]]:
+    """What changed on the way, and touches the weights, with the step."""
+    resumed = provenance.get("resumed")
+    starts = list(map(mapping, resumed if isinstance(resumed, list) else []))
+    return [
+        (one_line(start.get("step")), one_line(change))
+        for start in starts
+        for change in (start.get("changes") if isinstance(start.get("changes"), list) else [])
+        if not is_free(str(change))
+    ]
 
 
 def _why_no_run(path: Path) -> str:

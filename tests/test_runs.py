@@ -1,22 +1,21 @@
+import json
 import math
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from fastpt import runs
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import seal_folder, write_sealed_json
+from fastpt.files import seal_folder
 from fastpt.runs import (
-    PROVENANCE_FORMAT,
     alone,
-    begin,
     is_finished,
     newest_finished,
     newest_first,
     read_metrics,
-    read_provenance,
     read_run,
     read_runs,
     verify,
@@ -73,18 +72,6 @@ def test_a_recipe_without_an_end_is_a_problem(tmp_path, text):
     assert any("recipe.yaml is left out" in problem for problem in read_run(run).problems)
 
 
-@pytest.mark.parametrize("name", ["recipe.yaml", "provenance.json"])
-def test_a_record_with_another_value_is_damaged_for_whoever_reads_it(tmp_path, name):
-    run = begun(tmp_path / "run")
-    text = (run / name).read_text()
-    (run / name).write_text(text.replace("supervised", "supervixed").replace("a1a1", "b2b2"))
-    assert (run / name).read_text() != text
-    with pytest.raises(DamagedData, match=f"{name} is damaged"):
-        begin(run, RECIPE, PROVENANCE, resume=True)
-    assert any(f"{name} is left out" in problem for problem in read_run(run).problems)
-    assert any(f"{name} is damaged" in problem for problem in verify(run))
-
-
 def test_a_line_of_metrics_with_another_number_is_damaged(tmp_path):
     path = write_run(tmp_path)
     lines = (path / "metrics.jsonl").read_text()
@@ -92,20 +79,6 @@ def test_a_line_of_metrics_with_another_number_is_damaged(tmp_path):
     assert "1 of 25 lines of metrics.jsonl are damaged and are left out" in read_run(path).problems
     with pytest.raises(DamagedData, match="line 5 is not as it was written"):
         read_metrics(path)
-
-
-def test_a_run_stopped_between_its_records_is_told_again_what_changed(tmp_path, monkeypatch):
-    run = begun(tmp_path / "run")
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_sealed_yaml", killed)
-        with pytest.raises(KeyboardInterrupt):
-            begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
-    assert begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
-    assert read_provenance(run)["changes"] == ["task was 'supervised', is 'clip'"]
 
 
 def test_a_truncated_last_line_is_told_apart_from_damage(tmp_path):
@@ -135,114 +108,48 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
     assert "the training loss is not a finite number at 1 of 21 logged steps" in read_run(path).problems
 
 
+def test_what_changed_on_the_way_is_told(tmp_path):
+    path = write_run(tmp_path)
+    recipe, provenance = runs.read_recipe(path), runs.read_provenance(path)
+    starts = [
+        {"step": 40, "git": "0123abc", "changes": ["log_every was 10, is 1", "data.noise was None, is 0.1"]},
+        {"step": 80, "git": "4567def", "changes": []},
+    ]
+    runs.write_records(path, recipe, {**provenance, "resumed": starts})
+    run = read_run(path)
+    assert run.over_starts("git") == ["0123abc", "4567def"]
+    told = [problem for problem in run.problems if "trained otherwise" in problem]
+    assert told == ["trained otherwise from step 40 on: data.noise was None, is 0.1"]
+
+
+def test_a_split_that_was_replaced_since_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_run(tmp_path, train="data/train")
+    recipe, provenance = runs.read_recipe(path), runs.read_provenance(path)
+    val = {"data": "data/val", "samples_id": "a1" * 32, "images_id": "b2" * 32}
+    runs.write_records(path, recipe, {**provenance, "measured_on": {"data.val": val}})
+    splits = {"data/train": {"samples_id": provenance["samples_id"]}, "data/val": val}
+    for folder, ids in splits.items():
+        Path(folder).mkdir(parents=True)
+        Path(folder, "dataset.json").write_text(json.dumps(ids))
+    assert not any("any more" in problem for problem in read_run(path).problems)
+    Path("data/val/dataset.json").write_text(json.dumps({**val, "images_id": "c3" * 32}))
+    assert "data/val is not the split of this run any more: it was prepared anew since" in read_run(path).problems
+    assert sum("any more" in problem for problem in read_run(path).problems) == 1
+
+
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
     assert any("demo.json has format 3, not '2.2', and is left out" in problem for problem in run.problems)
 
 
-RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}
-PROVENANCE = {"samples_id": "a1" * 32, "noise": None}
-
-
-def begun(run, checkpoints=1):
-    begin(run, RECIPE, PROVENANCE, resume=False)
-    for step in range(checkpoints):
-        (run / "checkpoints" / f"step-{step:08d}").mkdir()
-    return run
-
-
-def test_a_run_begins_anew_while_it_has_no_checkpoint(tmp_path):
-    run = begun(tmp_path / "run", checkpoints=0)
-    add_lines(run, {"event": "train", "step": 1})
-    assert begin(run, {**RECIPE, "log_every": 1}, PROVENANCE, resume=False) == []
-    assert read_run(run).recipe["log_every"] == 1
-    assert read_provenance(run) == PROVENANCE
-    assert read_metrics(run) == []
-
-
-def test_a_run_with_checkpoints_begins_only_to_resume(tmp_path):
-    run = begun(tmp_path / "run")
-    with pytest.raises(FastptError, match="Go on with --resume"):
-        begin(run, RECIPE, PROVENANCE, resume=False)
-    assert begin(run, RECIPE, PROVENANCE, resume=True) == []
-
-
-def test_a_finished_run_without_checkpoints_does_not_begin_anew(tmp_path):
-    run = begun(tmp_path / "run", checkpoints=0)
-    add_lines(run, {"event": "end", "step": 200})
-    with pytest.raises(FastptError, match="name another --run-dir"):
-        begin(run, RECIPE, PROVENANCE, resume=False)
-    assert begin(run, RECIPE, PROVENANCE, resume=True) == []
-    assert is_finished(run)
-
-
-@pytest.mark.parametrize("odd", [{}, {"samples_id": 5, "noise": None}, {"samples_id": "a1" * 32, "noise": [1]}])
-def test_a_provenance_that_does_not_say_what_was_trained_on_is_damaged(tmp_path, odd):
-    run = begun(tmp_path / "run")
-    write_sealed_json(run / "provenance.json", {"format": PROVENANCE_FORMAT, **odd})
-    with pytest.raises(DamagedData, match=r"provenance\.json"):
-        begin(run, RECIPE, PROVENANCE, resume=True)
-
-
 def test_checkpoints_are_those_with_the_name_of_one(tmp_path):
-    run = begun(tmp_path / "run", checkpoints=0)
+    run = tmp_path / "run"
+    (run / "checkpoints").mkdir(parents=True)
     for name in ("step-00000009", "step-100000000", "step-00000009.bak", "step-²0000009", ".step-00000010.tmp"):
         (run / "checkpoints" / name).mkdir()
     assert [path.name for path in newest_first(run)] == ["step-100000000", "step-00000009"]
-
-
-def test_of_several_splits_only_what_differs_is_told(tmp_path):
-    several = [{"path": "data/a", "weight": 1}, {"path": "data/b", "weight": 1}]
-    recipes = [{**RECIPE, "data": {"train": [several[0], {**several[1], "weight": weight}]}} for weight in (1, 2)]
-    begin(tmp_path / "run", recipes[0], PROVENANCE, resume=False)
-    (tmp_path / "run" / "checkpoints" / "step-00000001").mkdir()
-    found = begin(tmp_path / "run", recipes[1], {"samples_id": "b2" * 32, "noise": None}, True, allow_changes=True)
-    assert found == [
-        "data.train.1.weight was 1, is 2",
-        "samples_id of data.train was a1a1a1a1a1a1, is b2b2b2b2b2b2",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("recipe", "provenance", "words"),
-    [
-        ({"optim": {"lr": 0.2}}, {}, "optim.lr was 0.1, is 0.2"),
-        ({"ema": 0.9}, {}, "ema was None, is 0.9"),
-        ({}, {"samples_id": "b2" * 32}, "samples_id of data/a was a1a1a1a1a1a1, is b2b2b2b2b2b2"),
-        ({}, {"noise": {"plan": "swap", "array_sha256": "c3" * 32}}, "the noise plan was none, is swap c3c3c3c3c3c3"),
-    ],
-)
-def test_what_differs_keeps_a_run_from_resuming_unless_changes_are_allowed(tmp_path, recipe, provenance, words):
-    run = begun(tmp_path / "run")
-    changed = {**RECIPE, **recipe}, {**PROVENANCE, **provenance}
-    with pytest.raises(FastptError, match=f"cannot be resumed: {words}"):
-        begin(run, *changed, resume=True)
-    assert begin(run, *changed, resume=True, allow_changes=True) == [words]
-    assert read_provenance(run)["changes"] == [words]
-    assert begin(run, *changed, resume=True) == []
-
-
-def test_a_finished_run_keeps_its_record_also_where_changes_are_allowed(tmp_path):
-    run = begun(tmp_path / "run")
-    add_lines(run, {"event": "end", "step": 200})
-    with pytest.raises(FastptError, match="is finished, and differs: task was 'supervised', is 'clip'"):
-        begin(run, {**RECIPE, "task": "clip"}, PROVENANCE, resume=True, allow_changes=True)
-    assert read_provenance(run) == PROVENANCE
-
-
-def test_what_does_not_touch_the_weights_may_change(tmp_path):
-    run = begun(tmp_path / "run")
-    data = {"train": "data/a", "threads": 8, "prep": "fastpt prep demo"}
-    free = {**RECIPE, "data": data, "log_every": 1, "checkpoint": {"keep": 9}}
-    assert begin(run, free, PROVENANCE, resume=True) == []
-
-
-def test_a_damaged_recipe_keeps_a_run_from_resuming(tmp_path):
-    run = begun(tmp_path / "run")
-    (run / "recipe.yaml").write_text("a: [")
-    with pytest.raises(DamagedData, match=r"recipe\.yaml is damaged"):
-        begin(run, RECIPE, PROVENANCE, resume=True)
 
 
 def test_two_trainings_do_not_write_to_one_folder(tmp_path):

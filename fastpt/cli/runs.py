@@ -21,6 +21,8 @@ def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume
 
     SIGTERM saves the run and ends with exit code 75; --resume goes on from there.
     """
+    if allow_changes and not resume:
+        raise click.UsageError("--allow-changes is about a run that goes on; add --resume")
     from fastpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(overrides))

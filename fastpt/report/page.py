@@ -168,21 +168,22 @@ def _provenance(run: Run) -> dict[str, Any]:
     facts = [
         ("Recipe", run.recipe_name),
         ("Seed", run.seed),
-        ("Git commit", run.provenance.get("git")),
+        ("Git commit", ", then ".join(map(str, run.over_starts("git"))) or None),
         ("Training data", run.data.get("train")),
         ("samples_id", run.provenance.get("samples_id")),
         ("Noise plan", noise.get("plan") if noise else "none: clean targets"),
         ("Noise rate", f"{rate(run.rate)} asked" + (f", {rate(realised)} realised" if realised else "")),
         ("Noise plan sha256", noise.get("array_sha256") if noise else None),
-        ("Versions", _versions(run.provenance.get("versions"))),
+        ("Versions", "; then ".join(map(_versions, run.over_starts("versions"))) or None),
+        ("Processes", ", then ".join(map(str, run.over_starts("world_size"))) or None),
+        ("Device", ", then ".join(map(str, run.over_starts("device"))) or None),
+        ("Precision", ", then ".join(map(str, run.over_starts("precision"))) or None),
     ]
     for tune in run.tunes:
         facts.append((f"Tuned on {tune['suite']}: weights sha256", mapping(tune.get("encoder")).get("weights_sha256")))
         spent = [f"{part} {duration(finite(value))}" for part, value in mapping(tune.get("seconds")).items()]
         facts.append((f"Tuned on {tune['suite']}: time", ", ".join(spent) or None))
-    command = run.provenance.get("command")
-    if isinstance(command, list):
-        command = " ".join(map(str, command))
+    command = "\n".join(map(str, run.over_starts("command")))
     recipe = yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True) if run.recipe else ""
     return {
         "name": run.name,
@@ -192,10 +193,10 @@ def _provenance(run: Run) -> dict[str, Any]:
     }
 
 
-def _versions(versions: Any) -> str | None:
+def _versions(versions: Any) -> str:
     if isinstance(versions, dict):
         return ", ".join(f"{name} {version}" for name, version in versions.items())
-    return None if versions is None else json.dumps(versions)
+    return json.dumps(versions)
 
 
 def _write(path: Path, text: str) -> None:

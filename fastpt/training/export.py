@@ -15,6 +15,8 @@ from fastpt.runs import EXPORT, EXPORT_FORMAT, read_metrics, read_provenance
 from fastpt.training import checkpoint
 from fastpt.training.tasks import TASKS
 
+INSTALLED = "of an installed package"
+
 
 def export_run(run: Path, best: bool = False) -> Path:
     """Write `run`/export anew, of the last checkpoint or the best, and return it.
@@ -40,6 +42,17 @@ def export_run(run: Path, best: bool = False) -> Path:
     return run / EXPORT
 
 
+def _resumed(start: dict) -> list[str]:
+    """What the card says of a start after the first."""
+    changes = [f"Changed from step {start['step']} on: {change}" for change in start["changes"]]
+    return [f"Resumed at step {start['step']} with: {_start(start)}, code {start['git'] or INSTALLED}", *changes]
+
+
+def _start(start: dict) -> str:
+    versions = ", ".join(f"{name} {value}" for name, value in start["versions"].items())
+    return f"{start['world_size']} process(es) on {start['device']}, {start['precision']}; {versions}"
+
+
 def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: str) -> str:
     """The model card: data, noise, recipe, results of the last evaluation up to `step`, how to load it."""
     data, noise = origin["dataset"], origin["noise"]
@@ -60,17 +73,16 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
         if isinstance(value, float) and name != "epoch"
     ]
     results = "\n".join(["| split | measure | value |", "| --- | --- | ---: |", *rows]) if rows else "Not evaluated."
-    changes = "".join(f"- Changed on the way: {change}\n" for change in origin.get("changes", []))
-    versions = ", ".join(f"{name} {value}" for name, value in origin["versions"].items())
+    resumed = "".join(f"- {line}\n" for start in origin.get("resumed", []) for line in _resumed(start))
     return f"""# {recipe.model.name}, pre-trained with fastpt
 
 - Task: {recipe.task}
 - Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
 - Noise: {noise_line}
-- Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or "of an installed package"}
+- Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or INSTALLED}
 - Weights: after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
-- Made with: {versions}
-{changes}
+- Begun with: {_start(origin)}
+{resumed}
 ## Results
 
 {results}

@@ -19,13 +19,13 @@ class MetricsLogger:
     """The open record of a running training: metrics.jsonl and TensorBoard from `step` on, and the progress line.
 
     What the file says of later steps (a killed run got further than its checkpoint) is dropped first, so that no line
-    is there twice.
+    is there twice; so is that the run has ended, if it goes on.
     """
 
     def __init__(self, run: Path, step: int, total: int):
         from torch.utils.tensorboard import SummaryWriter
 
-        kept = [event for event in runs.read_metrics(run) if event["step"] <= step]
+        kept = [event for event in runs.read_metrics(run) if event["step"] <= step and event["event"] != "end"]
         with atomic_write(run / runs.METRICS, "w") as file:
             file.writelines(map(sealed_line, kept))
         self._file = (run / runs.METRICS).open("a", encoding="utf-8")

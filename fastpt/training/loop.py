@@ -23,7 +23,7 @@ from fastpt import Batch, Loader, rng, runs
 from fastpt.errors import FastptError, Preempted, Problems, RecipeError
 from fastpt.files import find_damage
 from fastpt.recipe import Recipe
-from fastpt.training import checkpoint, launch
+from fastpt.training import checkpoint, launch, starts
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
 from fastpt.training.evaluation import sum_over_processes
@@ -35,6 +35,7 @@ from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import Task
+from fastpt.training.trial import check_names
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
 
 DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run warns of it
@@ -69,21 +70,27 @@ def train(
         torch.manual_seed(recipe.seed)  # the weights' initial values
         task = TASKS.get(recipe.task).build(recipe, dist_info)
     problems.tell()
+    check_names(task.train_set, task.measured_on)
     run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
     with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
         origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
         if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
             _say(dist_info, f"{run} has no checkpoint to resume from: starting at step 0.")
-        for change in on_rank_zero(dist_info, lambda: runs.begin(run, recipe.as_dict(), origin, resume, allow_changes)):
+        settings = recipe.as_dict()
+        changes = on_rank_zero(dist_info, lambda: starts.begin(run, settings, origin, resume, allow_changes))
+        for change in changes:
             _say(dist_info, f"Changed since the run began: {change}")
-        if on_rank_zero(dist_info, lambda: runs.is_finished(run)):
+        if not changes and on_rank_zero(dist_info, lambda: runs.is_finished(run)):
             _say(dist_info, f"{run} is finished already.")
             if problem := on_rank_zero(dist_info, lambda: find_damage(run / runs.EXPORT, runs.EXPORT_FORMAT)):
                 on_rank_zero(dist_info, lambda: export_run(run))
                 _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
-            _Training(recipe, dist_info, task, loader, run, preemption).go()
+            training = _Training(recipe, dist_info, task, loader, run, preemption)
+            if training.step:
+                on_rank_zero(dist_info, lambda: starts.go_on(run, settings, origin, training.step))
+            training.go()
     return run
 
 

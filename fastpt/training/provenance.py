@@ -48,6 +48,10 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
             "class_names": dataset.class_names,
         },
         "noise": noise.provenance() if noise else None,
+        "measured_on": {
+            key: {"data": str(measured.path), "samples_id": measured.samples_id, "images_id": measured.images_id}
+            for key, measured in task.measured_on.items()
+        },
         "seed": recipe.seed,
         "command": command,
         **machine,

@@ -1,8 +1,7 @@
 """What can be seen before the work: whether a model takes pictures of the recipe's sizes, and which split is which."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -66,16 +65,13 @@ def _fewest_values(model: nn.Module) -> Iterator[list[int]]:
             hook.remove()
 
 
-def check_names(train_set: ImageDataset, measured: dict[str, ImageDataset | None]) -> None:
-    """Raise RecipeError if two different splits would be one in the record; `measured` has them by their key."""
-    seen: dict[str, tuple[str, ImageDataset]] = {train_set.split: ("data.train", train_set)}
-    for key, dataset in measured.items():
-        if dataset is None:
-            continue
+def check_names(train_set: ImageDataset, measured_on: Mapping[str, ImageDataset]) -> None:
+    """Raise RecipeError if two different splits would be one in the record."""
+    seen = {train_set.split: ("data.train", train_set)}
+    for key, dataset in measured_on.items():
         name = split_name(dataset, train_set)
         other_key, other = seen.setdefault(name, (key, dataset))
-        same = (other.samples_id, other.images_id) == (dataset.samples_id, dataset.images_id)
-        if not same and Path(other.path).resolve() != Path(dataset.path).resolve():
+        if (other.samples_id, other.images_id) != (dataset.samples_id, dataset.images_id):
             raise RecipeError(
                 f"{key} {dataset.path} and {other_key} {other.path} are different splits, but both are called {name!r} "
                 "in the record. Prepare one under another --name."

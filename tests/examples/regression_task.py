@@ -84,6 +84,7 @@ class Regression:
         self.numbers = (values - values.mean()) / values.std()
         self.shown = self.numbers[torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))]
         self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
+        self.measured_on = {"data.val": self.val_set} if self.val_set else {}
         self.model = timm.create_model(recipe.model.name, num_classes=1, **recipe.model.args)
 
     def losses(

@@ -177,17 +177,37 @@ def test_another_recipe_is_resumed_if_told_and_the_record_says_so(supervised, st
     changed = supervised("checkpoint={every_steps: 4, keep: 3}", "optim.lr=0.02", "schedule.epochs=3", "data.noise=0.2")
     train(changed, "tiny", run, resume=True, allow_changes=True)
     origin = json.loads((run / "provenance.json").read_text())
-    assert "optim.lr was 0.01, is 0.02" in origin["changes"]
-    assert any(change.startswith("the noise plan was none, is symmetric-0.2") for change in origin["changes"])
+    (start,) = origin["resumed"]
+    assert "optim.lr was 0.01, is 0.02" in start["changes"]
+    assert any(change.startswith("the noise plan was none, is symmetric-0.2") for change in start["changes"])
     assert load_recipe(run / "recipe.yaml").optim.lr == 0.02
-    assert "Changed on the way: optim.lr was 0.01, is 0.02" in (run / "export" / "README.md").read_text()
+    card = (run / "export" / "README.md").read_text()
+    assert f"Changed from step {start['step']} on: optim.lr was 0.01, is 0.02" in card
 
 
 def test_another_model_is_refused_even_if_told(supervised, stopped):
     _, run = stopped
     other = supervised("checkpoint={every_steps: 4, keep: 3}", "model.args={channels: [8, 8, 8, 16]}")
+    before = [(run / name).read_bytes() for name in ("recipe.yaml", "provenance.json")]
     with pytest.raises(FastptError, match="is of another model"):
         train(other, "tiny", run, resume=True, allow_changes=True)
+    assert [(run / name).read_bytes() for name in ("recipe.yaml", "provenance.json")] == before
+
+
+def test_a_constant_rate_that_goes_on_is_the_longer_run(supervised, tmp_path):
+    constant = ("schedule.min_lr=0.01", "schedule.warmup_epochs=0", "checkpoint.keep=9")
+    whole = train(supervised(*constant, "schedule.epochs=3"), "tiny", tmp_path / "whole")
+    run = train(supervised(*constant, "schedule.epochs=2"), "tiny", tmp_path / "run")
+    longer = supervised(*constant, "schedule.epochs=3")
+    with pytest.raises(FastptError, match=r"schedule\.epochs was 2, is 3.*--allow-changes"):
+        train(longer, "tiny", run, resume=True)
+    train(longer, "tiny", run, resume=True, allow_changes=True)
+    assert losses(run) == losses(whole)
+    exported = [(folder / "export" / "model.safetensors").read_bytes() for folder in (run, whole)]
+    assert exported[0] == exported[1]
+    assert [line["step"] for line in lines(run, "end")] == [15]
+    (start,) = json.loads((run / "provenance.json").read_text())["resumed"]
+    assert (start["step"], start["changes"]) == (10, ["schedule.epochs was 2, is 3"])
 
 
 @pytest.mark.parametrize("launcher", [(sys.executable,), TORCHRUN], ids=["alone", "torchrun"])
@@ -241,7 +261,8 @@ def test_without_a_best_checkpoint_there_is_none_to_export(stopped):
 def test_divergence_names_the_last_good_checkpoint_and_saves_nothing_after(supervised, tmp_path):
     run = train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "run")
     forget_the_end(run)
-    wild = supervised("schedule.epochs=3", "schedule.warmup_epochs=0", "optim.lr=1e30", "log_every=100")
+    seldom = ("log_every=100", "evaluate.every_epochs=9")
+    wild = supervised("schedule.epochs=3", "schedule.warmup_epochs=0", "optim.lr=1e30", *seldom)
     with pytest.raises(FastptError, match=r"(?s)not finite after step 10.*last good checkpoint is .*step-00000005"):
         train(wild, "tiny", run, resume=True, allow_changes=True)
     assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000005"]

@@ -13,6 +13,7 @@ from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip.task import Clip
 from fastpt.training.tasks.supervised.task import Supervised
+from fastpt.training.trial import check_names
 from tests.conftest import made_up, picture, prepared
 
 ALONE = DistInfo(0, 1, torch.device("cpu"))
@@ -122,13 +123,14 @@ def test_a_clip_model_that_cannot_be_is_told(clip, override, said):
 def test_different_splits_of_one_name_are_refused(supervised, clip, held_out, tmp_path):
     other = split(tmp_path / "other", name="val")
     with pytest.raises(RecipeError, match=r"clip\.zero_shot\.data .*data\.val .*both are called 'val'"):
-        Clip(clip(f"clip.zero_shot.data={other.path}"), ALONE)
+        train(clip(f"clip.zero_shot.data={other.path}"), "tiny", tmp_path / "run")
     train_like = split(tmp_path / "train-like", name="train")
     with pytest.raises(RecipeError, match=r"data\.val .*data\.train .*both are called 'train'"):
-        Supervised(supervised(f"data.val={train_like.path}"), ALONE)
+        train(supervised(f"data.val={train_like.path}"), "tiny", tmp_path / "run")
     copied = split(tmp_path / "copy", name="val")
     assert copied.images_id == other.images_id
-    Clip(clip(f"data.val={other.path}", f"clip.zero_shot.data={copied.path}"), ALONE)
+    task = Clip(clip(f"data.val={other.path}", f"clip.zero_shot.data={copied.path}"), ALONE)
+    check_names(task.train_set, task.measured_on)
 
 
 def test_problems_keep_the_class_that_they_share():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fastpt.data.concat import ConcatDataset
     from fastpt.data.dataset import Dataset
     from fastpt.data.plan import NoisePlan, Targets
+    from fastpt.data.samples import ImageDataset
     from fastpt.loading.batch import Batch
     from fastpt.recipe import Recipe
     from fastpt.training.launch import DistInfo
@@ -71,6 +72,11 @@ class Task(Protocol):
     @property
     def noise(self) -> "NoisePlan | None":
         """The plan of the training targets; None if they are clean."""
+        ...
+
+    @property
+    def measured_on(self) -> "Mapping[str, ImageDataset]":
+        """The splits that `evaluate` measures on, by the key of the recipe that names them."""
         ...
 
     def losses(

@@ -37,7 +37,7 @@ from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.clip import Settings
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
-from fastpt.training.trial import check_names, try_sizes
+from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
@@ -136,12 +136,15 @@ class Clip:
             if self.zero_shot_set and len(np.unique(self.zero_shot_set.clean_labels)) < 2:
                 raise FastptError(f"{self.zero_shot_set.path} has pictures of one class: nothing to tell apart.")
         with problems.noted():
-            check_names(self.train_set, {"data.val": self.val_set, "clip.zero_shot.data": self.zero_shot_set})
-        with problems.noted():
             self.model = self._build()
         problems.tell()
         self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
         self._loss = contrastive_loss(dist_info)
+
+    @property
+    def measured_on(self) -> Mapping[str, ImageDataset]:
+        sets = {"data.val": self.val_set, "clip.zero_shot.data": self.zero_shot_set}
+        return {key: dataset for key, dataset in sets.items() if dataset is not None}
 
     def _build(self) -> CLIP | CustomTextCLIP:
         recipe = self.recipe

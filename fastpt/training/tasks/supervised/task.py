@@ -19,6 +19,7 @@ import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.losses.classification import binary_cross_entropy
@@ -28,7 +29,7 @@ from fastpt.training.evaluation import batches_of, outputs_of, split_name, sum_o
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tasks.supervised import Settings
-from fastpt.training.trial import check_names, try_sizes
+from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -65,7 +66,6 @@ class Supervised:
             self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
         with problems.noted():
             self._check_classes()
-            check_names(self.train_set, {"data.val": self.val_set})
         classes = len(self.train_set.classes)
         with problems.noted():
             self.model = build_model(recipe, classes)
@@ -79,6 +79,10 @@ class Supervised:
             if augment.mixup or augment.cutmix
             else None
         )
+
+    @property
+    def measured_on(self) -> Mapping[str, ImageDataset]:
+        return {"data.val": self.val_set} if self.val_set else {}
 
     def _check_classes(self) -> None:
         """Raise FastptError if there is nothing to tell apart, or nothing to measure it by; say what is not trained."""

@@ -220,8 +220,7 @@ class Run:
 
     def over_starts(self, key: str) -> list[Any]:
         """What the provenance says of `key` at each start of the run: of those that differ, in their order."""
-        resumed = self.provenance.get("resumed")
-        starts = [self.provenance, *map(mapping, resumed if isinstance(resumed, list) else [])]
+        starts = [self.provenance, *map(mapping, _listed(self.provenance.get("resumed")))]
         found: list[Any] = []
         for start in starts:
             if (value := start.get(key)) is not None and value not in found:
@@ -291,14 +290,16 @@ def read_run(path: Path) -> Run:
 
 def _changes(provenance: dict[str, Any]) -> list[tuple[str, str]]:
     """What changed on the way, and touches the weights, with the step."""
-    resumed = provenance.get("resumed")
-    starts = list(map(mapping, resumed if isinstance(resumed, list) else []))
-    return [
-        (one_line(start.get("step")), one_line(change))
-        for start in starts
-        for change in (start.get("changes") if isinstance(start.get("changes"), list) else [])
-        if not is_free(str(change))
+    starts = [mapping(start) for start in _listed(provenance.get("resumed"))]
+    changes = [
+        (one_line(start.get("step")), str(change)) for start in starts for change in _listed(start.get("changes"))
     ]
+    return [(step, one_line(change)) for step, change in changes if not is_free(change)]
+
+
+def _listed(value: Any) -> list[Any]:
+    """A list, or an empty one: see `mapping`."""
+    return value if isinstance(value, list) else []
 
 
 def _why_no_run(path: Path) -> str:

@@ -258,9 +258,10 @@ def in_words(claim: Claim, labels: Mapping[str, str]) -> str:
     """What a claim says, the methods called by `labels`, or by their names."""
     names = [labels.get(one, one) for one in (claim.method, claim.minus) if one]
     rates = listing([rate(one) for one in claim.rates]) if claim.rates else "all rates"
+    mean = rates if claim.rates and len(claim.rates) == 1 else f"mean of {rates}"
     form = {
-        "mean": f"mean of {rates}",
-        "mean - clean": f"mean of {rates} − clean",
+        "mean": mean,
+        "mean - clean": f"{mean} − clean",
         "slope": f"slope over clean and {rates}, times the highest rate,",
     }[claim.estimand]
     return f"{DOMAINS[claim.setting]}, {' − '.join(names)}: {form} {claim.side.replace(' ', NBSP)}"

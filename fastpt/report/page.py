@@ -18,6 +18,7 @@ from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, ar
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
+from fastpt.report.forest import forest_figure
 from fastpt.report.methods import on_dark
 from fastpt.report.paper import COMPARED, claims
 from fastpt.report.pictures import grids
@@ -36,6 +37,7 @@ class SuiteResults:
     findings: list[str]
     answers: list[tuple[str, Arm, list[Answer], Progress]]  # suite, arm, answers to its claims
     claims_tables: list[Table]
+    forest_figures: list[Figure]
     verdicts: list[tuple[str, str]]  # a word, a sentence
     effects: list[tuple[str, Family, list[Effect]]]
     effects_tables: list[Table]
@@ -113,6 +115,11 @@ def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str, declar
         summary.findings(groups, suite),
         answered,
         [table for _, arm, mine, progress in answered for table in verdicts.tables(arm, mine, progress)],
+        [
+            figure
+            for index, (_, arm, mine, _) in enumerate(answered)
+            if (figure := forest_figure(arm, mine, f"{suite}-{index}"))
+        ],
         [
             (verdicts.verdict(one, progress), f"{arm.label}: {verdicts.sentence(one, progress)}")
             for _, arm, mine, progress in answered
@@ -207,7 +214,14 @@ def _write(path: Path, text: str) -> None:
 def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults], curves: list[Figure]) -> None:
     """For a paper: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     folder.mkdir(exist_ok=True)
-    drawn = [*curves, *(figure for result in results for figure in (*result.rate_figures, *result.spectrum_figures))]
+    drawn = [
+        *curves,
+        *(
+            figure
+            for result in results
+            for figure in (*result.rate_figures, *result.forest_figures, *result.spectrum_figures)
+        ),
+    ]
     for figure in drawn:
         for name, svg in figure.panels.items():
             _write(folder / f"{_file_name(name)}.svg", svg)

@@ -1,9 +1,10 @@
 """Small line plots as SVG text: deterministic, readable in light and dark, text kept as text."""
 
+import contextlib
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,26 +60,10 @@ def rate_style(rank: int, ranks: int) -> dict:
 
 def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
     """One panel of 4 inches' width as an SVG element. `name` keeps its ids apart from those of other panels."""
-    settings: Any = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": name,
-        "font.size": 9,
-        "text.parse_math": False,
-        "text.color": INK,
-        "axes.labelcolor": INK,
-        "axes.edgecolor": INK,
-        "xtick.color": INK,
-        "ytick.color": INK,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.linewidth": 0.7,
-        "grid.color": RULE,
-    }
     labels = [one_line(label, 44) for label in dict.fromkeys(one.label for one in series)]
     columns = 3 if max(map(len, labels), default=0) < 14 else 2 if max(map(len, labels)) < 26 else 1
     rows = -(-len(labels) // columns)
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # measured only; the browser has its own fonts
+    with styled(name):
         figure = Figure(figsize=(4.0, 2.6 + 0.19 * rows), layout="constrained")
         plot = figure.add_subplot()
         handles = [_add(plot, one) for one in series]
@@ -94,9 +79,37 @@ def draw(name: str, axes: Axes, series: Sequence[Series]) -> str:
             columnspacing=1.2,
         )
         _dress(plot, axes)
-        text = io.StringIO()
-        nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-        figure.savefig(text, format="svg", transparent=True, metadata=nothing)
+        return as_svg(figure)
+
+
+@contextlib.contextmanager
+def styled(name: str) -> Iterator[None]:
+    """The style of a panel's figure, which is made and written within; `name` keeps its ids apart."""
+    settings: Any = {
+        "svg.fonttype": "none",
+        "svg.hashsalt": name,
+        "font.size": 9,
+        "text.parse_math": False,
+        "text.color": INK,
+        "axes.labelcolor": INK,
+        "axes.edgecolor": INK,
+        "xtick.color": INK,
+        "ytick.color": INK,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "grid.color": RULE,
+    }
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")  # measured only; the browser has its own fonts
+        yield
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an SVG element."""
+    text = io.StringIO()
+    nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
+    figure.savefig(text, format="svg", transparent=True, metadata=nothing)
     return _bare(text.getvalue())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from fastpt.intervals import Interval
 from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report import StepCost
-from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label
+from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label, suites
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
 from fastpt.report.text import NBSP, count, duration, percent, rate
@@ -18,6 +18,7 @@ from fastpt.runs import Run
 
 _SPECTRUM = ("sve", "lsvr")
 _ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean ci95_half n"
+_ROW_COLUMNS = "suite recipe run noise rate noise_seed seed domain set test metric method fraction head_seed percent"
 _EFFECT_COLUMNS = "suite recipe domain condition method minus difference se df ci95_half p"
 
 
@@ -297,7 +298,27 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
     return {
         "runs.csv": csv_text([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": csv_text(long),
+        "rows.csv": rows_csv(runs),
     }
+
+
+def rows_csv(runs: Sequence[Run]) -> str:
+    """What every head of every run reached on every test, in per cent, unrounded: what all else is computed from."""
+    rows: list[list[Any]] = [_ROW_COLUMNS.split()]
+    for suite in suites(runs):
+        for run in runs:
+            noise = run.noise or {}
+            where = [suite, run.recipe_name, run.name, run.kind or "clean", run.rate, noise.get("seed"), run.seed]
+            for row in records(run, suite, "rows"):
+                value = finite(row.get("value"))
+                told = [row.get(key) for key in ("domain", "set", "test", "metric", "method", "fraction", "seed")]
+                rows.append([*map(_plain, [*where, *told]), None if value is None else 100 * value])
+    return csv_text(rows)
+
+
+def _plain(value: Any) -> Any:
+    """Numbers as they are, other things as a line of text."""
+    return value if value is None or finite(value) is not None else one_line(value)
 
 
 def latex(table: Table) -> str:

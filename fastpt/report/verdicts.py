@@ -34,7 +34,7 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
         "Holm's strictest step. Runs to decide: of each noisy condition, by the spread seen, to tell an effect of the "
         "margin's size from 0 and to show one of 0 to be within it (power 80 %)."
     )
-    checks = [_check_cells(one, progress) for one in found]
+    names, checks = [one_line(one.claim.name) for one in found], [_check_cells(one, progress) for one in found]
     behind = (
         "SD: pooled within conditions, with its degrees of freedom. Over sets: the mean over all sets that there might "
         "be, those at hand being a sample of them (random effects, with the error that they share, as they are "
@@ -44,7 +44,7 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
     )
     return [
         Table(f"Claims: {arm.label}", _VERDICT_COLUMNS, [_group(labels, verdicts)], note, "Claim"),
-        Table(f"Behind the claims: {arm.label}", _CHECK_COLUMNS, [_group(labels, checks)], behind, "Claim"),
+        Table(f"Behind the claims: {arm.label}", _CHECK_COLUMNS, [_group(names, checks)], behind, "Claim"),
     ]
 
 
@@ -73,7 +73,7 @@ def sentence(one: Answer, progress: Progress) -> str:
 def _verdict_cells(one: Answer, family: int, progress: Progress) -> list[str]:
     told, margin = verdict(one, progress), f"{one.claim.margin:g}"
     if one.estimate is None:
-        return [told, one.reason or "–", "–", "–", margin, "–", "–", "–"]
+        return [told, "–", "–", "–", margin, "–", "–", "–"]
     is_tested = one.estimate.se is not None and not progress.is_interim
     return [
         told,

@@ -40,6 +40,11 @@ class PlannedArm:
         """Planned runs of the arm; 0 is clean."""
         return {rate_: runs for (kind, rate_), runs in self.family.items() if kind in (None, self.kind)}
 
+    @property
+    def others(self) -> dict[Condition, int]:
+        """Planned runs of the recipe's other conditions."""
+        return {one: runs for one, runs in self.family.items() if one[0] not in (None, self.kind)}
+
 
 def kind_of(one: "Pretrain") -> str:
     """The kind of noise of an entry of the grid. Raises FastptError if its recipe cannot be followed."""

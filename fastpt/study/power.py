@@ -84,10 +84,7 @@ def power_table(study: Study, sds: Mapping[str, float], pilot: Sequence[Run]) ->
 
 
 def _planned(arm: PlannedArm, claim: Claim, family: Sequence[Claim], suite: str | None, spread: Spread) -> Planned:
-    kinds = (None, arm.kind)  # the arm's own conditions by rate, as `weights` has them
-    counts: dict[Hashable, int] = {
-        rate if kind in kinds else (kind, rate): runs for (kind, rate), runs in arm.family.items()
-    }
+    counts: dict[Hashable, int] = {**arm.others, **arm.by_rate}
 
     def sized(n: int) -> Sized:
         there = scaled(counts, n)

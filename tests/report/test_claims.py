@@ -1,3 +1,5 @@
+import csv
+
 import pytest
 
 from fastpt.config import validate
@@ -5,6 +7,7 @@ from fastpt.errors import FastptError, RecipeError
 from fastpt.report.claims import Arm, Declaration, Progress, answers, arms, weights
 from fastpt.report.compare import families
 from fastpt.report.config import Claim
+from fastpt.report.forest import forest_figure
 from fastpt.report.page import write_report
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
@@ -160,7 +163,7 @@ def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, 
     asked = "C1 (ID, LP: mean of all rates − clean > 0)"
     assert f"Interim: demo_resnet, symmetric: {asked}: +30.0 ± 0.3 points." in seen
     assert f"{asked} Interim +30.0 ± 0.3 ± 0.3 – 0.5 – – 2 " in seen
-    assert f"{asked} 0.07 2 – 1 – – – " in seen
+    assert "C1 0.07 2 – 1 – – – " in seen
     assert "Interim: 4 of 24 pre-trainings" in seen
     assert "Supported" not in seen
     assert ",interim," in (tmp_path / "page_files" / "claims.csv").read_text()
@@ -237,3 +240,26 @@ def test_a_claim_about_another_recipe_or_kind_is_none_of_the_arms_family(tmp_pat
     family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, 0)}))
     (found,) = asked(family, claim(recipe="other"), claim(kind="asymmetric"), claim(kind="symmetric"))
     assert found.claim.kind == "symmetric"
+
+
+def test_claims_are_drawn_by_set(tmp_path):
+    arm = on_sets(tmp_path, SETS)
+    figure = forest_figure(arm, answers(arm, "demo", [claim(setting="ood"), claim(setting="ood", method="mlp")]), "1")
+    (panel,) = figure.panels.values()  # of the claim that has an answer
+    for label in ("photo → art", "clothes → men", "average of the tests", "over 3 sets"):
+        assert f">{label}<" in panel
+
+
+def test_the_rows_of_all_heads_are_there_in_per_cent(tmp_path, runs):
+    shown(tmp_path, runs, None)
+    rows = [*csv.DictReader((tmp_path / "page_files" / "rows.csv").open())]
+    assert len(rows) == 4
+    assert {name: rows[3][name] for name in ("noise", "rate", "seed", "set", "method", "head_seed")} == {
+        "noise": "symmetric",
+        "rate": "0.3",
+        "seed": "1",
+        "set": "a",
+        "method": "lp",
+        "head_seed": "0",
+    }
+    assert [float(row["percent"]) for row in rows] == pytest.approx([50, 50.1, 80, 80.1])

@@ -21,7 +21,7 @@ def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
         for seed in (0, 1, 2)
     ]
     seen = words(page(tmp_path, *runs, files=True))
-    asked = "slight noise helps in domain (ID, LP: mean of 5 % − clean > 0)"
+    asked = "slight noise helps in domain (ID, LP: 5 % − clean > 0)"
     assert f"Contradicted: demo_resnet, symmetric: {asked}: −10.0 ± 0.2 points." in seen
     assert f"{asked} Contradicted −10.0 ± 0.2 ± 0.2 < 0.001 0.5 1.000 10.2 3 " in seen
     assert "ID, minus clean pre-training LP – −10.0 ± 0.2" in seen

@@ -64,7 +64,9 @@ def test_three_rates_of_two_tasks_are_compared(tmp_path):
     assert "textures 71.0 ± 2.5 73.0 ± 2.5 75.0 ± 2.5" in seen
     assert "photo → art" in seen
     assert "over 3 seeds of the head: it says nothing of another pre-training" in seen
-    assert text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3  # rates, relations, spectra, stages, curves
+    assert (
+        text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3 + 5 + 4
+    )  # rates, relations, spectra, stages, curves, claims by set
     assert "<b>75.0 ± 2.5</b>" in text
 
 

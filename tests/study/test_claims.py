@@ -158,7 +158,7 @@ def test_what_is_declared_stands_on_the_page_before_the_first_run(here):
     page = Path("page.html").read_text()
     assert entry["begun"] == 0
     assert f"before the first run (sha256 {entry['sha256'][:16]})" in page
-    assert "C1: ID, LP: mean of 10\u00a0% − clean &gt;\u00a00</bdi>; within ± 0.5 points" in page
+    assert "C1: ID, LP: 10\u00a0% − clean &gt;\u00a00</bdi>; within ± 0.5 points" in page
 
 
 def test_the_same_declaration_is_kept(here):

@@ -77,7 +77,7 @@ class PictureNames:
     def warnings(self) -> list[str]:
         """What to say of rows that write a name in another way."""
         return [
-            f"{plural(self.count, 'row')} write the name of a picture in another way, such as {name!r} for {file!r}"
+            f"{plural(self.count, 'name')} of pictures in rows differ from the files', such as {name!r} for {file!r}"
             for name, file in self.otherwise.items()
         ]
 

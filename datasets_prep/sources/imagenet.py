@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets_prep.inventory import Inventory, take_inventory
+from datasets_prep.inventory import Inventory, copies_told, take_inventory
 from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import split_of
@@ -156,7 +156,8 @@ def _splits(listings: list[Listing], wnids: set[str], warnings: tuple[str, ...])
         )
         for listing in listings
     ]
-    return Found(splits, 0, {}, warnings)
+    copies = copies_told(f"{split.name}/{key}" for split in splits for key in split.keys)
+    return Found(splits, 0, {}, (*warnings, *copies))
 
 
 def _of_files(

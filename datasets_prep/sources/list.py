@@ -5,17 +5,16 @@ A row names its picture and says what it shows. Labels of annotators in a second
 
 import posixpath
 import re
-import string
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
 
+from datasets_prep.columns import Columns
 from datasets_prep.inventory import take_inventory
 from datasets_prep.listing import Found, NoisyLabels, Reader, SplitListing
 from datasets_prep.picture_names import Alike, PictureNames, no_picture
@@ -23,10 +22,11 @@ from datasets_prep.records import RecordFormat, broken_text_note, caption_option
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import looks_like_split, split_of
 from datasets_prep.targets import Labels, read_labels
+from fastpt.data.labels import NO_LABEL
 from fastpt.errors import FastptError
 from fastpt.storage.files import open_all
 from fastpt.storage.kind import Storage
-from fastpt.storage.names import is_plain, well_formed
+from fastpt.storage.names import is_plain
 
 if TYPE_CHECKING:
     from fastpt.data.lists import ListFile
@@ -100,78 +100,6 @@ fastpt prep list --source photos --list human.csv --path-column file --clean-lab
         if not columns["label_column"] and not caption_columns:
             raise click.UsageError("say what is meant to be learned: --label-column or --caption-column")
         return listed_splits(request, lists, Columns(**columns, records=RecordFormat(caption_columns, strip_markup)))
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the columns of a list mean. A row's picture is in `path_column`, or is `image_pattern` filled with columns.
-
-    Raises click.UsageError if they do not go together.
-    """
-
-    records: RecordFormat  # with no caption_columns, there are no captions
-    path_column: str | None = None
-    image_pattern: str | None = None
-    label_column: str | None = None
-    noisy_label_column: str | None = None
-    split_column: str | None = None
-    list_quotes: Literal["csv", "plain"] | None = None
-
-    def __post_init__(self):
-        if bool(self.path_column) == bool(self.image_pattern):
-            raise click.UsageError("say how a row names its picture: --path-column or --image-pattern")
-        if self.noisy_label_column and not self.label_column:
-            raise click.UsageError("--noisy-label-column goes with --clean-label-column")
-        meant = Counter((self.path_column, self.label_column, self.noisy_label_column, self.split_column))
-        if twice := next((column for column, count in meant.items() if column and count > 1), None):
-            raise click.UsageError(f"column {twice!r} is given for two things; a column has one meaning")
-
-    def check_header(self, opened: "ListFile", find: Callable[[str], str | None]) -> None:
-        """Raises FastptError if a column is missing, or a header that names a picture is no header."""
-        if self.path_column and find(self.path_column):
-            raise FastptError(
-                f"{opened.name}: its first line names a picture, {self.path_column!r}, so it is a row. Write the names "
-                "of the columns above it."
-            )
-        opened.require(self.wanted)
-
-    def no_name(self, values: Mapping[str, object]) -> str:
-        """Why a row names no picture."""
-        named = {column: values.get(column) for column in self.in_pattern or [str(self.path_column)]}
-        for column, value in named.items():
-            if isinstance(value, list | dict | bytes | bool):
-                return f"its {column} is a {type(value).__name__}, not the name of a picture"
-        return "its row in the list names no picture"
-
-    @property
-    def wanted(self) -> list[str]:
-        """The columns that have to be there."""
-        names = (self.path_column, self.label_column, self.noisy_label_column, self.split_column)
-        names = (*names, self.records.id_column, *self.records.caption_columns)
-        return [*self.in_pattern, *(name for name in names if name)]
-
-    @cached_property
-    def in_pattern(self) -> list[str]:
-        """The columns in the pattern. Raises FastptError if it cannot be read."""
-        try:
-            fields = [name for _, name, _, _ in string.Formatter().parse(self.image_pattern or "") if name is not None]
-        except ValueError as error:
-            raise FastptError(f"--image-pattern {self.image_pattern!r} cannot be read: {error}.") from None
-        if self.image_pattern and not fields:
-            raise FastptError(f"--image-pattern {self.image_pattern!r} names no column, as '{{id}}.jpg' does.")
-        return [re.split(r"[.\[]", name)[0] for name in fields]
-
-    def picture(self, values: Mapping[str, object]) -> str | None:
-        """The name of a row's picture; None if it has none."""
-        named = {column: values.get(column) for column in self.in_pattern or [str(self.path_column)]}
-        for column, value in named.items():
-            if value is None or value == "" or value != value or isinstance(value, list | dict | bytes | bool):
-                return None
-            if isinstance(value, float) and value.is_integer():  # numbers of a column in which some are missing
-                named[column] = int(value)
-        return well_formed(
-            self.image_pattern.format(**named) if self.image_pattern else str(named[str(self.path_column)])
-        )
 
 
 @dataclass
@@ -443,12 +371,16 @@ def _splits_of_lists(lists: Sequence[tuple[str | None, str]], split_column: str 
 def _split_of_row(where: str, column: str, values: Mapping[str, object], spellings: dict[str, set[str]]) -> str:
     """The split that a row names; "" if it names none. Raises FastptError if it cannot be the name of one."""
     value = values.get(column)
-    text = "" if value is None or value != value else str(value).strip()
+    text = spelled = "" if value is None or value != value else str(value).strip()
+    if text.lower() in NO_LABEL:
+        text = ""
+    elif whole := re.fullmatch(r"(\d+)\.0+", text):  # of a column of numbers in which some are missing
+        text = whole[1]
     split = split_of(text) or text
     if split and not is_plain(split):
         raise FastptError(f"--list {where}: {text[:60]!r} in column {column!r} cannot be the name of a split.")
     if split:
-        spellings.setdefault(split, set()).add(text)
+        spellings.setdefault(split, set()).add(spelled)
         if len(spellings) > MOST_SPLITS:
             raise FastptError(
                 f"--list {where}: column {column!r} names more than {MOST_SPLITS} splits. Name another column."

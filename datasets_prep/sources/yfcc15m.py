@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 import click
 
+from datasets_prep.columns import Columns
 from datasets_prep.listing import Found
 from datasets_prep.records import RecordFormat, caption_options, read_subset
 from datasets_prep.sources import Request, Source
-from datasets_prep.sources.list import Columns, list_options, listed_splits
+from datasets_prep.sources.list import list_options, listed_splits
 from datasets_prep.sources.webdataset import IMAGE_MEMBER, webdataset_splits
 from datasets_prep.tar_samples import Members
 

@@ -297,7 +297,7 @@ def _prepare(
     """List the splits of `source` with its `own` options, convert them unless in a dry run, and say what was made."""
     from datasets_prep.convert import prepare, read_all
     from datasets_prep.images.policy import ImagePolicy
-    from datasets_prep.places import check_places, hold_out, list_splits, usual_place
+    from datasets_prep.places import check_places, class_warnings, hold_out, list_splits, usual_place
     from datasets_prep.shard import Options
     from fastpt.cli.prep_report import listing_document, listing_text, prepared_document, prepared_text
     from fastpt.progress import Progress
@@ -328,7 +328,9 @@ def _prepare(
         if holdout is not None:
             if len(found.splits) > 1:
                 raise click.UsageError(f"--holdout is for sources with one split; found {names}")
-            found = replace(found, splits=hold_out(found.splits[0], holdout, seed))
+            held = hold_out(found.splits[0], holdout, seed)
+            told = [warning for warning in class_warnings(held) if warning not in found.warnings]
+            found = replace(found, splits=held, warnings=(*found.warnings, *told))
         if rates and not any(split.is_train for split in found.splits):
             raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
         if found.layout and not as_json:

@@ -47,6 +47,8 @@ def listing_document(
 
 def prepared_document(found: "Found", done: Sequence[tuple["Dataset", list["NoisePlan"]]]) -> Document:
     """What a preparation made."""
+    from datasets_prep.repeated import repeated_pictures
+
     splits = []
     for split, (dataset, plans) in zip(found.splits, done, strict=True):
         rejected = read_rejected(dataset.path)
@@ -59,7 +61,8 @@ def prepared_document(found: "Found", done: Sequence[tuple["Dataset", list["Nois
             "noise": [plan.provenance() for plan in plans],
         }
         splits.append({**_targets(split, {key for key, _ in rejected}), **told})
-    return _balanced(found, splits, "stored")
+    by_training = sorted((dataset for dataset, _ in done), key=lambda dataset: dataset.manifest["split"] != "train")
+    return {**_balanced(found, splits, "stored"), "repeated": list(repeated_pictures(by_training))}
 
 
 def _balanced(found: "Found", splits: list[Document], what: str) -> Document:
@@ -180,7 +183,7 @@ def prepared_text(document: Document, done: Sequence[tuple["Dataset", list["Nois
     lines = _balance_lines(document)
     for dataset, plans in done:
         lines += [describe(dataset), *(describe_plan(plan, len(dataset)) for plan in plans)]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(one_line(text) for text in document["repeated"])])
 
 
 def _balance_lines(document: Document) -> list[str]:

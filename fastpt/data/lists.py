@@ -132,7 +132,12 @@ def _finder(files: Storage | None, name: str, called: str = "") -> Opener:
         try:
             content = files.read(name)
         except (KeyError, OSError):
-            raise FastptError(f"{name} was found neither on disk nor inside {files.root}.") from None
+            hint = ""
+            if path.is_dir():
+                hint = " It is a folder: give the list in it."
+            elif re.search(r"[*?{\[]", name):
+                hint = " It is a pattern: give each list by itself."
+            raise FastptError(f"{name} was found neither on disk nor inside {files.root}.{hint}") from None
 
     def opened() -> BinaryIO:
         file = io.BytesIO(content) if content is not None else path.open("rb")

@@ -359,3 +359,22 @@ def test_the_demos_tasks_keep_classes_of_their_own(run):
     assert "warning" not in output
     assert "12 classes" in output
     assert "6 classes" in output
+
+
+def test_a_class_that_is_held_out_whole_is_told(run):
+    pets("a", "folder", ["cat", "dog"])
+    for i in range(3):
+        Path(f"a/emu{i}").mkdir()
+        Path(f"a/emu{i}/0.jpg").write_bytes(picture(50 + i))
+    code, output = run("imagefolder", "--source", "a", "--holdout", "0.7")
+    assert (code, "no picture in train: " in output) == (0, True), output
+
+
+def test_pictures_that_are_in_two_splits_are_told_at_the_end(run):
+    pets("a", "folder", ["cat", "dog"])
+    pets("b", "folder", ["cat", "dog"])
+    code, output = run("imagefolder", "--source", "train=a", "--source", "val=b")
+    assert code == 0
+    assert "4 pictures of val are in train too, byte for byte" in output.splitlines()[-1]
+    code, output = run("imagefolder", "--source", "train=a", "--source", "val=b", "--json")
+    assert json.loads(output)["repeated"][0].startswith("4 pictures of val")

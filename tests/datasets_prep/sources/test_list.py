@@ -6,9 +6,10 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from datasets_prep.columns import Columns
 from datasets_prep.records import RecordFormat
 from datasets_prep.sources import Request
-from datasets_prep.sources.list import Columns, listed_splits
+from datasets_prep.sources.list import listed_splits
 from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.data.verify import verify_deep
@@ -293,6 +294,13 @@ def test_a_split_without_labels_is_told_and_left_out(listed):
     assert "none of the 2 rows of split test has a label: it is left out" in found.warnings
 
 
+def test_numbers_of_splits_are_one_however_they_are_written(listed):
+    found = listed("file,kind,fold\n0.jpg,a,1\n1.jpg,b,1.0\n2.jpg,a,2\n3.jpg,b,nan\n", split_column="fold")
+    assert {split.name: len(split) for split in found.splits} == {"1": 2, "2": 1}
+    assert "split 1 is written as 1 and 1.0" in found.warnings
+    assert [pair for split in found.splits for pair in split.rejected] == [("3.jpg", "no fold")]
+
+
 def test_labels_of_annotators_share_the_classes_and_may_be_missing(listed):
     (split,) = listed("file,kind,given\n0.jpg,cat,cat\n1.jpg,dog,emu\n2.jpg,dog,\n", noisy_label_column="given").splits
     assert split.classes == ["cat", "dog", "emu"]
@@ -312,6 +320,8 @@ def test_labels_of_annotators_share_the_classes_and_may_be_missing(listed):
         ({"path_column": None, "image_pattern": "x.jpg"}, "names no column"),
         ({"path_column": None, "image_pattern": "{file"}, "cannot be read"),
         ({"path_column": None, "image_pattern": "{file:06d}"}, "does not fit row 1"),
+        ({"path_column": None, "image_pattern": "{file:>999999999}"}, "has the format '>999999999'"),
+        ({"path_column": None, "image_pattern": "{file:0>{kind}}"}, "has the format '0>{kind}'"),
         ({"path_column": None, "image_pattern": "{file.x}"}, "does not fit row 1"),
         ({"path_column": "flie"}, "no column 'flie'.*'file'"),
     ],

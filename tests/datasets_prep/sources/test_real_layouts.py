@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from datasets_prep.columns import Columns
 from datasets_prep.convert import prepare
 from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.listing import Found
@@ -21,7 +22,7 @@ from datasets_prep.records import RecordFormat
 from datasets_prep.shard import Options
 from datasets_prep.sources import Request
 from datasets_prep.sources.imagenet import imagenet_splits
-from datasets_prep.sources.list import Columns, listed_splits
+from datasets_prep.sources.list import listed_splits
 from datasets_prep.sources.webdataset import webdataset_splits
 from datasets_prep.tar_samples import Members
 from fastpt import Dataset

@@ -1,0 +1,50 @@
+"""Pictures that are stored more than once: in a split, there perhaps with another label, or in two splits."""
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset
+from fastpt.printable import plural
+
+
+def repeated_pictures(splits: Sequence[Dataset]) -> Iterator[str]:
+    """What to say of pictures whose stored bytes are those of another (by their xxh3), by split and pair of splits."""
+    hashes = [split.table(["xxh3"])["xxh3"].to_numpy() for split in splits]
+    orders = [np.argsort(found, kind="stable") for found in hashes]
+    for split, found, order in zip(splits, hashes, orders, strict=True):
+        again = np.flatnonzero(found[order][1:] == found[order][:-1])
+        if len(again) == 0:
+            continue
+        first, second = order[again], order[again + 1]
+        labels = split.clean_labels if split.has_labels else np.zeros(len(split))
+        differ = labels[first] != labels[second]
+        others = f", {differ.sum():,} of them with another label" if differ.any() else ""
+        i = differ.argmax()  # the first that differs, if there is one
+        yield (
+            f"{plural(len(again), 'picture')} of {_name(split)} {_is(len(again))} the same as another, byte for "
+            f"byte{others}, such as {_key(split, second[i])} and {_key(split, first[i])}"
+        )
+    for (a, b), (of_a, of_b), (order, _) in zip(
+        combinations(splits, 2), combinations(hashes, 2), combinations(orders, 2), strict=True
+    ):
+        at = np.searchsorted(of_a, of_b, sorter=order).clip(max=len(of_a) - 1)
+        both = np.flatnonzero(of_a[order[at]] == of_b)
+        if len(both):
+            yield (
+                f"{plural(len(both), 'picture')} of {_name(b)} {_is(len(both))} in {_name(a)} too, byte for byte, such "
+                f"as {_key(b, both[0])} ({_key(a, order[at[both[0]]])} there)"
+            )
+
+
+def _name(split: Dataset) -> str:
+    return str(split.manifest["split"])
+
+
+def _key(split: Dataset, row: int) -> str:
+    return split.table(["key"])["key"][int(row)].as_py()
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"

@@ -21,10 +21,10 @@ def repeated_pictures(splits: Sequence[Dataset]) -> Iterator[str]:
         labels = split.clean_labels if split.has_labels else np.zeros(len(split))
         differ = labels[first] != labels[second]
         others = f", {differ.sum():,} of them with another label" if differ.any() else ""
-        i = differ.argmax()  # the first that differs, if there is one
+        i = int(differ.argmax())  # the first that differs, if there is one
         yield (
             f"{plural(len(again), 'picture')} of {_name(split)} {_is(len(again))} the same as another, byte for "
-            f"byte{others}, such as {_key(split, second[i])} and {_key(split, first[i])}"
+            f"byte{others}, such as {_key(split, int(second[i]))} and {_key(split, int(first[i]))}"
         )
     for (a, b), (of_a, of_b), (order, _) in zip(
         combinations(splits, 2), combinations(hashes, 2), combinations(orders, 2), strict=True
@@ -34,7 +34,7 @@ def repeated_pictures(splits: Sequence[Dataset]) -> Iterator[str]:
         if len(both):
             yield (
                 f"{plural(len(both), 'picture')} of {_name(b)} {_is(len(both))} in {_name(a)} too, byte for byte, such "
-                f"as {_key(b, both[0])} ({_key(a, order[at[both[0]]])} there)"
+                f"as {_key(b, int(both[0]))} ({_key(a, int(order[at[both[0]]]))} there)"
             )
 
 
@@ -43,7 +43,7 @@ def _name(split: Dataset) -> str:
 
 
 def _key(split: Dataset, row: int) -> str:
-    return split.table(["key"])["key"][int(row)].as_py()
+    return split.table(["key"])["key"][row].as_py()
 
 
 def _is(count: int) -> str:

@@ -38,9 +38,10 @@ class Photos:
 
     def __init__(self, tar: Path, count: int):
         from fastpt.storage.files import open_files
+        from fastpt.storage.names import is_image
 
         self.files, self.count = open_files(tar), count
-        self.names = self.files.images()
+        self.names = [name for name in self.files.names() if is_image(name)]
 
     def __call__(self, i: int) -> bytes:
         return self.files.read(self.names[i % len(self.names)])

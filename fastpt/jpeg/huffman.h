@@ -34,10 +34,10 @@ struct skip_table {
     struct skip many[(1 << LOOK) + MOST_LONG]; /* as many symbols as begin in LOOK bits (of DC one); then long codes */
 };
 
-/* What the next 16 bits begin with. */
-static inline struct skip many_symbols(const struct skip_table *table, uint32_t sixteen) {
-    const uint32_t index = sixteen >> (16 - LOOK), longer = sixteen - table->first_long + (1 << LOOK);
-    return table->many[sixteen < table->first_long ? index : longer];
+/* What the next 16 bits begin with, by `many` and `first_long` of a table. */
+static inline struct skip many_symbols(const struct skip *many, uint32_t first_long, uint32_t sixteen) {
+    const uint32_t index = sixteen >> (16 - LOOK), longer = sixteen - first_long + (1 << LOOK);
+    return many[sixteen < first_long ? index : longer];
 }
 
 /* The table for a Huffman table of a JPEG, which is there; NULL if that is none. It is kept: most pictures have the same

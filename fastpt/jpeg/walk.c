@@ -28,12 +28,18 @@ enum { UNKNOWN, SOUND };
 #define SPARE 512        /* bytes: more than STEPS can run past the end of the data */
 #define MOST_BLOCKS_A_MCU 10
 
-/* What comes where in an MCU: its blocks in their order, twice each, for the DC symbol and for the rest. */
+/* A place in an MCU where symbols of one table come: the DC symbol of a block, or what follows it. */
+struct place {
+    const struct skip *many;
+    uint32_t first_long, after; /* the state of a lane when the block has ended */
+    const struct skip_table *table; /* that these are of */
+    int component;
+} __attribute__((aligned(REST)));
+
+/* All places, those of a block beside each other. */
 struct grammar {
+    struct place places[2 * MOST_BLOCKS_A_MCU];
     int blocks;
-    int component[MOST_BLOCKS_A_MCU];
-    const struct skip_table *table[2 * MOST_BLOCKS_A_MCU];
-    uint32_t after[2 * MOST_BLOCKS_A_MCU]; /* state of a lane when the block has ended */
 };
 
 /* Entropy-coded data up to a marker, without the zeros that are stuffed in after each 0xff. */
@@ -44,7 +50,7 @@ struct segment {
 
 struct lane {
     size_t at, end;   /* bits: how far it is, and where it may stop */
-    uint32_t state;   /* place in the grammar << 8 | coefficients passed (see huffman.h) */
+    uint32_t state;   /* bytes before its place in the grammar, plus coefficients passed (see huffman.h) */
     int guesses;      /* whether to begin again where there is no code before its last byte, */
     int stuck;        /* or stay there */
     uint32_t *starts; /* bits: where blocks begin, the first of them the first of an MCU */
@@ -65,6 +71,10 @@ static struct lane lane_from(size_t at, size_t end, uint32_t *starts, int guesse
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
+static inline const struct place *place_of(const struct grammar *grammar, uint32_t state) {
+    return (const struct place *)((const char *)grammar->places + (state & ~(REST - 1)));
+}
+
 /* The number of blocks that have ended. */
 static size_t passed(const struct lane *lane) { return lane->next - lane->starts; }
 
@@ -74,7 +84,7 @@ static int may_go_on(const struct lane *lane, size_t end, size_t most) {
 
 /* One symbol alone: near the end of the block, where the symbols after its last are not its own. */
 static __attribute__((noinline)) void careful_step(struct lane *lane, const struct grammar *grammar, const uint8_t *bytes) {
-    const struct skip skip = first_symbol(grammar->table[lane->state >> 8], window_at(bytes, lane->at));
+    const struct skip skip = first_symbol(place_of(grammar, lane->state)->table, window_at(bytes, lane->at));
     const uint32_t state = lane->state + skip.advance;
     if ((state & PAST) && (state & 255) != PAST) { /* no code, or more than 64 coefficients */
         if (lane->guesses && lane->at + 8 <= lane->end) *lane = lane_from(lane->at + 1, lane->end, lane->starts, 1);
@@ -86,7 +96,8 @@ static __attribute__((noinline)) void careful_step(struct lane *lane, const stru
 }
 
 static inline struct lane step(struct lane lane, struct lane *home, const struct grammar *grammar, const uint8_t *bytes) {
-    const struct skip skip = many_symbols(grammar->table[lane.state >> 8], window_at(bytes, lane.at) >> 48);
+    const struct place *place = place_of(grammar, lane.state);
+    const struct skip skip = many_symbols(place->many, place->first_long, window_at(bytes, lane.at) >> 48);
     const uint32_t state = lane.state + skip.advance;
     if (__builtin_expect(state & PAST, 0)) {
         *home = lane;
@@ -97,7 +108,7 @@ static inline struct lane step(struct lane lane, struct lane *home, const struct
     const int32_t ended = (int32_t)(lane.state * (UINT32_MAX / (2 * END) + 1)) >> 31; /* -1 or 0 */
     lane.next[1] = lane.at;
     lane.next -= ended;
-    lane.state ^= (lane.state ^ grammar->after[lane.state >> 8]) & ended;
+    lane.state ^= (lane.state ^ place->after) & ended;
     return lane;
 }
 
@@ -215,13 +226,13 @@ static int walk_scan(const struct jpeg *jpeg, const struct grammar *grammar, uin
     return is_marker(at, end, 0xd9) ? SOUND : UNKNOWN;
 }
 
-/* The change of the DC predictor that a block begins with. */
-static int32_t dc_change(const struct skip_table *table, uint64_t window) {
-    const struct skip skip = first_symbol(table, window);
+/* The change of the DC predictor that a block begins with. Its value is negative if its first bit is 0. */
+static inline int32_t dc_change(const struct place *place, uint64_t window) {
+    const struct skip skip = many_symbols(place->many, place->first_long, window >> 48);
     const int size = skip.bits - skip.code;
-    if (!size) return 0;
-    const int32_t value = window << skip.code >> (64 - size);
-    return value >> (size - 1) ? value : value - (1 << size) + 1;
+    window <<= skip.code;
+    const int32_t value = window >> 1 >> (63 - size), negative = (int32_t)(window >> 63) - 1;
+    return value - (((1 << size) - 1) & negative);
 }
 
 static size_t stuffed_zeros(const uint8_t *from, const uint8_t *to) {
@@ -243,7 +254,7 @@ static void note_entries(const struct jpeg *jpeg, const struct grammar *grammar,
                 *entries++ = (struct entry){*starts + 8 * zeros, {dc[0], dc[1], dc[2]}};
             }
             for (int block = 0; block < grammar->blocks; block++)
-                dc[grammar->component[block]] += dc_change(grammar->table[2 * block], window_at(bytes, *starts++));
+                dc[grammar->places[2 * block].component] += dc_change(&grammar->places[2 * block], window_at(bytes, *starts++));
         }
 }
 
@@ -254,13 +265,13 @@ static int make_grammar(struct grammar *grammar, const struct jpeg *jpeg) {
         const struct skip_table *dc = skip_table(jpeg, DC, one->dc), *ac = skip_table(jpeg, AC, one->ac);
         if (!dc || !ac) return 0;
         for (int n = 0; n < one->h * one->v; n++) {
-            const int block = grammar->blocks++;
-            grammar->component[block] = i;
-            grammar->table[2 * block] = dc, grammar->table[2 * block + 1] = ac;
-            grammar->after[2 * block] = grammar->after[2 * block + 1] = (2 * block + 2) << 8;
+            struct place *place = &grammar->places[2 * grammar->blocks++];
+            const uint32_t after = 2 * grammar->blocks * REST;
+            place[0] = (struct place){dc->many, dc->first_long, after, dc, i};
+            place[1] = (struct place){ac->many, ac->first_long, after, ac, i};
         }
     }
-    grammar->after[2 * grammar->blocks - 1] = 0;
+    grammar->places[2 * grammar->blocks - 1].after = 0; /* the next MCU */
     return 1;
 }
 

@@ -54,10 +54,10 @@ static void make_many(struct skip_table *table) {
         table->many[bits] = all;
     }
     /* Where there is no room for the long codes, none is one: then the entry of LOOK bits says NO_CODE. */
-    const uint32_t first = (uint32_t)table->first_code[LOOK + 1] << (16 - LOOK - 1);
-    table->first_long = (1 << 16) - first > MOST_LONG ? 1 << 16 : first;
-    for (uint32_t bits = table->first_long; bits < 1 << 16; bits++)
-        table->many[(1 << LOOK) + bits - table->first_long] = first_symbol(table, (uint64_t)bits << 48);
+    const uint32_t first = table->first_code[LOOK + 1] >> 1, numbers = ((1 << LOOK) - first) << (16 - LOOK);
+    table->first_long = numbers > MOST_LONG ? 1 << LOOK : first;
+    for (uint32_t i = 0; i < numbers && numbers <= MOST_LONG; i++)
+        table->many[(1 << LOOK) + i] = first_symbol(table, (uint64_t)((first << (16 - LOOK)) + i) << 48);
 }
 
 const struct skip_table *skip_table(const struct jpeg *jpeg, int kind, int number) {

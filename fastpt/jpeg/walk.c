@@ -97,7 +97,7 @@ static __attribute__((noinline)) void careful_step(struct lane *lane, const stru
 
 static inline struct lane step(struct lane lane, struct lane *home, const struct grammar *grammar, const uint8_t *bytes) {
     const struct place *place = place_of(grammar, lane.state);
-    const struct skip skip = many_symbols(place->many, place->first_long, window_at(bytes, lane.at) >> 48);
+    const struct skip skip = many_symbols(place->many, place->first_long, window_at(bytes, lane.at));
     const uint32_t state = lane.state + skip.advance;
     if (__builtin_expect(state & PAST, 0)) {
         *home = lane;
@@ -228,7 +228,7 @@ static int walk_scan(const struct jpeg *jpeg, const struct grammar *grammar, uin
 
 /* The change of the DC predictor that a block begins with. Its value is negative if its first bit is 0. */
 static inline int32_t dc_change(const struct place *place, uint64_t window) {
-    const struct skip skip = many_symbols(place->many, place->first_long, window >> 48);
+    const struct skip skip = many_symbols(place->many, place->first_long, window);
     const int size = skip.bits - skip.code;
     window <<= skip.code;
     const int32_t value = window >> 1 >> (63 - size), negative = (int32_t)(window >> 63) - 1;

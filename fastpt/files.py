@@ -5,6 +5,7 @@ A folder may be sealed, too: its manifest.json, written last, has the sha256 of 
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -20,21 +21,26 @@ import xxhash
 from fastpt.errors import DamagedData, FastptError
 
 MANIFEST = "manifest.json"
+ASIDE = ".fastpt.tmp"  # what a file is called while it is written
 # What libraries raise instead of an OSError where the disk is full: safetensors, numpy, torch.
 _UNWRITTEN = ("(os error ", " requested and ", "inline_container", "PytorchStreamWriter")
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
-    """Open a file beside `path` for writing; on success sync it and rename it to `path`, on any error remove it."""
+    """Open a file beside `path` for writing; on success sync it and rename it to `path`, on any error remove it.
+
+    What processes that were killed have left so beside `path` is removed, too: the file of one at work is locked.
+    """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}{ASIDE}")
     try:
-        with aside.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+        _remove_abandoned(path.parent)
+        with _locked_file(aside, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        aside.replace(path)
+            aside.replace(path)
     except BaseException as error:
         with contextlib.suppress(OSError):
             aside.unlink()
@@ -42,6 +48,25 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO]:
             error.filename = str(path)  # the name that the user knows
         raise
     sync_folder(path.parent)
+
+
+def _locked_file(path: Path, mode: str) -> IO:
+    """A new file that is locked as long as it is open, where the file system can lock."""
+    while True:
+        file = path.open(mode, encoding=None if "b" in mode else "utf-8")
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:  # else it was taken for abandoned before it was locked
+            return file
+        file.close()
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete the files of `atomic_write` in a folder that nobody writes to."""
+    for path in folder.glob(f".*{ASIDE}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
 
 
 @contextlib.contextmanager

@@ -31,7 +31,8 @@ from fastpt.tuned import read_tunes
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-CHECKPOINT_FORMAT = EXPORT_FORMAT = "2.0"
+EXPORT_FORMAT = "2.0"
+CHECKPOINT_FORMAT = "2.1"
 PROVENANCE_FORMAT = "2.2"
 # A resumed run may change these keys of its recipe: they touch neither the weights nor what a measure means.
 FREE = ("data.threads", "data.prep", "checkpoint", "evaluate.every_epochs", "evaluate.batch_size", "log_every", "tune")
@@ -139,10 +140,12 @@ def verify(run: Path) -> list[str]:
             continue
         if path.parent.name == TUNE and not is_sealed(found):
             problems.append(f"{path} does not match its self_sha256. Tune anew: `fastpt tune --run {run}`.")
+    is_exported = (run / EXPORT).exists()
     try:
-        is_exported = is_finished(run) or (run / EXPORT).exists()
+        is_exported |= is_finished(run)
+        if (run / METRICS).exists() and _lines(run / METRICS)[2]:
+            problems.append(f"{run / METRICS}: its last line is cut short, as a kill leaves it. Go on with --resume.")
     except FastptError as error:
-        is_exported = (run / EXPORT).exists()
         problems.append(str(error))
     sealed = [(path, CHECKPOINT_FORMAT) for path in reversed(newest_first(run))]
     for folder, version in [*sealed, *([(run / EXPORT, EXPORT_FORMAT)] if is_exported else [])]:
@@ -351,13 +354,14 @@ def _tolerated(path: Path, problems: list[str]) -> dict[str, Any]:
 def _lines(path: Path) -> tuple[list[dict[str, Any]], list[int], bool]:
     """The events of a file of JSON lines; the numbers, from 1, of lines that are no event with a step, or not as
     written; whether the last line alone is none, as a kill leaves it. Raises OSError."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
     events, bad = [], []
     for number, line in enumerate(lines, 1):
         event = read_sealed_line(line)
         usable = event is not None and finite(event.get("step")) is not None and "event" in event
         events.append(event) if event and usable else bad.append(number)
-    return events, bad, bad == [len(lines)]
+    return events, bad, bad == [len(lines)] and not text.endswith("\n")
 
 
 def _tolerated_lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 import errno
 import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import safetensors.numpy
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.files import atomic_folder, find_damage, read_sealed_json, seal_folder, unwritten_is_oserror
+from fastpt.files import atomic_folder, find_damage, read_sealed_json, seal_folder, unwritten_is_oserror, write_json
 from fastpt.files import write_sealed_json as write_sealed
 
 BIG = np.zeros(50_000)
@@ -21,6 +23,33 @@ def full_disk():
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, before[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_what_a_killed_writer_left_is_removed_and_what_a_live_one_writes_is_not(tmp_path):
+    for last in ("os.kill(os.getpid(), 9)", "input()"):
+        code = (
+            f"import os; from fastpt.files import atomic_write\nwith atomic_write('a') as f: print(flush=True); {last}"
+        )
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert process.stdout.readline() == b"\n"
+        if last == "input()":
+            written = tmp_path / f".a.{process.pid}.fastpt.tmp"
+            assert [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")] == [written]
+            write_json(tmp_path / "b", {})
+            assert written.exists()
+            process.communicate(b"\n")
+        assert process.wait() in (0, -9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_files_of_others_beside_are_left_alone(tmp_path):
+    names = {".a.12.tmp", ".a.tmp", "a.fastpt.tmp.txt"}
+    for name in names:
+        (tmp_path / name).touch()
+    write_json(tmp_path / "b", {})
+    assert {path.name for path in tmp_path.iterdir()} == names | {"b"}
 
 
 WRITERS = {

@@ -11,6 +11,8 @@ from fastpt import runs
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import seal_folder
 from fastpt.runs import (
+    CHECKPOINT_FORMAT,
+    EXPORT_FORMAT,
     alone,
     is_finished,
     newest_finished,
@@ -70,6 +72,21 @@ def test_a_recipe_without_an_end_is_a_problem(tmp_path, text):
     run = write_run(tmp_path)
     (run / "recipe.yaml").write_text(text)
     assert any("recipe.yaml is left out" in problem for problem in read_run(run).problems)
+
+
+def test_a_damaged_last_line_that_was_written_whole_is_no_kill(tmp_path):
+    path = write_run(tmp_path)
+    lines = (path / "metrics.jsonl").read_text()
+    (path / "metrics.jsonl").write_text(lines.replace('"end"', '"and"'))
+    with pytest.raises(DamagedData, match="line 25 is not as it was written"):
+        is_finished(path)
+
+
+def test_a_last_line_that_a_kill_cut_short_is_told_by_verify(whole):
+    text = (whole / "metrics.jsonl").read_text()
+    (whole / "metrics.jsonl").write_text(text[:-5])
+    (problem,) = verify(whole)
+    assert "last line is cut short" in problem
 
 
 def test_a_line_of_metrics_with_another_number_is_damaged(tmp_path):
@@ -189,7 +206,7 @@ def whole(tmp_path):
         (run / name / "manifest.json").unlink(missing_ok=True)
         for file in ("model.safetensors", "other.json"):
             (run / name / file).write_text(name)
-        seal_folder(run / name, "2.0")
+        seal_folder(run / name, EXPORT_FORMAT if name == "export" else CHECKPOINT_FORMAT)
     write_tune(run, tune_results({("id", "a", "a"): {"lp": [0.5]}}))
     return run
 

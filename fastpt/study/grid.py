@@ -1,7 +1,9 @@
 """The steps of a study, each with the key of all that its result depends on; which are done, and what they cost."""
 
+import contextlib
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
@@ -14,8 +16,10 @@ from typing import Literal
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
+from fastpt.files import read_sealed_json
 from fastpt.noise import add_noise
 from fastpt.noise.kinds import KINDS
+from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.claims import kind_of
@@ -23,6 +27,7 @@ from fastpt.study.declaration import Pretrain, Study
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
 
+RECORD_FORMAT = "2.1"
 State = Literal["done", "to do", "failed"]
 # Another patch release gives the same results; another minor release may not.
 VERSIONS = ("fastpt", "torch", "timm", "open_clip_torch", "deepspeed")
@@ -64,6 +69,7 @@ class StudyGrid:
         self.study = study
         self.folder = folder or Path("studies") / study.name
         self._look_only = look_only
+        self._told: set[str] = set()  # what is wrong with records
 
     @cached_property
     def cells(self) -> list[Cell]:
@@ -125,7 +131,13 @@ class StudyGrid:
 
     def record(self, step: Step) -> dict:
         """What is known of a step under its present key: how it ended; {} if it has not."""
-        found = _read(self.record_path(step))
+        try:
+            found = _read(self.record_path(step))
+        except FastptError as error:
+            if str(error) not in self._told:
+                self._told.add(str(error))
+                print(f"study: {printable(str(error))} Until then its step counts as not done.", file=sys.stderr)
+            found = {}
         return found if found.get("key") == step.key else {}
 
     def record_path(self, step: Step) -> Path:
@@ -141,7 +153,10 @@ class StudyGrid:
         """Seconds and bytes that a step of a kind and a group took, the mean of those done under whatever key."""
         done: dict[tuple[str, str], list[dict]] = {}
         for path in sorted((self.folder / "steps").glob("*.json")):
-            if "seconds" in (record := _read(path)):
+            record = {}
+            with contextlib.suppress(FastptError):  # which `record` tells
+                record = _read(path)
+            if "seconds" in record:
                 done.setdefault((record["kind"], record["group"]), []).append(record)
         return {
             alike: {what: fmean(record[what] for record in records) for what in ("seconds", "bytes")}
@@ -160,7 +175,8 @@ def _key(*parts: object) -> str:
 
 
 def _read(path: Path) -> dict:
+    """How a step ended, or {}. Raises FastptError if the record is damaged or of another format."""
     try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        return read_sealed_json(path, RECORD_FORMAT)
+    except FileNotFoundError:
         return {}

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from fastpt import ray_cluster
 from fastpt.errors import FastptError, Preempted
-from fastpt.files import locked, write_json
+from fastpt.files import locked, write_sealed_json
 from fastpt.printable import plural
 from fastpt.processes import die_with
 from fastpt.runs import PROVENANCE, read_runs
 from fastpt.study import preregistration
 from fastpt.study.declaration import Study
-from fastpt.study.grid import Cell, Step, StudyGrid
+from fastpt.study.grid import RECORD_FORMAT, Cell, Step, StudyGrid
 from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
@@ -126,11 +126,12 @@ def _run(grid: StudyGrid, step: Step, launcher: Sequence[str], say: Say) -> bool
     if asked_to_end:
         raise Preempted(f"stopped by SIGTERM in {step.kind} {step.name}. The same command goes on from there.")
     if code:
-        write_json(record, {"key": step.key, "failed": code})
+        write_sealed_json(record, {"format": RECORD_FORMAT, "key": step.key, "failed": code})
         say(f"  failed with exit code {code} after {took:.0f} s: {_last_line(log)}")
         return False
     size = sum(file.stat().st_size for file in step.result.parent.rglob("*") if file.is_file())
-    write_json(record, {"key": step.key, "kind": step.kind, "group": step.group, "seconds": took, "bytes": size})
+    found = {"key": step.key, "kind": step.kind, "group": step.group, "seconds": took, "bytes": size}
+    write_sealed_json(record, {"format": RECORD_FORMAT, **found})
     say(f"  done in {took:.0f} s")
     return True
 

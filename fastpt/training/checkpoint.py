@@ -3,7 +3,7 @@
     checkpoints/step-00000500/
       model.safetensors                the weights that are evaluated and exported (the moving average, if there is one)
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
-      state.json                       step, where the loader stands, seconds trained, the best evaluation so far
+      state.json                       step, where the loader stands, seconds trained, best evaluation, lines of metrics
       manifest.json                    sha256 of each file, written last and sealed
 
 DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed, and older ones may go.
@@ -133,7 +133,7 @@ def read_state(checkpoint: Path) -> dict:
     """What `save` was given as `state`, with the number of processes as `world_size`. Raises DamagedData."""
     try:
         state = json.loads((checkpoint / STATE).read_bytes())
-        if {"step", "loader", "seconds", "best", "world_size"} <= state.keys():
+        if {"step", "loader", "seconds", "best", "lines", "world_size"} <= state.keys():
             return state
     except (ValueError, AttributeError, RecursionError):
         pass

@@ -19,19 +19,24 @@ class MetricsLogger:
     """The open record of a running training: metrics.jsonl and TensorBoard from `step` on, and the progress line.
 
     What the file says of later steps (a killed run got further than its checkpoint) is dropped first, so that no line
-    is there twice; so is that the run has ended, if it goes on.
+    is there twice; so is that the run has ended, if it goes on. `lines` is how many there were when the checkpoint was
+    written: fewer are told, as a power cut can lose some.
     """
 
-    def __init__(self, run: Path, step: int, total: int):
+    def __init__(self, run: Path, step: int, total: int, lines: int = 0):
         from torch.utils.tensorboard import SummaryWriter
 
         kept = [event for event in runs.read_metrics(run) if event["step"] <= step and event["event"] != "end"]
+        self.lines = len(kept)
+        """Of metrics.jsonl so far."""
         with atomic_write(run / runs.METRICS, "w") as file:
             file.writelines(map(sealed_line, kept))
         self._file = (run / runs.METRICS).open("a", encoding="utf-8")
         self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
         self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
         self._bar = tqdm(total=total, initial=step, unit="step") if sys.stderr.isatty() else None
+        if self.lines < lines:
+            self.say(f"{run / runs.METRICS} has lost {lines - self.lines} of its {lines} lines up to step {step}.")
 
     def train(self, **values: Any) -> None:
         """A logged training step; see `loop.py` for the values."""
@@ -77,6 +82,7 @@ class MetricsLogger:
         with unwritten_is_oserror(self._file.name):
             self._file.write(sealed_line({"event": event, **values}))
             self._file.flush()
+        self.lines += 1
         group = values.get("split", event)
         for name, value in values.items():
             if isinstance(value, float):

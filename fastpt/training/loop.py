@@ -175,13 +175,13 @@ class _Training:
         self.precision: TrainingPrecision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
             _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
-        self.step, self.seconds_before, self.best = 0, 0.0, None
+        self.step, self.lines, self.seconds_before, self.best = 0, 0, 0.0, None
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start()
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
         self.warned_data_bound = self.warned_busy = False
         self.began = time.monotonic()
-        self.record = MetricsLogger(run, self.step, self.total) if dist_info.is_rank_zero else None
+        self.record = MetricsLogger(run, self.step, self.total, self.lines) if dist_info.is_rank_zero else None
 
     def _start(self) -> None:
         """Make the engine, and put the newest whole checkpoint into it if there is one."""
@@ -197,7 +197,7 @@ class _Training:
         if found is None:
             return
         state = checkpoint.read_state(found)
-        self.step, self.seconds_before = state["step"], state["seconds"]
+        self.step, self.lines, self.seconds_before = state["step"], state["lines"], state["seconds"]
         if state["best"] and self.recipe.checkpoint.keep_best in state["best"]:  # of another measure it is none
             self.best = state["best"]
         self.saved = self.step
@@ -385,7 +385,13 @@ class _Training:
         return epoch_ends and (self.step // self.steps_per_epoch) % (when.every_epochs or 1) == 0
 
     def _save(self) -> None:
-        state = {"step": self.step, "loader": self.loader.state_dict(), "seconds": self._seconds(), "best": self.best}
+        state = {
+            "step": self.step,
+            "loader": self.loader.state_dict(),
+            "seconds": self._seconds(),
+            "best": self.best,
+            "lines": self.record.lines if self.record else 0,
+        }
         average_batch_norm(self.engine.module, self.dist_info)
         shown = self.engine.module
         if self.ema:

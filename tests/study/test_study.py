@@ -128,6 +128,20 @@ def test_nothing_that_is_done_is_done_again(here, monkeypatch):
     study_run.run_study(whole, lambda _: None)
 
 
+@pytest.mark.parametrize("change", [lambda text: "[]", lambda text: text.replace('"seconds": ', '"seconds": 1')])
+def test_a_step_whose_record_is_damaged_counts_as_not_done_and_is_told(here, capsys, change):
+    step = plan().cells[1].train
+    path = plan().record_path(step)
+    text = path.read_text()
+    path.write_text(change(text))
+    try:
+        assert states(plan()) == ["failed", "to do", "to do", "done", "done", "done"]
+    finally:
+        path.write_text(text)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"study: {path} is damaged")
+
+
 def test_a_changed_recipe_trains_and_tunes_anew(here):
     one = {"recipe": "tiny.yaml", "rates": [0], "seeds": [0], "suites": ["downstream.yaml"]}
     assert states(plan(pretrain=[one])) == ["done", "done"]

@@ -105,6 +105,14 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
     assert losses(run) == before
 
 
+def test_lines_of_metrics_that_are_lost_are_told(stopped, capfd):
+    recipe, run = stopped
+    kept = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (run / "metrics.jsonl").write_text("".join(kept[:-3]))
+    train(recipe, "tiny", run, resume=True)
+    assert f"{run / 'metrics.jsonl'} has lost 3 of its {len(kept)} lines up to step 10." in capfd.readouterr().err
+
+
 def test_only_the_newest_checkpoints_are_kept(stopped):
     _, run = stopped
     assert [path.name for path in checkpoint.newest_first(run)] == ["step-00000010", "step-00000008", "step-00000004"]

@@ -131,7 +131,7 @@ def _judge(here: Path, path: Path, job: str, ended: scene.Ended, whole: str, use
     if job.startswith("verify"):
         return "refused" if ended.code and named else "UNSEEN"
     if ended.code:
-        return "refused" if named and errors else "REFUSED WITHOUT A NAME"
+        return "refused" if errors and (named or users) else "REFUSED WITHOUT A NAME"
     if scene.result(here, JOBS[job], ended) == whole:
         return "the same, told" if path.name in ended.printed else "the same"
     if users:

@@ -36,7 +36,9 @@ def _attack(base: Path, name: str, count: int, dice: random.Random) -> bool:
         faults += _until_it_ends(here, name, took, dice, seen)
         ended = scene.run(here, f"{job.words} {job.again}")
         seen["runs"] += 1
-        if ended.code or "Traceback" in ended.printed:
+        if ended.code and "exists" in ended.printed and scene.result(here, job, ended) == whole:
+            seen["whole already"] += 1
+        elif ended.code or "Traceback" in ended.printed:
             faults.append(f"ended with {ended.code}: {ended.printed[-1500:]}")
         elif scene.result(here, job, ended) != whole:
             faults.append(f"gives something else than undisturbed: {ended.printed[-1500:]}")
@@ -63,9 +65,9 @@ def _until_it_ends(here: Path, name: str, took: float, dice: random.Random, seen
         if os.waitpid(pid, os.WNOHANG)[0]:
             seen["came to their end"] += 1
             return faults
-        if dice.random() < 0.5:
-            os.killpg(pid, signal.SIGKILL)
-        else:
+        try:
+            (os.killpg if dice.random() < 0.5 else os.kill)(pid, signal.SIGKILL)
+        except ProcessLookupError:  # it has no group of its own yet
             os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         seen["kills"] += 1

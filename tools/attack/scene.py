@@ -101,7 +101,7 @@ def studied(log: Path) -> Any:
 COLUMNS = "--path-column path --label-column label"
 PREP = "--name pets --max-rejects 0.2 --out prepared"
 TUNE = "tune --run run --suite small.yaml --out tuned.json --lp --mlp"
-HEADS = "--nmtune --epochs 60 --num-seeds 3 --fraction 0.5 --fraction 1"
+HEADS = "--nmtune --epochs 60 --num-seeds 3 --fractions 0.5,1"
 ON_TARS = "--set data.train=tars/train --set data.noise=0 --set data.val=null"
 LONGER = "--set schedule.steps=12 --set evaluate.every_epochs=100"
 JOBS = {

@@ -69,18 +69,18 @@ def splits_of_files(files: Mapping[Path, Path], split: str | None, warnings: lis
         folders = sorted({str(file.parent) for file in mine})
         if len(folders) > 1:
             warnings.append(f"split {name} is read from {len(folders)} folders: {', '.join(folders[:5])}")
-        warnings.extend(_missing_parts(mine))
+        warnings.extend(_missing_parts(name, mine))
     return dict(sorted(splits.items()))
 
 
-def _missing_parts(files: Sequence[Path]) -> Iterator[str]:
+def _missing_parts(split: str, files: Sequence[Path]) -> Iterator[str]:
     """What to say of files that are numbered, as by `-of-00294`, or with zeros before the number, where some lack."""
-    series: dict[tuple[Path, str, str | None, str], dict[int, str]] = {}
+    series: dict[tuple[str, str | None, str], dict[int, str]] = {}
     for file in files:
         if found := PART.fullmatch(file.name):
             before, number, total, suffix = found.groups()
-            series.setdefault((file.parent, before, total, suffix), {})[int(number)] = number
-    for (folder, before, total, suffix), numbers in series.items():
+            series.setdefault((before, total, suffix), {})[int(number)] = number
+    for (before, total, suffix), numbers in series.items():
         first, last = min(numbers), max(numbers)
         if total:
             first = 1 if int(total) in numbers else 0
@@ -92,7 +92,7 @@ def _missing_parts(files: Sequence[Path]) -> Iterator[str]:
             width = min(map(len, numbers.values()))
             name = f"{before}{missing[0]:0{width}d}{f'-of-{total}' if total else ''}{suffix}"
             what = f"{len(missing):,} of {last - first + 1:,} numbered files"
-            yield f"{what} in {folder} {'is' if len(missing) == 1 else 'are'} not there, such as {name}"
+            yield f"{what} of split {split} {'is' if len(missing) == 1 else 'are'} not there, such as {name}"
 
 
 def _split_of_file(file: Path, root: Path, asked: str | None) -> str | None:

@@ -225,7 +225,8 @@ def _quotes_of(name: str, opened: Opener, delimiter: str, warnings: list[str]) -
         return "plain"
     again = _written_again(name, opened, delimiter)
     doubled = any(DOUBLED.search(line.rstrip("\r\n")) for line in _lines(name, opened))
-    if again or (again is not None and next(_lines(name, opened)).startswith('"')):
+    in_header = next(_lines(name, opened)).startswith('"')
+    if again is not None and (in_header or (again and not _lines_are_rows(name, opened, delimiter))):
         warnings.append(
             f"{name}: quotes enclose fields, as pandas writes them (--list-quotes plain says that they do not)"
         )
@@ -237,6 +238,13 @@ def _quotes_of(name: str, opened: Opener, delimiter: str, warnings: list[str]) -
         f"{name}: do quotes enclose fields, or are they plain characters? {found.strip()[:80]!r} can be read in "
         "two ways. Say --list-quotes csv or --list-quotes plain."
     )
+
+
+def _lines_are_rows(name: str, opened: Opener, delimiter: str) -> bool:
+    """Whether some quotes enclose line breaks by CSV's rules, and yet every line is a row where they are plain."""
+    if not any("\n" in cell for cells in _cells(name, opened, delimiter, "csv") for cell in cells):
+        return False
+    return len({line.count(delimiter) for line in _lines(name, opened) if line.strip()}) == 1
 
 
 def _written_again(name: str, opened: Opener, delimiter: str) -> bool | None:
@@ -337,6 +345,8 @@ def parse_record(text: str | bytes) -> dict[str, object]:
         return as_record(json.loads(text, object_pairs_hook=unique_keys))
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except UnicodeDecodeError:
+        raise ValueError("it is not UTF-8") from None
 
 
 def as_record(value: object) -> dict[str, object]:

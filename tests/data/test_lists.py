@@ -148,6 +148,14 @@ def test_a_packed_list_without_end_is_refused(read, monkeypatch, name, content, 
         read(f"{name}.gz", gzip.compress(content.encode()))
 
 
+def test_quotes_that_would_enclose_whole_rows_are_asked_for(read):
+    content = 'file\tkind\n0.jpg\t"cat\n1.jpg\tdog"\n'
+    with pytest.raises(FastptError, match="can be read in two ways"):
+        read("l.tsv", content)
+    assert [row.values["kind"] for row in read("l.tsv", content, quotes="plain")[0]] == ['"cat', 'dog"']
+    assert [row.values["kind"] for row in read("l.tsv", content, quotes="csv")[0]] == ["cat\n1.jpg\tdog"]
+
+
 def test_a_pipe_and_a_folder_are_no_lists(read, tmp_path):
     os.mkfifo("p.csv")
     (tmp_path / "d.csv").mkdir()

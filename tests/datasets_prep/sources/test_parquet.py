@@ -224,6 +224,7 @@ def test_a_file_that_is_a_copy_of_another_by_its_name_is_refused(tmp_path):
         ),
         (["train-00001-of-00002"], "1 of 2 numbered files .*such as train-00000-of-00002.parquet"),
         (["train-00001-of-00002", "train-00002-of-00002"], None),
+        (["train-00000-of-00002", "more__train-00001-of-00002"], None),
         (["00000", "00001", "00004", "00005"], "2 of 6 numbered files .* are .*such as 00002.parquet"),
         (["train-2014", "train-2017", "train-2020"], None),
         (["00017", "00429"], None),

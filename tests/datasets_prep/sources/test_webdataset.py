@@ -521,6 +521,15 @@ def test_a_target_that_is_no_utf8_text_is_rejected_by_name(tmp_path, suffix, tex
     assert split.rejected == (("a/1", f"its .{suffix} holds zero bytes: it is UTF-16, or no text"),)
 
 
+def test_a_json_that_is_no_utf8_is_rejected_by_name(tmp_path):
+    json_of = {"0": '{"caption": "café"}', "1": '{"caption": "cafe"}'}
+    shard(
+        tmp_path / "a.tar",
+        {f"{i}.jpg": b"x" for i in json_of} | {f"{i}.json": t.encode("latin-1") for i, t in json_of.items()},
+    )
+    assert listed(tmp_path).splits[0].rejected == (("a/0", "its .json cannot be taken: it is not UTF-8"),)
+
+
 def test_the_mark_at_the_start_of_a_caption_is_no_part_of_it(tmp_path):
     shard(tmp_path / "a.tar", {"0.jpg": b"x", "0.txt": b"\xef\xbb\xbfa cat"})
     assert listed(tmp_path).splits[0].captions == ["a cat"]

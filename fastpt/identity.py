@@ -19,18 +19,18 @@ from fastpt.printable import finite, mapping, one_line, percentage
 Role = Literal["replicate", "condition", "setting", "circumstance"]
 Values = dict[str, Any]  # JSON's scalars, and lists of them, by dotted name
 
+FREE = ("data.threads", "data.prep", "checkpoint", "evaluate.every_epochs", "evaluate.batch_size", "log_every", "tune")
+"""Keys of a recipe that touch neither the weights nor what a measure means: a resumed run may change them."""
+FREE_OF_TASK = "memorization_samples"
+"""The same, in the section of any task."""
 # A name stands for all below it; of several that fit, the longest holds.
 RUN: Mapping[str, Role] = {
+    **dict.fromkeys(FREE, "circumstance"),
     "seed": "replicate",
     "noise": "condition",
     "noise.seed": "replicate",
     "noise.array_sha256": "replicate",
     "data.decoder": "circumstance",
-    "data.threads": "circumstance",
-    "checkpoint": "circumstance",
-    "evaluate.batch_size": "circumstance",
-    "evaluate.every_epochs": "circumstance",
-    "log_every": "circumstance",
     "versions": "circumstance",
     "git": "circumstance",
     "device": "circumstance",
@@ -60,6 +60,8 @@ class Identity:
 
     def role(self, name: str) -> Role:
         """By the longest name in the table that it stands under."""
+        if name.endswith(f".{FREE_OF_TASK}"):
+            return "circumstance"
         while name:
             if name in self.roles:
                 return self.roles[name]
@@ -72,21 +74,46 @@ def of_run(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> Identity
     settings = flat({key: value for key, value in recipe.items() if key not in ("seed", "tune")})
     for name in ("data.noise", "data.prep"):  # the plan itself is recorded
         settings.pop(name, None)
+    # Which samples and pictures counts, not where they lay.
+    measured = {name: mapping(one) for name, one in mapping(provenance.get("measured_on")).items()}
+    recorded = {one.get("data") for one in measured.values() if one.get("images_id")}
+    settings = {name: value for name, value in settings.items() if not isinstance(value, str) or value not in recorded}
     if provenance.get("samples_id") and provenance.get("images_id") and isinstance(settings.get("data.train"), str):
-        del settings["data.train"]  # which samples and pictures counts, not where they lay
+        del settings["data.train"]
     noise = mapping(provenance.get("noise"))
     told = {name: noise.get(name) for name in ("kind", "of", "rate", "source", "source_sha256", "seed", "array_sha256")}
     if noise and noise.get("seed") is None:  # nothing was drawn, so another plan is another noise
         told["plan_sha256"] = told.pop("array_sha256")
-    recorded = ("samples_id", "images_id", "precision", "device", "world_size", "git", "versions", "changes")
     values = {
         "recipe": provenance.get("recipe"),
         **settings,
-        **flat({name: provenance[name] for name in recorded if name in provenance}),
+        **{name: provenance.get(name) for name in ("samples_id", "images_id")},
+        **flat({name: {key: one.get(key) for key in ("samples_id", "images_id")} for name, one in measured.items()}),
+        **_over_starts(provenance),
         **flat({"noise": told if noise else {}}),
         "seed": provenance.get("seed", recipe.get("seed")),
     }
     return Identity({name: value for name, value in values.items() if value is not None}, RUN)
+
+
+def _over_starts(provenance: Mapping[str, Any]) -> Values:
+    """What may differ from start to start of a run; where it does, the list. And what was changed on the way."""
+    resumed = provenance.get("resumed")
+    starts = [provenance, *(map(mapping, resumed) if isinstance(resumed, list) else ())]
+    told = [
+        flat({name: start.get(name) for name in ("precision", "device", "world_size", "git", "versions")})
+        for start in starts
+    ]
+    names = dict.fromkeys(name for one in told for name in one)
+    every = {name: list(dict.fromkeys(one[name] for one in told if one.get(name) is not None)) for name in names}
+    found: Values = {name: values[0] if len(values) == 1 else values for name, values in every.items() if values}
+    changes = [
+        f"from step {start.get('step')}: {change}"
+        for start in starts[1:]
+        for change in start.get("changes") or []
+        if Identity({}, RUN).role(str(change).partition(" was ")[0]) != "circumstance"
+    ]
+    return found | ({"changes": changes} if changes else {})
 
 
 def of_results(results: Mapping[str, Any]) -> Identity:
@@ -117,11 +144,10 @@ def _of_split(entry: Mapping[str, Any]) -> Values:
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> Values:
-    """Values by dotted name; entries of a list of mappings by their number. Empty mappings leave nothing."""
+    """Values by dotted name; entries of a list of mappings by their number. What is empty leaves nothing."""
     found: Values = {}
     for key, value in values.items():
-        value = list(value) if isinstance(value, tuple) else value
-        if isinstance(value, list) and value and all(isinstance(entry, dict) for entry in value):
+        if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
             value = dict(enumerate(value))
         found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return found

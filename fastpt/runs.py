@@ -24,6 +24,7 @@ from typing import Any
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import damages, is_sealed, locked, read_sealed_json, write_sealed_json
+from fastpt.identity import FREE, FREE_OF_TASK
 from fastpt.printable import finite, mapping, one_line
 from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
 from fastpt.tuned import read_tunes
@@ -34,9 +35,6 @@ TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export",
 EXPORT_FORMAT = "2.0"
 CHECKPOINT_FORMAT = "2.1"
 PROVENANCE_FORMAT = "2.2"
-# A resumed run may change these keys of its recipe: they touch neither the weights nor what a measure means.
-FREE = ("data.threads", "data.prep", "checkpoint", "evaluate.every_epochs", "evaluate.batch_size", "log_every", "tune")
-FREE_OF_TASK = ".memorization_samples"
 IDS = ("samples_id", "images_id")  # of a split
 
 
@@ -53,7 +51,7 @@ def alone(run: Path) -> AbstractContextManager[None]:
 def is_free(change: str) -> bool:
     """Whether a line of `changes` is about a key that does not touch the weights."""
     key = change.partition(" was ")[0]
-    return key.startswith(FREE) or key.endswith(FREE_OF_TASK)
+    return key.startswith(FREE) or key.endswith(f".{FREE_OF_TASK}")
 
 
 def newest_first(run: Path) -> list[Path]:
@@ -84,16 +82,6 @@ def _replaced(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[
         if any(now.get(name, then.get(name)) != then.get(name) for name in IDS if then.get(name)):
             problems.append(one_line(f"{folder} is not the split of this run any more: it was prepared anew since"))
     return problems
-
-
-def flat(values: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key; entries of a list of mappings by their number."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, list) and all(isinstance(entry, dict) for entry in value):
-            value = dict(enumerate(value))
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
 
 
 def read_recipe(run: Path) -> dict[str, Any]:

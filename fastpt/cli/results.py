@@ -132,8 +132,10 @@ def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
     from fastpt.runs import read_runs
 
     found = read_runs(runs)
-    write_report(found, out, files)
+    heeded = write_report(found, out, files)
     for run in found:
         for problem in run.problems:
             click.echo(f"report: {printable(str(run.path))}: {problem}", err=True)
+    for line in heeded:
+        click.echo(f"report: {printable(line)}", err=True)
     click.echo(f"report: {out}")

@@ -1,8 +1,8 @@
 """What may be compared with what: runs grouped into families and conditions, and means over seeds and sets.
 
-A family is one recipe on one data set; its runs differ in noise and seed only. A condition is one noise plan within a
-family; its runs differ in seed only, so they are averaged. Averages over sets are taken over the sets that every
-compared result has: an average over other sets would not be comparable.
+A family is one recipe on one data set; its runs differ in noise and seed only. A condition is one noise within a
+family; its runs differ in seeds only, so they are averaged. `fastpt.identity` says which field counts as what. Averages
+over sets are taken over the sets that every compared result has: an average over other sets would not be comparable.
 """
 
 import json
@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from fastpt.errors import FastptError
+from fastpt.identity import Identity, Values, differing, words
 from fastpt.intervals import Interval, interval
 from fastpt.printable import finite, one_line, plural
+from fastpt.report.apart import MOST_WORDS, identity
 from fastpt.report.methods import ENCODER, Method, methods_of
 from fastpt.report.text import rate
 from fastpt.runs import Run
@@ -58,52 +61,77 @@ class Family:
 
 
 def families(runs: Sequence[Run]) -> list[Family]:
-    """The families in the order of their first run; conditions from clean to the highest rate."""
+    """The families in the order of their first run; conditions from clean to the highest rate.
+
+    Raises FastptError if two runs are the same replicate.
+    """
+    known = {run: identity(run) for run in runs}
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(_family_key(run), []).append(run)
-    names = [group[0].recipe_name for group in groups.values()]
-    labels = [
-        name if names.count(name) == 1 else f"{name} [{group[0].name}]"
-        for name, group in zip(names, groups.values(), strict=True)
-    ]
+        groups.setdefault(_key(known[run].of("setting")), []).append(run)
     methods = methods_of(runs)
     return [
-        Family(label, group[0].task, _conditions(group), methods)
-        for label, group in zip(labels, groups.values(), strict=True)
+        Family(label, group[0].task, _conditions(group, known), methods)
+        for label, group in zip(_labels([*groups.values()], known), groups.values(), strict=True)
     ]
 
 
-def _family_key(run: Run) -> str:
-    """All that shapes a run but noise and seed. Two runs whose recipes differ otherwise are never averaged."""
-    recipe = {key: value for key, value in run.recipe.items() if key not in ("seed", "tune")}
-    recipe["data"] = {key: value for key, value in run.data.items() if key not in ("noise", "prep")}
-    return json.dumps([run.recipe_name, run.provenance.get("samples_id"), recipe], sort_keys=True, default=str)
+def _key(values: Values) -> str:
+    return json.dumps(values, sort_keys=True, default=str)
 
 
-def _conditions(runs: list[Run]) -> tuple[Condition, ...]:
-    groups: dict[tuple[str | None, float | None, int], list[Run]] = {}
+def _labels(groups: list[list[Run]], known: Mapping[Run, Identity]) -> list[str]:
+    """The names of the recipes; of several of one name, what differs behind it, or the first run where that is much."""
+    names = [group[0].recipe_name for group in groups]
+    settings = [known[group[0]].of("setting") for group in groups]
+    said = []
+    for name, mine in zip(names, settings, strict=True):
+        differ = differing([other for one, other in zip(names, settings, strict=True) if one == name])
+        said.append([words(field, mine.get(field)) for field in differ])
+    labels = [f"{name} [{', '.join(one)}]" if one else name for name, one in zip(names, said, strict=True)]
+    return [
+        label if len(one) <= MOST_WORDS and labels.count(label) == 1 else f"{name} [{group[0].name}]"
+        for label, one, name, group in zip(labels, said, names, groups, strict=True)
+    ]
+
+
+def _conditions(runs: list[Run], known: Mapping[Run, Identity]) -> tuple[Condition, ...]:
+    """Raises FastptError if two runs are the same replicate."""
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        repeat = 0
-        # A second run of the same seed is no second seed: it stands for itself.
-        while any(run.seed == other.seed for other in groups.get((run.kind, run.rate, repeat), [])):
-            repeat += 1
-        groups.setdefault((run.kind, run.rate, repeat), []).append(run)
+        groups.setdefault(_key(known[run].of("condition")), []).append(run)
+    for group in groups.values():
+        _check_replicates(group, known)
+    noises = [(group[0].kind, group[0].rate) for group in groups.values()]
     # Unknown rates come last.
-    ordered = sorted(groups.items(), key=lambda one: (one[0][1] is None, one[0][1], one[0][0] or "", one[0][2]))
+    ordered = sorted(
+        zip(noises, groups.values(), strict=True), key=lambda one: (one[0][1] is None, one[0][1], one[0][0] or "")
+    )
     alike = len({len(group) for group in groups.values()}) == 1
     return tuple(
         Condition(
             kind,
             rate_,
             tuple(group),
-            suffix=f" [{group[0].name}]" if repeat else "",
+            suffix=f" [{group[0].name}]" if noises.count((kind, rate_)) > 1 else "",
             seeds="" if alike else f" ({plural(len(group), 'seed')})",
             rank=rank,
             ranks=len(groups),
         )
-        for rank, ((kind, rate_, repeat), group) in enumerate(ordered)
+        for rank, ((kind, rate_), group) in enumerate(ordered)
     )
+
+
+def _check_replicates(runs: list[Run], known: Mapping[Run, Identity]) -> None:
+    found: dict[str, Run] = {}
+    for run in runs:
+        replicate = known[run].of("replicate")
+        other = found.setdefault(_key(replicate), run)
+        if other is not run and "seed" in replicate:
+            raise FastptError(
+                f"{other.path} and {run.path} are the same replicate: one recipe, one noise, seed {run.seed}. What is "
+                "counted twice looks more certain than it is. Leave one of them out."
+            )
 
 
 def suites(runs: Iterable[Run]) -> list[str]:

@@ -14,12 +14,14 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
 from fastpt.report import StepCost, figures, summary, tables, verdicts
+from fastpt.report.apart import Comparison, compared, facts, in_short
 from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
 from fastpt.report.forest import forest_figure
 from fastpt.report.methods import on_dark
+from fastpt.report.out_files import replace_files
 from fastpt.report.paper import COMPARED, claims
 from fastpt.report.pictures import grids
 from fastpt.report.plots import themed
@@ -47,6 +49,8 @@ class SuiteResults:
     averages_tables: list[Table]
     accuracy_tables: list[Table]
     spectra_tables: list[Table]
+    in_short: str  # how it was measured
+    facts: list[tuple[str, str]]  # the whole of that
     missing: list[str]
     without: list[str]  # runs that have no results under this suite
 
@@ -57,32 +61,39 @@ def write_report(
     files: bool = False,
     costs: Sequence[StepCost] | None = None,
     declaration: Declaration | None = None,
-) -> None:
-    """Write the page `out` that compares the runs, of which there is one at least.
+) -> list[str]:
+    """Write the page `out` that compares the runs, of which there is one at least; return what is to be heeded.
 
     The page needs nothing beside it: style, figures (inline SVG) and pictures (data: URIs) are inside, and no script.
     What a run lacks (tuning results, the end of training, pictures) is said on the page. With `files`, the figures are
     also written as .svg, the numbers as .csv and the tables as .tex into `<out stem>_files/` beside the page. `costs`
     are those of a study's steps; without, each training's cost is shown. `declaration` has the study's claims; without,
     the paper's are asked of the runs that are there. The same runs give the same bytes. Raises FastptError if `out` is
-    a folder.
+    no name of a page, or if two runs or two of their results are the same replicate.
     """
     if out.is_dir():
         raise FastptError(
             f"{out} is a folder, but the report is one file. Name the file, such as {out / 'report.html'}."
         )
+    if out.suffix not in (".html", ".htm"):  # which is that of other files, and of folders
+        raise FastptError(f"{out} is no name of a page. Give --out one that ends in .html.")
+    comparison = compared(runs)
+    runs = comparison.runs
     groups = families(runs)
     declaration = declaration or Declaration()
-    results = [_suite_results(runs, groups, suite, declaration) for suite in suites(runs)]
+    results = [_suite_results(runs, groups, suite, declaration, comparison) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
     cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
-    _write(out, _render(runs, groups, results, declaration, curves, cost))
-    if files:
-        _write_files(out.with_name(f"{out.stem}_files"), runs, results, curves)
+    _write(out, _render(comparison, groups, results, declaration, curves, cost))
+    # Without --files, those of a page that was here before go, too.
+    texts = _files(comparison, results, curves) if files else {}
+    return comparison.warnings + replace_files(out.with_name(f"{out.stem}_files"), texts)
 
 
-def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str, declaration: Declaration) -> SuiteResults:
+def _suite_results(
+    runs: Sequence[Run], groups: list[Family], suite: str, declaration: Declaration, comparison: Comparison
+) -> SuiteResults:
     numbers = [
         (suite, family, table)
         for family in groups
@@ -133,19 +144,22 @@ def _suite_results(runs: Sequence[Run], groups: list[Family], suite: str, declar
         [table for table in averages if table],
         [tables.accuracy_table(family, table) for _, family, table in numbers],
         [table for family in groups if (table := tables.spectra_table(family, suite))],
-        tables.missing_sets(runs, suite),
+        in_short(comparison.suites[suite]),
+        facts(comparison.suites[suite]),
+        [*tables.missing_sets(runs, suite), *tables.missing_fractions(groups, suite)],
         [run.name for run in runs if all(one_line(tune["suite"]) != suite for tune in run.tunes)],
     )
 
 
 def _render(
-    runs: Sequence[Run],
+    comparison: Comparison,
     groups: list[Family],
     results: list[SuiteResults],
     declaration: Declaration,
     curves: list[Figure],
     cost: Table,
 ) -> str:
+    runs = comparison.runs
     variables = {method.colour: f"method-{index}" for index, method in enumerate(groups[0].methods.values())}
     return render(
         "page.html",
@@ -154,6 +168,7 @@ def _render(
         opening=summary.opening(runs, groups),
         problems=[(run.name, run.problems) for run in runs if run.problems],
         run_rows=[tables.run_cells(run) for run in runs],
+        differences=comparison.differences,
         results=results,
         declared=declaration.note,
         curves=curves,
@@ -211,9 +226,8 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults], curves: list[Figure]) -> None:
-    """For a paper: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
-    folder.mkdir(exist_ok=True)
+def _files(comparison: Comparison, results: list[SuiteResults], curves: list[Figure]) -> dict[str, str]:
+    """For a paper, by file name: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     drawn = [
         *curves,
         *(
@@ -222,19 +236,24 @@ def _write_files(folder: Path, runs: Sequence[Run], results: list[SuiteResults],
             for figure in (*result.rate_figures, *result.forest_figures, *result.spectrum_figures)
         ),
     ]
+    texts: dict[str, str] = {}
+
+    def add(stem: str, suffix: str, text: str) -> None:
+        stem = "".join(char if char.isalnum() or char in "-_." else "_" for char in stem)
+        while stem + suffix in texts:  # of another suite, whose name has other signs
+            stem += "_"
+        texts[stem + suffix] = text
+
     for figure in drawn:
         for name, svg in figure.panels.items():
-            _write(folder / f"{_file_name(name)}.svg", svg)
-    for name, text in tables.csv_files(runs, [table for result in results for table in result.tables]).items():
-        _write(folder / name, text)
-    _write(folder / "claims.csv", verdicts.csv([one for result in results for one in result.answers]))
-    _write(folder / "effects.csv", tables.effects_csv([one for result in results for one in result.effects]))
+            add(name, ".svg", svg)
+    texts |= tables.csv_files(comparison.runs, [table for result in results for table in result.tables])
+    texts["fields.csv"] = tables.fields_csv(comparison)
+    texts["claims.csv"] = verdicts.csv([one for result in results for one in result.answers])
+    texts["effects.csv"] = tables.effects_csv([one for result in results for one in result.effects])
     for result in results:
         made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]
         made += result.claims_tables
         for number_, table in enumerate(made, 1):
-            _write(folder / f"table-{_file_name(result.name)}-{number_}.tex", tables.latex(table))
-
-
-def _file_name(name: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_." else "_" for char in name)
+            add(f"table-{result.name}-{number_}", ".tex", tables.latex(table))
+    return texts

@@ -10,7 +10,19 @@ from typing import Any
 from fastpt.intervals import Interval
 from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report import StepCost
-from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, records, row_label, set_label, suites
+from fastpt.report.apart import Comparison
+from fastpt.report.compare import (
+    DOMAINS,
+    Accuracies,
+    Condition,
+    Family,
+    Key,
+    fractions,
+    records,
+    row_label,
+    set_label,
+    suites,
+)
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
 from fastpt.report.text import NBSP, count, duration, percent, rate
@@ -321,6 +333,15 @@ def _plain(value: Any) -> Any:
     return value if value is None or finite(value) is not None else one_line(value)
 
 
+def fields_csv(comparison: Comparison) -> str:
+    """What produced each run and each of its results, field by field: replicate, condition, setting or circumstance."""
+    rows: list[list[Any]] = [["run", "results", "kind", "field", "value"]]
+    for run, name, identity in comparison.identities:
+        for field, value in identity.values.items():
+            rows.append([run.name, name, identity.role(field), field, value])
+    return csv_text(rows)
+
+
 def latex(table: Table) -> str:
     """A table for a paper, with the rules of booktabs; the best of a row is bold."""
     columns = len(table.columns)
@@ -359,10 +380,24 @@ def csv_text(rows: list[list]) -> str:
     return text.getvalue().replace(NBSP, " ")
 
 
+def missing_fractions(groups: Sequence[Family], suite: str) -> list[str]:
+    """Runs that are in no table, as their heads were trained on smaller shares of the data than those of others."""
+    found = []
+    for family in groups:
+        shares = fractions(family.conditions, suite)
+        for run in (run for one in family.conditions for run in one.runs):
+            mine = [finite(row.get("fraction")) for row in records(run, suite, "rows")]
+            if mine and shares and shares[-1] not in mine:
+                found.append(f"{run.name}: no head on {rate(shares[-1])} of the data, of which the tables are")
+    return found
+
+
 def missing_sets(runs: Sequence[Run], suite: str) -> list[str]:
     """What tuning left out, by set and reason, with the runs it concerns."""
     found: dict[str, list[str]] = {}
     for run in runs:
         for record in records(run, suite, "missing"):
-            found.setdefault(f"{one_line(record.get('set'))}: {one_line(record.get('reason'))}", []).append(run.name)
+            where = ", ".join(one_line(record[key]) for key in ("set", "method") if record.get(key))
+            state = "failed: " if record.get("failed") else ""
+            found.setdefault(f"{state}{where}: {one_line(record.get('reason'))}", []).append(run.name)
     return [text if len(names) == len(runs) else f"{text} ({', '.join(names)})" for text, names in found.items()]

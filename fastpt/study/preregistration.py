@@ -16,11 +16,12 @@ from typing import Any
 
 from fastpt.errors import DamagedData
 from fastpt.files import atomic_write, locked, write_json
+from fastpt.identity import flat
 from fastpt.printable import plural
 from fastpt.report.claims import TESTS, Declaration, Progress, in_words
 from fastpt.report.template import render
 from fastpt.report.text import listing, rate
-from fastpt.runs import PROVENANCE, RUNS, flat
+from fastpt.runs import PROVENANCE, RUNS
 from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid

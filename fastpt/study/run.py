@@ -104,7 +104,8 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
     page = grid.folder / PAGE
-    write_report(read_runs(begun), page, True, steps_table(grid), preregistration.declaration(grid))
+    for line in write_report(read_runs(begun), page, True, steps_table(grid), preregistration.declaration(grid)):
+        say(line)
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
 

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.errors import DamagedData, FastptError
+from fastpt.identity import flat
 from fastpt.runs import (
     CHECKPOINTS,
     EXPORT,
     IDS,
     METRICS,
     PROVENANCE,
-    flat,
     is_finished,
     is_free,
     newest_first,

@@ -49,7 +49,6 @@ def table(name: str) -> list[dict[str, str]]:
 # --- figures under a wrong name -----------------------------------------------------------------------------------
 
 
-@wrong(reason="their difference is given as the effect of pre-training noise; epochs and flips are not mentioned")
 def test_heads_that_were_trained_otherwise_are_shown_apart_or_refused(here, fastpt):
     train(fastpt, "clean", "data.noise=0").must()
     train(fastpt, "noisy", "data.noise=0.25").must()
@@ -74,7 +73,6 @@ def test_results_of_other_weights_are_left_out(here, fastpt):
         assert re.search(r"small\.json|weights", Path("page.html").read_text())
 
 
-@wrong(reason="the file whose name sorts last wins")
 def test_two_results_of_one_suite_are_told_apart_or_refused(finished, fastpt):
     tune(fastpt, "run", "--epochs", 3, "--num-seeds", 2, "--out", "run/tune/right.json").must()
     flipped = ("--label-noise", 0.6, "--out", "run/tune/wrong.json")
@@ -377,7 +375,6 @@ def test_a_seed_that_is_too_large_is_refused_with_the_range(here, fastpt):
     assert train(fastpt, "run", f"seed={2**64}").refused("seed", str(2**63 - 1))
 
 
-@wrong(reason="figures and tables of the report before stay")
 def test_a_report_leaves_no_figures_of_before_and_others_files_alone(here, fastpt):
     for run in ("one", "two"):
         train(fastpt, run, f"data.noise={0.25 * (run == 'two')}").must()

@@ -1,8 +1,9 @@
 import pytest
 
+from fastpt.errors import FastptError
 from fastpt.report.compare import accuracies, families, run_average, set_label
 from fastpt.runs import read_provenance, read_recipe, read_run, write_records
-from tests.report.conftest import change_provenance, tune_results, write_run
+from tests.report.conftest import change_provenance, noise_record, tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")
 
@@ -91,9 +92,26 @@ def test_conditions_go_from_clean_to_the_highest_rate(tmp_path):
     assert [condition.rate for condition in family.conditions] == [0.0, 0.05, 0.3]
 
 
-def test_a_repeat_of_a_seed_is_no_second_seed(tmp_path):
-    (family,) = families(read(write_run(tmp_path, name="once"), write_run(tmp_path, name="again")))
-    assert [condition.label for condition in family.conditions] == ["clean", "clean [again]"]
+def test_the_same_replicate_twice_is_refused(tmp_path):
+    with pytest.raises(FastptError, match=r"runs/once and .*runs/again are the same replicate: .* seed 0"):
+        families(read(write_run(tmp_path, name="once"), write_run(tmp_path, name="again")))
+
+
+def test_plans_of_several_noise_seeds_are_replicates_of_one_seed_of_training(tmp_path):
+    plans = [
+        {**noise_record(0.3), "seed": seed, "plan": f"symmetric-0.3-seed{seed}", "array_sha256": f"{seed}" * 64}
+        for seed in (0, 1)
+    ]
+    runs = [write_run(tmp_path, rate=0.3, plan=plan, tune=tune_results({A: {"lp": [0.5]}})) for plan in plans]
+    (condition,), table = table_of(read(*runs))
+    assert (condition.label, table.cell(condition, None, "lp").n) == ("30\u00a0% symmetric", 2)
+
+
+def test_noise_that_nothing_was_drawn_for_is_another_noise_under_another_plan(tmp_path):
+    plans = [{**noise_record(0.3, "external"), "seed": None, "array_sha256": sum_ * 64} for sum_ in "ab"]
+    runs = [write_run(tmp_path, plan=plan, name=name) for plan, name in zip(plans, ("one", "two"), strict=True)]
+    (family,) = families(read(*runs))
+    assert [one.label for one in family.conditions] == ["30\u00a0% external [one]", "30\u00a0% external [two]"]
 
 
 def test_runs_whose_recipe_or_data_differ_are_not_averaged(tmp_path):
@@ -101,7 +119,37 @@ def test_runs_whose_recipe_or_data_differ_are_not_averaged(tmp_path):
     write_records(two, {**read_recipe(two), "schedule": {"epochs": 8}}, read_provenance(two))
     change_provenance(three, samples_id="d4" * 32)
     found = families(read(one, two, three))
-    assert [family.label for family in found] == ["demo_resnet [one]", "demo_resnet [two]", "demo_resnet [three]"]
+    assert [family.label for family in found] == [
+        "demo_resnet [schedule.epochs 4, samples_id c3c3c3c3c3c3]",
+        "demo_resnet [schedule.epochs 8, samples_id c3c3c3c3c3c3]",
+        "demo_resnet [schedule.epochs 4, samples_id d4d4d4d4d4d4]",
+    ]
+
+
+def test_runs_on_other_pictures_under_the_same_names_are_not_averaged(tmp_path):
+    one, two = (write_run(tmp_path, name=name, seed=seed) for seed, name in enumerate(("one", "two")))
+    change_provenance(one, images_id="a" * 64)
+    change_provenance(two, images_id="b" * 64)
+    assert [family.label for family in families(read(one, two))] == [
+        f"demo_resnet [images_id {sum_ * 12}]" for sum_ in "ab"
+    ]
+
+
+def test_what_should_not_matter_keeps_no_runs_apart(tmp_path):
+    one, two = (write_run(tmp_path, name=name, seed=seed) for seed, name in enumerate(("one", "two")))
+    recipe = read_recipe(two)
+    change_provenance(two, git="other", versions={"torch": "9"})
+    write_records(two, {**recipe, "log_every": 5, "checkpoint": {"keep": 9}}, read_provenance(two))
+    (family,) = families(read(one, two))
+    assert len(family.conditions) == 1
+
+
+def test_a_key_that_an_older_recipe_lacks_has_its_default(tmp_path):
+    one, two = (write_run(tmp_path, name=name, seed=seed) for seed, name in enumerate(("one", "two")))
+    recipe = read_recipe(two)
+    recipe["data"] |= {"flip": True, "crop_fraction": 0.95}
+    write_records(two, {**recipe, "batch_size": 128, "ema": None}, read_provenance(two))
+    assert len(families(read(one, two))) == 1
 
 
 @pytest.mark.parametrize(

@@ -156,8 +156,10 @@ class HeadMethod:
 
     def settings(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> dict[str, Any]:
         training = self._training(**options)
-        chosen_from = {"lr": list(lrs or [training.lr]), "reg_weight": list(reg_weights or [training.reg_weight])}
-        return {**asdict(training), "weights": training.weights._asdict(), **chosen_from}
+        weights = list(reg_weights or [training.reg_weight])
+        known = {**asdict(training), "lr": list(lrs or [training.lr])}
+        regularizer = {"reg_weight": weights, "weights": training.weights._asdict()} if any(weights) else {}
+        return {name: value for name, value in known.items() if name not in ("reg_weight", "weights")} | regularizer
 
     def fit(
         self,

@@ -5,6 +5,7 @@ by another worker, and a shard that fails ATTEMPTS times ends the job by name.
 """
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import signal
@@ -129,6 +130,7 @@ def _exit_name(code: int) -> str:
 def _work(work: Callable[[ShardJob, Callable[[], None]], Any], job: ShardJob, done, pipe, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     die_with(parent)
+    gc.freeze()  # what was there before the fork stays: looking through it again and again copies its pages
 
     def tick() -> None:
         done.value += 1

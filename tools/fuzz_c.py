@@ -39,8 +39,8 @@ def build(folder: Path, sanitizer: str) -> None:
         subprocess.run(["gcc", *options, *sources, "-o", str(output), *libraries], check=True)
 
 
-def sanitized(folder: Path, sanitizer: str, seconds: float, seed: int) -> int:
-    """Run `fuzz` in a process in which the sanitizer is loaded before all else. Returns its exit code."""
+def sanitized(folder: Path, sanitizer: str) -> int:
+    """Run this again, to `fuzz`, in a process in which the sanitizer is loaded first. Returns its exit code."""
     runtime = SANITIZERS[sanitizer][1]
     found = subprocess.run(["gcc", f"-print-file-name={runtime}"], capture_output=True, text=True, check=True)
     environment = {
@@ -51,8 +51,7 @@ def sanitized(folder: Path, sanitizer: str, seconds: float, seed: int) -> int:
         "PYTHONPATH": str(ROOT),
         "PYTHONMALLOC": "malloc",  # so that the sanitizer sees the ends of Python's memory too
     }
-    words = [sys.executable, __file__, "--libraries", str(folder), "--sanitizer", sanitizer]
-    words += ["--seconds", str(seconds), "--seed", str(seed)]
+    words = [sys.executable, __file__, *sys.argv[1:], "--libraries", str(folder)]
     if sanitizer == "thread":
         words = ["setarch", "-R", *words]  # its shadow memory needs addresses that are not spread at random
     return subprocess.run(words, env=environment).returncode
@@ -242,11 +241,12 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sanitizer", choices=list(SANITIZERS), default="address")
+    parser.add_argument("--only", choices=list(TARGETS), action="append", help="these targets; repeatable")
     parser.add_argument("--libraries", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.libraries:
-        fuzz(options.libraries, SANITIZERS[options.sanitizer][2], options.seconds, options.seed)
+        fuzz(options.libraries, options.only or SANITIZERS[options.sanitizer][2], options.seconds, options.seed)
     else:
         with tempfile.TemporaryDirectory() as folder:
             build(Path(folder), options.sanitizer)
-            sys.exit(1 if sanitized(Path(folder), options.sanitizer, options.seconds, options.seed) else 0)
+            sys.exit(1 if sanitized(Path(folder), options.sanitizer) else 0)

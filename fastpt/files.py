@@ -129,11 +129,21 @@ def locked(path: Path | str, message: str | None = None) -> Iterator[None]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(path)
     try:
-        with filelock.FileLock(path, timeout=-1 if message is None else 0):
-            yield
+        lock.acquire(timeout=-1 if message is None else 0)
     except filelock.Timeout:
         raise FastptError(message or f"{path} is held by another process.") from None
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise FastptError(
+            f"{path} cannot be locked ({error.strerror}). Mend the file system, or work on one that has locks."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def cache_dir(kind: str) -> Path:

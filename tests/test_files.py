@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import resource
 import shutil
 import subprocess
@@ -10,7 +11,15 @@ import safetensors.numpy
 import torch
 
 from fastpt.errors import FastptError
-from fastpt.files import atomic_folder, find_damage, read_sealed_json, seal_folder, unwritten_is_oserror, write_json
+from fastpt.files import (
+    atomic_folder,
+    find_damage,
+    locked,
+    read_sealed_json,
+    seal_folder,
+    unwritten_is_oserror,
+    write_json,
+)
 from fastpt.files import write_sealed_json as write_sealed
 
 BIG = np.zeros(50_000)
@@ -50,6 +59,34 @@ def test_files_of_others_beside_are_left_alone(tmp_path):
         (tmp_path / name).touch()
     write_json(tmp_path / "b", {})
     assert {path.name for path in tmp_path.iterdir()} == names | {"b"}
+
+
+def test_a_file_system_that_cannot_lock_is_named(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with (
+        pytest.raises(FastptError, match=r"a\.lock cannot be locked \(No locks available\)"),
+        locked(tmp_path / "a.lock"),
+    ):
+        pass
+
+
+def failing(path):
+    with locked(path, "held"):
+        raise OSError("of its own")
+
+
+def test_what_fails_under_a_lock_is_not_the_locks_and_ends_it(tmp_path):
+    for _ in range(2):
+        with pytest.raises(OSError, match="of its own"):
+            failing(tmp_path / "a.lock")
+
+
+def test_a_lock_that_is_held_is_told(tmp_path):
+    with locked(tmp_path / "a.lock"), pytest.raises(FastptError, match="held"):
+        failing(tmp_path / "a.lock")
 
 
 WRITERS = {

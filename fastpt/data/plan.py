@@ -135,7 +135,13 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
             array_sha256=plan["array_sha256"],
             array=np.load(array_path),
         )
-    except (KeyError, TypeError, ValueError, EOFError) as error:  # what a faulty writer left, seals and all
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        EOFError,
+        MemoryError,
+    ) as error:  # what a faulty writer left, seals and all
         raise DamagedData(f"{path} and its array are not those of a plan ({error!r}). {anew}") from None
 
 

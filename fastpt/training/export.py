@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_folder, seal_folder
+from fastpt.files import atomic_folder, locked, seal_folder
 from fastpt.printable import percentage
 from fastpt.recipe import Recipe, recipe_of
 from fastpt.runs import EXPORT, EXPORT_FORMAT, read_metrics, read_provenance
@@ -35,7 +35,7 @@ def export_run(run: Path, best: bool = False) -> Path:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
     chosen = checkpoint.best(run) if best else newest
     weights, step = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)["step"]
-    with atomic_folder(run / EXPORT) as export:
+    with locked(run / f".{EXPORT}.lock"), atomic_folder(run / EXPORT) as export:  # of two exports one waits
         usage = TASKS.get(recipe.task).export(export, recipe, origin, weights)
         (export / "README.md").write_text(_card(recipe, origin, read_metrics(run), step, usage), encoding="utf-8")
         seal_folder(export, EXPORT_FORMAT)

@@ -5,7 +5,7 @@ import pytest
 
 from fastpt.data.plan import check_rate, load_plan, plan_names, plans_of_rate, write_plan
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import write_sealed_json
+from fastpt.files import file_sha256, write_sealed_json
 
 
 def write(folder, name="mine", of="labels", rate=0.25, **more) -> None:
@@ -46,6 +46,19 @@ def test_a_plan_without_its_array_is_damaged_data(tmp_path):
     write(tmp_path)
     (tmp_path / "mine.npy").unlink()
     with pytest.raises(DamagedData, match=r"mine\.npy is missing"):
+        load_plan(tmp_path, "mine", "samples")
+
+
+@pytest.mark.parametrize("samples", [10**9, 10**13, 2**62])
+def test_an_array_that_claims_more_than_its_file_holds_is_damaged_data(tmp_path, samples):
+    write(tmp_path)
+    array, plan = tmp_path / "mine.npy", tmp_path / "mine.json"
+    with array.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i4", "fortran_order": False, "shape": (samples,)})
+    values = json.loads(plan.read_text())
+    del values["self_sha256"]
+    write_sealed_json(plan, {**values, "array_sha256": file_sha256(array)})
+    with pytest.raises(DamagedData, match="are not those of a plan"):
         load_plan(tmp_path, "mine", "samples")
 
 

@@ -1,4 +1,5 @@
 import json
+import threading
 
 import open_clip
 import pytest
@@ -8,7 +9,9 @@ import yaml
 
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
+from fastpt.files import find_damage, locked
 from fastpt.recipe import load_recipe
+from fastpt.runs import EXPORT_FORMAT
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
@@ -79,6 +82,17 @@ def test_exporting_again_gives_the_same_files(supervised, tmp_path):
     before = {path.name: path.read_bytes() for path in (run / "export").iterdir()}
     export_run(run)
     assert {path.name: path.read_bytes() for path in (run / "export").iterdir()} == before
+
+
+def test_of_two_exports_one_waits(supervised, tmp_path):
+    run = train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", tmp_path / "run")
+    second = threading.Thread(target=export_run, args=[run])
+    with locked(run / ".export.lock"):
+        second.start()
+        second.join(0.5)
+        assert second.is_alive()
+    second.join(60)
+    assert find_damage(run / "export", EXPORT_FORMAT) is None
 
 
 def test_what_is_no_run_is_told(tmp_path):

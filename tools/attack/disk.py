@@ -4,6 +4,7 @@ Run as root, or below `unshare --user --map-root-user --mount`, to mount a small
 """
 
 import contextlib
+import os
 import random
 import shutil
 import subprocess
@@ -17,21 +18,18 @@ from tools.attack.scene import JOBS
 
 FILLED = ("prep", "prep tars", "train", "train clip", "resume", "export", "tune", "materialize", "materialize ffcv",
           "noise", "preview", "report", "read tar", "study")  # fmt: skip
-SIZE = 64 << 20
+SIZE = 96 << 20
 CHANGES = (".log", ".lock", "metrics.jsonl")  # files that may be written to while there is room
 
 
 @contextlib.contextmanager
 def mounted(base: Path) -> Iterator[None]:
-    """A disk of SIZE bytes in memory, on which everything that `base`/here is a link to lies."""
-    disk = base / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "attack", str(disk)], check=True)
+    """A disk of SIZE bytes in memory at `base`, with all that lies there."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE}", "attack", str(base)], check=True)
     try:
-        (base / "here").symlink_to(disk / "here")
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(base)], check=True)
 
 
 def attack(base: Path, names: list[str], count: int, dice: random.Random) -> bool:
@@ -40,7 +38,7 @@ def attack(base: Path, names: list[str], count: int, dice: random.Random) -> boo
 
 
 def _attack(base: Path, name: str, count: int, dice: random.Random) -> bool:
-    job, here, seen, faults = JOBS[name], base / "disk" / "here", Counter(), []
+    job, here, seen, faults = JOBS[name], base / "here", Counter(), []
     _fresh(base, here)
     before = shutil.disk_usage(here).used
     whole = scene.undisturbed(here, job)
@@ -48,9 +46,9 @@ def _attack(base: Path, name: str, count: int, dice: random.Random) -> bool:
     for _ in range(count):
         _fresh(base, here)
         kept = workplace.digests(here)
-        filler = base / "disk" / "filler"
+        filler = base / "filler"
         with filler.open("wb") as file:
-            file.write(bytes(max(0, shutil.disk_usage(here).free - dice.randrange(written + 1))))
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(here).free - dice.randrange(written + 1))
         ended = scene.run(here, job.words)
         filler.unlink()
         if ended.code == 0:

@@ -47,6 +47,20 @@ def finite(value: Any) -> float | None:
     return float(value)
 
 
+def csv_cell(value: Any) -> Any:
+    """A value as a cell of a CSV: before a text that a spreadsheet would compute stands an apostrophe, as OWASP has it.
+
+    Numbers stay as they are, written as texts too.
+    """
+    if not isinstance(value, str) or value[:1] not in tuple("=+-@\t\r"):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """A mapping, or an empty one: files that are read tolerantly may hold anything where one should be."""
     return value if isinstance(value, dict) else {}

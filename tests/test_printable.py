@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastpt.printable import block, finite, one_line
+from fastpt.printable import block, csv_cell, finite, one_line
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,13 @@ def test_blocks_keep_their_lines_and_lose_control_codes():
 @pytest.mark.parametrize("value", [None, "0.5", float("nan"), float("inf"), True, [1]])
 def test_what_is_no_finite_number_is_none(value):
     assert finite(value) is None
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-1+1", "@SUM(A1)", "\t=1", "-"])
+def test_a_cell_that_a_spreadsheet_would_compute_is_text(text):
+    assert csv_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize("value", ["pets", "a=1", "-0.5", "+1e-3", "", -0.5, None, 3])
+def test_other_cells_stay_as_they_are(value):
+    assert csv_cell(value) == value

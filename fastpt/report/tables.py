@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
-from fastpt.printable import finite, mapping, one_line, plural
+from fastpt.printable import csv_cell, finite, mapping, one_line, plural
 from fastpt.report import StepCost
 from fastpt.report.apart import Comparison
 from fastpt.report.compare import (
@@ -376,7 +376,7 @@ def _tex(text: str) -> str:
 def csv_text(rows: list[list]) -> str:
     """Rows as CSV."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([csv_cell(value) for value in row] for row in rows)
     return text.getvalue().replace(NBSP, " ")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastpt.intervals import Interval, interval, paired
-from fastpt.printable import percentage, plural
+from fastpt.printable import csv_cell, percentage, plural
 from fastpt.tuned import FORMAT as TUNE_FORMAT
 from fastpt.tuning.methods import BASELINE
 from fastpt.tuning.suites import Domain, Missing
@@ -148,7 +148,7 @@ def csv_table(results: Results) -> str:
     out = io.StringIO()
     writer = csv.DictWriter(out, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(row.as_dict() for row in results.rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.as_dict().items()} for row in results.rows)
     return out.getvalue()
 
 

@@ -60,9 +60,9 @@ def _attack(base: Path, name: str, count: int, dice: random.Random) -> bool:
             faults.append(f"no plain error: {ended.printed[-1500:]}")
         if changed := [path for path, sum in workplace.digests(here).items() if kept.get(path, sum) != sum]:
             faults += [f"changed: {path}" for path in changed if not path.endswith(CHANGES)]
+        ended = scene.run(here, f"{job.words} {job.again}")
         if left := [path for path in here.rglob("*.tmp")]:
             faults.append(f"leaves {left}")
-        ended = scene.run(here, f"{job.words} {job.again}")
         if ended.code or scene.result(here, job, ended) != whole:
             faults.append(f"does not go on as before: {ended.printed[-1500:]}")
     print(f"{name}: {dict(seen)}, {written:,} bytes written, {len(faults)} faults", flush=True)

@@ -89,8 +89,8 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
 def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Say what effects the claims of the study FILE could see at n runs a condition.
 
-    A claim's spread between runs is given, or that of RUNS, such as a pilot's (default: the study's own that are
-    there). No difference between conditions is looked at.
+    A claim's spread between runs is given, or that of RUNS (default: the pilot that the study names, or its own that
+    are there). No difference between conditions is looked at.
 
     \b
     fastpt study power recipes/study.yaml studies/pilot/runs/*
@@ -100,11 +100,13 @@ def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | 
     from fastpt.study.declaration import load_study
     from fastpt.study.grid import StudyGrid
     from fastpt.study.power import power_table, text
+    from fastpt.study.sets import left_out, pilot_runs, without
 
     declared = load_study(file)
-    own = sorted((StudyGrid(declared, out).folder / RUNS).glob("*"))
-    folders = list(runs) or own
-    found = power_table(declared, dict(map(_spread, sds)), read_runs(folders) if folders else [])
+    folders = runs or sorted((StudyGrid(declared, out).folder / RUNS).glob("*"))
+    pilot = pilot_runs(declared) if declared.pilot and not runs else read_runs(folders) if folders else []
+    given = dict(map(_spread, sds))
+    found = power_table(declared, given, without(pilot, left_out(declared)))
     click.echo(json.dumps([one.as_dict() for one in found], indent=2) if as_json else printable(text(found)))
 
 

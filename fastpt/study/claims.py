@@ -11,7 +11,7 @@ from fastpt.recipe import load_recipe
 from fastpt.report.config import Claim
 from fastpt.report.text import listing, rate
 from fastpt.training.tasks import TASKS
-from fastpt.tuning.suites import load_suite
+from fastpt.tuning.suites import InDomain, OutOfDomain, load_suite
 
 if TYPE_CHECKING:
     from fastpt.study.declaration import Pretrain, Study
@@ -72,8 +72,11 @@ def planned_arms(study: "Study") -> list[PlannedArm]:
 
 
 def claim_problems(study: "Study") -> Iterator[str]:
-    """What the claims of a study ask for that its grid or its tuning lacks: 'claims.0: ...'."""
+    """What the claims and votes of a study name that its grid, tuning or suites lack: 'claims.0: ...'."""
     every = planned_arms(study)
+    there = {one.name for entry in study.pretrain for named in entry.suites for one in _sets(named)}
+    for name in (name for sets in study.votes.values() for name in sets if name not in there):
+        yield f"votes: no suite has a set {name!r}; {suggestion(name, dict.fromkeys(sorted(there)))}"
     names = [one.name for one in study.claims]
     for index, claim in enumerate(study.claims):
         here = f"claims.{index} ({claim.name})"
@@ -93,6 +96,11 @@ def claim_problems(study: "Study") -> Iterator[str]:
             yield f"{here}: the grid has no arm{f' of {asked}' if asked else ''}. Its arms: {known}."
         for arm in about:
             yield from (f"{here}: {arm.label}: {problem}" for problem in _lacks(claim, arm))
+
+
+def _sets(named: str) -> list[InDomain | OutOfDomain]:
+    suite = load_suite(named)
+    return [*suite.id, *suite.ood]
 
 
 def _lacks(claim: Claim, arm: PlannedArm) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -102,6 +103,13 @@ class Study(Section):
     claims: list[Claim] = []
     """What is asked of each arm of the grid, a recipe and a kind of noise with its clean runs; without, what the paper
     claims. They are recorded with the grid before the first run, and judged when all runs of the arm are there."""
+    pilot: str | None = None
+    """File of another study, whose runs are none of this one's: `near_chance` and `fastpt study power` go by them."""
+    near_chance: float | None = Field(default=None, gt=0, lt=100)
+    """Points above chance (1 / classes) that LP must reach on a test after the pilot's clean pre-training; a test on
+    which it does not is left out of all averages."""
+    votes: dict[str, list[str]] = {}
+    """Sets that share pictures, under a name: they have one vote where effects are pooled over sets."""
     launcher: list[str] = []
     """What starts a training, if not one process: [torchrun, --nproc-per-node=8, -m, fastpt], say."""
 
@@ -118,10 +126,29 @@ def load_study(path: Path) -> Study:
     problems += [f"tune.methods: {problem}" for problem in _refusals(METHODS.get, study.tune.methods)]
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
+    problems += _set_problems(study)
     problems = problems or [*claim_problems(study)]
     if problems:
         raise RecipeError("\n".join(f"{path}: {problem}" for problem in problems))
     return study
+
+
+def _set_problems(study: Study) -> list[str]:
+    """What is wrong with the pilot, and with the votes of sets."""
+    found = []
+    if study.pilot:
+        found += [f"pilot: {problem}" for problem in _refusals(partial(_check_pilot, study), [study.pilot])]
+    elif study.near_chance is not None:
+        found.append("near_chance goes by the clean runs of a pilot. Name its file in pilot.")
+    names = [name for sets in study.votes.values() for name in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    return found + [f"votes: set {name} has two. Name it once." for name in twice]
+
+
+def _check_pilot(study: Study, file: str) -> None:
+    """Raise FastptError if the file is no study, or one in the same folder."""
+    if load_strict(Study, Path(file)).name == study.name:
+        raise FastptError(f"{file} has the name {study.name}, too, so that its runs would be this study's. Rename one.")
 
 
 def _problems(one: Pretrain) -> list[str]:

@@ -25,6 +25,7 @@ from fastpt.runs import PROVENANCE, RUNS
 from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid
+from fastpt.study.sets import left_out
 from fastpt.tuning.methods import METHODS
 
 FILE = "preregistration.json"
@@ -32,8 +33,8 @@ _FREE = {"name", "prepare", "launcher"}  # which change no result
 
 
 def declared(study: Study) -> dict[str, Any]:
-    """All that a study declares: claims and how they are tested, grid, tuning."""
-    return {**study.model_dump(exclude=_FREE), "tests": TESTS}
+    """All that a study declares: claims and how they are tested, grid, tuning, and the tests that are left out."""
+    return {**study.model_dump(exclude=_FREE), "tests": TESTS, "left_out": left_out(study)}
 
 
 def sha256(values: Mapping[str, Any]) -> str:
@@ -102,9 +103,10 @@ def declaration(grid: StudyGrid) -> Declaration:
         planned[cell.recipe, cell.kind] += 1
         done[cell.recipe, cell.kind] += all(grid.state(step) == "done" for step in cell.steps)
     progress = {arm: Progress(done[arm], count) for arm, count in planned.items()}
+    vote = {name: owner for owner, names in grid.study.votes.items() for name in names}
     if not grid.study.claims:
-        return Declaration(progress=progress)
-    return Declaration(tuple(grid.study.claims), history(_read(grid.folder / FILE)), progress)
+        return Declaration(progress=progress, votes=vote)
+    return Declaration(tuple(grid.study.claims), history(_read(grid.folder / FILE)), progress, vote)
 
 
 def history(entries: Sequence[Mapping[str, Any]]) -> str:

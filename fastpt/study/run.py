@@ -19,6 +19,7 @@ from fastpt.runs import PROVENANCE, read_runs
 from fastpt.study import preregistration
 from fastpt.study.declaration import Study
 from fastpt.study.grid import RECORD_FORMAT, Cell, Step, StudyGrid
+from fastpt.study.sets import left_out, without
 from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
@@ -104,7 +105,8 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
     page = grid.folder / PAGE
-    for line in write_report(read_runs(begun), page, True, steps_table(grid), preregistration.declaration(grid)):
+    told = without(read_runs(begun), left_out(grid.study))
+    for line in write_report(told, page, True, steps_table(grid), preregistration.declaration(grid)):
         say(line)
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page

@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastpt.errors import DamagedData, RecipeError
+from fastpt.errors import DamagedData, FastptError, RecipeError
+from fastpt.runs import read_runs
 from fastpt.study import preregistration
 from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
+from fastpt.study.sets import left_out, without
+from tests.report.conftest import tune_results, write_run
 
 RECIPE = {
     "task": "supervised",
@@ -234,3 +237,74 @@ def test_the_sum_is_of_all_that_is_declared(here):
         for changes in ({}, {"claims": []}, {"tune": {"methods": ["mlp"], "num_seeds": 2}}, {"name": "other"})
     }
     assert len(sums) == 3  # the name of a study is none of its results
+
+
+# --- sets -----------------------------------------------------------------------------------------------------------
+
+
+def write_pilot(lp: float) -> None:
+    """A pilot of one clean run, tuned: LP reaches `lp` on the suite's only test."""
+    Path("pilot.yaml").write_text(yaml.safe_dump({"name": "pilot", "pretrain": [{**ENTRY, "rates": [0]}]}))
+    grid = StudyGrid(load_study(Path("pilot.yaml")), look_only=True)
+    tune = {**tune_results({("id", "pictures", "train"): {"lp": [lp]}}), "suite": "suite"}
+    path = grid.cells[0].train.result.parent
+    write_run(Path(), "tiny", tune=tune, name="pilot")
+    path.parent.mkdir(parents=True)
+    Path("runs/pilot").rename(path)
+
+
+def test_a_test_near_chance_in_the_pilot_is_left_out_with_the_reason(here, captioned):
+    classes = len(captioned.classes)
+    write_pilot(1 / classes + 0.09)
+    found = left_out(study(pilot="pilot.yaml", near_chance=10))
+    assert [(one["recipe"], one["domain"], one["set"], one["test"]) for one in found] == [
+        ("tiny", "id", "pictures", "train")
+    ]
+    assert f"chance {100 / classes:.1f}\u00a0%, asked for 10 points more" in found[0]["reason"]
+    assert left_out(study(pilot="pilot.yaml", near_chance=8)) == []
+
+
+def test_what_is_left_out_is_no_result_and_is_told_as_missing(here, tmp_path):
+    write_pilot(0.01)
+    tests = left_out(study(pilot="pilot.yaml", near_chance=10))
+    tune = tune_results({("id", "pictures", "train"): {"lp": [0.5]}, ("id", "b", "b"): {"lp": [0.6]}})
+    runs = [write_run(tmp_path, name, tune={**tune, "suite": "suite"}) for name in ("tiny", "other")]
+    mine, other = (run.tunes[0] for run in without(read_runs(runs), tests))
+    assert [row["set"] for row in mine["rows"]] == ["b"]
+    assert {one["set"] for one in mine["spectra"]} == {"b"}
+    assert mine["missing"][0]["set"] == "pictures → train"
+    assert [row["set"] for row in other["rows"]] == ["pictures", "b"]  # the rule is asked of each recipe
+
+
+def test_what_is_left_out_is_declared(here):
+    write_pilot(0.01)
+    (entry,) = register(pilot="pilot.yaml", near_chance=10)
+    assert entry["study"]["left_out"][0]["set"] == "pictures"
+
+
+def test_a_pilot_that_has_not_run_is_told_before_the_study_runs(here):
+    Path("pilot.yaml").write_text(yaml.safe_dump({"name": "pilot", "pretrain": [ENTRY]}))
+    with pytest.raises(FastptError, match=r"no run of the pilot pilot.yaml has begun. Do it first: `fastpt study"):
+        register(pilot="pilot.yaml", near_chance=10)
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        ({"near_chance": 10}, "near_chance goes by the clean runs of a pilot"),
+        ({"pilot": "none.yaml"}, r"pilot: there is no file none\.yaml"),
+        ({"pilot": "same.yaml"}, r"pilot: same\.yaml has the name s, too"),
+        ({"votes": {"a": ["picures"]}}, "votes: no suite has a set 'picures'; did you mean pictures"),
+        ({"votes": {"a": ["pictures"], "b": ["pictures"]}}, "votes: set pictures has two"),
+    ],
+)
+def test_pilots_and_votes_that_cannot_be_are_told(here, more, problem):
+    Path("same.yaml").write_text(yaml.safe_dump({"name": "s", "pretrain": [ENTRY]}))
+    with pytest.raises(RecipeError, match=problem):
+        study(**more)
+
+
+def test_votes_of_the_file_are_those_of_the_page(here):
+    grid = StudyGrid(study(votes={"all": ["pictures"]}))
+    preregistration.record(grid, Path("page.html"))
+    assert preregistration.declaration(grid).votes == {"pictures": "all"}

@@ -107,8 +107,8 @@ def copies_told(pictures: Iterable[str]) -> list[str]:
     again: list[str] = []
     for name in pictures:
         stem = name.rstrip("~")
-        while (end := suffix(stem)) in MAY_FOLLOW:
-            stem = stem[: -len(end)]
+        while (at := stem.rfind(".")) > 0 and stem[at:].lower() in MAY_FOLLOW:
+            stem = stem[:at]
         if (other := first.setdefault(stem, name)) != name:
             again.append(f"{other} and {name}")
     if not again:

@@ -38,7 +38,7 @@ def random_resized_crops(
         return _random_resized_crops(widths, heights, ids, views, seed, epoch, scale, ratio)
     pictures = np.empty((4, len(ids)), np.int64)
     pictures[0], pictures[1], pictures[2], pictures[3] = widths, heights, ids, views
-    bounds = np.array([*scale, *ratio, *np.log(ratio)])
+    bounds = _bounds(scale, ratio)
     boxes, flips = np.empty((len(ids), 4), np.int32), np.empty(len(ids), bool)
     library.fastpt_random_resized_crops(
         len(ids), pictures.ctypes.data, seed, epoch, bounds.ctypes.data, boxes.ctypes.data, flips.ctypes.data
@@ -58,6 +58,11 @@ def center_crops(widths: np.ndarray, heights: np.ndarray, fraction: float) -> np
     pictures[0], pictures[1] = widths, heights
     library.fastpt_center_crops(len(widths), pictures.ctypes.data, fraction, boxes.ctypes.data)
     return boxes
+
+
+@cache
+def _bounds(scale: tuple[float, float], ratio: tuple[float, float]) -> np.ndarray:
+    return np.array([*scale, *ratio, *np.log(ratio)])
 
 
 @cache

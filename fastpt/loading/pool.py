@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from collections import deque
 from collections.abc import Callable
 from functools import cache
 
@@ -53,7 +52,7 @@ class Pool:
         interpolation: Interpolation = "area",
     ):
         self._stored, self._shard, self._size = stored, shard, size
-        self._held: deque[tuple] = deque(maxlen=MOST)  # what threads may be writing to
+        self._held: dict[int, tuple] = {}  # what threads may be writing to, by batch
         self._process = os.getpid()
         self._handle: int | None = None
         library = _library()
@@ -90,7 +89,7 @@ class Pool:
         pointers = [None if array is None else array.ctypes.data for array in arrays]
         number = library.fastpt_pool_submit(self._handle, len(sample_ids), *pointers)
         assert number >= 0, f"more than {MOST} batches in work"
-        self._held.append(arrays)
+        self._held[number] = arrays
         return Job(self, number, results)
 
     def wait(self, number: int, milliseconds: int) -> bool:
@@ -99,13 +98,17 @@ class Pool:
         assert library is not None
         assert self._handle is not None, "the pool is closed"
         self._check_process()
-        return bool(library.fastpt_pool_wait(self._handle, number, milliseconds))
+        done = bool(library.fastpt_pool_wait(self._handle, number, milliseconds))
+        if done:
+            del self._held[number]
+        return done
 
     def close(self) -> None:
         """End the threads."""
         if self._handle is not None:
             self._handle = None
             self._end()
+            self._held.clear()
 
     def __enter__(self) -> Pool:
         return self

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -224,3 +225,15 @@ def test_more_batches_than_may_be_in_work_are_refused(split, slow_reading):
         for job in jobs:
             job.wait()
         pool.submit(*arguments).wait()
+
+
+def test_what_is_done_is_not_held(split):
+    stored, ids = Pictures(split.samples), np.array([0, 1])
+    memory, starts = stored.places(ids)
+    held = weakref.ref(memory)
+    with Pool(stored, split.shard, 1) as pool:
+        job = pool.submit(ids, np.zeros((2, 4), np.int32), np.zeros(2, bool), memory, starts)
+        del memory
+        assert held() is not None
+        job.wait()
+        assert held() is None

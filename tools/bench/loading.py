@@ -4,6 +4,7 @@
     .venv/bin/python tools/bench/loading.py peers PHOTOS.tar [--threads 2] [--max-side 400] [--quality 75] [--size 224]
     .venv/bin/python tools/bench/loading.py index PHOTOS.tar --samples 15000000
     .venv/bin/python tools/bench/loading.py epochs PHOTOS.tar --epochs 20
+    .venv/bin/python tools/bench/loading.py handover SMALL_PHOTOS.tar --size 64
 
 `peers`: everybody reads the same stored JPEGs (prepared once from PHOTOS, repeated to --count) and gives batches of
 uint8 pictures, cropped as RandomResizedCrop, resized and flipped, on the CPU. Each peer lives in a process of its own
@@ -412,6 +413,60 @@ def epochs(photos, count, epochs) -> None:
             seen = sum(len(batch.images) for batch in loader)
             rate = seen / (time.perf_counter() - start)
             print(f"epoch {number:3}: {rate:8,.0f} pictures/s, {_resident():6.0f} MB", flush=True)
+
+
+@main.command()
+@PHOTOS
+@COUNT
+@SIZE
+@click.option("--batch", type=click.IntRange(1), default=256, show_default=True)
+@click.option("--threads", type=click.IntRange(1), multiple=True, default=(1, 2, 4, 8), show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--seconds", type=float, default=2.0, show_default=True, help="Of each measurement.")
+def handover(photos, count, size, batch, threads, rounds, seconds) -> None:
+    """What a picture costs beside its decoding: planned, read, checked and handed over, with decoding left out.
+
+    Small pictures show it best. The consumer's thread is the one that Python runs in: what it computes a picture is at
+    most Python's share; the rest of the processor time is that of the native threads.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = prepared(photos, Path(folder), count, None, 90, "ffcv").path
+        found: dict[tuple[bool, int], list] = {}
+        for _ in range(rounds):
+            for decoding in (False, True):
+                for number in threads:
+                    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+                        rate = pool.submit(handed_over, path, size, batch, number, decoding, seconds).result()
+                    found.setdefault((decoding, number), []).append(rate)
+    print(f"{count:,} pictures to {size} px, batches of {batch}; {cores()} cores; medians of {rounds} (range)")
+    for (decoding, number), rates in found.items():
+        rate, processor, consumer = (statistics.median(column) for column in zip(*rates, strict=True))
+        least, most = min(rate for rate, *_ in rates), max(rate for rate, *_ in rates)
+        print(
+            f"  {number:2} threads, decoding {'left out' if not decoding else 'done':8} {rate:10,.0f} pictures/s "
+            f"({least:,.0f} to {most:,.0f}), {processor:6.2f} us of processor time a picture, of them "
+            f"{consumer:5.2f} in the consumer's thread ({consumer / processor:.0%})"
+        )
+
+
+def handed_over(path: Path, size: int, batch: int, threads: int, decoding: bool, seconds: float) -> tuple:
+    """Pictures a second, us of processor time a picture, and us of it in the consumer's thread."""
+    from fastpt import Dataset, Loader
+    from fastpt.jpeg import kernel
+
+    if not decoding:
+        kernel.functions = lambda: kernel.Functions(0, 0, 0)
+    loader = Loader(Dataset(path), batch, size, seed=0, threads=threads)
+    for _ in loader:
+        pass
+    count, processor, consumer, start = 0, time.process_time(), time.thread_time(), time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        count += sum(len(batch.images) for batch in loader)
+    return (
+        count / spent,
+        (time.process_time() - processor) / count * 1e6,
+        (time.thread_time() - consumer) / count * 1e6,
+    )
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ import numpy as np
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation, kernel, libffcv
 from fastpt.loading.batch import DecodedBatch
+from fastpt.loading.memory import BatchMemory
 from fastpt.loading.pool import Job, Pool
 from fastpt.loading.reading import AHEAD, BatchPlan, BatchReader, Intact
 
@@ -39,6 +40,8 @@ class CpuDecoder:
         self.interpolation: Interpolation = interpolation
         libffcv.load()  # if it is not there, that is said now
         self._scratch = threading.local()
+        # Of the batches in work, the one that is given and the one before, which its reader may still hold.
+        self._batch_memory = BatchMemory(batch_size * size * size * 3, kept=AHEAD + 2)
 
     def batches(self, reader: BatchReader, positions: Iterable[np.ndarray]) -> Generator[DecodedBatch, None, None]:
         """The batches, in order; `AHEAD` more are in work."""
@@ -59,21 +62,26 @@ class CpuDecoder:
             left_over.shutdown(cancel_futures=True)
 
     def close(self) -> None:
-        """Threads end with `batches`; nothing else is held."""
+        """Threads end with `batches`; the memory of its batches is kept for the next."""
+        self._batch_memory.clear()
 
     def _start(self, pool: Pool, plan: BatchPlan) -> _Batch:
         import torch
 
         shape = (len(plan.positions), self.size, self.size, 3)
-        images = torch.empty(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
+        if self.device.type == "cuda":  # torch keeps pinned memory itself, and knows which copies are under way
+            images = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+        else:
+            images = self._batch_memory.take(shape)
         return _Batch(plan, images, pool.submit(plan.sample_ids, plan.boxes, plan.flips, images.numpy()))
 
     def _look_after(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> None:
         """Begin with those pictures of a batch that the pool has not made."""
         if batch.found is None:
-            pixels = batch.images.numpy()
             rows = np.flatnonzero(batch.job.results).tolist()
-            batch.found = {row: left_over.submit(self._fill, reader, batch.plan, row, pixels[row]) for row in rows}
+            batch.found = {
+                row: left_over.submit(self._fill, reader, batch.plan, row, batch.images[row].numpy()) for row in rows
+            }
 
     def _finish(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> DecodedBatch:
         import torch

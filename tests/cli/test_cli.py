@@ -1,7 +1,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 from click.testing import CliRunner
@@ -32,15 +31,13 @@ def pets(tmp_path):
     return str(tmp_path / "pets")
 
 
-def test_help_answers_within_half_a_second():
-    took = []
-    for _ in range(3):
-        start = time.monotonic()
-        subprocess.run(
-            [sys.executable, "-c", "from fastpt.cli import main; main(['--help'])"], check=True, capture_output=True
-        )
-        took.append(time.monotonic() - start)
-    assert min(took) < 0.5
+@pytest.mark.parametrize("words", [["--help"], ["prep", "--help"]], ids=" ".join)
+def test_help_answers_within_half_a_second(words):
+    """In time of the processor: the machine may have other things to do."""
+    code = f"import time; from fastpt.cli import main; main({words}, standalone_mode=False); print(time.process_time())"
+    command = [sys.executable, "-c", code]
+    took = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1] for _ in range(3)]
+    assert min(map(float, took)) < 0.5
 
 
 def test_the_commands_are_those_that_are_documented():

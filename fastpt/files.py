@@ -234,8 +234,9 @@ def read_sealed_json(path: Path | str, version: int | str) -> dict:
     return value
 
 
-def seal_folder(folder: Path, version: str) -> None:
-    """Sync the files below a folder, let others read them as the umask has it, and write its manifest.json."""
+def seal_folder(folder: Path, version: str, **facts: Any) -> None:
+    """Sync the files below a folder, let others read them as the umask has it, and write its manifest.json, with
+    `facts` about the whole."""
     sums = {}
     umask = os.umask(0)
     os.umask(umask)
@@ -245,7 +246,7 @@ def seal_folder(folder: Path, version: str) -> None:
         os.fsync(descriptor)
         os.close(descriptor)
         sums[str(file.relative_to(folder))] = file_sha256(file)
-    write_sealed_json(folder / MANIFEST, {"format": version, "files": sums})
+    write_sealed_json(folder / MANIFEST, {"format": version, **facts, "files": sums})
 
 
 def find_damage(folder: Path, version: str) -> str | None:

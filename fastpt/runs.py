@@ -23,18 +23,18 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import damages, is_sealed, locked, read_sealed_json, write_sealed_json
+from fastpt.files import MANIFEST, damages, is_sealed, locked, read_sealed_json, write_sealed_json
 from fastpt.identity import FREE, FREE_OF_TASK
 from fastpt.printable import finite, mapping, one_line
 from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
-from fastpt.tuned import read_tunes
+from fastpt.tuned import places, read_tunes, replaced
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
-EXPORT_FORMAT = "2.0"
-CHECKPOINT_FORMAT = "2.1"
-PROVENANCE_FORMAT = "2.2"
+EXPORT_FORMAT = "2.1"
+CHECKPOINT_FORMAT = "2.2"
+PROVENANCE_FORMAT = "2.3"
 IDS = ("samples_id", "images_id")  # of a split
 
 
@@ -74,14 +74,21 @@ def splits_of(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> dict[
     return {train if isinstance(train, str) else "data.train": provenance} | found
 
 
-def _replaced(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[str]:
-    """A line for each split that lies where that of the run lay, and is another one."""
-    problems = []
-    for folder, then in splits_of(recipe, provenance).items():
-        now = _tolerated(Path(folder, "dataset.json"), [])
-        if any(now.get(name, then.get(name)) != then.get(name) for name in IDS if then.get(name)):
-            problems.append(one_line(f"{folder} is not the split of this run any more: it was prepared anew since"))
-    return problems
+def known_settings(provenance: Mapping[str, Any]) -> set[str]:
+    """The sums of the settings of all starts of a run: what its checkpoints and its export were trained under."""
+    starts = [provenance, *map(mapping, _listed(provenance.get("resumed")))]
+    return {start["settings_sha256"] for start in starts if isinstance(start.get("settings_sha256"), str)}
+
+
+def _export_problems(export: Path, provenance: Mapping[str, Any], end: Mapping[str, Any] | None) -> list[str]:
+    """What the weights in an export are, if not those of this run's end."""
+    facts = _tolerated(export / MANIFEST, [])
+    known, settings = known_settings(provenance), facts.get("settings_sha256")
+    if known and settings and settings not in known:
+        return [f"{export.name}/ is of another run: `fastpt export` writes this one's"]
+    if end and facts.get("step", end["step"]) != end["step"]:
+        return [one_line(f"{export.name}/ has the weights of step {facts['step']}, not of the end, step {end['step']}")]
+    return []
 
 
 def read_recipe(run: Path) -> dict[str, Any]:
@@ -272,7 +279,8 @@ def read_run(path: Path) -> Run:
     if bad:
         problems.append(f"the training loss is not a finite number at {bad:,} of {len(train):,} logged steps")
     problems += [f"trained otherwise from step {step} on: {change}" for step, change in _changes(provenance)]
-    problems += _replaced(recipe, provenance)
+    problems += replaced(splits_of(recipe, provenance), places(path))
+    problems += _export_problems(path / EXPORT, provenance, end)
     tunes = read_tunes(path / TUNE, path / EXPORT, provenance, problems)
     if not tunes:
         problems.append(one_line(f"no tuning results: `fastpt tune --run {path}` adds them"))

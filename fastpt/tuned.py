@@ -44,7 +44,7 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
             problems.append(one_line(told))
         else:
             found.append({"suite": path.stem, "file": where, **tune})
-            problems += [one_line(f"{where}: {text}") for text in replaced(_paths(tune), _places(run))]
+            problems += [one_line(f"{where}: {text}") for text in replaced(_paths(tune), places(run))]
     if found and now is None:
         gone = f"{export.name}/ is not there (`fastpt export` writes it anew)"
         if len({mapping(tune.get("encoder")).get("weights_sha256") for tune in found}) > 1:
@@ -90,7 +90,7 @@ def _misfit(tune: Mapping[str, Any], now: dict[str, Any] | None, provenance: Map
     return None if then == noise else "is of a training on other noise than the run's"
 
 
-def _places(run: Path) -> tuple[Path, ...]:
+def places(run: Path) -> tuple[Path, ...]:
     """Where paths of a record may begin: above runs/, where training was started, and here."""
     return run.resolve().parent.parent, Path()
 
@@ -113,7 +113,7 @@ def replaced(recorded: Mapping[str, Mapping[str, Any]], places: Iterable[Path]) 
             now.append(mapping(split))
         for name, what in (("samples_id", "samples"), ("images_id", "pictures")):
             if now and then.get(name) and all(one.get(name) != then[name] for one in now):
-                lines.append(f"{path} holds other {what} now than those that it was measured on")
+                lines.append(f"{path} holds other {what} now than those that are recorded")
                 break
     return lines
 

@@ -99,4 +99,4 @@ def test_a_split_that_was_replaced_since_is_said(run, tmp_path):
     prepared(tmp_path / "data" / "pets", made_up(9, name="val", is_train=False))
     read = read_run(run)
     assert read.tunes  # it is what it was, and says of what
-    assert read.problems == ["tune/demo.json: data/pets/val holds other samples now than those that it was measured on"]
+    assert read.problems == ["tune/demo.json: data/pets/val holds other samples now than those that are recorded"]

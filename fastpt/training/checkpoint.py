@@ -3,7 +3,7 @@
     checkpoints/step-00000500/
       model.safetensors                the weights that are evaluated and exported (the moving average, if there is one)
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
-      state.json                       step, where the loader stands, seconds trained, best evaluation, lines of metrics
+      state.json                       step, sum of the settings, loader, seconds trained, best evaluation, lines logged
       manifest.json                    sha256 of each file, written last and sealed
 
 DeepSpeed writes into a folder of another name; when all is on the disk, the folder is renamed, and older ones may go.
@@ -26,7 +26,7 @@ import torch.distributed as dist
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, find_damage, remove, seal_folder, unwritten_is_oserror, write_json
 from fastpt.recipe import Recipe
-from fastpt.runs import CHECKPOINT_FORMAT, CHECKPOINTS, newest_first
+from fastpt.runs import CHECKPOINT_FORMAT, CHECKPOINTS, PROVENANCE, known_settings, newest_first, read_provenance
 from fastpt.training import deepspeed_adapter
 from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.launch import DistInfo, on_rank_zero
@@ -138,6 +138,15 @@ def read_state(checkpoint: Path) -> dict:
     except (ValueError, AttributeError, RecursionError):
         pass
     raise DamagedData(f"{checkpoint / STATE} does not say where training stood. Delete {checkpoint} and resume.")
+
+
+def check_is_of(run: Path, checkpoint: Path) -> None:
+    """Raise FastptError if a checkpoint is of another run, copied here: under other settings than any of this one's."""
+    if read_state(checkpoint)["settings_sha256"] not in known_settings(read_provenance(run)):
+        raise FastptError(
+            f"checkpoint {checkpoint} was trained under other settings than {run / PROVENANCE} tells: it is of another "
+            "run. Remove it, or restore the record."
+        )
 
 
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:

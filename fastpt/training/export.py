@@ -34,11 +34,14 @@ def export_run(run: Path, best: bool = False) -> Path:
     if newest is None:
         raise FastptError(f"{run} has no checkpoint yet, so there is nothing to export. Train it with `fastpt train`.")
     chosen = checkpoint.best(run) if best else newest
-    weights, step = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)["step"]
+    checkpoint.check_is_of(run, chosen)
+    weights, state = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)
+    facts = {key: state[key] for key in ("step", "settings_sha256")}
     with locked(run / f".{EXPORT}.lock"), atomic_folder(run / EXPORT) as export:  # of two exports one waits
         usage = TASKS.get(recipe.task).export(export, recipe, origin, weights)
-        (export / "README.md").write_text(_card(recipe, origin, read_metrics(run), step, usage), encoding="utf-8")
-        seal_folder(export, EXPORT_FORMAT)
+        card = _card(recipe, origin, read_metrics(run), state["step"], usage)
+        (export / "README.md").write_text(card, encoding="utf-8")
+        seal_folder(export, EXPORT_FORMAT, **facts)
     return run / EXPORT
 
 

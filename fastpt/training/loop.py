@@ -87,7 +87,7 @@ def train(
                 _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
-            training = _Training(recipe, dist_info, task, loader, run, preemption)
+            training = _Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
             if training.step:
                 on_rank_zero(dist_info, lambda: starts.go_on(run, settings, origin, training.step))
             training.go()
@@ -160,10 +160,17 @@ class _Training:
     """One training in progress: the DeepSpeed engine, where it stands, and its record."""
 
     def __init__(
-        self, recipe: Recipe, dist_info: DistInfo, task: Task, loader: Loader, run: Path, preemption: Preemption
+        self,
+        recipe: Recipe,
+        dist_info: DistInfo,
+        task: Task,
+        loader: Loader,
+        run: Path,
+        preemption: Preemption,
+        settings_sha256: str,
     ):
         self.recipe, self.dist_info, self.task, self.loader, self.run = recipe, dist_info, task, loader, run
-        self.preemption = preemption
+        self.preemption, self.settings_sha256 = preemption, settings_sha256
         self.steps_per_epoch = len(loader) // recipe.engine.gradient_accumulation_steps
         self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
@@ -196,6 +203,7 @@ class _Training:
         self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
             return
+        on_rank_zero(dist_info, lambda: checkpoint.check_is_of(self.run, found))
         state = checkpoint.read_state(found)
         self.step, self.lines, self.seconds_before = state["step"], state["lines"], state["seconds"]
         if state["best"] and self.recipe.checkpoint.keep_best in state["best"]:  # of another measure it is none
@@ -389,6 +397,7 @@ class _Training:
             "step": self.step,
             "loader": self.loader.state_dict(),
             "seconds": self._seconds(),
+            "settings_sha256": self.settings_sha256,
             "best": self.best,
             "lines": self.record.lines if self.record else 0,
         }

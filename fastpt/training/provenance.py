@@ -1,15 +1,21 @@
 """Where a run's weights come from: recipe, data, noise, versions, code, machine."""
 
+import hashlib
+import json
 import os
 import platform
 import subprocess
 import tomllib
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from fastpt import __version__
+from fastpt.identity import flat
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
+from fastpt.runs import is_free
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import MEMORIZATION, Task
 
@@ -31,7 +37,7 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
     What the task learns of and what it measures stands there too, for those who read runs and know no task.
     """
     kind, dataset, noise = TASKS.get(recipe.task), task.train_set, task.noise
-    return {
+    origin = {
         "recipe": recipe_name,
         "task": recipe.task,
         "of": kind.of,
@@ -56,6 +62,15 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
         "command": command,
         **machine,
     }
+    return {**origin, "settings_sha256": _settings_sha256(recipe, origin)}
+
+
+def _settings_sha256(recipe: Recipe, origin: Mapping[str, Any]) -> str:
+    """A sum over all that the weights depend on, but code and machine: checkpoints and exports carry it."""
+    settings = {key: value for key, value in flat(recipe.as_dict()).items() if not is_free(key)}
+    data = [origin[key] for key in ("samples_id", "images_id", "measured_on")]
+    text = json.dumps([settings, data, (origin["noise"] or {}).get("array_sha256")], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -22,7 +22,8 @@ from fastpt.runs import (
 )
 
 LENGTHS = ("schedule.epochs", "schedule.steps", "schedule.samples")
-START = ("command", "git", "versions", "world_size", "device", "precision")  # what may differ from start to start
+# What may differ from start to start.
+START = ("command", "git", "versions", "world_size", "device", "precision", "settings_sha256")
 
 
 def begin(
@@ -70,7 +71,7 @@ def go_on(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any], s
     before = read_provenance(run)
     changes = _differences(recipe, provenance, read_recipe(run), before)
     start = {"step": step, **{key: provenance.get(key) for key in START}, "changes": changes}
-    began = {key: before.get(key) for key in START}
+    began = {key: before.get(key) for key in ("recipe", *START)}
     write_records(run, recipe, {**provenance, **began, "resumed": [*before.get("resumed", []), start]})
 
 

@@ -11,7 +11,7 @@ import pytest
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.recipe import load_recipe
-from fastpt.runs import CHECKPOINT_FORMAT
+from fastpt.runs import CHECKPOINT_FORMAT, read_run
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
@@ -202,6 +202,28 @@ def test_another_model_is_refused_even_if_told(supervised, stopped):
     assert [(run / name).read_bytes() for name in ("recipe.yaml", "provenance.json")] == before
 
 
+def test_a_checkpoint_or_export_of_another_run_is_refused(supervised, tmp_path):
+    """Two machines' runs of one name, copied together, say."""
+    recipe = supervised("checkpoint={every_steps: 4, keep: 3}")
+    clean = train(recipe, "tiny", tmp_path / "clean")
+    noisy = train(supervised("checkpoint={every_steps: 4, keep: 3}", "data.noise=0.2"), "tiny", tmp_path / "noisy")
+    forget_the_end(clean)
+    shutil.rmtree(clean / "export")
+    newest = clean / "checkpoints" / "step-00000010"
+    shutil.rmtree(newest)
+    shutil.copytree(noisy / "checkpoints" / newest.name, newest)
+    before = {path: path.read_bytes() for path in clean.rglob("*") if path.is_file()}
+    with pytest.raises(FastptError, match=r"step-00000010 was trained under other settings .* it is of another run"):
+        train(recipe, "tiny", clean, resume=True)
+    with pytest.raises(FastptError, match="it is of another run"):
+        export_run(clean)
+    assert {path: path.read_bytes() for path in clean.rglob("*") if path.is_file()} == before
+    shutil.copytree(noisy / "export", clean / "export")
+    with pytest.raises(FastptError, match=r"export is of another run"):
+        open_encoder(f"run:{clean}")
+    assert any("export/ is of another run" in problem for problem in read_run(clean).problems)
+
+
 def test_a_constant_rate_that_goes_on_is_the_longer_run(supervised, tmp_path):
     constant = ("schedule.min_lr=0.01", "schedule.warmup_epochs=0", "checkpoint.keep=9")
     whole = train(supervised(*constant, "schedule.epochs=3"), "tiny", tmp_path / "whole")
@@ -246,6 +268,7 @@ def test_the_best_checkpoint_is_kept_and_exported(supervised, tmp_path, monkeypa
     export_run(run, best=True)
     card = (run / "export" / "README.md").read_text()
     assert "after step 10" in card
+    assert "export/ has the weights of step 10, not of the end, step 20" in read_run(run).problems
     assert "75.00%" in card
 
 

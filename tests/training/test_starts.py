@@ -12,8 +12,9 @@ from fastpt.training.starts import begin, go_on
 from tests.report.conftest import add_lines
 
 MACHINE = {"command": "fastpt train a", "git": "abc", "versions": {"torch": "2"}, "world_size": 1, "device": "CPU"}
+MACHINE |= {"precision": "fp32", "settings_sha256": "e5"}
 RECIPE = {"task": "supervised", "data": {"train": "data/a", "threads": 2}, "optim": {"lr": 0.1}, "log_every": 10}
-PROVENANCE = {"samples_id": "a1" * 32, "images_id": "d4" * 32, "noise": None, **MACHINE, "precision": "fp32"}
+PROVENANCE = {"samples_id": "a1" * 32, "images_id": "d4" * 32, "noise": None, "recipe": "a", **MACHINE}
 
 
 def begun(run, checkpoints=1, recipe=RECIPE):
@@ -93,7 +94,7 @@ def test_what_differs_keeps_a_run_from_resuming_unless_changes_are_allowed(tmp_p
     assert (read_recipe(run), read_provenance(run)) == (RECIPE, PROVENANCE)  # nothing has been trained yet
     go_on(run, *changed, step=4)
     assert read_recipe(run) == changed[0]
-    start = {"step": 4, **MACHINE, "precision": "fp32", "changes": [words]}
+    start = {"step": 4, **MACHINE, "changes": [words]}
     assert read_provenance(run) == {**changed[1], "resumed": [start]}
     assert begin(run, *changed, resume=True) == []
 
@@ -129,7 +130,7 @@ def test_each_start_is_recorded_beside_the_first(tmp_path):
     assert {key: found[key] for key in PROVENANCE} == PROVENANCE
     assert found["resumed"] == [
         {"step": 4, **second, "changes": ["log_every was 10, is 1"]},
-        {"step": 6, **MACHINE, "precision": "fp32", "changes": []},
+        {"step": 6, **MACHINE, "changes": []},
     ]
     assert read_recipe(run)["log_every"] == 1
     assert read_run(run).over_starts("world_size") == [1, 8]

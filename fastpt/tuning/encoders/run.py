@@ -8,9 +8,9 @@ from typing import Any
 
 from fastpt.config import Precision
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import find_damage
+from fastpt.files import MANIFEST, find_damage, read_sealed_json
 from fastpt.recipe import recipe_of
-from fastpt.runs import EXPORT, EXPORT_FORMAT, RECIPE
+from fastpt.runs import EXPORT, EXPORT_FORMAT, PROVENANCE, RECIPE, known_settings, read_provenance
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
 from fastpt.tuning.encoders.open_clip import load_open_clip
 from fastpt.tuning.encoders.timm import load_timm
@@ -27,6 +27,10 @@ class RunEncoder:
             raise DamagedData(
                 f"{export} is damaged ({problem}). Write it anew with `fastpt export {run}` or `fastpt train --resume`."
             )
+        if (run / PROVENANCE).is_file() and (settings := known_settings(read_provenance(run))):
+            found = read_sealed_json(export / MANIFEST, EXPORT_FORMAT) if export.is_dir() else {}
+            if found.get("settings_sha256", "") not in {"", *settings}:
+                raise FastptError(f"{export} is of another run than {run / PROVENANCE}. Write it with `fastpt export`.")
         if (export / "open_clip_config.json").is_file():
             model, preprocessing = load_open_clip(f"local-dir:{export}", "")
         elif (export / "config.json").is_file():

@@ -25,7 +25,7 @@
 #include "markers.h"
 
 #define CLOSEST 8            /* spacing, MCUs */
-#define LEAST_MCUS 16
+#define LEAST_MCUS 4
 #define LARGEST_SEGMENT 65537 /* bytes, with its marker */
 
 struct entry {

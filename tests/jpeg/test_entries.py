@@ -167,7 +167,7 @@ def test_segments_of_others_stay():
         ({"progressive": True}, False),
         ({"mode": "CMYK"}, False),
         ({"size": (1, 1)}, True),
-        ({"size": (64, 48)}, True),  # 12 MCUs
+        ({"size": (16, 48)}, True),  # 3 MCUs
     ],
     ids=["restarts", "progressive", "CMYK", "one pixel", "small"],
 )

@@ -67,7 +67,7 @@ def test_what_is_encoded_gets_entry_points_too(source):
 
 @pytest.mark.parametrize(
     "options",
-    [{"progressive": True}, {"restart_marker_rows": 1}, {"size": (33, 33)}],
+    [{"progressive": True}, {"restart_marker_rows": 1}, {"size": (48, 16)}],
     ids=["progressive", "restarts", "small"],
 )
 def test_jpegs_of_a_kind_that_has_no_entry_points_pass_through(options):

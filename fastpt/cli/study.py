@@ -56,7 +56,10 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
     if dry_run:
         _tell(grid, as_json=False)
         return
-    from fastpt.study.run import run_on_ray, run_one, run_study
+    from fastpt.study.run import claim_folder, run_on_ray, run_one, run_study
+
+    if out is None:
+        claim_folder(grid.folder, file)
 
     def say(text: str) -> None:
         click.echo(printable(f"study: {text}"), err=True)

@@ -8,5 +8,6 @@ it.
     studies/demo/runs/demo_resnet-symmetric-0.05-seed0-s0-1f2e3d4c/    as `fastpt train` and `fastpt tune` leave it
     studies/demo/steps/<step>.json     its key, seconds and bytes once it is done; or how it failed
     studies/demo/logs/<step>.log       what its command printed
+    studies/demo/file.txt              the study's file: another one of the same name is refused
     studies/demo/report.html           with figures and tables as files beside it
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fastpt import ray_cluster
 from fastpt.errors import FastptError, Preempted
-from fastpt.files import locked, write_sealed_json
+from fastpt.files import atomic_write, locked, write_sealed_json
 from fastpt.printable import plural
 from fastpt.processes import die_with
 from fastpt.runs import PROVENANCE, read_runs
@@ -24,7 +24,25 @@ from fastpt.study.table import steps_table
 
 Say = Callable[[str], None]
 PAGE = "report.html"  # in the study's folder
+FILE = "file.txt"  # of which a study's folder is
 FASTPT = (sys.executable, "-m", "fastpt")
+
+
+def claim_folder(folder: Path, file: Path) -> None:
+    """Write down which file's study lies in a folder, which its name alone chose.
+
+    Raises FastptError if it is another file's, and that is still there: the two would write over each other's results.
+    """
+    mark, ours = folder / FILE, str(file.resolve())
+    try:
+        theirs = mark.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        theirs = ""
+    if theirs not in ("", ours) and Path(theirs).is_file():
+        raise FastptError(f"{folder} holds the study of {theirs}. Give this one another name, or a folder by --out.")
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_write(mark, "w") as out:
+        out.write(f"{ours}\n")
 
 
 def run_study(grid: StudyGrid, say: Say) -> Path:

@@ -321,3 +321,16 @@ def test_ray_does_the_cells_that_are_not_done(here):
     study_run.run_on_ray(whole, Path("changed.yaml"), "local", lambda _: None)
     assert states(whole) == ["done"] * 4
     assert json.loads(tuned.result.read_bytes())["rows"] == before
+
+
+def test_two_studies_of_one_name_do_not_share_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder, mine, yours = Path("studies/one"), Path("mine.yaml"), Path("yours.yaml")
+    for file in (mine, yours):
+        file.touch()
+    study_run.claim_folder(folder, mine)
+    study_run.claim_folder(folder, mine)
+    with pytest.raises(FastptError, match=r"studies/one holds the study of .*mine\.yaml.*another name.*--out"):
+        study_run.claim_folder(folder, yours)
+    mine.rename("moved.yaml")
+    study_run.claim_folder(folder, Path("moved.yaml"))

@@ -41,6 +41,7 @@ RESULT: Mapping[str, Role] = {
     "encoder.decoder": "circumstance",
     "versions": "circumstance",
     "device": "circumstance",
+    "code": "circumstance",
     "packages": "circumstance",
 }
 OF_ENCODER = ("encoder.", "weights.")
@@ -120,6 +121,8 @@ def of_results(results: Mapping[str, Any]) -> Identity:
     """What produced tuning results besides the run, of which they are: suite, splits, training of heads, features."""
     encoder, made_with = mapping(results.get("encoder")), mapping(results.get("made_with"))
     names = ("precision", "preprocessing", "decoder", "features", "weights_sha256")
+    export = mapping(encoder.get("export"))
+    steps = () if export.get("chosen") == "best" else ("step",)  # of the best, it is what training made of it
     methods = {name: mapping(entry) for name, entry in mapping(results.get("methods")).items()}
     splits = results.get("splits")
     values = {
@@ -128,9 +131,15 @@ def of_results(results: Mapping[str, Any]) -> Identity:
         **flat({name: entry.get("settings") or {} for name, entry in methods.items()}),
         **flat({"packages": {name: entry.get("origin") or {} for name, entry in methods.items()}}),
         **flat({"encoder": {name: encoder.get(name) for name in names}}),
-        **flat({"weights": {name: mapping(encoder.get("export")).get(name) for name in ("step", "chosen")}}),
+        **flat({"weights": {name: export.get(name) for name in ("chosen", *steps)}}),
         **flat({_split(one): _of_split(one) for one in splits if isinstance(one, dict)} if splits else {}),
-        **flat({"versions": made_with.get("versions") or {}, "device": made_with.get("device")}),
+        **flat(
+            {
+                "versions": made_with.get("versions") or {},
+                "device": made_with.get("device"),
+                "code": made_with.get("code"),
+            }
+        ),
     }
     return Identity({name: value for name, value in values.items() if value is not None}, RESULT)
 

@@ -19,13 +19,16 @@ FORMAT = "2.2"
 
 
 def exported(export: Path) -> dict[str, Any] | None:
-    """What tells a run's exported weights from others: a sum over those of its weight files; None without an export."""
+    """What tells a run's exported weights from others: a sum over those of its weight files, and the step that they are
+    of; None without an export."""
     try:
-        files = json.loads((export / MANIFEST).read_bytes())["files"]
+        manifest = json.loads((export / MANIFEST).read_bytes())
+        files = manifest["files"]
         sums = {name: files[name] for name in sorted(files) if name.endswith(".safetensors")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return {"sha256": hashlib.sha256(json.dumps(sums).encode()).hexdigest()}
+    step = {name: manifest[name] for name in ("step", "chosen") if name in manifest}
+    return {"sha256": hashlib.sha256(json.dumps(sums).encode()).hexdigest(), **step}
 
 
 def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], problems: list[str]) -> list[dict[str, Any]]:

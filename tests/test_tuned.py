@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fastpt.files import write_sealed_json
-from fastpt.runs import read_run
+from fastpt.report.apart import compared
+from fastpt.runs import EXPORT_FORMAT, read_run, read_runs
 from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, noise_record, tune_results, write_run, write_tune
 
@@ -100,3 +101,19 @@ def test_a_split_that_was_replaced_since_is_said(run, tmp_path):
     read = read_run(run)
     assert read.tunes  # it is what it was, and says of what
     assert read.problems == ["tune/demo.json: data/pets/val holds other samples now than those that are recorded"]
+
+
+def test_weights_of_another_step_or_choice_are_of_another_setting(tmp_path):
+    runs = [write_run(tmp_path, rate=rate) for rate in (0, 0.05)]
+    for (step, chosen), (other, choice), apart in (
+        ((10, "last"), (10, "last"), False),
+        ((10, "last"), (5, "last"), True),
+        ((10, "best"), (5, "best"), False),
+        ((10, "last"), (10, "best"), True),
+    ):
+        for run, values in zip(runs, ((step, chosen), (other, choice)), strict=True):
+            path = run / "export" / "manifest.json"
+            known = dict(zip(("step", "chosen"), values, strict=True))
+            write_sealed_json(path, {"format": EXPORT_FORMAT, "files": json.loads(path.read_text())["files"], **known})
+            write_tune(run, RESULTS)
+        assert (len(compared(read_runs(runs)).suites) == 2) == apart

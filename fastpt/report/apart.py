@@ -27,6 +27,13 @@ class Difference:
     """(value, runs that have it)."""
 
     @property
+    def names(self) -> list[str]:
+        """The fields, those that several methods have alike once: 'epochs' for lp.epochs and mlp.epochs."""
+        ends = [field.rpartition(".")[2] for field in self.fields]
+        told = [end if ends.count(end) > 1 else field for field, end in zip(self.fields, ends, strict=True)]
+        return list(dict.fromkeys(told))
+
+    @property
     def consequence(self) -> str:
         """What the page does about it."""
         return "shown apart" if self.role == "setting" else "averaged over"
@@ -56,7 +63,7 @@ class Comparison:
     def warnings(self) -> list[str]:
         """A line for each field that differs, for a terminal."""
         return [
-            f"runs differ in {', '.join(one.fields)} ({'; '.join(value for value, _ in one.values)}), which is "
+            f"runs differ in {', '.join(one.names)} ({'; '.join(value for value, _ in one.values)}), which is "
             f"{one.consequence}"
             for one in self.differences
         ]
@@ -227,7 +234,13 @@ def _fields_that_differ(named: Sequence[tuple[str, Identity]], shared: bool) -> 
             alike.setdefault(key, []).append((field, list(having)))
     found = []
     for (role, owners), fields in alike.items():
-        texts = [", ".join(dict.fromkeys(values[i] for _, values in fields)) for i in range(len(owners))]
+        ends = {field: field.rpartition(".")[2] for field, _ in fields}
+        texts = [
+            fields[0][1][i]
+            if len(set(ends.values())) == 1
+            else ", ".join(dict.fromkeys(f"{ends[field]} {values[i]}" for field, values in fields))
+            for i in range(len(owners))
+        ]
         found.append(Difference(tuple(field for field, _ in fields), role, tuple(zip(texts, owners, strict=True))))
     return found
 

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -170,8 +171,19 @@ def _problems(one: Pretrain) -> list[str]:
         *twice,
         *_refusals(check_rate, one.rates),
         *_refusals(load_suite, one.suites),
+        *_of_one_name(one.suites),
         *(unknown or _refusals(_check_kind, [one])),
     ]
+
+
+def _of_one_name(suites: Iterable[str]) -> Iterator[str]:
+    """Suites whose results would lie in one file."""
+    found: dict[str, str] = {}
+    for one in suites:
+        with suppress(FastptError):  # which is told
+            name = load_suite(one).name
+            if (other := found.setdefault(name, one)) != one:
+                yield f"suites {other} and {one} are both called {name!r}, as files of results are. Rename one."
 
 
 def _check_kind(one: Pretrain) -> None:

@@ -89,15 +89,15 @@ class StudyGrid:
         recipe.data.check_there()
         train_set, settings = Dataset(recipe.data.train), recipe.as_dict()
         stem, kind = Path(one.recipe).stem, kind_of(one)
-        samples_ids = [Dataset(path).samples_id for path in (recipe.data.train, recipe.data.val) if path]
+        splits = [_ids(path) for path in (recipe.data.train, recipe.data.val) if path]
         versions = [".".join(version(name).split(".")[:2]) for name in VERSIONS]
-        suites = [(named, suite, _samples_ids(suite)) for named in one.suites for suite in [load_suite(named)]]
+        suites = [(named, suite, _splits(suite)) for named in one.suites for suite in [load_suite(named)]]
         find_plan = cache(partial(self._noise, recipe, train_set, kind))
 
         def cell(seed: int, rate: float, noise_seed: int) -> Cell:
             noise, sha256 = find_plan(rate, noise_seed)
             trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0}}
-            key = _key(trained, samples_ids, sha256, versions)
+            key = _key(trained, splits, sha256, versions)
             name = f"{run_name(stem, noise, seed)}-{key[:8]}"
             run = self.folder / RUNS / name
             words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
@@ -121,12 +121,12 @@ class StudyGrid:
             return name, train_set.noise_plan(name, of).array_sha256
         return name, None if self._look_only else add_noise(train_set, rate, seed, of, kind).array_sha256
 
-    def _tuning(self, train: Step, run: Path, named: str, suite: Suite, samples_ids: list[str | None]) -> Step:
+    def _tuning(self, train: Step, run: Path, named: str, suite: Suite, splits: list[list[str] | None]) -> Step:
         tuning = self.study.tune
         out = run / TUNE / f"{suite.name}.json"
         words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
         words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options
-        key = _key(train.key, suite.model_dump(), samples_ids, tuning.model_dump())
+        key = _key(train.key, suite.model_dump(), splits, tuning.model_dump())
         return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)
 
     def record(self, step: Step) -> dict:
@@ -164,10 +164,16 @@ class StudyGrid:
         }
 
 
-def _samples_ids(suite: Suite) -> list[str | None]:
+def _splits(suite: Suite) -> list[list[str] | None]:
     """Of every split of a suite: None where it is not there, so that a set that comes later is measured then."""
-    paths = [Path(source.split) for _, source in suite.sources() if source.split]
-    return [Dataset(path).samples_id if (path / "dataset.json").is_file() else None for path in paths]
+    paths = [source.split for _, source in suite.sources() if source.split]
+    return [_ids(path) if Path(path, "dataset.json").is_file() else None for path in paths]
+
+
+def _ids(path: str) -> list[str]:
+    """Which samples a split has, and which pictures."""
+    dataset = Dataset(path)
+    return [dataset.samples_id, dataset.images_id]
 
 
 def _key(*parts: object) -> str:

@@ -36,7 +36,7 @@ def export_run(run: Path, best: bool = False) -> Path:
     chosen = checkpoint.best(run) if best else newest
     checkpoint.check_is_of(run, chosen)
     weights, state = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)
-    facts = {key: state[key] for key in ("step", "settings_sha256")}
+    facts = {key: state[key] for key in ("step", "settings_sha256")} | {"chosen": "best" if best else "last"}
     with locked(run / f".{EXPORT}.lock"), atomic_folder(run / EXPORT) as export:  # of two exports one waits
         usage = TASKS.get(recipe.task).export(export, recipe, origin, weights)
         card = _card(recipe, origin, read_metrics(run), state["step"], usage)

@@ -95,11 +95,11 @@ def code(method: str) -> dict[str, Any]:
     kind = type(METHODS.get(method))
     file = inspect.getsourcefile(kind) if kind.__module__ in sys.modules else None
     own = file_sha256(file) if file and Path(file).is_file() else None
-    return {"fastpt": _own_code(), "method": [kind.__module__, kind.__qualname__, own], "torch": torch.__version__}
+    return {"fastpt": own_code(), "method": [kind.__module__, kind.__qualname__, own], "torch": torch.__version__}
 
 
 @cache
-def _own_code() -> str:
+def own_code() -> str:
     """SHA-256 over the source of this package."""
     digest = hashlib.sha256()
     for path in sorted(Path(fastpt.__file__).parent.rglob("*.py")):

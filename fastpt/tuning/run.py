@@ -23,7 +23,7 @@ from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.features import features_of
 from fastpt.tuning.jobs import Job, measure, spectrum
-from fastpt.tuning.kept import Part
+from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.results import ENCODER, Results, Spectrum, csv_table, text_table
 from fastpt.tuning.sets import FeaturedSet, read_set, say, splits_of
@@ -274,4 +274,4 @@ def _made_with(encoder: Encoder | None) -> dict[str, Any]:
             continue
     on_gpu = (encoder.device.type if encoder else _device()) == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
-    return {"versions": versions, "device": device}
+    return {"versions": versions, "device": device, "code": own_code()}

@@ -53,7 +53,10 @@ def test_heads_that_were_trained_otherwise_are_called_by_what_differs_and_not_co
         table = accuracies(family, suite, "id")
         assert [one.runs for one in table.conditions] == [(run,)]
     assert [(one.fields, one.role) for one in found.differences] == [(("label_noise", "lp.epochs"), "setting")]
-    assert found.differences[0].values == (("0 %, 10", (clean.name,)), ("60 %, 1", (noisy.name,)))
+    assert found.differences[0].values == (
+        ("label_noise 0 %, epochs 10", (clean.name,)),
+        ("label_noise 60 %, epochs 1", (noisy.name,)),
+    )
 
 
 @pytest.mark.parametrize(

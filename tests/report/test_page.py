@@ -236,3 +236,38 @@ def test_importing_the_report_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_differs_comes_first_and_each_suite_says_what_it_is_of(tmp_path):
+    flipped = {**results(0.4), "config": {"label_noise": 0.6}}
+    right = {**results(0.7), "config": {"label_noise": 0.0}}
+    runs = [write_run(tmp_path, tune=right), write_run(tmp_path, rate=0.3, tune=flipped)]
+    seen = words(page(tmp_path, *runs))
+    assert seen.index("Table 1. What differs between these runs") < seen.index("Measured")
+    assert "label_noise · shown apart" in seen.replace(" shown", " · shown")
+    for share in ("0 %", "60 %"):
+        assert f"Suite demo [label_noise {share}]" in seen[seen.index("Measured") :]
+    assert "goes from" not in seen
+    assert "60 % of the training labels flipped" in seen
+
+
+def test_runs_that_differ_in_noise_and_seed_have_no_table_of_what_differs(tmp_path):
+    runs = [write_run(tmp_path, rate=rate, seed=seed, tune=results()) for rate in (0, 0.3) for seed in (0, 1)]
+    assert "What differs" not in page(tmp_path, *runs)
+
+
+def test_a_page_is_written_over_nothing_but_pages(tmp_path):
+    run = write_run(tmp_path)
+    for name in ("metrics.jsonl", "recipe.yaml", "provenance.json"):
+        before = (run / name).read_bytes()
+        with pytest.raises(FastptError, match="no name of a page"):
+            write_report(read_runs([run]), run / name)
+        assert (run / name).read_bytes() == before
+
+
+def test_heads_on_a_smaller_share_of_the_data_than_others_are_said_to_be_in_no_table(tmp_path):
+    few = results(0.4)
+    for row in few["rows"]:
+        row["fraction"] = 0.1
+    runs = [write_run(tmp_path, tune=results()), write_run(tmp_path, rate=0.3, tune=few)]
+    assert "s0: no head on 100 % of the data, of which the tables are" in words(page(tmp_path, *runs))

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from fastpt.cli import main
 from fastpt.errors import FastptError, RecipeError
+from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
@@ -157,6 +158,24 @@ def test_changed_tuning_tunes_anew_and_trains_nothing(here):
         "done",
         "to do",
     ]
+
+
+def test_other_pictures_under_the_same_names_are_trained_and_tuned_on_anew(here):
+    path = Path("data/train/dataset.json")
+    before = path.read_bytes()
+    manifest = read_sealed_json(path, json.loads(before)["format"])
+    write_sealed_json(path, {**manifest, "images_id": "0" * 64})
+    try:
+        assert states(plan()) == ["to do"] * 6
+    finally:
+        path.write_bytes(before)
+
+
+def test_two_suites_of_one_name_are_refused(here):
+    shutil.copy("downstream.yaml", "other.yaml")
+    one = {"recipe": "tiny.yaml", "rates": [0], "seeds": [0], "suites": ["downstream.yaml", "other.yaml"]}
+    with pytest.raises(RecipeError, match=r"suites downstream.yaml and other.yaml are both called 'downstream'"):
+        plan(pretrain=[one])
 
 
 def test_a_set_that_comes_later_is_tuned_on(here):

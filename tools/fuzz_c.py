@@ -5,8 +5,7 @@
 
 Builds each library anew with the sanitizers, aside from what is installed, then calls the functions that fastpt calls:
 with pictures cut and changed at random, tables and boxes that do not fit them, planes of every stride, places past the
-end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan and libtsan, and
-libjpeg-turbo.
+end of a file. Ends with 1 and the sanitizer's report at the first fault. Needs gcc with libasan and libtsan.
 """
 
 import argparse
@@ -61,7 +60,12 @@ def sanitized(folder: Path, sanitizer: str) -> int:
 
 
 def pictures() -> list[bytes]:
-    """Small JPEGs of every kind that the kernel meets: grey, 4:2:0, 4:4:4, progressive, CMYK, with restarts."""
+    """Small JPEGs of every kind that the kernel meets: grey, 4:2:0, 4:4:4, progressive, CMYK, with restarts.
+
+    Those that can have entry points are there with and without.
+    """
+    from fastpt.jpeg import entropy
+
     rng = np.random.default_rng(0)
     found = []
     for mode, size, options in (
@@ -80,6 +84,9 @@ def pictures() -> list[bytes]:
         buffer = io.BytesIO()
         Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels, mode).save(buffer, "JPEG", **options)
         found.append(buffer.getvalue())
+        noted = entropy.note_entry_points(buffer.getvalue(), size)
+        if noted.has_entry_points:
+            found.append(noted.jpeg)
     return found
 
 
@@ -119,6 +126,7 @@ def fuzz_kernel(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
     side = int(rng.integers(1, 70))
     images, flips = np.empty((4, side, side, 3), np.uint8), rng.integers(0, 2, 4) > 0
     filter = kernel.INTERPOLATIONS[rng.integers(len(kernel.INTERPOLATIONS))]
+    kernel.kernel().fastpt_decoder_level(int(rng.integers(3)))
     kernel.decode(batch, shapes, boxes, flips, filter, images, np.arange(4))
 
 

@@ -9,4 +9,4 @@ these, TurboJPEG's aside (datasets_prep/images/turbojpeg.py).
 from typing import Literal
 
 Interpolation = Literal["area", "bilinear", "bicubic"]
-"""How a picture is resized: by area, or antialiased bilinear or bicubic. The order is that of _kernel.c's numbers."""
+"""How a picture is resized: by area, or antialiased bilinear or bicubic. The order is that of taps.h's numbers."""

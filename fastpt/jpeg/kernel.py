@@ -1,10 +1,11 @@
-"""The kernel of _kernel.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
+"""The decoder of decode.c: decodes only what a crop needs of a JPEG, and resizes it on the way.
 
-It is built with the package where a C compiler and libjpeg-turbo's headers are found. Without it, or for a picture that
-it leaves (progressive, CMYK, or one that libjpeg warns of), the cpu decoder decodes the whole picture.
+It is built with the package where a C compiler is found. Without it, or for a picture that it leaves (progressive,
+CMYK, 12 bits, restart markers; or data that do not make sense), the cpu decoder decodes the whole picture.
 """
 
 import ctypes
+import threading
 from functools import cache
 from typing import NamedTuple, get_args
 
@@ -13,18 +14,28 @@ import numpy as np
 from fastpt import native
 from fastpt.jpeg import Interpolation
 
-INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)  # numbered as in _kernel.c
+DECODED, UNUSUAL, DAMAGED = 0, 1, 2  # what becomes of a picture, as in decode.h
+INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)  # numbered as in taps.h
 
 
 @cache
 def kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, or None where it was not built or does not load."""
-    library = native.load("_kernel", __file__)
+    """The library with the decoder, or None where it was not built or does not load."""
+    library = native.load("_jpeg", __file__)
     if library:
         number, pointer = ctypes.c_int, ctypes.c_void_p
-        library.fastpt_decode.argtypes = [number, *5 * [pointer], number, number, pointer, pointer]
-        library.fastpt_decode.restype = None
+        library.fastpt_decoder_new.restype = pointer
+        library.fastpt_decoder_name.restype = ctypes.c_char_p
+        library.fastpt_decoder_free.argtypes = [pointer]
+        library.fastpt_decoder_free.restype = None
+        library.fastpt_decode_one.argtypes = [pointer, pointer, ctypes.c_uint64, *2 * [pointer], *3 * [number], pointer]
     return library
+
+
+def name() -> str:
+    """What decodes on this machine."""
+    library = kernel()
+    return f"fastpt's ({library.fastpt_decoder_name().decode()})" if library else "Pillow (fastpt's was not built)"
 
 
 class Functions(NamedTuple):
@@ -35,16 +46,55 @@ class Functions(NamedTuple):
     free: int
     """`void free(void *)`."""
     decode: int
-    """`int decode(void *, jpeg, length, shape, box, flip, filter, size, out)`: 0 if the picture came out."""
+    """`int decode(void *, jpeg, length, shape, box, flip, filter, size, out)`: DECODED, UNUSUAL or DAMAGED."""
 
 
 def functions() -> Functions | None:
-    """The kernel's `Functions`, or None without it."""
+    """The decoder's `Functions`, or None without the library."""
     library = kernel()
     if library is None:
         return None
     names = ("fastpt_decoder_new", "fastpt_decoder_free", "fastpt_decode_one")
     return Functions(*(native.address(library, name) for name in names))
+
+
+class _Decoder:
+    """Tables and memory that a thread uses for all its pictures: fresh pages would cost more than decoding does."""
+
+    def __init__(self, library: ctypes.CDLL):
+        self._library, self.pointer = library, library.fastpt_decoder_new()
+        if not self.pointer:
+            raise MemoryError
+
+    def __del__(self) -> None:
+        self._library.fastpt_decoder_free(self.pointer)
+
+
+_of_thread = threading.local()
+
+
+def decode_one(
+    jpeg: np.ndarray, shape: np.ndarray, box: np.ndarray, flip: bool, interpolation: Interpolation, out: np.ndarray
+) -> int:
+    """Decode, crop, resize and flip one picture into `out`, uint8 [S, S, 3].
+
+    `shape` is the height and width that its header must state, `box` (top, left, height, width) lies within them. Luma
+    and chroma are resized each by itself, as libjpeg's accurate inverse DCT gives them, and then made RGB. Bilinear and
+    bicubic are antialiased as in torch and Pillow; area is as in OpenCV, where it is linear if the box grows.
+
+    Returns DECODED; or UNUSUAL if it is left to another decoder, as without the library all are, or DAMAGED if its
+    entry points do not fit its data. `out` then holds nothing.
+    """
+    library = kernel()
+    if library is None:
+        return UNUSUAL
+    decoder = getattr(_of_thread, "decoder", None)
+    if decoder is None:
+        decoder = _of_thread.decoder = _Decoder(library)
+    shape, box = shape.astype(np.int32), box.astype(np.int32)
+    settings = (flip, INTERPOLATIONS.index(interpolation), len(out))
+    places = (jpeg.ctypes.data, jpeg.size, shape.ctypes.data, box.ctypes.data)
+    return library.fastpt_decode_one(decoder.pointer, *places, *settings, out.ctypes.data)
 
 
 def decode(
@@ -56,27 +106,12 @@ def decode(
     images: np.ndarray,
     rows: np.ndarray,
 ) -> np.ndarray:
-    """Decode, crop, resize and flip K pictures into `rows`, int64 [K], of `images`, uint8 [B, S, S, 3].
+    """`decode_one` for K pictures, into `rows`, int64 [K], of `images`, uint8 [B, S, S, 3].
 
-    `shapes`, int32 [K, 2], are the pictures' heights and widths; `boxes`, int32 [K, 4], lie within them (top, left,
-    height, width); `flips` is bool [K]. Bilinear and bicubic are antialiased as in torch and Pillow; area is as in
-    OpenCV, where it is linear if the box grows. Returns which came out, bool [K]; the rows of others hold nothing.
-    Without the kernel none comes out.
+    `shapes` is int [K, 2], `boxes` int [K, 4], `flips` bool [K]. Returns which came out, bool [K].
     """
-    library = kernel()
-    if library is None:
-        return np.zeros(len(jpegs), bool)
-    addresses = np.array([jpeg.__array_interface__["data"][0] for jpeg in jpegs], np.uint64)
-    lengths = np.array([jpeg.size for jpeg in jpegs], np.uint64)
-    outs = np.uint64(images.ctypes.data) + rows.astype(np.uint64) * np.uint64(images.strides[0])
-    left_out = np.empty(len(jpegs), np.uint8)
-    arrays = (addresses, lengths, shapes.astype(np.int32, "C"), boxes.astype(np.int32, "C"), flips.astype(np.uint8))
-    library.fastpt_decode(
-        len(jpegs),
-        *(array.ctypes.data for array in arrays),
-        INTERPOLATIONS.index(interpolation),
-        images.shape[1],
-        outs.ctypes.data,
-        left_out.ctypes.data,
-    )
-    return left_out == 0
+    done = np.zeros(len(jpegs), bool)
+    for k, jpeg in enumerate(jpegs):
+        picture = (jpeg, shapes[k], boxes[k], bool(flips[k]))
+        done[k] = decode_one(*picture, interpolation, images[rows[k]]) == DECODED
+    return done

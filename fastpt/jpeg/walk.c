@@ -12,9 +12,12 @@
    or later. What they found counts from the first place where a lane that is known to be right has met them, at the
    beginning of the same block of an MCU. From there on both would do the same; so nothing of the verdict is a guess. */
 
+#include "walk.h"
+
 #include <stdlib.h>
 #include <string.h>
 
+#include "bits.h"
 #include "entries.h"
 #include "huffman.h"
 #include "markers.h"
@@ -56,13 +59,6 @@ struct lane {
     uint32_t *starts; /* bits: where blocks begin, the first of them the first of an MCU */
     uint32_t *next;   /* of these, that of the block which has not ended */
 };
-
-/* The next 57 bits or more, the first of them highest. */
-static inline uint64_t window_at(const uint8_t *bytes, size_t at) {
-    uint64_t word;
-    memcpy(&word, bytes + at / 8, 8);
-    return __builtin_bswap64(word) << at % 8;
-}
 
 static struct lane lane_from(size_t at, size_t end, uint32_t *starts, int guesses) {
     starts[0] = at;
@@ -185,29 +181,6 @@ static int walk_segment(struct segment segment, const struct grammar *grammar, s
     return passed(&lanes[0]) >= count && starts[count] <= segment.bits && segment.bits - starts[count] < 8;
 }
 
-/* Copy the data from `from` to the next marker into `room`; returns the place of the marker, or of the end. */
-static const uint8_t *unstuff(const uint8_t *from, const uint8_t *end, uint8_t *room, struct segment *segment) {
-    const uint64_t ones = UINT64_MAX / 255;
-    uint8_t *to = room;
-    while (end - from >= 8) {
-        uint64_t eight;
-        memcpy(&eight, from, 8);
-        memcpy(to, &eight, 8);
-        const uint64_t is_ff = (~eight - ones) & eight & 128 * ones; /* bit 7 of the first byte that is, and of others */
-        const int before = is_ff ? __builtin_ctzll(is_ff) / 8 : 8;
-        to += before, from += before;
-        if (!is_ff) continue;
-        if (end - from < 2 || from[1]) break;
-        to++, from += 2;
-    }
-    while (from < end && (*from != 0xff || (end - from >= 2 && !from[1]))) {
-        *to++ = *from;
-        from += *from == 0xff ? 2 : 1;
-    }
-    *segment = (struct segment){room, 8 * (to - room)};
-    return from;
-}
-
 static int is_marker(const uint8_t *at, const uint8_t *end, int marker) {
     return end - at >= 2 && at[0] == 0xff && at[1] == marker;
 }
@@ -219,8 +192,8 @@ static int walk_scan(const struct jpeg *jpeg, const struct grammar *grammar, uin
     for (int mcu = 0, restarts = 0; mcu < mcus; mcu += interval) {
         if (mcu && !is_marker(at, end, 0xd0 + restarts++ % 8)) return UNKNOWN;
         const size_t blocks = (size_t)grammar->blocks * (mcus - mcu < interval ? mcus - mcu : interval);
-        struct segment segment;
-        at = unstuff(mcu ? at + 2 : at, end, room, &segment);
+        at += mcu ? 2 : 0;
+        const struct segment segment = {room, 8 * (unstuff(&at, end, room) - room)};
         if (!walk_segment(segment, grammar, blocks, starts)) return UNKNOWN;
     }
     return is_marker(at, end, 0xd9) ? SOUND : UNKNOWN;
@@ -275,36 +248,32 @@ static int make_grammar(struct grammar *grammar, const struct jpeg *jpeg) {
     return 1;
 }
 
-/* Note the entries and write the segment, unless there are to be none. Returns its size, 0 for none. */
-static int make_segment(const struct jpeg *jpeg, const struct grammar *grammar, const uint8_t *bytes,
-                        const uint32_t *starts, uint8_t segment[LARGEST_SEGMENT]) {
-    if (jpeg->restart_interval || jpeg->across * jpeg->down < LEAST_MCUS) return 0;
-    struct entry *entries = malloc((size_t)jpeg->down * entries_a_row(jpeg, CLOSEST) * sizeof *entries);
-    if (!entries) return 0;
-    note_entries(jpeg, grammar, bytes, starts, entries);
-    const int size = write_entries(jpeg, entries, segment);
-    free(entries);
-    return size;
+int walk_jpeg(const struct jpeg *jpeg, struct walk_rooms *rooms, struct entry *entries) {
+    struct grammar grammar;
+    if (jpeg->length > UINT32_MAX / 8 - SPARE) return UNKNOWN; /* so that 32 bits hold every place */
+    if (!make_grammar(&grammar, jpeg)) return UNKNOWN;
+    const size_t blocks = (size_t)jpeg->across * jpeg->down * grammar.blocks;
+    uint8_t *bytes = room_for(&rooms->bytes, jpeg->length + SPARE);
+    uint32_t *starts = room_for(&rooms->starts, LANES * (blocks + STEPS + 2) * sizeof *starts);
+    if (!bytes || !starts) return UNKNOWN;
+    memset(bytes + jpeg->length, 0, SPARE);
+    const int verdict = walk_scan(jpeg, &grammar, bytes, starts);
+    if (verdict == SOUND && entries) note_entries(jpeg, &grammar, bytes, starts, entries);
+    return verdict;
 }
 
 /* Whether the `length` bytes at `data` are a sound JPEG of this size: SOUND, or UNKNOWN. If it is, and `size` is not NULL,
    its entry points go into `segment`; their `size` is 0 bytes where it is to have none. */
 static int examine(const uint8_t *data, size_t length, int width, int height, uint8_t *segment, int *size) {
     struct jpeg jpeg;
-    struct grammar grammar;
-    if (length > UINT32_MAX / 8 - SPARE) return UNKNOWN; /* so that 32 bits hold every place */
+    struct walk_rooms rooms = {0};
     if (!read_headers(&jpeg, data, length) || jpeg.width != width || jpeg.height != height) return UNKNOWN;
-    if (!make_grammar(&grammar, &jpeg)) return UNKNOWN;
-    const size_t blocks = (size_t)jpeg.across * jpeg.down * grammar.blocks;
-    uint8_t *bytes = malloc(length + SPARE);
-    uint32_t *starts = malloc(LANES * (blocks + STEPS + 2) * sizeof *starts);
-    int verdict = UNKNOWN;
-    if (bytes && starts) {
-        memset(bytes + length, 0, SPARE);
-        verdict = walk_scan(&jpeg, &grammar, bytes, starts);
-        if (verdict == SOUND && size) *size = make_segment(&jpeg, &grammar, bytes, starts, segment);
-    }
-    free(bytes), free(starts);
+    const size_t count = (size_t)jpeg.down * entries_a_row(&jpeg, CLOSEST);
+    const int noted = size && !jpeg.restart_interval && jpeg.across * jpeg.down >= LEAST_MCUS;
+    struct entry *entries = noted ? malloc(count * sizeof *entries) : NULL;
+    const int verdict = walk_jpeg(&jpeg, &rooms, entries);
+    if (verdict == SOUND && entries) *size = write_entries(&jpeg, entries, segment);
+    free(entries), free(rooms.bytes.bytes), free(rooms.starts.bytes);
     return verdict;
 }
 

@@ -13,7 +13,7 @@ import torch
 
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError
-from fastpt.jpeg import kernel, libffcv
+from fastpt.jpeg import entropy, kernel, libffcv
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.decoders import DECODERS
@@ -88,7 +88,7 @@ def benchmark(dataset: ImageDataset, size: int, batch_size: int, threads: int | 
         batch_size=batch_size,
         threads=threads,
         cores=cores(),
-        kernel="libjpeg-turbo regions" if kernel.kernel() else "libffcv (fastpt's own was not built)",
+        kernel=kernel.name(),
         full_decode=_rate(lambda: full_decodes(dataset, some, threads), seconds),
         decoders=[
             _decoder_rate(dataset, size, batch_size, threads, seconds, name, device)
@@ -210,7 +210,8 @@ def _reduced(stored: list[np.ndarray], side: int) -> list[np.ndarray]:
         scale = side / max(picture.shape[:2])
         if scale < 1:
             picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            jpeg = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
+            encoded = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+            jpeg = np.frombuffer(entropy.note_entry_points(encoded, picture.shape[1::-1]).jpeg, np.uint8)
         reduced.append(jpeg)
     return reduced
 

@@ -1,14 +1,12 @@
 """Decoding on the CPU in C from a pool of threads (fastpt/loading/pool.py).
 
-Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures it leaves, libffcv's
-decode the whole picture and resize by area; antialiased bilinear and bicubic then come from torch's uint8 kernels. They
-are called from Python threads through ctypes, which lets go of Python's lock.
+Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures that it leaves, Pillow
+decodes whole pictures in Python threads; OpenCV resizes them by area, or torch by antialiased bilinear or bicubic.
 """
 
 from __future__ import annotations
 
 import io
-import threading
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.errors import FastptError
-from fastpt.jpeg import Interpolation, kernel, libffcv
+from fastpt.jpeg import Interpolation, kernel
 from fastpt.loading.batch import DecodedBatch
 from fastpt.loading.memory import BatchMemory
 from fastpt.loading.pool import Job, Pool
@@ -38,8 +36,6 @@ class CpuDecoder:
     def __init__(self, size: int, interpolation: Interpolation, threads: int, device: torch.device, batch_size: int):
         self.size, self.threads, self.device = size, threads, device
         self.interpolation: Interpolation = interpolation
-        libffcv.load()  # if it is not there, that is said now
-        self._scratch = threading.local()
         # Of the batches in work, the one that is given and the one before, which its reader may still hold.
         self._batch_memory = BatchMemory(batch_size * size * size * 3, kept=AHEAD + 2)
 
@@ -107,20 +103,10 @@ class CpuDecoder:
 
     def _decode_whole(self, jpeg: np.ndarray, shape: list[int], plan: BatchPlan, out: np.ndarray) -> None:
         """Decode one picture of `shape`, resize its box into `out`, uint8 [H, W, 3], and flip it."""
-        height, width = shape
-        picture = self._memory(height * width * 3).reshape(height, width, 3)
-        if not libffcv.decode(jpeg, picture):
-            picture = _decode_tolerantly(jpeg, (height, width, 3), int(plan.sample_ids[0]))
+        picture = _decode(jpeg, (shape[0], shape[1], 3), int(plan.sample_ids[0]))
         resize(picture, plan.boxes[0].tolist(), out, self.interpolation)
         if plan.flips[0]:
             out[...] = out[:, ::-1]
-
-    def _memory(self, size: int) -> np.ndarray:
-        """uint8 [size] that this thread uses for all pictures: fresh pages would cost a tenth of the decoding."""
-        memory = getattr(self._scratch, "memory", None)
-        if memory is None or memory.size < size:
-            memory = self._scratch.memory = np.empty(size, np.uint8)
-        return memory[:size]
 
 
 @dataclass
@@ -135,21 +121,25 @@ class _Batch:
 
 def resize(picture: np.ndarray, box: Sequence[int], out: np.ndarray, interpolation: Interpolation) -> None:
     """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
+    top, left, height, width = box
+    cut = picture[top : top + height, left : left + width]
     if interpolation == "area":
-        libffcv.resize_by_area(picture, box, out)
+        import cv2
+
+        out[...] = cv2.resize(cut, out.shape[1::-1], interpolation=cv2.INTER_AREA)
         return
     import torch
 
-    top, left, height, width = box
-    cut = torch.from_numpy(picture[top : top + height, left : left + width]).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(cut, out.shape[:2], mode=interpolation, antialias=True)
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(cut).permute(2, 0, 1)[None], out.shape[:2], mode=interpolation, antialias=True
+    )
     out[...] = resized[0].permute(1, 2, 0).numpy()
 
 
-def _decode_tolerantly(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
-    """Decode with Pillow, uint8 [h, w, 3], what libffcv would not: it takes every libjpeg warning for a failure.
+def _decode(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
+    """Decode a whole picture with Pillow, uint8 [h, w, 3].
 
-    Raises FastptError where Pillow fails too: these are the stored bytes, so the preparation let them through.
+    Raises FastptError where Pillow cannot: these are the stored bytes, so the preparation let them through.
     """
     from PIL import Image
 

@@ -95,7 +95,10 @@ def compared(runs: Sequence[Run]) -> Comparison:
                 mine.append(group := _Group())
             group.add(kept, tune)
             results.append((run, tune, found, group))
-    names = {group: name for suite, mine in groups.items() for group, name in _named(suite, mine).items()}
+    names: dict[_Group, str] = {}
+    for suite, mine in groups.items():
+        for group, name in zip(mine, _names(suite, mine), strict=True):
+            names[group] = _unique(name, names.values())
     renamed = [
         replace(
             run,
@@ -136,17 +139,25 @@ class _Group:
         return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
 
 
-def _named(suite: str, groups: list[_Group]) -> dict["_Group", str]:
+def _names(suite: str, groups: list[_Group]) -> list[str]:
     """The suite's name, and behind it what differs where there are several."""
     settings = [group.settings for group in groups]
     differ = differing(settings, shared=True)
-    named: dict[_Group, str] = {}
-    for group, values in zip(groups, settings, strict=True):
-        said = brief({name: values[name] for name in differ if name in values}, group.methods)
-        name = suite if len(groups) == 1 else f"{suite} [{_shortened(said)}]"
-        again = sum(other.partition("] (")[0].rstrip("]") == name.rstrip("]") for other in named.values())
-        named[group] = f"{name} ({again + 1})" if again else name
-    return named
+    if len(groups) == 1:
+        return [suite]
+    return [
+        f"{suite} [{_shortened(brief({name: values[name] for name in differ if name in values}, group.methods))}]"
+        for group, values in zip(groups, settings, strict=True)
+    ]
+
+
+def _unique(name: str, taken: Iterable[str]) -> str:
+    """Names may be alike where what differs is cut short, or where a suite is called so."""
+    taken, number = set(taken), 2
+    tried = name
+    while tried in taken:
+        tried, number = f"{name} ({number})", number + 1
+    return tried
 
 
 def _shortened(said: Sequence[str]) -> str:

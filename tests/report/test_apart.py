@@ -178,3 +178,20 @@ def test_settings_that_are_no_json_mapping_fail_nothing(tmp_path):
     run = write_run(tmp_path, tune=odd)
     assert names(compared([read_run(run)])) == [["demo"]]
     assert json.dumps(compared([read_run(run)]).suites["demo"].settings)
+
+
+def test_a_suite_that_is_called_like_a_name_of_another_is_not_taken_for_it(tmp_path):
+    run, other = write_run(tmp_path), write_run(tmp_path, rate=0.3)
+    write_tune(run, results(epochs=1), "one")
+    write_tune(other, results(epochs=2), "two")
+    write_tune(other, {**results(0.9, epochs=9), "suite": "demo [epochs 1]"}, "three")
+    first, second = names(compared(read_runs([run, other])))
+    assert len({*first, *second}) == 3
+
+
+def test_settings_that_differ_beyond_what_a_name_says_have_names_of_their_own(tmp_path):
+    runs = [
+        write_run(tmp_path, rate=rate, tune=results(a=i, b=i, c=i, z=i // 2, epochs=5))
+        for i, rate in enumerate((0, 0.1, 0.3))
+    ]
+    assert len(compared(read_runs(runs)).suites) == 3

@@ -239,7 +239,8 @@ def _members(annotation: Any) -> tuple[Any, ...]:
 
 
 def _yaml(value: Any) -> str:
-    return "" if isinstance(value, Section) else json.dumps(value, ensure_ascii=False)
+    sections = value if isinstance(value, list) and value else [value]
+    return "" if isinstance(sections[0], Section) else json.dumps(value, ensure_ascii=False)
 
 
 _BOUNDS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}

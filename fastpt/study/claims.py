@@ -83,7 +83,7 @@ def claim_problems(study: "Study") -> Iterator[str]:
         if names.index(claim.name) < index:
             yield f"{here}: another claim has that name. Give it one of its own."
         for where, method in (("method", claim.method), ("minus", claim.minus)):
-            known = [BASELINE, *study.tune.methods]
+            known = [BASELINE, *(name for tuning in study.tune for name in tuning.methods)]
             if method and method not in known:
                 told = suggestion(method, dict.fromkeys(known))
                 yield f"{here}: {where} {method!r} is not among tune.methods; {told}"

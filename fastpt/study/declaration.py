@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from fastpt.config import Section, Seed, load_strict
 from fastpt.data.plan import check_rate
@@ -82,6 +82,8 @@ class Pretrain(Section):
 class Tuning(Section):
     """How heads are trained, the same for all runs."""
 
+    name: str | None = None
+    """What tells it from other tunings of the study: its results are in SUITE-NAME.json."""
     methods: list[str] = [*HEADS]
     """Names of tuning methods; the linear probe is always added."""
     num_seeds: int = Field(default=3, ge=1)
@@ -99,8 +101,8 @@ class Study(Section):
     """What makes the data, if it is not there."""
     pretrain: list[Pretrain] = Field(min_length=1)
     """The grid."""
-    tune: Tuning = Tuning()
-    """How heads are trained."""
+    tune: list[Tuning] = Field(default=[Tuning()], min_length=1)
+    """How heads are trained: in one way, or in several, as a list, of which all but one have a name."""
     claims: list[Claim] = []
     """What is asked of each arm of the grid, a recipe and a kind of noise with its clean runs; without, what the paper
     claims. They are recorded with the grid before the first run, and judged when all runs of the arm are there."""
@@ -114,6 +116,11 @@ class Study(Section):
     launcher: list[str] = []
     """What starts a training, if not one process: [torchrun, --nproc-per-node=8, -m, fastpt], say."""
 
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _one_tuning(cls, value: Any) -> Any:
+        return [value] if isinstance(value, dict) else value
+
     @property
     def size(self) -> int:
         """Pre-trainings of the grid."""
@@ -124,7 +131,12 @@ def load_study(path: Path) -> Study:
     """Read a study's file. Raises RecipeError that names each wrong key, and each recipe or suite that is not there."""
     study = load_strict(Study, path)
     problems = [] if is_plain(study.name) else [f"name {study.name!r} is no plain folder name."]
-    problems += [f"tune.methods: {problem}" for problem in _refusals(METHODS.get, study.tune.methods)]
+    for index, one in enumerate(study.tune):
+        problems += [f"tune.{index}.methods: {problem}" for problem in _refusals(METHODS.get, one.methods)]
+        if one.name is not None and not is_plain(one.name):
+            problems.append(f"tune.{index}.name {one.name!r} is no plain file name.")
+        if one.name in [other.name for other in study.tune[:index]]:
+            problems.append(f"tune.{index} has the name of another: their results would be one file. Name it.")
     for index, one in enumerate(study.pretrain):
         problems += [f"pretrain.{index}: {problem}" for problem in _problems(one)]
     problems += _set_problems(study)

@@ -23,7 +23,7 @@ from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.claims import kind_of
-from fastpt.study.declaration import Pretrain, Study
+from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
 
@@ -104,7 +104,7 @@ class StudyGrid:
             for override in (*one.set, f"seed={seed}", f"data.noise={noise or 0}"):
                 words += ["--set", override]
             train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
-            tunings = tuple(self._tuning(train, run, *suite) for suite in suites)
+            tunings = tuple(_tuning(train, run, tuning, *suite) for suite in suites for tuning in self.study.tune)
             return Cell(stem, kind if rate else None, train, tunings)
 
         for seed in one.seeds:
@@ -120,14 +120,6 @@ class StudyGrid:
         if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
             return name, train_set.noise_plan(name, of).array_sha256
         return name, None if self._look_only else add_noise(train_set, rate, seed, of, kind).array_sha256
-
-    def _tuning(self, train: Step, run: Path, named: str, suite: Suite, splits: list[list[str] | None]) -> Step:
-        tuning = self.study.tune
-        out = run / TUNE / f"{suite.name}.json"
-        words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
-        words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options
-        key = _key(train.key, suite.model_dump(), splits, tuning.model_dump())
-        return Step(f"{train.name}-{suite.name}", "tune", suite.name, tuple(words), key, out)
 
     def record(self, step: Step) -> dict:
         """What is known of a step under its present key: how it ended; {} if it has not."""
@@ -162,6 +154,15 @@ class StudyGrid:
             alike: {what: fmean(record[what] for record in records) for what in ("seconds", "bytes")}
             for alike, records in done.items()
         }
+
+
+def _tuning(train: Step, run: Path, tuning: Tuning, named: str, suite: Suite, splits: list[list[str] | None]) -> Step:
+    name = "-".join(filter(None, (suite.name, tuning.name)))
+    out = run / TUNE / f"{name}.json"
+    words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
+    words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options
+    key = _key(train.key, suite.model_dump(), splits, tuning.model_dump(exclude={"name"}))
+    return Step(f"{train.name}-{name}", "tune", name, tuple(words), key, out)
 
 
 def _splits(suite: Suite) -> list[list[str] | None]:

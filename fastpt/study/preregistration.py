@@ -106,7 +106,18 @@ def declaration(grid: StudyGrid) -> Declaration:
     vote = {name: owner for owner, names in grid.study.votes.items() for name in names}
     if not grid.study.claims:
         return Declaration(progress=progress, votes=vote)
-    return Declaration(tuple(grid.study.claims), history(_read(grid.folder / FILE)), progress, vote)
+    note = f"{history(_read(grid.folder / FILE))} {draws(grid.study)}".strip()
+    return Declaration(tuple(grid.study.claims), note, progress, vote)
+
+
+def draws(study: Study) -> str:
+    """How far verdicts carry over draws of noise: a sentence, where they do not."""
+    noisy = [one for one in study.pretrain if any(one.rates)]
+    if any(one.noise_seeds != "same" and len(one.noise_seeds) > 1 for one in noisy):
+        return "Runs that share a draw of noise, or a training seed, count as independent."
+    if any(one.noise_seeds != "same" and len(one.seeds) > 1 for one in noisy):
+        return "All runs of a condition have the same draw of noise: verdicts are about it, not about other draws."
+    return ""
 
 
 def history(entries: Sequence[Mapping[str, Any]]) -> str:

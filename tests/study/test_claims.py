@@ -308,3 +308,35 @@ def test_votes_of_the_file_are_those_of_the_page(here):
     grid = StudyGrid(study(votes={"all": ["pictures"]}))
     preregistration.record(grid, Path("page.html"))
     assert preregistration.declaration(grid).votes == {"pictures": "all"}
+
+
+# --- several tunings ------------------------------------------------------------------------------------------------
+
+TUNINGS = [{"methods": ["mlp"]}, {"name": "code", "methods": ["nmtune"], "options": ["--variant", "reference-code"]}]
+
+
+def test_each_run_is_tuned_in_every_way_with_results_of_their_own(here):
+    cell = StudyGrid(study(tune=TUNINGS)).cells[0]
+    assert [step.result.name for step in cell.tunings] == ["suite.json", "suite-code.json"]
+    assert cell.tunings[1].argv[-4:] == ("--method", "nmtune", "--variant", "reference-code")
+    assert cell.tunings[0].key == StudyGrid(study()).cells[0].tunings[0].key  # another tuning changes nothing of it
+
+
+def test_a_claim_may_name_what_any_of_the_tunings_measures(here):
+    claims = [{**SLIGHT, "method": "nmtune", "minus": "mlp"}]
+    assert len(study(tune=TUNINGS, claims=claims).claims) == 1
+
+
+def test_tunings_whose_results_would_be_one_file_are_refused(here):
+    with pytest.raises(RecipeError, match=r"tune\.1 has the name of another"):
+        study(tune=[{"methods": ["mlp"]}, {"methods": ["nmtune"]}])
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [([0], "the same draw of noise"), ([0, 1], "share a draw of noise, or a training seed"), ("same", "")],
+)
+def test_how_far_verdicts_carry_over_draws_of_noise_is_told(here, seeds, told):
+    found = preregistration.draws(study([{**ENTRY, "noise_seeds": seeds}]))
+    assert told in found
+    assert bool(found) == bool(told)

@@ -23,7 +23,7 @@ from fastpt.errors import DamagedData, FastptError
 MANIFEST = "manifest.json"
 ASIDE = ".fastpt.tmp"  # what a file is called while it is written
 # What libraries raise instead of an OSError where the disk is full: safetensors, numpy, torch.
-_UNWRITTEN = ("(os error ", " requested and ", "inline_container", "PytorchStreamWriter")
+_UNWRITTEN = ("(os error ", " requested and ", "inline_container", "PytorchStreamWriter", "iostream error")
 
 
 @contextlib.contextmanager

@@ -116,6 +116,13 @@ def test_an_error_that_is_no_full_disk_stays_as_it_is():
     assert failure.value.filename == "y"
 
 
+@pytest.mark.parametrize("text", ["basic_ios::clear: iostream error", "[enforce fail at inline_container.cc:672]"])
+def test_what_torch_says_of_a_full_disk_is_an_oserror_that_names_the_file(text):
+    with pytest.raises(OSError, match="is the disk full") as failure, unwritten_is_oserror("x"):
+        raise RuntimeError(text)
+    assert failure.value.filename == "x"
+
+
 def test_a_file_in_place_of_a_folder_gives_way(tmp_path):
     (tmp_path / "made").write_text("")
     with atomic_folder(tmp_path / "made") as folder:

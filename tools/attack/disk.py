@@ -19,7 +19,7 @@ from tools.attack.scene import JOBS
 FILLED = ("prep", "prep tars", "train", "train clip", "resume", "export", "tune", "materialize", "materialize ffcv",
           "noise", "preview", "report", "read tar", "study")  # fmt: skip
 SIZE = 96 << 20
-CHANGES = (".log", ".lock", "metrics.jsonl")  # files that may be written to while there is room
+CHANGES = (".log", ".lock", "metrics.jsonl", "recipe.yaml", "provenance.json")  # may be written while there is room
 
 
 @contextlib.contextmanager

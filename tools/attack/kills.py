@@ -45,7 +45,7 @@ def _attack(base: Path, name: str, count: int, dice: random.Random) -> bool:
             faults.append(f"gives something else than undisturbed: {ended.printed[-1500:]}")
         elif left := [path for path in here.rglob("*.tmp")]:
             faults.append(f"leaves {left}")
-        print(f"  {name}: {dict(seen)}", file=sys.stderr, flush=True)
+        print(f"  {name}: {dict(seen)}, {len(faults)} faults", file=sys.stderr, flush=True)
     print(f"{name}: {dict(seen)}, {took:.1f} s undisturbed, {len(faults)} faults", flush=True)
     for fault in faults[:5]:
         print(f"    {fault}", flush=True)

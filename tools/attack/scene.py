@@ -46,12 +46,14 @@ class Job:
 
 
 def digests(*folders: str) -> Callable[[Path], Any]:
-    """A result: the bytes of all files below folders, but for those that hold times, or nothing, or the sums of such."""
+    """A result: the bytes of all files below folders, but for those that hold times, nothing, or sums of such."""
 
     def read(_: Path) -> Any:
         found = {folder: workplace.digests(folder) for folder in folders if Path(folder).is_dir()}
         return {
-            folder: {name: sum for name, sum in files.items() if not name.endswith((".lock", "README.md", "manifest.json"))}
+            folder: {
+                name: sum for name, sum in files.items() if not name.endswith((".lock", "README.md", "manifest.json"))
+            }
             for folder, files in found.items()
         }
 

@@ -20,11 +20,12 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
+from fastpt.study import run as study_run
 from tests.cases import workplace
 from tests.cases.delivery import delivered
 from tests.conftest import picture
@@ -213,6 +214,8 @@ def start(folder: Path, words: str, log: Path) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
+        module: Any = study_run
+        module.subprocess = _ForkedSteps
         code = _fastpt(words.split())
     except BaseException:
         traceback.print_exc()
@@ -229,12 +232,42 @@ def _fastpt(words: list[str]) -> int:
             print(json.dumps(delivered(getattr(Dataset, words[0])(words[1]))))
         else:
             main(words, prog_name="fastpt")
-    except FastptError as error:
+    except (FastptError, OSError) as error:
         print(f"Error: {error}")
         return 1
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return 0
+
+
+class _Forked:
+    """A step of a study as a fork, in place of `subprocess.Popen`: nothing is imported again."""
+
+    def __init__(self, words: list[str], stdout: IO, stderr: int, preexec_fn: Callable[[], None]):
+        self.pid = os.fork()
+        if self.pid:
+            return
+        code = 1
+        try:
+            preexec_fn()
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stdout.fileno(), 2)
+            code = _fastpt(words[3:])  # behind `python -m fastpt`
+        finally:
+            sys.stdout.flush()
+            os._exit(code)
+
+    def wait(self) -> int:
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+
+class _ForkedSteps:
+    """What `fastpt.study.run` takes of the module `subprocess`."""
+
+    Popen, run, STDOUT = _Forked, staticmethod(subprocess.run), subprocess.STDOUT
 
 
 def run(folder: Path, words: str) -> Ended:

@@ -164,7 +164,9 @@ def text_table(results: Results) -> str:
     seeds = len({row.seed for row in rows})
     lines = [f"{encoder['name']}{pretrained}; suite {results.suite}; accuracy in %, {seeds} seed(s)"]
     if noise_rate := results.config["label_noise"]:
-        lines[0] += f", {percentage(noise_rate)} of the training labels flipped"
+        none = [one["set"] for one in results.splits if one.get("wrong_labels") == 0]
+        few = f", of which there are none in {', '.join(dict.fromkeys(none))}" if none else ""
+        lines[0] += f", {percentage(noise_rate)} of the training labels flipped{few}"
     lines += _settings(results)
     if seeds > 1:
         lines.append("± is half of a 95 % confidence interval over seeds of the heads (Student's t)")

@@ -22,7 +22,7 @@ from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.features import features_of
-from fastpt.tuning.jobs import Job, measure, spectrum
+from fastpt.tuning.jobs import Job, measure, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
 from fastpt.tuning.results import ENCODER, Results, Spectrum, csv_table, text_table
@@ -135,6 +135,8 @@ def tune(
         try:
             found = read_set(encoder, one, read, "views" in needs.values())
             spectra = [spectrum(one, test, ENCODER, split.features) for test, split in found.tests.items()]
+            flipped = noisy(found.train.labels, one.classes, config.label_noise) != found.train.labels
+            tuning.wrong_labels[one.domain, one.name] = int(flipped.sum())
             tuning.sets.append(found)
             tuning.spectra += spectra
         except FastptError as error:
@@ -178,6 +180,7 @@ class _Tuning:
         self.suite, self.encoder, self.config, self.decoder, self.origin = suite, encoder, config, decoder, origin
         self.missing = list(missing)
         self.sets: list[FeaturedSet] = []
+        self.wrong_labels: dict[tuple[str, str], int] = {}  # of the training split of each set
         self.spectra: list[Spectrum] = []  # of the encoder's features
         self.to_do: dict[tuple[Domain, str, str], Part | None] = {}  # by domain, set and method, in the results' order
         self.seconds = {"features": 0.0, "fit": 0.0}
@@ -198,13 +201,17 @@ class _Tuning:
             encoder=_describe(self.encoder, self.origin, self.decoder, self.sets),
             config=self.config.as_dict(),
             methods={method: _method(method, self.config) for method in self.config.methods},
-            splits=[split for one in self.sets for split in splits_of(one.downstream, one.samples)],
+            splits=[split for one in self.sets for split in self._splits(one)],
             rows=[row for part in parts for row in part.rows],
             spectra=self.spectra + [one for part in parts for one in part.spectra],
             missing=self.missing + under_way,
             made_with=_made_with(self.encoder),
             seconds={name: round(value, 2) for name, value in self.seconds.items()},
         )
+
+    def _splits(self, one: FeaturedSet) -> list[dict[str, Any]]:
+        train, *tests = splits_of(one.downstream, one.samples)
+        return [{**train, "wrong_labels": self.wrong_labels[one.downstream.domain, one.downstream.name]}, *tests]
 
 
 def _method(name: str, config: TuningConfig) -> dict[str, Any]:

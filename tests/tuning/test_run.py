@@ -443,3 +443,16 @@ def test_a_method_is_not_called_as_the_stage_before_all_methods(workplace, monke
     monkeypatch.setattr(METHODS, "get", lambda name: Odd() if name == "encoder" else get(name))
     with pytest.raises(FastptError, match="'encoder' would pass for"):
         tune_command(methods=["encoder"])
+
+
+def test_a_share_of_labels_that_is_none_of_a_set_is_said(workplace, features):
+    features()
+    path = workplace / "r.json"
+    tune_command(suite="texts.yaml", methods=["lp"], epochs=1, label_noise=0.001, out=path)
+    assert (
+        "0.1 % of the training labels flipped, of which there are none in good" in path.with_suffix(".txt").read_text()
+    )
+    assert read_sealed_json(path, FORMAT)["splits"][0]["wrong_labels"] == 0
+    tune_command(suite="texts.yaml", methods=["lp"], epochs=1, label_noise=0.5, out=path)
+    assert "of which" not in path.with_suffix(".txt").read_text()
+    assert read_sealed_json(path, FORMAT)["splits"][0]["wrong_labels"] == 30

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases.conftest import environment
+
 
 @pytest.mark.long
 @pytest.mark.parametrize(
@@ -18,6 +20,6 @@ import pytest
 )
 def test_an_attack_finds_no_fault(tmp_path, how, only, told):
     words = [sys.executable, "-m", "tools.attack", how, "--only", only, "--count", "3"]
-    done = subprocess.run(words, cwd=Path(__file__).parents[1], capture_output=True, text=True)
+    done = subprocess.run(words, cwd=Path(__file__).parents[1], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert told in done.stdout

@@ -35,6 +35,7 @@ def test_a_packages_method_is_trained_and_recorded(plugin_fastpt, suite, tmp_pat
         "label": "NCM",
         "colour": "#6b5b95",
         "origin": {"name": "ncm", "distribution": "fastpt-plugin", "version": "0.1"},
+        "settings": {"shrink": 0.0},
     }
     mine = [row for row in results["rows"] if row["method"] == "ncm"]
     assert [(row["fraction"], row["shrink"], row["value"]) for row in mine] == [(0.5, 0.0, 1.0), (1.0, 0.0, 1.0)]

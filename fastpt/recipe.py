@@ -3,7 +3,7 @@
 Importing this module imports no torch, so that the command line stays quick.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -119,6 +119,14 @@ def load_recipe(path: Path | str, overrides: Iterable[str] = ()) -> Recipe:
 def recipe_of(run: Path) -> Recipe:
     """The recipe of a run. Raises FastptError if `run` is no run, DamagedData if the recipe has changed."""
     return _validated(read_recipe(run), run / RECIPE)
+
+
+def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A recorded recipe with the defaults of keys that came after it; as it stands where it cannot be followed now."""
+    try:
+        return _validated(dict(recorded), Path(RECIPE)).as_dict()
+    except RecipeError:
+        return dict(recorded)
 
 
 def _validated(values: dict[str, Any], path: Path) -> Recipe:

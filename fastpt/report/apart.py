@@ -11,8 +11,8 @@ from typing import Any
 from fastpt.errors import FastptError
 from fastpt.identity import OF_ENCODER, Identity, Role, Values, differing, of_results, of_run, value_words, words
 from fastpt.printable import finite, mapping, one_line
-from fastpt.recipe import recipe_schema, validate
-from fastpt.runs import RECIPE, Run
+from fastpt.recipe import completed
+from fastpt.runs import Run
 
 MOST_WORDS = 3  # of a name, about what differs
 
@@ -71,11 +71,7 @@ class Comparison:
 
 def identity(run: Run) -> Identity:
     """What produced a run, with the defaults of keys that its recipe was written before."""
-    try:
-        recipe = validate(recipe_schema(), dict(run.recipe), run.path / RECIPE).as_dict()
-    except FastptError:  # of another version, or damaged: it is compared as it stands
-        recipe = run.recipe
-    return of_run(recipe, {**run.provenance, "noise": run.noise, "seed": run.seed})
+    return of_run(completed(run.recipe), {**run.provenance, "noise": run.noise, "seed": run.seed})
 
 
 def compared(runs: Sequence[Run]) -> Comparison:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.identity import flat
+from fastpt.recipe import completed
 from fastpt.runs import (
     CHECKPOINTS,
     EXPORT,
@@ -49,7 +50,7 @@ def begin(
     before = read_provenance(run)
     if not isinstance(before.get("samples_id"), str) or not isinstance(before.get("noise", ""), dict | None):
         raise DamagedData(f"{run / PROVENANCE} is damaged: it does not say what was trained on. Restore it.")
-    then = read_recipe(run)
+    then = completed(read_recipe(run))
     differing = [change for change in _differences(recipe, provenance, then, before) if not is_free(change)]
     is_extended = newest_first(run) and _is_extended(recipe, then, differing)
     if differing and is_finished(run) and not is_extended:
@@ -69,7 +70,7 @@ def go_on(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any], s
     step the next one does not pass left nothing: it ended before its first checkpoint.
     """
     before = read_provenance(run)
-    changes = _differences(recipe, provenance, read_recipe(run), before)
+    changes = _differences(recipe, provenance, completed(read_recipe(run)), before)
     start = {"step": step, **{key: provenance.get(key) for key in START}, "changes": changes}
     began = {key: before.get(key) for key in ("recipe", *START)}
     write_records(run, recipe, {**provenance, **began, "resumed": [*before.get("resumed", []), start]})

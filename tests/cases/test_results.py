@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from fastpt.records import write_sealed_yaml
 from tests.cases import zero3_small_limits
-from tests.cases.conftest import FASTPT, REPOSITORY, Command, Ran, command, process, wrong
+from tests.cases.conftest import FASTPT, REPOSITORY, Command, Ran, command, process
 from tests.cases.workplace import RECIPE, SUITE, cut_off, digests, events, files_below, sets, write_yaml
 from tests.conftest import picture
 
@@ -420,12 +420,21 @@ def test_a_suite_of_another_name_works_in_a_plain_locale_or_is_refused_at_the_st
     assert ran.refused(r"micro\.yaml") or Path("run/tune/µ.json").is_file()
 
 
-@wrong(reason="was None, is False")
 def test_a_key_that_an_older_record_lacks_has_its_default(finished, fastpt):
     recorded = yaml.safe_load((finished / "recipe.yaml").read_text())
     del recorded["engine"]["compile"]
     write_sealed_yaml(finished / "recipe.yaml", recorded)
     fastpt("train", "recipe.yaml", "--run-dir", "run", "--resume").worked()
+
+
+def test_a_killed_run_whose_record_lacks_a_key_goes_on_with_its_default_alone(killed, fastpt):
+    recorded = yaml.safe_load((killed / "recipe.yaml").read_text())
+    del recorded["engine"]["compile"]
+    write_sealed_yaml(killed / "recipe.yaml", recorded)
+    resumed = ("train", "recipe.yaml", "--run-dir", "run", "--resume", *sets("schedule.steps=30"))
+    assert fastpt(*resumed, "--set", "engine.compile=true").refused(r"engine\.compile was False, is True")
+    fastpt(*resumed).worked()
+    assert len(events("run", "train")) == 30
 
 
 @pytest.mark.parametrize("name", ["", ".."])

@@ -12,11 +12,12 @@ import numpy as np
 from fastpt import native
 
 STARTS_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-NO_FRAME = (0xD8, 0xD9, 0xDA)  # another picture, the end, a scan
+SCAN = 0xDA
+ENDS = (0xD8, 0xD9)  # another picture, the end
 
 
 def frame_sizes(jpegs: Sequence[np.ndarray]) -> np.ndarray:
-    """Height and width of K JPEGs, uint8 [bytes] each: int32 [K, 2], pixels; 0 and 0 for what is none."""
+    """Height and width of K JPEGs, uint8 [bytes] each: int32 [K, 2], pixels; 0 and 0 for none, or without a scan."""
     library = _library()
     if library is None:
         return np.array([_frame_size(jpeg.tobytes()) for jpeg in jpegs], np.int32).reshape(-1, 2)
@@ -34,17 +35,20 @@ def function() -> int | None:
 
 
 def _frame_size(jpeg: bytes) -> tuple[int, int]:
-    at = 2
+    at, height, width = 2, 0, 0
     while jpeg[:2] == b"\xff\xd8" and len(jpeg) - at >= 4 and jpeg[at] == 0xFF:
         marker, size = jpeg[at + 1], int.from_bytes(jpeg[at + 2 : at + 4])
         if marker == 0xFF:  # filling
             at += 1
             continue
-        if size < 2 or len(jpeg) - at - 2 < size or marker in NO_FRAME:
+        if size < 2 or len(jpeg) - at - 2 < size or marker in ENDS:
             break
-        if marker in STARTS_OF_FRAME:
-            sides = jpeg[at + 5 : at + 9]
-            return (int.from_bytes(sides[:2]), int.from_bytes(sides[2:])) if size >= 7 else (0, 0)
+        if marker == SCAN:
+            return height, width
+        if marker in STARTS_OF_FRAME and not height:
+            if size < 7:
+                break
+            height, width = int.from_bytes(jpeg[at + 5 : at + 7]), int.from_bytes(jpeg[at + 7 : at + 9])
         at += 2 + size
     return 0, 0
 

@@ -1,11 +1,10 @@
-"""libffcv, FFCV's C library: whole pictures by libjpeg-turbo, and OpenCV's resize by area.
+"""libffcv, FFCV's C library: whole pictures by libjpeg-turbo.
 
 It is found without importing FFCV's Python package, which compiles with numba.
 """
 
 import ctypes
 import importlib.util
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -26,7 +25,6 @@ def load() -> ctypes.CDLL:
     library = ctypes.CDLL(str(found[0]))
     number, pointer = ctypes.c_uint32, ctypes.c_void_p
     library.imdecode.argtypes = [pointer, ctypes.c_uint64, number, number, pointer, *6 * [number], *2 * [ctypes.c_bool]]
-    library.resize.argtypes = 11 * [ctypes.c_int64]
     return library
 
 
@@ -42,10 +40,3 @@ def decode(jpeg: np.ndarray, picture: np.ndarray) -> bool:
         jpeg.ctypes.data, jpeg.size, *size, picture.ctypes.data, *size, *start, *scale, False, False
     )
     return not failed
-
-
-def resize_by_area(picture: np.ndarray, box: Sequence[int], out: np.ndarray) -> None:
-    """Resize the box (top, left, height, width) of `picture`, uint8 [h, w, 3], into `out`, uint8 [H, W, 3]."""
-    top, left, height, width = box
-    rows, columns = (top, top + height), (left, left + width)
-    load().resize(0, picture.ctypes.data, *picture.shape[:2], *rows, *columns, out.ctypes.data, *out.shape[:2])

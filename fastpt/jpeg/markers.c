@@ -114,11 +114,13 @@ int read_headers(struct jpeg *jpeg, const uint8_t *data, size_t length) {
     return 1;
 }
 
-/* Height and width that the frame header of each JPEG, of any kind, states, int32 [count, 2]; 0 and 0 where there is none. */
+/* Height and width that the frame header of each JPEG, of any kind, states, int32 [count, 2]; 0 and 0 where there is none,
+   or no scan behind it: DALI's parser fails there, and may end the process (2.4.0: tasks of the batch outlive it). */
 void fastpt_frame_sizes(int count, const uint8_t **jpegs, const uint64_t *lengths, int *sizes) {
     for (int k = 0; k < count; k++) {
         const uint8_t *data = jpegs[k];
         const size_t length = lengths[k];
+        int height = 0, width = 0;
         sizes[2 * k] = sizes[2 * k + 1] = 0;
         if (length < 4 || data[0] != 0xff || data[1] != 0xd8) continue;
         for (size_t at = 2; length - at >= 4 && data[at] == 0xff;) {
@@ -128,11 +130,12 @@ void fastpt_frame_sizes(int count, const uint8_t **jpegs, const uint64_t *length
                 continue;
             }
             if (size < 2 || length - at - 2 < (size_t)size) break;
-            if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) {
-                if (size >= 7) sizes[2 * k] = sixteen(data + at + 5), sizes[2 * k + 1] = sixteen(data + at + 7);
-                break;
+            if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc && !height) {
+                if (size < 7) break;
+                height = sixteen(data + at + 5), width = sixteen(data + at + 7);
             }
-            if (marker == 0xd8 || marker == 0xd9 || marker == 0xda) break; /* no frame before the scan */
+            if (marker == 0xda) sizes[2 * k] = height, sizes[2 * k + 1] = width;
+            if (marker == 0xd8 || marker == 0xd9 || marker == 0xda) break;
             at += 2 + size;
         }
     }

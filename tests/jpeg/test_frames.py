@@ -60,6 +60,16 @@ def test_what_has_no_frame_header_has_no_size():
     assert sizes(*wrong) == [[0, 0]] * len(wrong)
 
 
+def test_what_ends_before_its_scan_has_no_size():
+    """DALI 2.4.0 may end the process when it meets one."""
+    for options in ({}, {"progressive": True}):
+        jpeg = picture(0, size=(12, 10), **options)
+        scan = jpeg.index(b"\xff\xda")
+        size = int.from_bytes(jpeg[scan + 2 : scan + 4])
+        found = sizes(jpeg[:scan], jpeg[: scan + 2], jpeg[: scan + 1 + size], jpeg[: scan + 2 + size])
+        assert found == [[0, 0], [0, 0], [0, 0], [10, 12]]
+
+
 def test_mutants_do_no_harm_and_both_implementations_agree(monkeypatch):
     rng = np.random.default_rng(0)
     jpeg = np.frombuffer(picture(0), np.uint8)

@@ -96,8 +96,8 @@ class CpuDecoder:
         if intact:
             one, samples = reader.plan(np.array([intact.position])), reader.dataset.samples
             shapes = np.stack([samples.height[one.sample_ids], samples.width[one.sample_ids]], axis=1)
-            images, jpegs = out[None], [intact.jpeg]
-            if not kernel.decode(jpegs, shapes, one.boxes, one.flips, self.interpolation, images, np.array([0])).all():
+            picture = (intact.jpeg, shapes[0], one.boxes[0], bool(one.flips[0]))
+            if kernel.decode_one(*picture, self.interpolation, out) != kernel.DECODED:
                 self._decode_whole(intact.jpeg, shapes[0].tolist(), one, out)
         return intact
 

@@ -17,7 +17,7 @@ from PIL import Image
 from datasets_prep.images.policy import ImagePolicy
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Dataset, Loader
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.loading.batch import DecodedBatch
 from fastpt.loading.decoders.dali import DaliDecoder
 from tests.conftest import made_up, picture, prepared
@@ -115,7 +115,7 @@ def test_whole_pictures_come_out_as_pillow_decodes_them(tmp_path, decoder):
     dataset = prepared(tmp_path, made_up(8, special=special))
     ours = images_of(dataset, decoder, crop="center", crop_fraction=1.0)
     difference = np.abs(ours.astype(int) - with_pillow(dataset, "bilinear", 64, 1.0, 8))
-    assert difference.max() <= 8  # libffcv's inverse DCT is libjpeg-turbo's fast one
+    assert difference.max() <= 8
     assert difference.mean() < 1.5
 
 
@@ -129,14 +129,27 @@ def test_a_jpeg_with_stray_bytes_that_libjpeg_warns_of_is_shown(tmp_path, decode
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
-def test_intact_bytes_that_are_no_whole_picture_are_an_error_naming_the_sample(split, decoder):
-    headers = [jpeg[: jpeg.tobytes().index(b"\xff\xda")] for jpeg in split.jpegs(np.arange(len(split)))]
-    sizes = np.array([len(header) for header in headers], np.uint32)
-    sums = np.array([xxhash.xxh3_64_intdigest(header.data) for header in headers], np.uint64)
+def cut_behind(split: Dataset, marker: bytes, more: int) -> Dataset:
+    """The split with pictures that end so many bytes behind a marker, and sums of what is left of them."""
+    jpegs = [jpeg.tobytes() for jpeg in split.jpegs(np.arange(len(split)))]
+    sizes = np.array([jpeg.rindex(marker) + more for jpeg in jpegs], np.uint32)
+    sums = [xxhash.xxh3_64_intdigest(jpeg[:size]) for jpeg, size in zip(jpegs, sizes, strict=True)]
     cut = Dataset(split.path)
-    cut.samples = replace(split.samples, size=sizes, xxh3=sums)  # pictures end before their scans
+    cut.samples = replace(split.samples, size=sizes, xxh3=np.array(sums, np.uint64))
+    return cut
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_intact_bytes_that_are_no_whole_picture_are_an_error_naming_the_sample(split, decoder):
     with pytest.raises(FastptError, match=r"cannot (be )?decode.*"):
-        images_of(cut, decoder)
+        images_of(cut_behind(split, b"\xff\xda", 14), decoder)
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_pictures_without_a_scan_are_damaged_ones(split, decoder):
+    """None of them gets to DALI, which may end the process."""
+    with pytest.raises(DamagedData, match="in a row are damaged"):
+        images_of(cut_behind(split, b"\xff\xda", 0), decoder)
 
 
 def test_ffcvs_python_package_is_not_imported(split):

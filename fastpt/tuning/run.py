@@ -1,5 +1,6 @@
 """`fastpt tune`: one frozen encoder, one suite, some methods; results as JSON, CSV and a text table."""
 
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -67,6 +68,7 @@ def tune_command(
         opened = open_encoder(f"run:{run}" if encoder is None else encoder, _device(), precision)
     name = opened.name if opened else "features"
     path = _checked(out) if out else _place(opened, name) / f"{loaded.name}.json"
+    _check_writable(path.parent)
     say(f"encoder {name}, suite {loaded.name}")
 
     # As it comes, unless results are there: those stay until all of the new ones are.
@@ -88,6 +90,14 @@ def _write(path: Path, results: Results) -> None:
 def _place(encoder: Encoder | None, name: str) -> Path:
     """The folder of results: that of the run, or one beside runs/ for encoders that are none and for features."""
     return encoder.run / TUNE if encoder and encoder.run else Path(TUNE) / name.replace(":", "-").replace("/", "-")
+
+
+def _check_writable(folder: Path) -> None:
+    """Raise FastptError, before the work, if results could not be written to a folder that may not be there yet."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        why = "may not be written to" if there.is_dir() else "is no folder"
+        raise FastptError(f"results cannot be written to {folder}: {there} {why}. Name another place in --out.")
 
 
 def _checked(out: Path) -> Path:

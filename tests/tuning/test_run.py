@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -306,6 +307,18 @@ def test_a_head_answers_among_the_classes_of_the_test(workplace):
     (workplace / "texts.yaml").write_text(yaml.safe_dump(suite))
     results = tune_command(suite="texts.yaml", methods=["lp"], epochs=20).as_dict()
     assert [(row["test"], row["value"]) for row in results["rows"]] == [("all", 0), ("two", 1)]
+
+
+@pytest.mark.parametrize(
+    ("out", "why"),
+    [("small.yaml/r.json", "small.yaml is no folder"), ("sealed/new/r.json", "sealed may not be written")],
+)
+def test_results_that_cannot_be_written_are_told_before_the_work(workplace, monkeypatch, out, why):
+    (workplace / "sealed").mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "sealed")  # root may do anything
+    monkeypatch.setattr("fastpt.tuning.run.tune", lambda *_, **__: pytest.fail("the work has begun"))
+    with pytest.raises(FastptError, match=why):
+        tune_command(methods=["lp"], epochs=1, out=Path(out))
 
 
 def test_samples_without_a_training_class_are_left_out(workplace, capsys):

@@ -57,13 +57,13 @@ def prepared(photos: Path, out: Path, count: int, max_side: int | None, quality:
 # --- The peers: each makes a function that goes through an epoch and returns how many pictures came. ---
 
 
-def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder: str = "cpu", region: bool = True):
+def fastpt(folder: Path, size: int, threads: int, format: str = "ffcv", decoder: str = "cpu", native: bool = True):
     from fastpt import Dataset, Loader
     from fastpt.jpeg import kernel
 
-    if region and decoder == "cpu" and kernel.kernel() is None:
+    if native and decoder == "cpu" and kernel.kernel() is None:
         raise click.ClickException("fastpt's kernel was not built; run tools/setup")
-    if not region:
+    if not native:
         kernel.kernel = lambda: None
     loader = Loader(
         Dataset(folder / format / "train"), BATCH, size, seed=0, decoder=decoder, threads=threads, drop_last=False
@@ -196,7 +196,7 @@ def full_decode(folder: Path, size: int, threads: int):
 PEERS: dict[str, tuple[Callable, dict, str]] = {
     "fastpt": (fastpt, {}, "fastpt"),
     "fastpt, tars": (fastpt, {"format": "wds"}, "fastpt"),
-    "fastpt, libffcv only": (fastpt, {"region": False}, "fastpt"),
+    "fastpt, Pillow only": (fastpt, {"native": False}, "fastpt"),
     "fastpt, decoder dali": (fastpt, {"decoder": "dali"}, "fastpt"),
     "FFCV Loader": (ffcv, {}, "ffcv"),
     "DALI": (dali, {}, "nvidia-dali-cuda130"),
@@ -361,16 +361,15 @@ def index(photos, samples, order) -> None:
 def enlarged(dataset, samples: int) -> Path:
     """The split with its rows repeated to `samples`."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from fastpt.data import manifest
     from fastpt.data.samples import Samples
-    from fastpt.files import write_sealed_json
 
-    table = pq.read_table(dataset.path / "samples.parquet", columns=list(Samples.COLUMNS))
-    table = pa.concat_tables([table] * -(-samples // len(table))).slice(0, samples)
-    pq.write_table(table, dataset.path / "samples.parquet")
-    counts = {**dataset.manifest["counts"], "samples": samples}
-    write_sealed_json(dataset.path / "dataset.json", {**dataset.manifest, "counts": counts})
+    table = dataset.table(["key", "clean_label", *Samples.COLUMNS])
+    table = pa.concat_tables([table] * -(-samples // len(table))).slice(0, samples).combine_chunks()
+    table = table.set_column(0, "key", pa.array(map(str, range(samples))))
+    kept = {name: dataset.manifest[name] for name in ("name", "split", "note", "settings", "classes", "class_names")}
+    manifest.write(dataset.path, table, [], dataset.manifest["shards"], **kept)
     return dataset.path
 
 

@@ -28,6 +28,7 @@ RUN: Mapping[str, Role] = {
     **dict.fromkeys(FREE, "circumstance"),
     "seed": "replicate",
     "noise": "condition",
+    "data.keep": "condition",
     "noise.seed": "replicate",
     "noise.array_sha256": "replicate",
     "data.decoder": "circumstance",
@@ -75,6 +76,8 @@ def of_run(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> Identity
     settings = flat({key: value for key, value in recipe.items() if key not in ("seed", "tune")})
     for name in ("data.noise", "data.prep"):  # the plan itself is recorded
         settings.pop(name, None)
+    if settings.get("data.keep") == "all":  # as before there was the key
+        del settings["data.keep"]
     # Which samples and pictures counts, not where they lay.
     measured = {name: mapping(one) for name, one in mapping(provenance.get("measured_on")).items()}
     recorded = {one.get("data") for one in measured.values() if one.get("images_id")}

@@ -38,9 +38,15 @@ PROVENANCE_FORMAT = "2.3"
 IDS = ("samples_id", "images_id")  # of a split
 
 
-def run_name(recipe: str, noise: str | None, seed: int) -> str:
-    """What a run's folder is called: by its recipe, its noise plan (None for clean) and its seed."""
-    return f"{recipe}-{noise or 'clean'}-s{seed}"
+def run_name(recipe: str, noise: str | None, seed: int, keep: str = "all") -> str:
+    """What a run's folder is called: by its recipe, its noise plan (None for clean), what is kept, and its seed."""
+    kept = "" if keep == "all" else f"-{keep}"
+    return f"{recipe}-{noise or 'clean'}{kept}-s{seed}"
+
+
+def right_part(kind: str) -> str:
+    """What the noise of a run is called that trained on what noise of a kind leaves right, alone (`data.keep`)."""
+    return f"{kind}, right part"
 
 
 def alone(run: Path) -> AbstractContextManager[None]:
@@ -204,8 +210,11 @@ class Run:
 
     @property
     def kind(self) -> str | None:
-        """The kind of noise, or None for clean."""
-        return one_line(self.noise.get("kind", "noise")) if self.noise else None
+        """The kind of noise, or its right part where that alone was trained on; None for clean."""
+        if not self.noise:
+            return None
+        kind = one_line(self.noise.get("kind", "noise"))
+        return right_part(kind) if self.data.get("keep") == "right" else kind
 
     @property
     def rate(self) -> float | None:

@@ -34,6 +34,9 @@ class Data(Section):
     """The command that makes the splits, told where one is missing."""
     noise: float | str | None = None
     """Noise plan of the training split, or of each: a rate from 0 to below 1, or a plan's name. None or 0 is clean."""
+    keep: Literal["all", "right"] = "all"
+    """Train on all samples, or on those alone whose target the noise plan leaves `right`, for as many steps: epochs of
+    the schedule stay those of all samples. What wrong labels do is then told from what fewer labels do."""
     decoder: str = "cpu"
     """Which decoder reads the pictures: cpu, dali, or synthetic, which makes grey ones at no cost, to time the rest."""
     size: int = Field(default=224, ge=8, le=16384)
@@ -73,6 +76,8 @@ class Data(Section):
     def problems(self) -> Iterable[str]:
         if isinstance(self.noise, float | int) and not 0 <= self.noise < 1:
             yield f"data.noise is {self.noise:g}; a rate lies from 0 to below 1 (5 % is 0.05)."
+        if self.keep == "right" and not self.noise:
+            yield "data.keep is right, which leaves out what a noise plan changes, but data.noise is none. Give one."
         if self.decoder not in DECODERS.names():
             yield f"data.decoder is {self.decoder!r}; {suggestion(self.decoder, DECODERS.names())}"
         if not 0 < self.scale[0] <= self.scale[1] <= 1:

@@ -11,7 +11,7 @@ from statistics import fmean
 
 from fastpt.errors import FastptError
 from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_label
-from fastpt.report.config import Claim
+from fastpt.report.config import Claim, RightPart
 from fastpt.report.effects import by_run
 from fastpt.report.statistics import (
     Estimate,
@@ -28,6 +28,7 @@ from fastpt.report.statistics import (
     votes,
 )
 from fastpt.report.text import NBSP, listing, rate
+from fastpt.runs import right_part
 
 TESTS = (
     "One mean a condition, and one variance over all conditions of a recipe; runs count as independent, and methods "
@@ -64,8 +65,9 @@ class Declaration:
     """Of sets that share pictures, the name of the one vote that they have when effects are pooled over sets."""
 
     def progress_of(self, arm: "Arm") -> Progress:
-        """Of the arm's noise and of the clean runs that it is compared with."""
-        parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in (arm.kind, None)]
+        """Of the arm's noise, of its right part, and of the clean runs that it is compared with."""
+        kinds = (arm.kind, right_part(arm.kind), None)
+        parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in kinds]
         return Progress(sum(one.done for one in parts), sum(one.planned for one in parts))
 
 
@@ -103,7 +105,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Arm:
-    """The clean runs of a family and those of one kind of noise."""
+    """The clean runs of a family, those of one kind of noise, and those on its right part."""
 
     family: Family
     kind: str
@@ -121,7 +123,8 @@ class Arm:
         return sorted({one.rate for one in self.family.conditions if one.kind == self.kind and one.rate})
 
     def values(self, suite: str, claim: Claim) -> dict[Hashable, list[dict[Key, float]]]:
-        """Of each run the values that a claim is about, by test: the arm's conditions by rate, 0 for clean.
+        """Of each run the values that a claim is about, by test: the arm's conditions by rate, 0 for clean, or
+        `RightPart`.
 
         The family's other conditions (of other kinds, repeats of a seed) by themselves: for the spread only. Raises
         FastptError if there is nothing to compare.
@@ -136,11 +139,16 @@ class Arm:
         return {self._key(one): values for one, values in found.items()}
 
     def _key(self, one: Condition) -> Hashable:
-        return one.rate if one.kind in (None, self.kind) and one.rate is not None and not one.suffix else one
+        if one.rate is None or one.suffix:
+            return one
+        if one.kind == right_part(self.kind):
+            return RightPart(one.rate)
+        return one.rate if one.kind in (None, self.kind) else one
 
 
 def arms(family: Family) -> list[Arm]:
-    return [Arm(family, kind) for kind in family.kinds]
+    parts = [right_part(kind) for kind in family.kinds]
+    return [Arm(family, kind) for kind in family.kinds if kind not in parts]
 
 
 def weights(claim: Claim, counts: Mapping[Hashable, int]) -> dict[Hashable, float]:
@@ -149,14 +157,21 @@ def weights(claim: Claim, counts: Mapping[Hashable, int]) -> dict[Hashable, floa
     Raises FastptError if a rate that it is about has no run.
     """
     by_rate = {one: n for one, n in counts.items() if isinstance(one, float)}
-    noisy = claim.rates or [one for one in sorted(by_rate) if one]
+    right = {one.rate: one for one, n in counts.items() if isinstance(one, RightPart) and n}
+    compared = [one for one in sorted(by_rate) if one and (claim.estimand != "mean - right" or one in right)]
+    noisy = claim.rates or compared
     needed = [0.0, *noisy] if claim.needs_clean else noisy
     missing = [rate(one) if one else "clean" for one in needed if not by_rate.get(one)]
+    if claim.estimand == "mean - right":
+        missing += [f"the right part of {rate(one)}" for one in noisy if one not in right]
     if missing or not noisy:
         raise FastptError(f"no run of {listing(missing) or 'noise'}")
     if claim.estimand == "slope":
         return {**slope({one: by_rate[one] for one in needed}, max(noisy))}
-    return {**mean_of(noisy, minus=0.0 if claim.needs_clean else None)}
+    means: dict[Hashable, float] = {**mean_of(noisy, minus=0.0 if claim.needs_clean else None)}
+    if claim.estimand == "mean - right":
+        means |= {right[one]: -weight for one, weight in mean_of(noisy).items()}
+    return means
 
 
 def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None) -> list[Answer]:
@@ -262,6 +277,7 @@ def in_words(claim: Claim, labels: Mapping[str, str]) -> str:
     form = {
         "mean": mean,
         "mean - clean": f"{mean} − clean",
+        "mean - right": f"{mean} − the right part",
         "slope": f"slope over clean and {rates}, times the highest rate,",
     }[claim.estimand]
     return f"{DOMAINS[claim.setting]}, {' − '.join(names)}: {form} {claim.side.replace(' ', NBSP)}"

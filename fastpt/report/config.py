@@ -1,10 +1,16 @@
 """What a study claims: keys of its file. Imports nothing heavy, as every command on a study reads it."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field
 
 from fastpt.config import Section
+
+
+class RightPart(NamedTuple):
+    """The condition of training on what noise of a rate leaves right, alone."""
+
+    rate: float
 
 
 class Claim(Section):
@@ -12,9 +18,9 @@ class Claim(Section):
 
     name: str = Field(min_length=1)
     """What the page calls it."""
-    estimand: Literal["mean", "mean - clean", "slope"]
-    """Over the rates: the mean, the mean minus that after clean pre-training, or the least squares line through clean
-    and all rates times the highest rate."""
+    estimand: Literal["mean", "mean - clean", "mean - right", "slope"]
+    """Over the rates: the mean, the mean minus that after clean pre-training or after pre-training on the right part of
+    the same rates (`keep: right`), or the least squares line through clean and all rates times the highest rate."""
     setting: Literal["id", "ood"]
     """In or out of domain."""
     method: str
@@ -46,7 +52,7 @@ class Claim(Section):
     @property
     def needs_clean(self) -> bool:
         """Whether it compares with clean pre-training."""
-        return self.estimand != "mean"
+        return self.estimand in ("mean - clean", "slope")
 
     def is_about(self, recipe: str, kind: str) -> bool:
         """Whether it is asked of the runs of a recipe and a kind of noise."""

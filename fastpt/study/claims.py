@@ -1,6 +1,6 @@
 """A study's claims held against its grid: which arms it has, and what a claim asks for that it lacks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from fastpt.errors import suggestion
 from fastpt.noise.kinds import DEFAULTS
 from fastpt.recipe import load_recipe
-from fastpt.report.config import Claim
+from fastpt.report.config import Claim, RightPart
 from fastpt.report.text import listing, rate
+from fastpt.runs import right_part
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import InDomain, OutOfDomain, load_suite
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from fastpt.study.declaration import Pretrain, Study
 
 BASELINE = "lp"  # which tuning always adds
-Condition = tuple[str | None, float]  # kind of noise, None for clean, and its rate
+Condition = tuple[str | None, float]  # kind of noise or its right part, None for clean, and its rate
 
 
 @dataclass(frozen=True)
 class PlannedArm:
-    """The clean runs of a recipe and those of one kind of noise."""
+    """The clean runs of a recipe, those of one kind of noise, and those on its right part."""
 
     recipe: str
     kind: str
@@ -41,14 +42,26 @@ class PlannedArm:
         return {rate_: runs for (kind, rate_), runs in self.family.items() if kind in (None, self.kind)}
 
     @property
-    def others(self) -> dict[Condition, int]:
-        """Planned runs of the recipe's other conditions."""
-        return {one: runs for one, runs in self.family.items() if one[0] not in (None, self.kind)}
+    def right(self) -> dict[float, int]:
+        """Planned runs on the right part of each rate."""
+        return {rate_: runs for (kind, rate_), runs in self.family.items() if kind == right_part(self.kind)}
+
+    @property
+    def counts(self) -> dict[Hashable, int]:
+        """Planned runs of all conditions of the recipe, those of the arm called as `weights` knows them."""
+        mine = (None, self.kind, right_part(self.kind))
+        others = {one: runs for one, runs in self.family.items() if one[0] not in mine}
+        return {**others, **self.by_rate, **{RightPart(rate_): runs for rate_, runs in self.right.items()}}
 
 
 def kind_of(one: "Pretrain") -> str:
     """The kind of noise of an entry of the grid. Raises FastptError if its recipe cannot be followed."""
     return one.kind or DEFAULTS[TASKS.get(load_recipe(one.recipe, one.set).task).of]
+
+
+def condition_of(one: "Pretrain", kind: str) -> str:
+    """The kind of noise of an entry, or its right part, as runs call it."""
+    return right_part(kind) if one.keep == "right" else kind
 
 
 def planned_arms(study: "Study") -> list[PlannedArm]:
@@ -59,16 +72,20 @@ def planned_arms(study: "Study") -> list[PlannedArm]:
         key, kind = (Path(one.recipe).stem, *one.set), kind_of(one)
         counts = families.setdefault(key, {})
         for rate_ in one.rates:
-            condition = (kind if rate_ else None, rate_)
+            condition = (condition_of(one, kind) if rate_ else None, rate_)
             counts[condition] = counts.get(condition, 0) + one.runs(rate_)
         found = [load_suite(suite) for suite in one.suites]
         mine = {name for name in ("id", "ood") for suite in found if getattr(suite, name)}
         domains[key] = domains.get(key, frozenset()) | mine
     return [
-        PlannedArm(key[0], kind, counts, domains[key])
-        for key, counts in families.items()
-        for kind in dict.fromkeys(kind for kind, _ in counts if kind)
+        PlannedArm(key[0], kind, counts, domains[key]) for key, counts in families.items() for kind in _noises(counts)
     ]
+
+
+def _noises(counts: Mapping[Condition, int]) -> Iterator[str]:
+    """The kinds of noise of which there is more than the right part."""
+    kinds = dict.fromkeys(kind for kind, _ in counts if kind)
+    yield from (kind for kind in kinds if kind not in map(right_part, kinds))
 
 
 def claim_problems(study: "Study") -> Iterator[str]:
@@ -107,6 +124,9 @@ def _lacks(claim: Claim, arm: PlannedArm) -> Iterator[str]:
     runs = arm.by_rate
     wanted = [*([0.0] if claim.needs_clean else []), *(claim.rates or [])]
     missing = [rate(one) if one else "clean" for one in wanted if not runs.get(one)]
+    if claim.estimand == "mean - right":
+        asked = claim.rates or ([] if arm.right else [one for one in runs if one])
+        missing += [f"the right part of {rate(one)}" for one in asked if one not in arm.right]
     if missing:
         yield (
             f"no run of {listing(missing)} is planned. Add it to pretrain, or name the recipe or kind that the claim "

@@ -64,8 +64,16 @@ class Pretrain(Section):
     noise_seeds: Annotated[list[Seed], Field(min_length=1)] | Literal["same"] = [0]
     """Seeds of the noise plans, each with every training seed; `same`: that of a run is its training seed, so that runs
     differ in their draw of noise, too. Of one seed, what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
+    keep: Literal["all", "right"] = "all"
+    """`right`: train on what the noise leaves right alone, for as many steps (`data.keep`), to tell what wrong labels
+    do from what fewer labels do."""
     seeds: list[Seed] = Field(min_length=1)
     """Seeds of training."""
+
+    def problems(self) -> Iterable[str]:
+        if self.keep == "right" and 0 in self.rates:
+            yield "keep right needs noise, and rate 0 has none. Give the clean runs an entry of their own."
+
     suites: list[str] = []
     """What each run is tuned on: names of suites, or their files."""
 

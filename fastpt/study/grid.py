@@ -22,7 +22,7 @@ from fastpt.noise.kinds import KINDS
 from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
-from fastpt.study.claims import kind_of
+from fastpt.study.claims import condition_of, kind_of
 from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
@@ -50,7 +50,7 @@ class Cell:
     """One pre-training of the grid and its tunings, which need it."""
 
     recipe: str  # as its file is called
-    kind: str | None  # of noise; None: clean
+    kind: str | None  # of noise, or its right part; None: clean
     train: Step
     tunings: tuple[Step, ...]
 
@@ -96,16 +96,16 @@ class StudyGrid:
 
         def cell(seed: int, rate: float, noise_seed: int) -> Cell:
             noise, sha256 = find_plan(rate, noise_seed)
-            trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0}}
+            trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0, "keep": one.keep}}
             key = _key(trained, splits, sha256, versions)
-            name = f"{run_name(stem, noise, seed)}-{key[:8]}"
+            name = f"{run_name(stem, noise, seed, one.keep)}-{key[:8]}"
             run = self.folder / RUNS / name
             words = ["train", one.recipe, "--run-dir", str(run), "--resume"]
-            for override in (*one.set, f"seed={seed}", f"data.noise={noise or 0}"):
+            for override in (*one.set, f"seed={seed}", f"data.noise={noise or 0}", f"data.keep={one.keep}"):
                 words += ["--set", override]
             train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
             tunings = tuple(_tuning(train, run, tuning, *suite) for suite in suites for tuning in self.study.tune)
-            return Cell(stem, kind if rate else None, train, tunings)
+            return Cell(stem, condition_of(one, kind) if rate else None, train, tunings)
 
         for seed in one.seeds:
             yield [cell(seed, *plan) for rate in one.rates for plan in one.plans(seed, rate)]

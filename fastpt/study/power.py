@@ -1,6 +1,6 @@
 """What a study can decide: its claims' power against the number of runs, from spreads and never from a difference."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -84,7 +84,7 @@ def power_table(study: Study, sds: Mapping[str, float], pilot: Sequence[Run]) ->
 
 
 def _planned(arm: PlannedArm, claim: Claim, family: Sequence[Claim], suite: str | None, spread: Spread) -> Planned:
-    counts: dict[Hashable, int] = {**arm.others, **arm.by_rate}
+    counts = arm.counts
 
     def sized(n: int) -> Sized:
         there = scaled(counts, n)

@@ -22,7 +22,7 @@ from fastpt.report.claims import TESTS, Declaration, Progress, in_words
 from fastpt.report.template import render
 from fastpt.report.text import listing, rate
 from fastpt.runs import PROVENANCE, RUNS
-from fastpt.study.claims import planned_arms
+from fastpt.study.claims import PlannedArm, planned_arms
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.sets import left_out
@@ -78,8 +78,7 @@ def write_page(grid: StudyGrid, out: Path) -> None:
         arms=[
             {
                 "label": arm.label,
-                "runs": f"{plural(sum(arm.by_rate.values()), 'pre-training')}: "
-                + listing([f"{count} {rate(share) if share else 'clean'}" for share, count in arm.by_rate.items()]),
+                "runs": _runs(arm),
                 "claims": [
                     (f"{one.name}: {in_words(one, labels)}", f"{one.margin:g}")
                     for one in study.claims
@@ -93,6 +92,13 @@ def write_page(grid: StudyGrid, out: Path) -> None:
     )
     with atomic_write(out, "w") as file:
         file.write(text)
+
+
+def _runs(arm: PlannedArm) -> str:
+    """'8 pre-trainings: 4 clean, 2 10 % and 2 on the right part of 10 %'."""
+    words = [f"{count} {rate(share) if share else 'clean'}" for share, count in arm.by_rate.items()]
+    words += [f"{count} on the right part of {rate(share)}" for share, count in arm.right.items()]
+    return f"{plural(sum(arm.by_rate.values()) + sum(arm.right.values()), 'pre-training')}: {listing(words)}"
 
 
 def declaration(grid: StudyGrid) -> Declaration:

@@ -71,7 +71,8 @@ def train(
         task = TASKS.get(recipe.task).build(recipe, dist_info)
     problems.tell()
     check_names(task.train_set, task.measured_on)
-    run = run_dir or runs.RUNS / runs.run_name(recipe_name, task.noise.name if task.noise else None, recipe.seed)
+    noise = task.noise.name if task.noise else None
+    run = run_dir or runs.RUNS / runs.run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
     with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
         origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
         if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
@@ -104,13 +105,13 @@ def _alone(run: Path, dist_info: DistInfo) -> Iterator[None]:
 
 def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
     data = recipe.data
-    if recipe.batch_size > len(task.train_set):
+    if recipe.batch_size > len(task.trained_on):
         raise RecipeError(
-            f"batch_size {recipe.batch_size} is more than the {len(task.train_set)} samples of {data.train}. "
+            f"batch_size {recipe.batch_size} is more than the {len(task.trained_on)} samples of {data.train}. "
             "Use a smaller batch_size."
         )
     return Loader(
-        task.train_set,
+        task.trained_on,
         recipe.micro_batch(dist_info.world_size),
         data.size,
         crop="random",
@@ -171,7 +172,9 @@ class _Training:
     ):
         self.recipe, self.dist_info, self.task, self.loader, self.run = recipe, dist_info, task, loader, run
         self.preemption, self.settings_sha256 = preemption, settings_sha256
-        self.steps_per_epoch = len(loader) // recipe.engine.gradient_accumulation_steps
+        self.steps_per_epoch = len(task.train_set) // recipe.batch_size
+        # The loader's own epoch is shorter where data.keep leaves samples out, and steps are held fixed.
+        self.steps_per_pass = len(task.trained_on) // recipe.batch_size
         self.total = total_steps(recipe.schedule, self.steps_per_epoch, recipe.batch_size)
         self.warmup = warmup_steps(recipe.schedule, self.steps_per_epoch)
         if self.warmup >= self.total:
@@ -231,12 +234,13 @@ class _Training:
                 self.record.close()
 
     def _epoch(self) -> None:
-        """From where training stands to the end of the epoch."""
-        epoch = self.step // self.steps_per_epoch
-        self.loader.set_epoch(epoch)
+        """From where training stands to the end of the epoch, or of the pass over what is kept of the split."""
+        epoch, loaded = self.step // self.steps_per_epoch, self.step // self.steps_per_pass
+        self.loader.set_epoch(loaded)
         self.loader.set_size(self.recipe.data.size_in(epoch))
         batches, since = iter(self.loader), _Since()
-        for step in range(self.step, min((epoch + 1) * self.steps_per_epoch, self.total)):
+        end = min((epoch + 1) * self.steps_per_epoch, (loaded + 1) * self.steps_per_pass, self.total)
+        for step in range(self.step, end):
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
             loss, norm = self._step(step, batches, since, logged)
             self.step = step + 1

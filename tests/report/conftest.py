@@ -112,6 +112,7 @@ def write_run(
     name: str | None = None,
     plan: dict | None = None,
     samples_id: str = "c3" * 32,
+    keep: str = "all",
 ) -> Path:
     """A finished run folder; the caller spoils what it wants spoilt."""
     noise = plan or noise_record(rate, "swap" if task == "clip" else "symmetric")
@@ -119,7 +120,14 @@ def write_run(
     path.mkdir(parents=True)
     resolved = {
         "task": task,
-        "data": {"train": train, "val": "data/demo/val", "noise": rate or None, "size": 64, "decoder": "cpu"},
+        "data": {
+            "train": train,
+            "val": "data/demo/val",
+            "noise": rate or None,
+            "size": 64,
+            "decoder": "cpu",
+            "keep": keep,
+        },
         "model": {"name": "resnet18" if task == "supervised" else "clip-tiny"},
         "optim": {"name": "lamb", "lr": 0.01},
         "schedule": {"epochs": 4},

@@ -263,3 +263,42 @@ def test_the_rows_of_all_heads_are_there_in_per_cent(tmp_path, runs):
         "head_seed": "0",
     }
     assert [float(row["percent"]) for row in rows] == pytest.approx([50, 50.1, 80, 80.1])
+
+
+# --- the right part of a rate ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def with_right_part(tmp_path):
+    """Runs of three seeds: clean at 0.5, 30 % at 0.4, its right part at 0.46."""
+    runs = []
+    for seed in range(3):
+        for rate, level, keep in ((0, 0.5, "all"), (0.3, 0.4, "all"), (0.3, 0.46, "right")):
+            tune = results(level + seed / 1000)
+            run = write_run(tmp_path, rate=rate, seed=seed, tune=tune, name=f"{rate}-{keep}-s{seed}", keep=keep)
+            runs.append(read_run(run))
+    (family,) = families(runs)
+    return family
+
+
+def test_the_right_part_is_a_condition_of_the_same_family_and_no_arm_of_its_own(with_right_part):
+    assert [one.label for one in with_right_part.conditions] == [
+        "clean",
+        "30\u00a0% symmetric",
+        "30\u00a0% symmetric, right part",
+    ]
+    assert [arm.kind for arm in arms(with_right_part)] == ["symmetric"]
+
+
+def test_wrong_labels_are_told_from_fewer_labels(with_right_part):
+    wrong, noise = asked(with_right_part, claim(estimand="mean - right", side="< 0"), claim(side="< 0"))
+    assert wrong.estimate.value == pytest.approx(-0.06)
+    assert noise.estimate.value == pytest.approx(-0.1)
+    assert wrong.question == "ID, LP: mean of all rates − the right part <\u00a00"
+    assert wrong.estimate.df == 6
+
+
+def test_without_runs_on_the_right_part_nothing_is_compared_with_it(tmp_path):
+    family = family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.1, 0)}))
+    (found,) = asked(family, claim(estimand="mean - right", rates=[0.3]))
+    assert found.reason == "no run of the right part of 30\u00a0%"

@@ -115,6 +115,45 @@ def test_a_claim_is_asked_of_every_arm_unless_it_names_one(here):
     assert len(planned_arms(study(entries, [{**SLIGHT, "recipe": "tiny"}]))) == 2
 
 
+# --- the right part of a rate ---------------------------------------------------------------------------------------
+
+RIGHT = {**ENTRY, "rates": [0.3], "keep": "right"}
+WRONG = {**SLIGHT, "name": "C3", "estimand": "mean - right", "rates": [0.3], "side": "< 0"}
+
+
+def test_the_right_part_is_trained_on_in_steps_of_its_own(here):
+    grid = StudyGrid(study([ENTRY, RIGHT], [SLIGHT, WRONG]))
+    names = [cell.train.name.rsplit("-", 1)[0] for cell in grid.cells]
+    assert names.count("tiny-symmetric-0.3-seed0-right-s0") == 1
+    (cell,) = [cell for cell in grid.cells if "right-s1" in cell.train.name]
+    assert "data.keep=right" in cell.train.argv
+    assert cell.kind == "symmetric, right part"
+
+
+def test_a_claim_about_the_right_part_counts_its_runs(here):
+    (arm,) = planned_arms(study([ENTRY, RIGHT], [WRONG]))
+    assert (arm.by_rate, arm.right) == ({0: 2, 0.1: 2, 0.3: 2}, {0.3: 2})
+
+
+def test_the_declaration_tells_of_the_right_part(here):
+    register(pretrain=[ENTRY, RIGHT], claims=[WRONG])
+    assert "8 pre-trainings: 2 clean, 2 10\u00a0%, 2 30\u00a0% and 2 on the right part of 30\u00a0%" in Path(
+        "page.html"
+    ).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("rates", "missing"), [([0.1], "10"), (None, "10\u00a0% and the right part of 30")])
+def test_a_claim_about_a_right_part_that_nobody_trains_on_is_told(here, rates, missing):
+    entries = [ENTRY, RIGHT] if rates else [ENTRY]
+    with pytest.raises(RecipeError, match=f"no run of the right part of {missing}"):
+        study(entries, [{**WRONG, "rates": rates}])
+
+
+def test_clean_pre_training_has_no_right_part(here):
+    with pytest.raises(RecipeError, match="keep right needs noise"):
+        study([{**RIGHT, "rates": [0, 0.3]}])
+
+
 # --- noise seeds ----------------------------------------------------------------------------------------------------
 
 

@@ -66,7 +66,12 @@ class Task(Protocol):
 
     @property
     def train_set(self) -> "Dataset | ConcatDataset":
-        """What is trained on."""
+        """The split, or the splits as one, that the recipe names and noise is of."""
+        ...
+
+    @property
+    def trained_on(self) -> "ImageDataset":
+        """What the loader reads of it: all samples, or those that `data.keep` keeps."""
         ...
 
     @property

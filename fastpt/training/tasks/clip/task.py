@@ -35,6 +35,7 @@ from fastpt.training.evaluation import batches_of, gather_rows, outputs_of, spli
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.clip import Settings
+from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 from fastpt.training.trial import try_sizes
@@ -128,7 +129,7 @@ class Clip:
         with problems.noted():
             self.noise = self.train_set.noise_plan(recipe.data.noise, "captions")
             # The row whose caption each sample is shown.
-            self._shown = self.train_set.targets(recipe.data.noise, of="captions")
+            self.trained_on, self._shown = kept(self.train_set, recipe.data, "captions")
         with problems.noted():
             if self.val_set:
                 self.val_set.require_captions()
@@ -218,7 +219,8 @@ class Clip:
         to their own caption instead. Captions of equal text count as one.
         """
         own_rows = self.train_set.targets(None, of="captions")
-        noised = self._shown != own_rows
+        shown_rows = self.train_set.targets(self.recipe.data.noise, of="captions")
+        noised = shown_rows != own_rows
         random = np.random.default_rng(self.recipe.seed)
         chosen = []
         for kind in (~noised, noised):
@@ -227,7 +229,7 @@ class Clip:
         some = Subset(self.train_set, np.concatenate(chosen))
         found, images = self._image_features(forward, some)
         ids = some.rows[found.numpy()]
-        shown, own = self._tokens[self._shown[ids]], self._tokens[own_rows[ids]]
+        shown, own = self._tokens[shown_rows[ids]], self._tokens[own_rows[ids]]
         captions, number = np.unique(np.concatenate([shown, own]), axis=0, return_inverse=True)
         shown, own = torch.from_numpy(number.reshape(2, -1))
         nearest = (images @ self._text_features(forward, captions).T).argmax(1)

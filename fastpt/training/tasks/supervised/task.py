@@ -27,6 +27,7 @@ from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import batches_of, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
+from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Results
 from fastpt.training.tasks.supervised import Settings
 from fastpt.training.trial import try_sizes
@@ -63,7 +64,8 @@ class Supervised:
         problems.tell()
         with problems.noted():
             self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
-            self.labels = torch.from_numpy(self.train_set.targets(recipe.data.noise, of="labels"))
+            self.trained_on, labels = kept(self.train_set, recipe.data, "labels")
+            self.labels = torch.from_numpy(labels)
         with problems.noted():
             self._check_classes()
         classes = len(self.train_set.classes)
@@ -160,13 +162,14 @@ class Supervised:
         """
         if self.noise is None or not self.settings.memorization_samples:
             return {}
-        clean = torch.from_numpy(self.train_set.targets(None, of="labels"))
+        clean = torch.from_numpy(self.train_set.clean_labels)
+        labels = torch.from_numpy(self.train_set.targets(self.recipe.data.noise, of="labels"))
         tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
         total = tally  # of all processes, which end with the same batch: ZeRO 3 runs the model on all at once
         with closing(batches_of(self.train_set, self.recipe, self.dist_info, order="random")) as batches:
             for batch in batches:
                 ids = batch.sample_ids.cpu()
-                predicted, shown, true = self._logits(forward, batch).argmax(1), self.labels[ids], clean[ids]
+                predicted, shown, true = self._logits(forward, batch).argmax(1), labels[ids], clean[ids]
                 wrong = shown != true
                 as_clean, as_shown = predicted == true, predicted == shown
                 counted = (wrong, wrong & as_clean, wrong & as_shown, ~wrong, ~wrong & as_shown)

@@ -1,0 +1,19 @@
+"""What tasks train on: a split, or what a noise plan leaves right of it."""
+
+import numpy as np
+
+from fastpt.data.concat import ConcatDataset
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import Targets
+from fastpt.data.samples import ImageDataset
+from fastpt.data.subset import Subset
+from fastpt.loading.config import Data
+
+
+def kept(train_set: Dataset | ConcatDataset, data: Data, of: Targets) -> tuple[ImageDataset, np.ndarray]:
+    """The M samples that `data.keep` keeps of a split, and what each is shown, int64 [M]; see `Dataset.targets`."""
+    shown = train_set.targets(data.noise, of)
+    if data.keep == "all":
+        return train_set, shown
+    rows = np.flatnonzero(shown == train_set.targets(None, of))
+    return Subset(train_set, rows), shown[rows]

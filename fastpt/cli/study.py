@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,20 @@ if TYPE_CHECKING:
 
 FILE = click.argument("file", type=FOLDER)
 OUT = click.option("--out", type=RECORDED, help="Folder of the study (default: studies/NAME).")
+
+
+class Time(click.ParamType[float]):
+    """A time with its unit, in seconds: 90s, 150m, 8h."""
+
+    name = "time"
+    UNITS = {"s": 1, "m": 60, "h": 3600}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The seconds of `value`."""
+        number, unit = value[:-1], value[-1:]
+        if not number.isascii() or not number.isdigit() or int(number) == 0 or unit not in self.UNITS:
+            self.fail(f"{value!r} is no time. Write a whole number with its unit, such as 90s, 150m or 8h.", param, ctx)
+        return float(int(number) * self.UNITS[unit])
 
 
 class StudyCommands(click.Group):
@@ -43,10 +57,18 @@ def study() -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would run, with the time and disk expected; run nothing.")
 @click.option("--cell", type=click.IntRange(0), help="Run one pre-training of the grid and its tunings only.")
 @click.option("--ray", metavar="ADDRESS", help="Run on the Ray cluster at ADDRESS, or on one started here: local.")
-def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str | None) -> None:
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, help="Pre-trainings side by side; each has its share of cores."
+)
+@click.option("--for", "seconds", type=Time(), help="Stop after a time such as 150m or 8h; what is at work is saved.")
+def run(
+    file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str | None, jobs: int, seconds: float | None
+) -> None:
     """Run what is not done yet of the study FILE, then write its report."""
     if cell is not None and ray:
         raise click.UsageError("--cell and --ray do not go together")
+    if (cell is not None or ray) and (jobs > 1 or seconds):
+        raise click.UsageError("--jobs and --for are about a study run here; leave --cell and --ray out")
     if cell is not None and dry_run:
         raise click.UsageError("--dry-run shows the whole grid; leave --cell out")
     from fastpt.study.declaration import load_study
@@ -67,7 +89,7 @@ def run(file: Path, out: Path | None, dry_run: bool, cell: int | None, ray: str 
     if cell is not None:
         run_one(grid, cell, say)
     else:
-        page = run_on_ray(grid, file, ray, say) if ray else run_study(grid, say)
+        page = run_on_ray(grid, file, ray, say) if ray else run_study(grid, say, jobs, seconds)
         click.echo(f"report: {page}")
 
 

@@ -1,31 +1,23 @@
 """Doing a study: every step that is not done, in a process of its own; then the report."""
 
-import os
-import signal
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from functools import partial
 from pathlib import Path
 
 from fastpt import ray_cluster
-from fastpt.errors import FastptError, Preempted
-from fastpt.files import atomic_write, locked, write_sealed_json
+from fastpt.errors import FastptError
+from fastpt.files import atomic_write, locked
 from fastpt.printable import plural
-from fastpt.processes import die_with
 from fastpt.runs import PROVENANCE, read_runs
 from fastpt.study import preregistration
 from fastpt.study.declaration import Study
-from fastpt.study.grid import RECORD_FORMAT, Cell, Step, StudyGrid
+from fastpt.study.grid import Step, StudyGrid
 from fastpt.study.sets import left_out, without
 from fastpt.study.table import steps_table
+from fastpt.study.work import FASTPT, Say, run_cells
 
-Say = Callable[[str], None]
 PAGE = "report.html"  # in the study's folder
 FILE = "file.txt"  # of which a study's folder is
-FASTPT = (sys.executable, "-m", "fastpt")
 
 
 def claim_folder(folder: Path, file: Path) -> None:
@@ -45,16 +37,16 @@ def claim_folder(folder: Path, file: Path) -> None:
         out.write(f"{ours}\n")
 
 
-def run_study(grid: StudyGrid, say: Say) -> Path:
-    """Do what is not done, one step after the other, and write the report; return its path.
+def run_study(grid: StudyGrid, say: Say, jobs: int = 1, seconds: float | None = None) -> Path:
+    """Do what is not done, `jobs` pre-trainings side by side, and write the report; return its path.
 
     Raises FastptError if the study cannot begin, and at the end if a step failed: the others have gone on. Raises
-    Preempted if SIGTERM was received: the step under way got it too, and a training saves itself.
+    Preempted if SIGTERM was received, or after `seconds`: see `run_cells`.
     """
     prepare(grid.study, say)
     with _alone(grid, ".lock"):
         register(grid, say)
-        failed = [step for cell in grid.cells for step in run_cell(grid, cell, say)]
+        failed = run_cells(grid, grid.cells, say, jobs, seconds)
         page = write_report(grid, say)
     _raise_if(failed, grid)
     return page
@@ -66,7 +58,7 @@ def run_one(grid: StudyGrid, number: int, say: Say) -> None:
         raise FastptError(f"--cell {number} is not in the grid: it has cells 0 to {grid.study.size - 1}.")
     with _alone(grid, f".lock-{number}"):
         register(grid, say)
-        _raise_if(run_cell(grid, grid.cells[number], say), grid)
+        _raise_if(run_cells(grid, [grid.cells[number]], say), grid)
 
 
 def run_on_ray(grid: StudyGrid, file: Path, address: str, say: Say) -> Path:
@@ -107,13 +99,6 @@ def register(grid: StudyGrid, say: Say) -> None:
     say(f"{plural(len(grid.study.claims), 'claim')} and the grid are declared, sha256 {sum_[:16]}: {grid.folder}")
 
 
-def run_cell(grid: StudyGrid, cell: Cell, say: Say) -> list[Step]:
-    """Do the steps of a cell that are not done; return those that failed. Tuning needs the training."""
-    if grid.state(cell.train) != "done" and not _run(grid, cell.train, grid.study.launcher or FASTPT, say):
-        return [cell.train]
-    return [step for step in cell.tunings if grid.state(step) != "done" and not _run(grid, step, FASTPT, say)]
-
-
 def write_report(grid: StudyGrid, say: Say) -> Path:
     """The page over all runs that have begun."""
     from fastpt.report.page import write_report
@@ -128,54 +113,6 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
         say(line)
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
-
-
-def _run(grid: StudyGrid, step: Step, launcher: Sequence[str], say: Say) -> bool:
-    """Run a step, its output into its log, and record how it ended."""
-    log = grid.folder / "logs" / f"{step.name}.log"
-    record = grid.record_path(step)
-    for folder in (log.parent, record.parent):
-        folder.mkdir(parents=True, exist_ok=True)
-    say(f"{step.kind} {step.name} (log: {log})")
-    began = time.monotonic()
-    with log.open("ab") as out:
-        process = subprocess.Popen(
-            [*launcher, *step.argv], stdout=out, stderr=subprocess.STDOUT, preexec_fn=partial(die_with, os.getpid())
-        )
-        code, asked_to_end = _wait(process)
-    took = time.monotonic() - began
-    if asked_to_end:
-        raise Preempted(f"stopped by SIGTERM in {step.kind} {step.name}. The same command goes on from there.")
-    if code:
-        write_sealed_json(record, {"format": RECORD_FORMAT, "key": step.key, "failed": code})
-        say(f"  failed with exit code {code} after {took:.0f} s: {_last_line(log)}")
-        return False
-    size = sum(file.stat().st_size for file in step.result.parent.rglob("*") if file.is_file())
-    found = {"key": step.key, "kind": step.kind, "group": step.group, "seconds": took, "bytes": size}
-    write_sealed_json(record, {"format": RECORD_FORMAT, **found})
-    say(f"  done in {took:.0f} s")
-    return True
-
-
-def _wait(process: subprocess.Popen) -> tuple[int, bool]:
-    """Wait for the end; return the exit code, and whether SIGTERM came meanwhile. The process gets it too."""
-    asked = False
-
-    def pass_on(number: int, _: object) -> None:
-        nonlocal asked
-        asked = True
-        process.send_signal(number)
-
-    before = signal.signal(signal.SIGTERM, pass_on)
-    try:
-        return process.wait(), asked
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _last_line(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-    return next((line.strip()[:300] for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def _raise_if(failed: list[Step], grid: StudyGrid) -> None:

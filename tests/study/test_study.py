@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,12 +15,13 @@ import yaml
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.errors import FastptError, RecipeError
+from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.table import steps_table, text_table
+from fastpt.study.work import FASTPT
 
 CLASSIFIER = {
     "task": "supervised",
@@ -125,7 +127,7 @@ def test_noise_plans_that_are_missing_are_made(study, here):
 
 def test_nothing_that_is_done_is_done_again(here, monkeypatch):
     whole = plan(pretrain=plan().study.model_dump()["pretrain"][1:])
-    monkeypatch.setattr(study_run.subprocess, "run", lambda *_, **__: pytest.fail("a step was run"))
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a step was run"))
     study_run.run_study(whole, lambda _: None)
 
 
@@ -311,18 +313,38 @@ def test_a_preparation_that_fails_stops_the_study(here, capfd):
         study_run.run_study(broken, lambda _: None)
 
 
-def test_sigterm_goes_on_to_the_training_which_saves_itself(here):
-    long = {"recipe": "tiny.yaml", "set": ["schedule.epochs=2000"], "rates": [0], "seeds": [0]}
-    run = plan(pretrain=[long]).cells[0].train.result.parent
-    study = subprocess.Popen([*study_run.FASTPT, "study", "changed.yaml"], stderr=subprocess.PIPE, text=True)
-    while not (run / "metrics.jsonl").exists() and study.poll() is None:
+LONG = {"recipe": "tiny.yaml", "set": ["schedule.epochs=2000"], "rates": [0], "seeds": [0, 1]}
+
+
+def test_sigterm_goes_on_to_all_trainings_at_work_which_save_themselves(here):
+    runs = [cell.train.result.parent for cell in plan(pretrain=[LONG]).cells]
+    study = subprocess.Popen([*FASTPT, "study", "changed.yaml", "--jobs", "2"], stderr=subprocess.PIPE, text=True)
+    while not all((run / "metrics.jsonl").exists() for run in runs) and study.poll() is None:
         time.sleep(0.05)
     study.terminate()
     _, told = study.communicate(timeout=60)
     assert study.returncode == 75, told
-    assert "stopped by SIGTERM in train tiny-clean-s0-" in told
-    assert list((run / "checkpoints").glob("step-*"))
-    assert states(plan(pretrain=[long])) == ["to do"]
+    assert re.search("stopped by SIGTERM in train tiny-clean-s0-.* and train tiny-clean-s1-", told)
+    assert all(list((run / "checkpoints").glob("step-*")) for run in runs)
+    assert states(plan(pretrain=[LONG])) == ["to do", "to do"]
+
+
+def test_a_study_stops_when_its_time_is_over(here):
+    long = plan(pretrain=[LONG])
+    with pytest.raises(Preempted, match=r"stopped after 1 s in train tiny-clean-s0-.*\. The same command goes on"):
+        study_run.run_study(long, lambda _: None, seconds=1)
+    assert states(long) == ["to do", "to do"]
+
+
+@pytest.mark.parametrize("time", ["150", "2 h", "0m", "1.5h", "m", "-1s"])
+def test_a_time_has_a_number_and_a_unit(here, time):
+    told = CliRunner().invoke(main, ["study", "study.yaml", "--for", time])
+    assert told.exit_code == 2
+    assert "Write a whole number with its unit" in told.output
+
+
+def test_jobs_and_a_time_are_for_a_study_run_here(here):
+    assert CliRunner().invoke(main, ["study", "study.yaml", "--cell", "0", "--jobs", "2"]).exit_code == 2
 
 
 def test_totals_of_steps_never_timed_say_so(here):

@@ -17,7 +17,7 @@ import tarfile
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,7 +25,7 @@ from typing import IO, Any
 from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
-from fastpt.study import run as study_run
+from fastpt.study import work as study_work
 from tests.cases import workplace
 from tests.cases.delivery import delivered
 from tests.conftest import picture
@@ -214,7 +214,7 @@ def start(folder: Path, words: str, log: Path) -> int:
             os.dup2(file.fileno(), 1)
             os.dup2(file.fileno(), 2)
         os.environ |= {"XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder), "PYTHONPATH": str(ROOT)}
-        module: Any = study_run
+        module: Any = study_work
         module.subprocess = _ForkedSteps
         code = _fastpt(words.split())
     except BaseException:
@@ -243,7 +243,10 @@ def _fastpt(words: list[str]) -> int:
 class _Forked:
     """A step of a study as a fork, in place of `subprocess.Popen`: nothing is imported again."""
 
-    def __init__(self, words: list[str], stdout: IO, stderr: int, preexec_fn: Callable[[], None]):
+    def __init__(
+        self, words: list[str], env: Mapping[str, str], stdout: IO, stderr: int, preexec_fn: Callable[[], None]
+    ):
+        self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid:
             return
@@ -257,15 +260,21 @@ class _Forked:
             sys.stdout.flush()
             os._exit(code)
 
-    def wait(self) -> int:
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def poll(self, options: int = os.WNOHANG) -> int | None:
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, options)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self) -> int | None:
+        return self.poll(0)
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
 
 class _ForkedSteps:
-    """What `fastpt.study.run` takes of the module `subprocess`."""
+    """What `fastpt.study.work` takes of the module `subprocess`."""
 
     Popen, run, STDOUT = _Forked, staticmethod(subprocess.run), subprocess.STDOUT
 

@@ -30,6 +30,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 from datasets_prep.sources.demo.scenes import demo_splits
 from fastpt import Dataset, Loader
 from fastpt.augment import transforms
+from fastpt.augment.randaugment import randaugment
 from fastpt.cli import main as fastpt
 from fastpt.data.hashes import xxh3_64
 from fastpt.loading.crops import center_crops, random_resized_crops
@@ -191,7 +192,7 @@ def transformed(_: Path) -> dict:
     keys = torch.from_numpy(np.random.default_rng(5).integers(-(2**63), 2**63 - 1, 16))
     floats = transforms.normalize(images, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     return {
-        "randaugment": pixels(transforms.randaugment(images, 7, 0.5, keys)),
+        "randaugment": pixels(randaugment(images, 7, 0.5, keys, (124, 116, 104), bicubic=True)),
         "color_jitter": pixels(transforms.color_jitter(images, 0.4, 0.4, 0.4, 0.1, keys, 0.8)),
         "grayscale": pixels(transforms.grayscale(images, 0.5, keys)),
         "gaussian_blur": pixels(transforms.gaussian_blur(images, 0.5, keys)),

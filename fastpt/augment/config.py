@@ -16,7 +16,8 @@ class Augment(Section):
     """What is done to a training batch beyond crop and flip. Mixup, cutmix, smoothing and repeats: supervised only."""
 
     randaugment: str | None = None
-    """RandAugment as `m7-std0.5`: magnitude 7 of 10 with a normal spread, two operations a picture (timm's `inc1`)."""
+    """RandAugment as `m7-std0.5`: magnitude 7 of 10 with a normal spread, two operations a picture (timm's
+    `rand-m7-mstd0.5-inc1`). A moved picture is filled with the mean colour and interpolated by `data.interpolation`."""
     color_jitter: Quadruple | None = None
     """Colour jitter: how far brightness, contrast, saturation and hue move, such as [0.4, 0.4, 0.4, 0.1]."""
     color_jitter_probability: Share = 1.0

@@ -5,15 +5,27 @@ from collections.abc import Sequence
 import torch
 
 from fastpt.augment.config import Augment, parse_randaugment
-from fastpt.augment.transforms import color_jitter, gaussian_blur, grayscale, normalize, randaugment, random_erasing
+from fastpt.augment.randaugment import randaugment
+from fastpt.augment.transforms import color_jitter, gaussian_blur, grayscale, normalize, random_erasing
+from fastpt.jpeg import Interpolation
 
 
 def augmented(
-    images: torch.Tensor, rng_keys: torch.Tensor, augment: Augment, mean: Sequence[float], std: Sequence[float]
+    images: torch.Tensor,
+    rng_keys: torch.Tensor,
+    augment: Augment,
+    interpolation: Interpolation,
+    mean: Sequence[float],
+    std: Sequence[float],
 ) -> torch.Tensor:
-    """uint8 [B, H, W, 3] and `Batch.rng_keys` -> normalised float32 [B, 3, H, W], on the device of `images`."""
+    """uint8 [B, H, W, 3] and `Batch.rng_keys` -> normalised float32 [B, 3, H, W], on the device of `images`.
+
+    As in timm's training, RandAugment fills with the mean colour and interpolates as the crop did (`area`: bilinearly).
+    """
     if augment.randaugment:
-        images = randaugment(images, *parse_randaugment(augment.randaugment), rng_keys)
+        magnitude, spread = parse_randaugment(augment.randaugment)
+        fill = [round(255 * value) for value in mean]
+        images = randaugment(images, magnitude, spread, rng_keys, fill, bicubic=interpolation == "bicubic")
     if augment.color_jitter:
         images = color_jitter(images, *augment.color_jitter, rng_keys, augment.color_jitter_probability)
     if augment.grayscale:

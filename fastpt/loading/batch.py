@@ -24,4 +24,4 @@ class Batch(NamedTuple):
     images: torch.Tensor  # uint8 [B, H, W, 3], RGB
     sample_ids: torch.Tensor  # int64 [B], rows of the dataset
     views: torch.Tensor  # int64 [B], 0 but under repeated augmentation
-    rng_keys: torch.Tensor  # int64 [B], random bits of (seed, epoch, sample, view): see fastpt/augment/transforms.py
+    rng_keys: torch.Tensor  # int64 [B], random bits of (seed, epoch, sample, view): see fastpt/augment/per_picture.py

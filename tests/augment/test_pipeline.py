@@ -13,7 +13,7 @@ KEYS = torch.arange(16) * 2**40 + 7
 
 def changed(**settings) -> torch.Tensor:
     """Which pictures differ from their merely normalised selves, bool [16]."""
-    out = augmented(IMAGES, KEYS, Augment(**settings), MEAN, STD)
+    out = augmented(IMAGES, KEYS, Augment(**settings), "bicubic", MEAN, STD)
     return (out != normalize(IMAGES, MEAN, STD)).flatten(1).any(1)
 
 

@@ -95,11 +95,12 @@ class Regression:
 
         from fastpt.augment.pipeline import augmented
 
-        device, augment = self.dist_info.device, self.recipe.augment
+        device, augment, interpolation = self.dist_info.device, self.recipe.augment, self.recipe.data.interpolation
+        mean, std = IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
         for number, piece in enumerate(pieces):
             seed_piece(number)
             images = piece.images.to(device, non_blocking=True)
-            pixels = augmented(images, piece.rng_keys, augment, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
+            pixels = augmented(images, piece.rng_keys, augment, interpolation, mean, std)
             yield mse_loss(forward(pixels).float()[:, 0], self.shown[piece.sample_ids.cpu()].to(device))
 
     def after_step(self) -> None:

@@ -185,9 +185,11 @@ class Clip:
 
     def _forward(self, forward: Callable) -> Callable:
         """The model on pictures as the loader gives them: floats of all pieces would take four times the memory."""
+        recipe = self.recipe
 
         def embed(images: Tensor, rng_keys: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-            return forward(image=augmented(images, rng_keys, self.recipe.augment, MEAN, STD), text=tokens)
+            pixels = augmented(images, rng_keys, recipe.augment, recipe.data.interpolation, MEAN, STD)
+            return forward(image=pixels, text=tokens)
 
         return embed
 

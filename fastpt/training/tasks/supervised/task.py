@@ -120,7 +120,8 @@ class Supervised:
         """The mean loss of a batch, float32 scalar."""
         images = batch.images.to(self.dist_info.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.dist_info.device, non_blocking=True)
-        images = augmented(images, batch.rng_keys, self.recipe.augment, MEAN, STD)
+        augment, data = self.recipe.augment, self.recipe.data
+        images = augmented(images, batch.rng_keys, augment, data.interpolation, MEAN, STD)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()

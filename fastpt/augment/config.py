@@ -35,7 +35,8 @@ class Augment(Section):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """Label smoothing."""
     repeated_augmentation: int = Field(default=1, ge=1)
-    """Repeated augmentation: each chosen sample comes this many times, with other crops; epochs keep their length."""
+    """Repeated augmentation: each chosen sample comes this many times, with other crops, in different pieces of a step
+    where it has as many; epochs keep their length."""
 
     def problems(self) -> Iterable[str]:
         jitter = self.color_jitter

@@ -17,12 +17,12 @@ from fastpt.jpeg import Interpolation
 from fastpt.loading.batch import Batch, DecodedBatch
 from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.decoders import DECODERS
-from fastpt.loading.order import Order, epoch_order, step_positions, steps_per_epoch
+from fastpt.loading.order import Order, batch_positions, epoch_order, steps_per_epoch
 from fastpt.loading.readahead import read_ahead
 from fastpt.loading.reading import BadSamples, BatchReader
 from fastpt.processes import cores
 
-STATE_FORMAT = "2.0"
+STATE_FORMAT = "2.1"
 Crop = Literal["random", "center"]
 
 
@@ -33,7 +33,7 @@ class Loader:
     epoch. Closing an iterator, by `break` too, ends its threads.
 
     Which samples are seen when, and their boxes and flips, follow from (dataset, seed, epoch, global batch) alone,
-    where the global batch is `batch_size * world_size`.
+    where the global batch, a step's samples, is `batch_size * gradient_accumulation_steps * world_size`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Loader:
         threads: int | None = None,
         drop_last: bool = True,
         repeats: int = 1,
+        gradient_accumulation_steps: int = 1,
     ):
         """
         Args:
@@ -80,6 +81,8 @@ class Loader:
                 the next good one of the order, so every batch is full. Otherwise, for evaluation: every good sample
                 comes exactly once, damaged ones are left out, and batches can be short or, at the end, empty.
             repeats: of a sample in a row, each with its own view (repeated augmentation).
+            gradient_accumulation_steps: batches that make this rank's part of a step; only with `drop_last`, which
+                then leaves out an incomplete last step. What is in a row is dealt out over them.
 
         Raises FastptError for settings out of range, if `drop_last` leaves no batch, and if the decoder cannot be had.
         """
@@ -97,13 +100,17 @@ class Loader:
         threads = default_threads() if threads is None else threads
         _check("threads", threads, threads >= 1, "1 or more")
         _check("repeats", repeats, repeats == 1 or (repeats > 1 and order != "sequential"), "1, or more when shuffled")
+        accumulated = gradient_accumulation_steps
+        good = accumulated == 1 or (accumulated > 1 and drop_last)
+        _check("gradient_accumulation_steps", accumulated, good, "1, or more with drop_last")
         self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
         self.crop, self.scale, self.ratio, self.crop_fraction = crop, scale, ratio, crop_fraction
         self.flip = crop == "random" if flip is None else flip
         self.rank, self.world_size = rank, world_size
         self.order: Order = order
         self.drop_last, self.repeats = drop_last, repeats
-        self.global_batch = batch_size * world_size
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.global_batch = batch_size * gradient_accumulation_steps * world_size
         if drop_last and len(self) == 0:
             raise FastptError(
                 f"{dataset.path} has {len(dataset)} samples, less than one global batch of {self.global_batch}, and "
@@ -136,22 +143,25 @@ class Loader:
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same on every rank."""
-        return steps_per_epoch(len(self.dataset), self.global_batch, self.drop_last)
+        steps = steps_per_epoch(len(self.dataset), self.global_batch, self.drop_last)
+        return steps * self.gradient_accumulation_steps
 
     def __iter__(self) -> Iterator[Batch]:
         self._retire()
-        epoch, first = self.epoch, -(-self._position // self.global_batch)
+        total, of_all_ranks = len(self.dataset), self.batch_size * self.world_size  # samples of one batch each
+        epoch, first = self.epoch, -(-self._position // of_all_ranks)
+        accumulated = self.gradient_accumulation_steps
         positions: Iterable[np.ndarray] = (
-            step_positions(step, len(self.dataset), self.batch_size, self.rank, self.world_size)
-            for step in range(first, len(self))
+            batch_positions(number, total, self.batch_size, self.rank, self.world_size, accumulated)
+            for number in range(first, len(self))
         )
         reader = self._reader()
         if self._reads_ahead:
-            positions = read_ahead(self.dataset, reader.sample_ids, positions, first * self.global_batch)
+            positions = read_ahead(self.dataset, reader.sample_ids, positions, first // accumulated * self.global_batch)
         batches = self._batches = self._decoder.batches(reader, positions)
         with closing(batches):
-            for step, batch in enumerate(batches, first):
-                self._position = min((step + 1) * self.global_batch, len(self.dataset))
+            for number, batch in enumerate(batches, first):
+                self._position = min((number + 1) * of_all_ranks, total)
                 yield self._with_rng_keys(batch, epoch)
                 if batches is not self._batches:
                     raise FastptError(
@@ -180,9 +190,11 @@ class Loader:
     def state_dict(self) -> dict:
         """Where the loader is, in global samples delivered (not prefetched), and what this position depends on.
 
-        It is the same on every rank, plain JSON, and can be loaded at any world size with the same global batch.
+        It is the same on every rank, plain JSON, and can be loaded at any world size with the same global batch; where
+        it was taken within a step, with as many batches a step.
         """
-        return {"epoch": self.epoch, "position": self._position, **self._identity()}
+        place = {"epoch": self.epoch, "position": self._position}
+        return {**place, "gradient_accumulation_steps": self.gradient_accumulation_steps, **self._identity()}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on where `state` was taken. Raises FastptError if it was taken under another order of samples."""
@@ -191,7 +203,10 @@ class Loader:
                 f"the loader's state has format {state.get('format')!r}, and this fastpt reads {STATE_FORMAT!r}. Go on "
                 "with the fastpt that wrote it, or start a new run."
             )
-        for name, here in self._identity().items():
+        needed = self._identity()
+        if state["position"] % self.global_batch:
+            needed["gradient_accumulation_steps"] = self.gradient_accumulation_steps
+        for name, here in needed.items():
             if state.get(name) != here:
                 raise FastptError(
                     f"the loader's state cannot be resumed: its {name} is {state.get(name)!r}, here it is {here!r}, "

@@ -1,7 +1,9 @@
 """Which sample is seen when: pure functions of (samples, seed, epoch), the same for every decoder and world size.
 
 There is one global order an epoch. A global step takes the next `global_batch` positions of it; rank r of W takes
-positions r, r + W, r + 2W, ... of the step. So the samples of a step are the same set at any number of ranks.
+positions r, r + W, r + 2W, ... of the step, and of them batch b of B (gradient accumulation) every B-th from b on. So
+the samples of a step are the same set at any number of ranks and batches, and what stands side by side in the order,
+as the copies of repeated augmentation do, is dealt out over all of these.
 """
 
 from collections.abc import Callable
@@ -44,11 +46,18 @@ def epoch_order(
     return np.repeat(ids[:distinct], repeats)[:n], views
 
 
-def step_positions(step: int, total: int, batch_size: int, rank: int, world_size: int) -> np.ndarray:
-    """Where a rank's batch lies in the global order: int64 [batch_size], shorter or empty at the end of `total`."""
-    start = step * batch_size * world_size
-    stop = min(start + batch_size * world_size, total)
-    return np.arange(start + rank, max(stop, start + rank), world_size)
+def batch_positions(
+    number: int, total: int, batch_size: int, rank: int, world_size: int, batches_per_step: int = 1
+) -> np.ndarray:
+    """Where a rank's batch lies in the global order: int64 [batch_size], shorter or empty at the end of `total`.
+
+    `number` counts this rank's batches of the epoch, `batches_per_step` of them a step.
+    """
+    step, batch = divmod(number, batches_per_step)
+    parts = world_size * batches_per_step
+    start = step * batch_size * parts
+    first, stop = start + batch * world_size + rank, min(start + batch_size * parts, total)
+    return np.arange(first, max(stop, first), parts)
 
 
 def steps_per_epoch(total: int, global_batch: int, drop_last: bool) -> int:

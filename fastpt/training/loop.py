@@ -126,6 +126,7 @@ def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
         world_size=dist_info.world_size,
         threads=data.threads,
         repeats=recipe.augment.repeated_augmentation,
+        gradient_accumulation_steps=recipe.engine.gradient_accumulation_steps,
     )
 
 

@@ -279,6 +279,7 @@ def test_an_interrupt_while_waiting_ends_the_iteration(split, decoder, slow_read
         ),
         ({"decoder_options": {"hw_decoder_load": 1}}, "decoder cpu has no option 'hw_decoder_load'"),
         ({"repeats": 2, "order": "sequential"}, "repeats is 2"),
+        ({"gradient_accumulation_steps": 2, "drop_last": False}, "gradient_accumulation_steps is 2"),
         ({"batch_size": 39}, "38 samples, less than one global batch of 39"),
     ],
 )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fastpt.loading.order import OPEN_BLOCKS, epoch_order, step_positions, steps_per_epoch
+from fastpt.loading.order import OPEN_BLOCKS, batch_positions, epoch_order, steps_per_epoch
 
 KINDS = ("random", "quasi_random", "sequential")
 
@@ -80,7 +80,7 @@ def test_a_global_step_is_the_same_set_at_any_world_size(world_size, total):
     global_batch = 12
     seen = []
     for step in range(steps_per_epoch(total, global_batch, drop_last=False)):
-        ranks = [step_positions(step, total, global_batch // world_size, r, world_size) for r in range(world_size)]
+        ranks = [batch_positions(step, total, global_batch // world_size, r, world_size) for r in range(world_size)]
         positions = np.sort(np.concatenate(ranks))
         assert np.array_equal(positions, np.arange(step * 12, min(step * 12 + 12, total)))
         assert all(np.all(positions % world_size == rank) for rank, positions in enumerate(ranks))
@@ -88,8 +88,30 @@ def test_a_global_step_is_the_same_set_at_any_world_size(world_size, total):
     assert np.array_equal(np.concatenate(seen), np.arange(total))
 
 
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+@pytest.mark.parametrize("accumulated", [1, 2, 3, 4])
+def test_accumulation_cuts_the_step_of_a_rank_and_deals_out_neighbours(world_size, accumulated):
+    size, total = 24 // accumulated, 24 * world_size * 2
+    for step in range(2):
+        for rank in range(world_size):
+            part = batch_positions(step, total, 24, rank, world_size)
+            for batch in range(accumulated):
+                number = step * accumulated + batch
+                positions = batch_positions(number, total, size, rank, world_size, accumulated)
+                assert np.array_equal(positions, part[batch::accumulated])
+                assert np.diff(positions).min() == world_size * accumulated
+
+
+def test_copies_of_a_picture_are_in_different_pieces_of_a_step():
+    ids, views = epoch_order(240, seed=0, epoch=0, kind="random", block=8, repeats=3)
+    for number in range(240 // 8):
+        positions = batch_positions(number, 240, 8, rank=0, world_size=1, batches_per_step=3)
+        assert len(np.unique(ids[positions])) == 8
+        assert len(np.unique(views[positions])) == 1
+
+
 def test_an_incomplete_last_batch_is_dropped_or_counts():
     assert steps_per_epoch(25, 12, drop_last=True) == 2
     assert steps_per_epoch(25, 12, drop_last=False) == 3
     assert steps_per_epoch(24, 12, drop_last=True) == steps_per_epoch(24, 12, drop_last=False) == 2
-    assert len(step_positions(2, 25, 3, rank=1, world_size=4)) == 0  # one sample is left, and rank 0 has it
+    assert len(batch_positions(2, 25, 3, rank=1, world_size=4)) == 0  # one sample is left, and rank 0 has it

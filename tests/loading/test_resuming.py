@@ -1,4 +1,5 @@
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -39,6 +40,54 @@ def test_resumes_at_every_step_in_a_new_process(split, decoder):
 @pytest.mark.parametrize("decoder", ["cpu", "dali"])
 def test_resumes_with_repeats(split, decoder):
     assert_resumes_everywhere(maker(split, decoder, repeats=3), world_sizes=(2, 1))
+
+
+def pieces_maker(dataset, pieces, **settings):
+    """Makes loaders of one global batch for any world size, in `pieces` batches a step."""
+    return functools.partial(_make_pieces_loader, dataset.path, pieces, settings)
+
+
+def _make_pieces_loader(path, pieces, settings, rank, world_size):
+    settings = {"gradient_accumulation_steps": pieces, "rank": rank, "world_size": world_size, **settings}
+    return Loader(Dataset(path), GLOBAL_BATCH // world_size // pieces, 16, seed=1, threads=1, **settings)
+
+
+@pytest.mark.parametrize("decoder", ["cpu", "dali"])
+@pytest.mark.parametrize("order", ["random", "quasi_random"])
+@pytest.mark.parametrize("pieces", [2, 3])
+@pytest.mark.parametrize("world_size", [1, 2])
+def test_resumes_within_a_step_of_several_pieces(split, decoder, order, pieces, world_size):
+    make_loader = pieces_maker(split, pieces, decoder=decoder, order=order, repeats=3)
+    assert_resumes_everywhere(make_loader, world_sizes=(world_size,))
+
+
+def shown(loader, pieces):
+    """What the steps of an epoch show: sorted (sample id, view), one list a step."""
+    batches = [list(zip(batch.sample_ids.tolist(), batch.views.tolist(), strict=True)) for batch in loader]
+    steps = zip(*[iter(batches)] * pieces, strict=True)
+    return [sorted(itertools.chain(*step)) for step in steps]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 3, 4])
+@pytest.mark.parametrize("then", [1, 2, 3, 4])
+def test_a_step_shows_the_same_samples_in_any_number_of_pieces_and_resumes_in_another(split, pieces, then):
+    with maker(split, repeats=3)(0, 1) as loader:
+        whole = shown(loader, 1)
+    with pieces_maker(split, pieces, repeats=3)(0, 1) as loader, pieces_maker(split, then, repeats=3)(0, 1) as other:
+        assert shown(loader, pieces) == whole
+        assert len(loader) == len(whole) * pieces
+        loader.set_epoch(0)
+        for _ in zip(range(pieces), loader, strict=False):
+            pass
+        other.load_state_dict(loader.state_dict())
+        assert shown(other, then) == whole[1:]
+
+
+def test_a_state_within_a_step_is_refused_in_another_number_of_pieces(split):
+    with pieces_maker(split, 3)(0, 1) as loader, pieces_maker(split, 2)(0, 1) as other:
+        next(iter(loader))
+        with pytest.raises(FastptError, match="its gradient_accumulation_steps is 3, here it is 2"):
+            other.load_state_dict(loader.state_dict())
 
 
 @pytest.mark.parametrize("decoder", ["cpu", "dali"])
@@ -125,7 +174,7 @@ def test_a_state_of_another_dataset_is_refused(split, labelled):
         other.load_state_dict(state)
 
 
-@pytest.mark.parametrize("format", [1, "2.1", None])
+@pytest.mark.parametrize("format", [1, "2.0", None])
 def test_a_state_of_another_format_is_refused_with_what_to_do(split, format):
     with maker(split)(0, 1) as loader:
         state = {**loader.state_dict(), "format": format}

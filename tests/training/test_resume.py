@@ -17,7 +17,7 @@ from fastpt.training.export import export_run
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
 from fastpt.tuning.encoders import open_encoder
-from tests.training.conftest import ENVIRONMENT, command, forget_the_end, lines, losses
+from tests.training.conftest import ENVIRONMENT, TINY_VIT, command, forget_the_end, lines, losses
 from tests.training.test_processes import TORCHRUN
 
 AUGMENTED = (
@@ -25,6 +25,7 @@ AUGMENTED = (
     "checkpoint.every_steps=4",
     "augment={randaugment: m7-std0.5, mixup: 0.2, cutmix: 1.0, repeated_augmentation: 2}",
     "model.drop_path=0.1",
+    "engine.gradient_accumulation_steps=2",
 )
 
 
@@ -168,6 +169,18 @@ def test_a_changed_recipe_is_not_resumed(supervised, stopped):
 def test_what_does_not_touch_the_weights_may_change(supervised, stopped):
     _, run = stopped
     train(supervised("checkpoint={every_steps: 2, keep: 1}", "log_every=5"), "tiny", run, resume=True)
+
+
+def test_a_run_goes_on_in_another_number_of_pieces(supervised, tmp_path):
+    options = [f"model={json.dumps(TINY_VIT)}", "data.size=16", "checkpoint={every_steps: 4, keep: 3}"]
+    options += ["augment={repeated_augmentation: 2}", "schedule.epochs=2"]
+    whole = train(supervised(*options), "tiny", tmp_path / "whole")
+    run = train(supervised(*options, "engine.gradient_accumulation_steps=4"), "tiny", tmp_path / "run")
+    for newest in checkpoint.newest_first(run)[:2]:
+        shutil.rmtree(newest)
+    forget_the_end(run)
+    train(supervised(*options, "engine.gradient_accumulation_steps=2"), "tiny", run, resume=True, allow_changes=True)
+    assert losses(run) == pytest.approx(losses(whole), rel=1e-4)
 
 
 def test_resuming_what_has_not_begun_begins(supervised, tmp_path):

@@ -33,7 +33,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
-from fastpt.storage.kind import what_changed
+from fastpt.storage.opened import what_changed
 
 STAMPS = "stamps"  # a parquet file
 FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
@@ -148,13 +148,12 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
 
 
 def _write_stamps(split: SplitListing, folder: Path) -> None:
-    """Keep length and time of change of the files of a split, for a job that goes on with it later."""
+    """Keep by what the files of a split are known again, for a job that goes on with it later."""
     if isinstance(split.read, Stamped):
         stamps = split.read.stamps()
-        sizes, times = ([stamp[at] for stamp in stamps.values()] for at in (0, 1))
-        table = pa.table(
-            {"file": list(stamps), "bytes": pa.array(sizes, pa.int64()), "ns": pa.array(times, pa.int64())}
-        )
+        sizes, versions = ([stamp[at] for stamp in stamps.values()] for at in (0, 1))
+        versions = pa.array(versions, pa.string() if split.addresses else pa.int64())
+        table = pa.table({"file": list(stamps), "bytes": pa.array(sizes, pa.int64()), "version": versions})
         with atomic_write(folder / ".parts" / STAMPS) as file:
             pq.write_table(table, file)
 
@@ -166,9 +165,9 @@ def _refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[Shar
         return
     stamps, before = split.read.stamps(), pq.read_table(kept).to_pylist()
     changed = {
-        one["file"]: what_changed((one["bytes"], one["ns"]), now)
+        one["file"]: what_changed((one["bytes"], one["version"]), now)
         for one in before
-        if (now := stamps.get(one["file"])) and now != (one["bytes"], one["ns"])
+        if (now := stamps.get(one["file"])) and now != (one["bytes"], one["version"])
     }
     if not changed:
         return
@@ -306,6 +305,7 @@ def _finish(
         name=name,
         split=split.name,
         note=split.note,
+        source=_source(split),
         found={"files": found.files, "beside": found.beside, "warnings": found.warnings},
         settings={**asdict(options), **split.settings},
         classes=split.classes,
@@ -314,6 +314,17 @@ def _finish(
         packages=packages,
     )
     _sweep(folder)
+
+
+def _source(split: SplitListing) -> dict | None:
+    """Where a split is from, if that is reached over a network, and what is known again of its files: their number,
+    their bytes, and a sha256 of the name, length and ETag of each."""
+    if not split.addresses:
+        return None
+    stamps = sorted(split.read.stamps().items()) if isinstance(split.read, Stamped) else []
+    digest = hashlib.sha256(json.dumps(stamps, ensure_ascii=False).encode(errors="surrogateescape"))
+    size = sum(size for _, (size, _) in stamps)
+    return {"addresses": split.addresses, "files": len(stamps), "bytes": size, "stamps_sha256": digest.hexdigest()}
 
 
 # --- guards -----------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from fastpt.errors import FastptError
-from fastpt.storage.kind import Stamp, Storage
+from fastpt.storage.kind import Storage
+from fastpt.storage.opened import Stamp
 
 Beside = Mapping[str, Counter[str]]
 """What lies beside pictures, counted: {"hidden or system": {"@eaDir": 12}, "no picture": {".txt": 3}}."""
@@ -30,7 +31,8 @@ class SplitListing:
     is missing, or a second one of one file), as (key, reason). `note` is what the user should know of the listing;
     `settings` is how it was made, as far as the user chose. `groups`, int64 [N], numbers the pieces of the source that
     are read at once, such as the row groups of parquet files; None if any row can be read by itself. `noisy_labels`
-    are what others than the clean labels say.
+    are what others than the clean labels say. `addresses` are the places that are reached over a network, each at its
+    revision; pictures from there are read ahead, several at once.
     """
 
     name: str
@@ -47,6 +49,7 @@ class SplitListing:
     settings: dict = field(default_factory=dict)
     groups: np.ndarray | None = None
     noisy_labels: "NoisyLabels | None" = None
+    addresses: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -92,14 +95,14 @@ class _Taken:
 
 @runtime_checkable
 class Stamped(Protocol):
-    """What a `read` of a `SplitListing` may tell of the files on disk that its pictures are in."""
+    """What a `read` of a `SplitListing` may tell of the files that its pictures are in."""
 
     def holder(self, i: int) -> str:
         """The file that row i is in."""
         ...
 
     def stamps(self) -> dict[str, Stamp]:
-        """Length and time of change of each file, as they were when it was listed."""
+        """By what each file is known again, as it was when it was listed."""
         ...
 
 

@@ -14,6 +14,8 @@ from datasets_prep.listing import Found, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import same_split, split_of
 from fastpt.errors import FastptError
+from fastpt.storage.address import RemotePath
+from fastpt.storage.transfer import forget
 
 MOST_NAMED = 5  # classes in a warning
 Place = tuple[str | None, Path]  # the name of a split, if it was given, and a folder or archive
@@ -92,14 +94,18 @@ def list_splits(
 
     `options` are the source's own; see `Request` for the others. Raises what the source raises.
     """
+    forget()
     groups: dict[str | None, list[Path]] = {} if places else {None: []}
     for split, path in places:
-        groups.setdefault(split and (split_of(split) or split), []).append(path)
+        place = path.pinned() if isinstance(path, RemotePath) else path
+        groups.setdefault(split and (split_of(split) or split), []).append(place)
     founds = []
     for split, paths in groups.items():
         request = Request(tuple(paths), split, unpack_dir, seed, workers, ignore_damage, dry_run)
         found = source.list_splits(request, **options)
         found.check()
+        addresses = tuple(str(path) for path in paths if isinstance(path, RemotePath))
+        found = replace(found, splits=[replace(one, addresses=addresses) for one in found.splits])
         if split is None:
             found = replace(found, warnings=(*found.warnings, *_called_like_splits(paths, found.splits)))
         else:

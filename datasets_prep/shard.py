@@ -3,9 +3,10 @@
 import contextlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xxhash
 
+from datasets_prep.ahead import read_ahead
 from datasets_prep.images.policy import EncodedImage, ImagePolicy, RejectedImage, encode
 from datasets_prep.listing import SplitListing
 from datasets_prep.writers.beton import BetonWriter
@@ -114,13 +116,19 @@ class ShardJob:
 
     def _encoded(self, tick: Callable[[], None]) -> Iterator[EncodedImage | RejectedImage]:
         """Each picture as it is to be stored, or why it cannot be; `tick` is called after each."""
-        for i in self.rows:
-            try:
-                stored = encode(_read(self.split, int(i)), self.options.policy)
-            except RejectedImage as reason:
-                stored = reason
-            yield stored
-            tick()
+        with closing(self._contents()) as contents:
+            for read in contents:
+                try:
+                    stored = encode(read(), self.options.policy)
+                except RejectedImage as reason:
+                    stored = reason
+                yield stored
+                tick()
+
+    def _contents(self) -> Generator[Callable[[], bytes], None, None]:
+        """What gives the content of each picture, or raises RejectedImage; of those that lie far, the next are read."""
+        reads = (partial(_read, self.split, int(i)) for i in self.rows)
+        return read_ahead(reads) if self.split.addresses else (read for read in reads)
 
     def is_done(self) -> bool:
         """Whether shard and part are there as they were written, with all pictures that can be used.

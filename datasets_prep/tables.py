@@ -7,10 +7,12 @@ rows. Pages that carry a checksum are held to it.
 import json
 import os
 import re
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pyarrow as pa
@@ -19,10 +21,12 @@ import pyarrow.parquet as pq
 from datasets_prep.inventory import find_containers
 from datasets_prep.splits import splits_of_files
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import Stamp, check_unchanged, gone, stamp_of
+from fastpt.storage.opened import Stamp
+from fastpt.storage.opening import for_arrow, open_unchanged, stamp_at
 
 SUFFIX = ".parquet"
 IMAGE_NAMES = ("image", "jpg", "img")
+KEPT_ROWS = 128  # of the row groups behind the oldest that is kept; more than are read ahead
 PARQUET_ERRORS = (OSError, ValueError, pa.ArrowException)  # ValueError: text that is not UTF-8
 
 
@@ -70,24 +74,39 @@ class _Reader:
     places: list[tuple[int, int]]
     groups: np.ndarray  # of each row
     inside: np.ndarray  # row inside its group
-    _last: tuple[int, pa.Array] | None = field(default=None, repr=False)  # the row group that was read last
+    _read_groups: OrderedDict[int, "Future[pa.Array]"] = field(default_factory=OrderedDict, repr=False)  # the last ones
+    _lock: Lock = field(default_factory=Lock, repr=False)
 
     def __call__(self, i: int) -> bytes:
-        group = int(self.groups[i])
-        if self._last is None or self._last[0] != group:
-            self._last = (group, self._read(*self.places[group]))
-        value = self._last[1][int(self.inside[i])].as_py()
+        value = self._group(int(self.groups[i]))[int(self.inside[i])].as_py()
         if value is None:
             raise OSError("the cell of its picture is empty")
         return value
 
+    def _group(self, group: int) -> pa.Array:
+        """The pictures of a row group, which one thread reads and the others wait for."""
+        with self._lock:
+            found = self._read_groups.get(group)
+            if mine := found is None:
+                found = self._read_groups[group] = Future()
+        if mine:
+            try:
+                found.set_result(self._read(*self.places[group]))
+            except BaseException as error:
+                found.set_exception(error)
+            with self._lock:
+                while sum(len(one.result()) for one in self._behind_oldest()) >= KEPT_ROWS:
+                    self._read_groups.popitem(last=False)
+        return found.result()
+
+    def _behind_oldest(self) -> list["Future[pa.Array]"]:
+        return [one for one in list(self._read_groups.values())[1:] if one.done() and not one.exception()]
+
     def _read(self, file: int, group: int) -> pa.Array:
         try:
-            check_unchanged(self.files[file], self.files[file].stat(), self.stamp[file])
+            open_unchanged(self.files[file], self.stamp[file]).close()
             with _open(self.files[file]) as parquet:
                 column = parquet.read_row_group(group, [self.image]).column(self.image).combine_chunks()
-        except FileNotFoundError:
-            raise gone(self.files[file]) from None
         except PARQUET_ERRORS as error:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
         return column.field("bytes") if pa.types.is_struct(column.type) else column
@@ -103,14 +122,16 @@ class _Reader:
 
     def take(self, rows: Iterable[int]) -> "_Reader":
         rows = np.asarray(rows, np.int64)
-        return replace(self, groups=self.groups[rows], inside=self.inside[rows], _last=None)
+        return replace(
+            self, groups=self.groups[rows], inside=self.inside[rows], _read_groups=OrderedDict(), _lock=Lock()
+        )
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_last": None}
+    def __reduce__(self):
+        return _Reader, (self.files, self.stamp, self.image, self.places, self.groups, self.inside)
 
 
 def _open(file: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(file, page_checksum_verification=True)
+    return pq.ParquetFile(for_arrow(file), page_checksum_verification=True)
 
 
 def open_tables(
@@ -164,7 +185,7 @@ def _refuse_configurations(split: str, files: Sequence[Path], roots: Mapping[Pat
     for file in files:
         other = there.setdefault((roots[file], re.sub(r"-of-\d+$", "", file.stem).lower()), file)
         if other.parent != file.parent:
-            shared = Path(os.path.commonpath([other.parent, file.parent]))
+            shared = type(file)(os.path.commonpath([str(other.parent), str(file.parent)]))
             folders = [shared.joinpath(*one.parent.relative_to(shared).parts[:1]) for one in (other, file)]
             raise FastptError(
                 f"--source: split {split} is in {folders[0]} and in {folders[1]}, under one file name, as "
@@ -283,7 +304,7 @@ def _table(
         kind = schema.field(image).type
         path = [f"{image}.path"] if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 else []
         try:
-            stamps.append(stamp_of(file.stat()))
+            stamps.append(stamp_at(file))
             with _open(file) as parquet:
                 table = parquet.read([*there, *path])
                 meta = parquet.metadata
@@ -327,7 +348,8 @@ def _not_one(file: Path, schema: pa.Schema, column: str) -> FastptError:
 
 def missing_column(table: Table, *columns: str) -> FastptError:
     """The error for columns of which the files of a split have none."""
-    there = pq.read_schema(table.files[0]).names
+    with _open(table.files[0]) as parquet:
+        there = parquet.metadata.schema.to_arrow_schema().names
     return FastptError(
         f"--source {table.files[0]} has no column {' and none '.join(map(repr, columns))}; it has: {', '.join(there)}. "
         "Say --label-column or --caption-column."

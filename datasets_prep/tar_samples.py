@@ -12,8 +12,8 @@ from datasets_prep.splits import split_of
 from fastpt.data.labels import text_of
 from fastpt.data.lists import parse_record
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import LARGEST_FILE, Stamp
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
+from fastpt.storage.opened import LARGEST_FILE, Stamp
 from fastpt.storage.packed import UnpackedTar
 from fastpt.storage.sniff import HEAD, is_picture
 from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
@@ -73,7 +73,11 @@ def list_tar(path: Path, members: Members, ignore_damage: bool, unpacked: IO[byt
     """
     shard = Shard(path, unpacked=unpacked)
     try:
-        tar = UnpackedTar(path, ignore_damage, file=unpacked) if unpacked else open_tar(path, ignore_damage)
+        tar = (
+            UnpackedTar(path, ignore_damage, TARGETS, file=unpacked)
+            if unpacked
+            else open_tar(path, ignore_damage, TARGETS)
+        )
     except DamagedData as error:
         if not ignore_damage:
             raise

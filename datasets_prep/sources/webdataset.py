@@ -10,6 +10,7 @@ import re
 from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,9 @@ from datasets_prep.tar_samples import LABEL, OUTSIDE, Members, Shard, list_tar
 from datasets_prep.targets import Labels, read_labels
 from fastpt.errors import FastptError
 from fastpt.printable import plural
-from fastpt.storage.kind import Stamp, check_size, check_unchanged, gone, open_regular
 from fastpt.storage.names import hidden_part
+from fastpt.storage.opened import Stamp, check_size
+from fastpt.storage.opening import open_unchanged
 from fastpt.storage.packed import is_packed, nameless_file
 from fastpt.storage.tar import tar_stem
 
@@ -39,6 +41,7 @@ UNFINISHED = re.compile(
     r"\.(tar|tgz)\b.*\.(tmp|temp|part|partial|incomplete|crdownload|download|aria2)$", re.IGNORECASE
 )
 MOST_NAMED = 3  # in a warning
+OPENED = 16  # tars that are looked into at once
 
 IMAGE_MEMBER = click.Option(
     ["--image-member"], metavar="SUFFIX", help="Suffix of the picture, such as jpg, where samples have several."
@@ -72,13 +75,8 @@ class _Reader:
         check_size(size)
         if unpacked := self.unpacked[tar]:
             return os.pread(unpacked.fileno(), size, offset)
-        try:
-            file = open_regular(self.tars[tar])
-        except FileNotFoundError:
-            raise gone(self.tars[tar]) from None
-        with file:
-            check_unchanged(self.tars[tar], os.fstat(file.fileno()), self.stamp[tar])
-            return os.pread(file.fileno(), size, offset)
+        with open_unchanged(self.tars[tar], self.stamp[tar]) as file:
+            return file.pread(size, offset)
 
     def holder(self, i: int) -> str:
         return self.tars[self.where[3 * i]].name
@@ -182,7 +180,8 @@ def _check_names(tars: Sequence[Path]) -> None:
 
 def _list_tars(tars: Sequence[Path], members: Members, request: Request) -> dict[Path, Shard]:
     """The samples of all tars. Those that are packed are unpacked here, into one file without a name for all."""
-    packed = [tar for tar in tars if is_packed(tar)]
+    with ThreadPoolExecutor(OPENED) as threads:  # which may each wait for a server
+        packed = [tar for tar, found in zip(tars, threads.map(is_packed, tars), strict=True) if found]
     plain = [tar for tar in tars if tar not in set(packed)]
     work = partial(list_tar, members=members, ignore_damage=request.ignore_damage)
     shards = dict(zip(plain, map_in_processes(work, plain, request.workers), strict=True))

@@ -16,6 +16,7 @@ from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, claim
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 from fastpt.processes import cores
+from fastpt.storage.address import ADDRESS, RemotePath
 from fastpt.storage.names import is_plain
 
 
@@ -34,7 +35,9 @@ class Place(click.ParamType):
 
 
 def _at_home(path: str) -> Path:
-    """A path whose `~` the shell left as it is, as it does behind `train=`."""
+    """A path or an address; a `~` that the shell left as it is, as it does behind `train=`, is the home."""
+    if ADDRESS.match(path):
+        return RemotePath.parse(path)
     return Path(path if os.path.lexists(path) else os.path.expanduser(path))  # noqa: PTH111 - Path's raises
 
 
@@ -77,7 +80,8 @@ COMMON = (
         type=Place(),
         multiple=True,
         metavar="[SPLIT=]PATH",
-        help="Folder, .tar, .tar.gz or .zip to read, in place; repeatable.",
+        help="Folder, .tar, .tar.gz or .zip to read, in place, here or at an hf://, s3://, gs:// or https:// address; "
+        "repeatable.",
     ),
     click.Option(["--name"], help="Name of the dataset (default: the source's own, or the file name of --source)."),
     click.Option(["--out"], type=FOLDER, help="Folder for the splits (default: data/NAME)."),

@@ -80,6 +80,7 @@ def write(
     name: str,
     split: str,
     note: str,
+    source: Mapping[str, Any] | None = None,
     found: Mapping[str, Any] | None = None,
     reencoded: Mapping[str, int] | None = None,
     with_entry_points: int = 0,
@@ -93,9 +94,9 @@ def write(
 
     `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
     `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
-    added. `found` counts all that was in the source, `reencoded` the pictures that were encoded for it, by subsampling
-    (grey ones as 420), `with_entry_points` those that have some (fastpt/jpeg/entries.h); `packages` took part in making
-    the split.
+    added. `source` is where it is from, if that is no disk; `found` counts all that was in the source, `reencoded` the
+    pictures that were encoded for it, by subsampling (grey ones as 420), `with_entry_points` those that have some
+    (fastpt/jpeg/entries.h); `packages` took part in making the split.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
@@ -115,6 +116,7 @@ def write(
         "name": name,
         "split": split,
         "note": note,
+        **({"source": source} if source else {}),
         **({"found": found} if found else {}),
         "settings": settings,
         **({"listing_sha256": listing_sha256} if listing_sha256 else {}),

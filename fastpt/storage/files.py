@@ -10,9 +10,13 @@ from copy import copy
 from pathlib import Path
 
 from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.address import RemotePath
 from fastpt.storage.folder import Folder
-from fastpt.storage.kind import ARCHIVE_ERRORS, Stamp, Storage, unreadable
+from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
+from fastpt.storage.opened import SeekableFile, Stamp
+from fastpt.storage.opening import open_regular
 from fastpt.storage.packed import PACKINGS, UnpackedTar
+from fastpt.storage.remote import RemoteFolder
 from fastpt.storage.sniff import sniff
 from fastpt.storage.tar import BLOCK, Tar, is_tar
 from fastpt.storage.zip import Zip
@@ -32,17 +36,18 @@ def open_files(
     cannot be read, DamagedData if it is not whole.
     """
     if path.is_dir():
-        return Folder(path)
+        return RemoteFolder(path) if isinstance(path, RemotePath) else Folder(path)
     if not path.exists():
         raise missing_place(path, KNOWN)
     if not path.is_file():
         raise FastptError(f"--source {path} is neither a folder nor a file. Give {KNOWN}.")
     try:
-        with path.open("rb") as file:
-            start = file.read(BLOCK)
+        with open_regular(path) as file:
+            start = file.pread(BLOCK, 0)
+            may_be_zip = start.startswith(b"PK") or (not is_tar(start) and zipfile.is_zipfile(SeekableFile(file)))
         if start.startswith(PACKINGS) and unpack_dir is not None:
             return UnpackedTar(path, ignore_damage, unpack_dir=unpack_dir)
-        if start.startswith(b"PK") or (not is_tar(start) and zipfile.is_zipfile(path)):
+        if may_be_zip:
             return Zip(path, ignore_damage)
         _check_archive(path, start)
         return tar(path, ignore_damage)
@@ -60,8 +65,10 @@ def open_files(
 def missing_place(path: Path, known: str) -> FastptError:
     """What to raise for a --source that does not exist, by what it seems to be meant as; `known` says what may."""
     text = str(path)
+    if isinstance(path, RemotePath):
+        return FastptError(f"--source {text} does not exist. Check the address, and give {known}.")
     if re.match(r"\w{2,}:", text):
-        return FastptError(f"--source {text} is an address. Fetch what lies there first, and give {known}.")
+        return FastptError(f"--source {text} is an address that is not read. Fetch what lies there, and give {known}.")
     if re.search(r"[*?{\[]", text):
         return FastptError(
             f"--source {text} is a pattern, and no such file exists. Give the folder, or each file by a --source "

@@ -11,17 +11,9 @@ from copy import copy
 from dataclasses import dataclass, field
 
 from fastpt.errors import FastptError
-from fastpt.storage.kind import (
-    MOST_WAYS,
-    Stamp,
-    Storage,
-    check_size,
-    check_unchanged,
-    check_utf8,
-    gone,
-    open_regular,
-    stamp_of,
-)
+from fastpt.storage.kind import MOST_WAYS, Storage, check_utf8
+from fastpt.storage.opened import Stamp, check_size
+from fastpt.storage.opening import open_unchanged
 
 ODD_KINDS = {
     stat.S_IFIFO: "a pipe",
@@ -63,7 +55,7 @@ class Folder(Storage):
                 elif stat.S_ISDIR(status.st_mode):
                     todo.append((name, above | {identity}))
                 else:
-                    found.append((name, *stamp_of(status)))
+                    found.append((name, status.st_size, status.st_mtime_ns))
         check_utf8(self.root, (name for name, _, _ in found))
         found.sort()
         self._names = [name for name, _, _ in found]
@@ -80,10 +72,14 @@ class Folder(Storage):
         return self._read(name, size)
 
     def stamp(self, name: str) -> Stamp:
+        i = self._place(name)
+        return self._sizes[i], self._times[i]
+
+    def _place(self, name: str) -> int:
         i = bisect_left(self._names, name)
         if i == len(self._names) or self._names[i] != name:
             raise KeyError(name)
-        return self._sizes[i], self._times[i]
+        return i
 
     def holder(self, name: str) -> str:
         return name
@@ -91,25 +87,19 @@ class Folder(Storage):
     def only(self, names: Iterable[str]) -> "Folder":
         few = copy(self)
         few._names = sorted(set(names).intersection(self._names))
-        stamps = [self.stamp(name) for name in few._names]
-        few._sizes = array("q", (size for size, _ in stamps))
-        few._times = array("q", (time for _, time in stamps))
+        places = [self._place(name) for name in few._names]
+        few._sizes = array("q", (self._sizes[i] for i in places))
+        few._times = array("q", (self._times[i] for i in places))
         few.odd = {}
         return few
 
     def _read(self, name: str, size: int | None = None) -> bytes:
         listed = self.stamp(name)
-        path = self.root / name
-        try:
-            file = open_regular(path)
-        except FileNotFoundError:
-            raise gone(path) from None
-        with file:
-            check_unchanged(path, os.fstat(file.fileno()), listed)
+        with open_unchanged(self.root / name, listed) as file:
             if size is not None:
-                return file.read(size)
+                return file.pread(size, 0)
             check_size(listed[0])
-            return file.read()
+            return file.pread(listed[0], 0)
 
     def _stat(self, folder: str) -> os.stat_result:
         try:

@@ -1,8 +1,5 @@
 """What a kind of storage offers: named files, read in place."""
 
-import errno
-import os
-import stat
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
@@ -13,18 +10,17 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.names import is_utf8
+from fastpt.storage.opened import OpenedFile, Stamp
+from fastpt.storage.opening import open_unchanged, open_walked
 
-LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
 LONGEST = 2000  # characters of a message that quotes names of files
 MOST_WAYS = 100  # by which links may lead to one folder, or a few links would make names without end
 ARCHIVE_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 IGNORING = "--ignore-damage (ignore_damage=True) goes on with what can be read"
-
-Stamp = tuple[int, int]  # of a file on disk: its length in bytes, and when it was changed in ns
 
 
 @dataclass
@@ -55,10 +51,10 @@ class Storage(ABC):
 
     @abstractmethod
     def stamp(self, name: str) -> Stamp:
-        """Length and time of change of the file on disk that holds `name`, as it was when it was listed."""
+        """By what the file that holds `name` is known again, as it was when it was listed."""
 
     def holder(self, name: str) -> str:
-        """The file on disk that holds `name`, as one that stays where it is in its source is known again."""
+        """The file that holds `name`, as one that stays where it is in its source is known again."""
         return self.root.name
 
     @abstractmethod
@@ -91,24 +87,17 @@ class Archive(Storage):
         return few
 
     @contextmanager
-    def _listing(self) -> Iterator[IO[bytes]]:
+    def _listing(self) -> Iterator[OpenedFile]:
         """The archive, open to be listed."""
-        with open_regular(self.root) as file:
-            self._stamp = stamp_of(os.fstat(file.fileno()))
+        with open_walked(self.root) as file:
+            self._stamp = file.stamp
             yield file
         if self.damage and not self.where:
             raise DamagedData(f"{self.root} holds nothing that can be read: {self.damage[0]}.")
 
-    @contextmanager
-    def _reading(self) -> Iterator[IO[bytes]]:
+    def _reading(self) -> OpenedFile:
         """The archive, open to be read, as long as it is the one that was listed."""
-        try:
-            file = open_regular(self.root)
-        except FileNotFoundError:
-            raise gone(self.root) from None
-        with file:
-            check_unchanged(self.root, os.fstat(file.fileno()), self._stamp)
-            yield file
+        return open_unchanged(self.root, self._stamp)
 
     def _add(self, name: str, where: Any, place: str) -> None:
         """A file of the archive; `place` says where it lies, and so does `_place` of the files before."""
@@ -165,46 +154,6 @@ def check_utf8(root: Path, names: Iterable[str]) -> None:
     for name in names:
         if not is_utf8(name):
             raise FastptError(f"the file name {name!a} in {root} is not UTF-8. Rename the file.")
-
-
-def open_regular(path: Path) -> IO[bytes]:
-    """A file for reading. Raises OSError if it is no regular file: a pipe would be waited for, for ever."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file")
-    return os.fdopen(descriptor, "rb", buffering=0)
-
-
-def stamp_of(status: os.stat_result) -> Stamp:
-    return status.st_size, status.st_mtime_ns
-
-
-def check_unchanged(path: Path, status: os.stat_result, listed: Stamp) -> None:
-    """Raises FastptError if a file is not as it was when it was listed."""
-    if stamp_of(status) != listed:
-        raise FastptError(
-            f"{path} changed while it was read ({what_changed(listed, stamp_of(status))}). Let nothing write to the "
-            "source, and begin anew."
-        )
-
-
-def gone(path: Path) -> FastptError:
-    """What to raise for a file that was listed and is no longer there."""
-    return FastptError(f"{path} is gone since the source was listed. Let nothing write to the source, and begin anew.")
-
-
-def what_changed(before: Stamp, now: Stamp) -> str:
-    """How a file differs from what it was, in words."""
-    if before[0] != now[0]:
-        return f"it had {before[0]:,} bytes and has {now[0]:,} now"
-    return "its time of change is another one"
-
-
-def check_size(size: int) -> None:
-    """Raises OSError if a file of `size` bytes is not to be read."""
-    if size > LARGEST_FILE:
-        raise OSError(errno.EFBIG, f"larger than {LARGEST_FILE >> 20} MiB")
 
 
 def unreadable(message: str, error: Exception) -> FastptError:

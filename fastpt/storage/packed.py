@@ -8,13 +8,14 @@ import os
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.storage.kind import IGNORING, open_regular
+from fastpt.storage.kind import IGNORING
+from fastpt.storage.opened import LocalFile, OpenedFile, SeekableFile
+from fastpt.storage.opening import open_regular
 from fastpt.storage.sniff import sniff
 from fastpt.storage.tar import BLOCK, Tar, is_tar, next_data
 
@@ -35,7 +36,7 @@ def is_packed(path: Path) -> bool:
     """Whether a file begins as those do that can be unpacked; False if it cannot be read."""
     try:
         with open_regular(path) as file:
-            return file.read(max(map(len, PACKINGS))).startswith(PACKINGS)
+            return file.pread(max(map(len, PACKINGS)), 0).startswith(PACKINGS)
     except OSError:
         return False
 
@@ -57,12 +58,12 @@ class UnpackedTar(Tar):
     unpack_dir: Path = Path()
     file: IO[bytes] | None = None
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
+    def _list(self, file: OpenedFile, end: int, damage: list[str] | None, start: int = 0) -> None:
         self._file = self.file or nameless_file(self.unpack_dir)
         start = self._file.seek(0, os.SEEK_END)
         limit = start + LARGEST_RATIO * end + SLACK
         try:
-            for content in _unpacked(descriptor, str(self.root), damage):
+            for content in _unpacked(file, str(self.root), damage):
                 if self._file.tell() + len(content) > limit:
                     raise FastptError(
                         f"{self.root} unpacks to more than {LARGEST_RATIO} times its size, as no archive of "
@@ -77,15 +78,15 @@ class UnpackedTar(Tar):
                 f"{self.root} cannot be read in place, and there is no room to unpack it beside what is prepared. Make "
                 "room, choose another --out, or unpack it elsewhere and give the folder."
             ) from None
-        head = os.pread(self._file.fileno(), BLOCK, start)
-        kind = None if is_tar(head) else sniff(head)
-        if kind and kind != "zeros":  # those end a tar
-            raise DamagedData(f"{self.root} is packed, and holds no tar, but {kind}. Unpack it, or leave it out.")
-        super()._list(self._file.fileno(), self._file.tell(), damage, start)
+        with self._reading() as unpacked:
+            head = unpacked.pread(BLOCK, start)
+            kind = None if is_tar(head) else sniff(head)
+            if kind and kind != "zeros":  # those end a tar
+                raise DamagedData(f"{self.root} is packed, and holds no tar, but {kind}. Unpack it, or leave it out.")
+            super()._list(unpacked, self._file.tell(), damage, start)
 
-    @contextmanager
-    def _reading(self) -> Iterator[IO[bytes]]:
-        yield self._file
+    def _reading(self) -> OpenedFile:
+        return LocalFile(os.dup(self._file.fileno()))
 
     def only(self, names: Iterable[str]) -> "UnpackedTar":
         return self  # the file without a name goes nowhere else
@@ -94,7 +95,7 @@ class UnpackedTar(Tar):
         raise FastptError(f"{self.root} is unpacked for this machine only. For --ray, unpack it and give the folder.")
 
 
-def _unpacked(descriptor: int, name: str, damage: list[str] | None) -> Iterator[bytes]:
+def _unpacked(file: OpenedFile, name: str, damage: list[str] | None) -> Iterator[bytes]:
     """What a compressed file holds, piece by piece: of all its parts, each held against its own checksum and length.
 
     What is damaged raises DamagedData, or goes to the list `damage`; then nothing behind it is unpacked.
@@ -105,15 +106,15 @@ def _unpacked(descriptor: int, name: str, damage: list[str] | None) -> Iterator[
             raise DamagedData(f"{name} is damaged: {what}. Fetch it anew; {IGNORING}.")
         damage.append(f"{name}: {what}")
 
-    at, end = 0, os.fstat(descriptor).st_size
-    if os.pread(descriptor, len(ZSTANDARD), 0) == ZSTANDARD:
-        yield from _unpacked_zstandard(descriptor, tell)
+    at, end = 0, file.stamp[0]
+    if file.pread(len(ZSTANDARD), 0) == ZSTANDARD:
+        yield from _unpacked_zstandard(file, tell)
         return None
-    kind = next(kind for kind in PACKINGS if os.pread(descriptor, len(kind), 0) == kind)
+    kind = next(kind for kind in PACKINGS if file.pread(len(kind), 0) == kind)
     while at < end:
         unpacker = DECOMPRESSORS[kind]()
         while not unpacker.eof:
-            chunk = os.pread(descriptor, CHUNK, at)
+            chunk = file.pread(CHUNK, at)
             if not chunk:
                 return tell(f"it is cut, behind {at:,} bytes the rest of what was compressed is missing")
             before = unpacker.copy() if damage is not None and hasattr(unpacker, "copy") else None
@@ -125,16 +126,16 @@ def _unpacked(descriptor: int, name: str, damage: list[str] | None) -> Iterator[
                 return None
             at += len(chunk) - len(unpacker.unused_data)
             yield content
-        at = next_data(descriptor, at, end)  # zeros may follow, as on tapes
-        if at < end and os.pread(descriptor, len(kind), at) != kind:
+        at = next_data(file, at, end)  # zeros may follow, as on tapes
+        if at < end and file.pread(len(kind), at) != kind:
             return tell(f"other data lie behind its end, at byte {at:,}")
     return None
 
 
-def _unpacked_zstandard(descriptor: int, tell: Callable[[str], None]) -> Iterator[bytes]:
+def _unpacked_zstandard(file: OpenedFile, tell: Callable[[str], None]) -> Iterator[bytes]:
     import pyarrow as pa
 
-    with os.fdopen(os.dup(descriptor), "rb") as file, pa.input_stream(file, compression="zstd") as stream:
+    with pa.input_stream(SeekableFile(file), compression="zstd") as stream:
         while True:
             try:
                 content = stream.read(ZSTANDARD_CHUNK)

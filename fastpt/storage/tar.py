@@ -3,7 +3,6 @@
 Python's `tarfile` ends without a word where a header is damaged, and at the first end mark of joined tars.
 """
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,14 +11,17 @@ from typing import NamedTuple
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line
-from fastpt.storage.kind import IGNORING, LARGEST_FILE, LONGEST, Archive, check_size, open_regular
+from fastpt.storage.kind import IGNORING, LONGEST, Archive
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, normalised, well_formed
+from fastpt.storage.opened import LARGEST_FILE, OpenedFile, check_size
+from fastpt.storage.opening import open_regular
 from fastpt.storage.sniff import sniff
 
 BLOCK = 512  # bytes; all in a tar begins at a multiple of it
 ZEROS = bytes(BLOCK)
 LARGEST_NOTE = 1 << 20  # bytes of a long name or of pax records; a hostile tar may claim more
 CHUNK = 1 << 20  # bytes read at once where headers are looked for
+LARGEST_KEPT = 1 << 16  # bytes of a file whose content is kept from the walk
 
 FILE, FOLDER, HARD_LINK, SYMBOLIC_LINK = "a file", "a folder", "a hard link", "a symbolic link"
 CUT = "cut short"
@@ -66,7 +68,7 @@ def is_tar(start: bytes) -> bool:
     return len(start) == BLOCK and _checksum_holds(start)
 
 
-def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | None = None) -> Iterator[Member]:
+def walk(file: OpenedFile, name: str, start: int, end: int, damage: list[str] | None = None) -> Iterator[Member]:
     """All entries of the tar `name` that lies in an open file from byte `start` to byte `end`.
 
     A tar that is not whole (cut, joined to another, with a damaged header) raises DamagedData, which names it, its last
@@ -85,31 +87,31 @@ def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | N
 
     while at + BLOCK <= end:
         padding = -held.size % BLOCK if held else 0
-        read = os.pread(descriptor, padding + BLOCK, at - padding)
+        read = file.pread(padding + BLOCK, at - padding)
         if (
             held
             and read[:padding].strip(b"\0")
-            and (inside := _next_header(descriptor, held.start, min(end, at + BLOCK - 1))) < at
+            and (inside := _next_header(file, held.start, min(end, at + BLOCK - 1))) < at
         ):
             tell(f"it is cut inside {held.name}, and joined to another")
             yield held._replace(kind=CUT, size=inside - held.start)
             held, at = None, inside
             continue
         if read[padding:] == ZEROS:
-            data = next_data(descriptor, at, end)
+            data = next_data(file, at, end)
             if data == end:
                 break
             at = data - (data - at) % BLOCK
             tell(f"data lie behind its end mark, at byte {at:,}, as where tars were joined")
         try:
-            member, following = _entry(descriptor, at, end, common)
+            member, following = _entry(file, at, end, common)
         except Damaged as error:
             tell(f"{error}, at byte {at:,}")
-            found = _next_header(descriptor, at + 1, end)
+            found = _next_header(file, at + 1, end)
             if error.of_next and found < end:
-                found = _next_header(descriptor, found + 1, end)
+                found = _next_header(file, found + 1, end)
             if (
-                held and (inside := _next_header(descriptor, held.start, min(end, at + BLOCK - 1))) < at
+                held and (inside := _next_header(file, held.start, min(end, at + BLOCK - 1))) < at
             ):  # cut, and joined to another
                 held, found = held._replace(kind=CUT, size=inside - held.start), inside
             if held:
@@ -129,11 +131,11 @@ def walk(descriptor: int, name: str, start: int, end: int, damage: list[str] | N
         yield held
 
 
-def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[Member, int]:
+def _entry(file: OpenedFile, at: int, end: int, common: dict[str, str]) -> tuple[Member, int]:
     """The entry whose header, or what tells of its header, begins at byte `at`; and where the next one begins."""
     notes: dict[str, str] = {}
     while True:
-        block = os.pread(descriptor, BLOCK, at) if at + BLOCK <= end else b""
+        block = file.pread(BLOCK, at) if at + BLOCK <= end else b""
         if not block:
             raise Damaged("it is cut inside a header", False)
         kind, start = block[156:157], at + BLOCK
@@ -150,7 +152,7 @@ def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[
             raise Damaged(f"a header has a name of {size:,} bytes", True)
         if at > end:
             raise Damaged("it is cut inside a header", True)
-        content = os.pread(descriptor, size, start)
+        content = file.pread(size, start)
         if kind == b"L":
             notes["path"] = _text(content)
         elif kind == b"K":
@@ -167,7 +169,7 @@ def _entry(descriptor: int, at: int, end: int, common: dict[str, str]) -> tuple[
     if kind == b"S":
         more = block[482]
         while more:
-            more = (os.pread(descriptor, BLOCK, start) if start + BLOCK <= end else ZEROS)[504:505] > b"\0"
+            more = (file.pread(BLOCK, start) if start + BLOCK <= end else ZEROS)[504:505] > b"\0"
             start += BLOCK
         what = f"a sparse member of {_number(block[483:495]):,} bytes"
     elif sparse := [key for key in notes if key.startswith("GNU.sparse.")]:
@@ -224,14 +226,14 @@ def _pax_records(content: bytes) -> dict[str, str]:
     return records
 
 
-def next_data(descriptor: int, at: int, end: int) -> int:
+def next_data(file: OpenedFile, at: int, end: int) -> int:
     """The first byte from `at` on that is not zero, `end` if there is none."""
     while at < end:
         try:
-            at = max(at, min(end, os.lseek(descriptor, at, os.SEEK_DATA)))  # a hole may be of many gigabytes
+            at = max(at, min(end, file.data_from(at)))
         except OSError:  # nothing but holes
             return end
-        chunk = os.pread(descriptor, min(CHUNK, end - at), at)
+        chunk = file.pread(min(CHUNK, end - at), at)
         rest = chunk.lstrip(b"\0")
         if rest:
             return at + len(chunk) - len(rest)
@@ -239,10 +241,10 @@ def next_data(descriptor: int, at: int, end: int) -> int:
     return end
 
 
-def _next_header(descriptor: int, at: int, end: int) -> int:
+def _next_header(file: OpenedFile, at: int, end: int) -> int:
     """Where the next header begins, `end` if there is none: only a magic number and a checksum that holds make one."""
     while at + BLOCK <= end:
-        chunk = os.pread(descriptor, min(CHUNK, end - at), at)
+        chunk = file.pread(min(CHUNK, end - at), at)
         magic = chunk.find(b"ustar")
         while magic >= 0:
             block = chunk[magic - 257 : magic - 257 + BLOCK] if magic >= 257 else b""
@@ -260,18 +262,30 @@ def _next_header(descriptor: int, at: int, end: int) -> int:
 
 @dataclass
 class Tar(Archive):
-    """An uncompressed tar. Hard links, and symbolic links to what lies in it, are files like those they lead to."""
+    """An uncompressed tar. Hard links, and symbolic links to what lies in it, are files like those they lead to.
+
+    Of files whose name ends in one of `keep` the content is kept while the tar is walked over, if it is short: they are
+    read without going back.
+    """
 
     where: dict[str, tuple[int, int]] = field(default_factory=dict, init=False)  # offset and size, bytes
+    keep: tuple[str, ...] = ()
+    _kept: dict[str, bytes] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self):
         with self._listing() as file:
             damage = [] if self.ignore_damage else None
-            self._list(file.fileno(), self._stamp[0], damage)
+            self._list(file, self._stamp[0], damage)
             self.damage = tuple(damage or ())
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
-        self._add_members(walk(descriptor, str(self.root), start, end, damage))
+    def _list(self, file: OpenedFile, end: int, damage: list[str] | None, start: int = 0) -> None:
+        self._add_members(self._keeping(file, walk(file, str(self.root), start, end, damage)))
+
+    def _keeping(self, file: OpenedFile, members: Iterator[Member]) -> Iterator[Member]:
+        for member in members:
+            if member.kind == FILE and member.size <= LARGEST_KEPT and member.name.lower().endswith(self.keep):
+                self._kept[normalised(member.name)] = file.pread(member.size, member.start)
+            yield member
 
     def _add_members(self, members: Iterator[Member], prefix: str = "") -> None:
         links, folders = {}, set()
@@ -301,20 +315,22 @@ class Tar(Archive):
 
     def head(self, name: str, size: int = 64) -> bytes:
         start, length = self.where[name]
+        if name in self._kept:
+            return self._kept[name][:size]
         with self._reading() as file:
-            return os.pread(file.fileno(), min(size, length), start)
+            return file.pread(min(size, length), start)
 
 
-def open_tar(path: Path, ignore_damage: bool = False) -> Tar:
+def open_tar(path: Path, ignore_damage: bool = False, keep: tuple[str, ...] = ()) -> Tar:
     """An uncompressed tar. Raises FastptError if it cannot be opened, DamagedData if it is not whole."""
     try:
         with open_regular(path) as file:
-            start = file.read(BLOCK)
+            start = file.pread(BLOCK, 0)
         kind = None if is_tar(start) else sniff(start)
         if kind and kind != "zeros":  # those end a tar
             cure = "Unpack it" if kind in PACKED else "Fetch it anew"
             raise DamagedData(f"{path} cannot be read as a .tar: it is {kind}. {cure}, or leave it out.")
-        return Tar(path, ignore_damage)
+        return Tar(path, ignore_damage, keep)
     except OSError as error:
         raise FastptError(
             f"{path} cannot be read as a .tar ({error.strerror or error}). Fetch it anew, or leave it out."
@@ -324,9 +340,9 @@ def open_tar(path: Path, ignore_damage: bool = False) -> Tar:
 class TarOfTars(Tar):
     """A tar of tars, as ImageNet's train archive: `n01440764.tar` with `a.JPEG` inside is `n01440764/a.JPEG`."""
 
-    def _list(self, descriptor: int, end: int, damage: list[str] | None, start: int = 0) -> None:
+    def _list(self, file: OpenedFile, end: int, damage: list[str] | None, start: int = 0) -> None:
         tars: dict[str, str] = {}
-        for member in walk(descriptor, str(self.root), start, end, damage):
+        for member in walk(file, str(self.root), start, end, damage):
             name = normalised(member.name)
             folder = name.rpartition("/")[2].removesuffix(".tar")
             if member.kind == FOLDER:
@@ -337,7 +353,7 @@ class TarOfTars(Tar):
             if folder in tars:
                 raise FastptError(f"{self.root} holds two tars of one name: {tars[folder]} and {name}. Rename one.")
             tars[folder] = name
-            inner = walk(descriptor, f"{self.root}: {name}", member.start, member.start + member.size, damage)
+            inner = walk(file, f"{self.root}: {name}", member.start, member.start + member.size, damage)
             self._add_members(inner, f"{folder}/")
 
 

@@ -1,7 +1,6 @@
 """Zip archives. What lies in one is said twice, before each file and in the directory at the end: both must agree."""
 
 import errno
-import os
 import stat
 import struct
 import zipfile
@@ -12,8 +11,9 @@ from typing import NamedTuple
 
 from fastpt.errors import DamagedData
 from fastpt.printable import one_line
-from fastpt.storage.kind import IGNORING, LONGEST, Archive, check_size
+from fastpt.storage.kind import IGNORING, LONGEST, Archive
 from fastpt.storage.names import normalised
+from fastpt.storage.opened import OpenedFile, check_size
 
 END = struct.Struct("<4s4H2LH")  # signature, disk, disk of the directory, entries here, entries, size, start, comment
 END_64 = struct.Struct("<4sQ2H2L4Q")  # signature, size, versions, disks, entries here, entries, size, start
@@ -55,7 +55,7 @@ class Zip(Archive):
     def __post_init__(self):
         with self._listing() as file:
             damage = [] if self.ignore_damage else None
-            walked = _Walk(file.fileno(), str(self.root), self._stamp[0], damage)
+            walked = _Walk(file, str(self.root), self._stamp[0], damage)
             links, folders = {}, set()
             for entry in walked.entries():
                 name, member = normalised(entry.name), entry.member
@@ -65,7 +65,7 @@ class Zip(Archive):
                 elif odd := _odd(entry):
                     self.odd[name] = odd
                 elif kind == stat.S_IFLNK:
-                    links[name] = _target(file.fileno(), name, member)
+                    links[name] = _target(file, name, member)
                 else:
                     self._add(name, member, f"at byte {member.start:,}")
             self.odd |= walked.lost
@@ -77,20 +77,20 @@ class Zip(Archive):
         member = self.where[name]
         check_size(max(member.packed, member.size))
         with self._reading() as file:
-            content = _content(file.fileno(), member, member.size + 1)
+            content = _content(file, member, member.size + 1)
         if len(content) != member.size or zlib.crc32(content) != member.crc:
             raise OSError(errno.EINVAL, "damaged in its zip: its checksum differs")
         return content
 
     def head(self, name: str, size: int = 64) -> bytes:
         with self._reading() as file:
-            return _content(file.fileno(), self.where[name], size)
+            return _content(file, self.where[name], size)
 
 
-def _target(descriptor: int, name: str, member: Member) -> str:
+def _target(file: OpenedFile, name: str, member: Member) -> str:
     """Where a symbolic link leads to, inside the archive."""
     try:
-        target = _content(descriptor, member, LONGEST_TARGET).decode("utf-8", "surrogateescape")
+        target = _content(file, member, LONGEST_TARGET).decode("utf-8", "surrogateescape")
     except OSError:
         return "a damaged link"  # to nothing
     return normalised(target if target.startswith("/") else f"{name.rpartition('/')[0]}/{target}")
@@ -108,17 +108,17 @@ def _odd(entry: Entry) -> str:
     return ""
 
 
-def _content(descriptor: int, member: Member, size: int) -> bytes:
+def _content(file: OpenedFile, member: Member, size: int) -> bytes:
     """The first `size` bytes of a file, which its checksum has not been held against. Raises OSError."""
-    header = os.pread(descriptor, HEADER.size, member.start)
+    header = file.pread(HEADER.size, member.start)
     if len(header) < HEADER.size or header[:4] != b"PK\3\4":
         raise OSError(errno.EINVAL, "damaged in its zip")
     start = member.start + HEADER.size + sum(HEADER.unpack(header)[-2:])  # lengths of the name and the extra field
     if member.method == zipfile.ZIP_STORED:
-        return os.pread(descriptor, min(size, member.packed), start)
+        return file.pread(min(size, member.packed), start)
     unpacker = zlib.decompressobj(-15)
     try:
-        return unpacker.decompress(os.pread(descriptor, min(member.packed, 2 * size + 1024), start), size)
+        return unpacker.decompress(file.pread(min(member.packed, 2 * size + 1024), start), size)
     except zlib.error as error:
         raise OSError(errno.EINVAL, f"damaged in its zip: {error}") from None
 
@@ -135,7 +135,7 @@ class _Walk:
     `damage` is a list, that goes there instead, and what can be read goes on; `lost` names what cannot.
     """
 
-    descriptor: int
+    file: OpenedFile
     name: str
     end: int
     damage: list[str] | None
@@ -182,9 +182,9 @@ class _Walk:
     def _directory(self) -> tuple[list[Entry], int]:
         """The entries of the directory, and where it begins."""
         end, comment = self._end_record()
-        _, disk, _, _, count, size, start, _ = END.unpack(os.pread(self.descriptor, END.size, end))
+        _, disk, _, _, count, size, start, _ = END.unpack(self.file.pread(END.size, end))
         top = end
-        locator = os.pread(self.descriptor, LOCATOR_64.size, max(0, end - LOCATOR_64.size))
+        locator = self.file.pread(LOCATOR_64.size, max(0, end - LOCATOR_64.size))
         if locator.startswith(b"PK\6\7"):
             stated = LOCATOR_64.unpack(locator)[2]
             there = max(0, end - LOCATOR_64.size - END_64.size)
@@ -321,7 +321,7 @@ class _Walk:
         return end
 
     def _pread(self, size: int, at: int) -> bytes:
-        return os.pread(self.descriptor, size, at) if size > 0 and 0 <= at < self.end else b""
+        return self.file.pread(size, at) if size > 0 and 0 <= at < self.end else b""
 
 
 def _extra(content: bytes) -> dict[int, bytes]:

@@ -81,7 +81,7 @@ def test_a_place_that_would_be_read_twice_is_refused(run, first, second, told):
     [
         ("a/*.tar", "is a pattern, and no such file exists. Give the folder"),
         ("a/{000..009}.tar", "is a pattern"),
-        ("s3://bucket/a.tar", "is an address. Fetch what lies there first"),
+        ("ftp://host/a.tar", "is an address that is not read. Fetch what lies there"),
         ("pipe:curl x", "is an address"),
         ("nowhere/a", "nowhere/a does not exist (there is"),
     ],

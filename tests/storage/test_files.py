@@ -12,6 +12,7 @@ import pytest
 
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage import kind as storage_kind
+from fastpt.storage import opened
 from fastpt.storage.files import Merged, open_files
 from fastpt.storage.names import is_image
 
@@ -119,7 +120,7 @@ def test_a_zip_member_does_not_unpack_to_more_than_it_says(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("kind", ["folder", "w", "w:gz", "deflated"])
 def test_a_file_of_gigantic_size_is_not_read(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(storage_kind, "LARGEST_FILE", 99)
+    monkeypatch.setattr(opened, "LARGEST_FILE", 99)
     files = open_files(packed(tmp_path / "x", kind), unpack_dir=tmp_path)
     with pytest.raises(OSError, match="larger than"):
         files.read("cat/a.jpg")

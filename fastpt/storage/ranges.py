@@ -1,0 +1,78 @@
+"""A file at an address, read by ranges."""
+
+from collections import OrderedDict
+from concurrent.futures import Future
+from threading import Lock
+
+from fastpt.storage import transfer
+from fastpt.storage.address import RemotePath
+from fastpt.storage.opened import OpenedFile, Stamp
+
+PIECE = 8 << 20  # bytes of a request at most: several of them are on their way at once
+BLOCK = 1 << 20  # bytes that a walk asks for at once
+AHEAD = 8  # blocks on their way before a walk comes to them
+KEPT = 16  # blocks
+
+
+class RemoteFile(OpenedFile):
+    """A file at an address, as it was listed: what is read of it later is of the same, or an error."""
+
+    def __init__(self, path: RemotePath, stamp: Stamp):
+        self.path, self.stamp = path, stamp
+
+    def pread(self, size: int, at: int) -> bytes:
+        end = min(at + size, self.stamp[0])
+        if end - at <= PIECE:
+            return transfer.fetch(self.path, self.stamp, at, end)
+        cuts = range(at, end, PIECE)
+        pieces = [
+            transfer.pool().submit(transfer.fetch, self.path, self.stamp, cut, min(cut + PIECE, end)) for cut in cuts
+        ]
+        return b"".join(piece.result() for piece in pieces)
+
+    def close(self) -> None:
+        pass  # connections are the file system's
+
+
+class WalkedFile(RemoteFile):
+    """The same for what goes through a file in small steps: read in blocks, the next ones ahead.
+
+    An archive without a table of contents is gone through once; that takes few requests, and all of its bytes.
+    """
+
+    def __init__(self, path: RemotePath, stamp: Stamp):
+        super().__init__(path, stamp)
+        self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
+        self._lock = Lock()
+
+    def pread(self, size: int, at: int) -> bytes:
+        end = min(at + size, self.stamp[0])
+        if end <= at:
+            return b""
+        if end - at > BLOCK * KEPT // 2:
+            return super().pread(size, at)
+        first, last = at // BLOCK, (end - 1) // BLOCK
+        with self._lock:
+            goes_on = first - 1 in self._blocks or first in self._blocks
+            blocks = [self._block(number) for number in range(first, last + 1)]
+            for number in range(last + 1, last + 1 + AHEAD) if goes_on else ():
+                self._block(number)
+            for number in list(self._blocks)[: max(0, len(self._blocks) - KEPT)]:
+                self._blocks.pop(number).cancel()
+        content = b"".join(block.result() for block in blocks)
+        return content[at - first * BLOCK : end - first * BLOCK]
+
+    def _block(self, number: int) -> Future[bytes]:
+        start, size = number * BLOCK, self.stamp[0]
+        if number not in self._blocks and start < size:
+            self._blocks[number] = transfer.pool().submit(
+                transfer.fetch, self.path, self.stamp, start, min(start + BLOCK, size)
+            )
+        elif start < size:
+            self._blocks.move_to_end(number)
+        return self._blocks.get(number) or Future()
+
+    def close(self) -> None:
+        for block in self._blocks.values():
+            block.cancel()
+        self._blocks.clear()

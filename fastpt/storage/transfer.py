@@ -1,0 +1,337 @@
+"""Bytes and listings over a network, through fsspec: ranges, tried again where they broke, and errors in a line.
+
+Asynchronous file systems do not survive a fork: fsspec makes another one in each process, and nothing here is kept from
+before a fork.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+from fastpt.errors import FastptError
+from fastpt.storage.address import CREDENTIALS
+from fastpt.storage.names import normalised
+from fastpt.storage.opened import Stamp, changed, gone
+
+if TYPE_CHECKING:
+    from fastpt.storage.address import RemotePath
+
+WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before a transfer that gave nothing is tried again
+CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
+THREADS = 32  # ranges that a process asks for at once
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
+
+
+class _NoRangesError(Exception):
+    """The server sends whole files only."""
+
+
+def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
+    """The commit that a revision of a dataset on the hub is now."""
+    with _explained(path):
+        from huggingface_hub import HfApi
+
+        return str(HfApi().repo_info(dataset, repo_type="dataset", revision=revision).sha)
+
+
+# --- listings -----------------------------------------------------------------------------------------------------
+
+
+_FOUND: dict["RemotePath", "Stamp | Literal['folder'] | None"] = {}
+
+
+def forget() -> None:
+    """Forget what was found at addresses: what is listed next is listed anew."""
+    _FOUND.clear()
+
+
+def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
+    """What stands at an address: a file by its stamp, a folder, or nothing. It is asked for once, until `forget`."""
+    if path not in _FOUND:
+        with _explained(path):
+            _FOUND[path] = _look_up(path)
+    return _FOUND[path]
+
+
+def _look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
+    system = _file_system(path)
+    try:
+        info = _tried(path, lambda: system.info(_inside(path)))
+    except FileNotFoundError:
+        info = {"type": "absent"}
+    if path.scheme.startswith("http") and info.get("mimetype", "text/html") == "text/html" and _links(path):
+        return "folder"  # a page that links to what lies below it
+    return {"absent": None, "directory": "folder"}.get(info["type"]) if info["type"] != "file" else _stamp(info)
+
+
+def _links(path: "RemotePath") -> dict[str, Any]:
+    system = _file_system(path)
+    try:
+        return _tried(path, lambda: system.find(f"{_inside(path)}/", detail=True))
+    except FileNotFoundError:
+        return {}
+
+
+def find(path: "RemotePath") -> Iterator[tuple[str, Stamp]]:
+    """The names of all files below an address, with `/` between folders, and the stamp of each."""
+    with _explained(path):
+        system = _file_system(path)
+        if path.scheme.startswith("http"):
+            start = f"{str(path).rstrip('/')}/"
+            names = [name for url in _links(path) if (name := _below(url, path))]
+            files = [path / name for name in names]
+            for name, found in zip(names, pool().map(look_up, files), strict=True):
+                if not isinstance(found, tuple):
+                    raise FastptError(f"{start}{name} is linked to, and is no file. Name the files one by one.")
+                yield name, found
+            return
+        root = _inside(path).rstrip("/")
+        for full, info in _tried(path, lambda: system.find(root, detail=True)).items():
+            name = full[len(root) :].lstrip("/")
+            if info["type"] == "file" and name:
+                stamp = _stamp(info)
+                if name == normalised(name):
+                    _FOUND[path / name] = stamp
+                yield name, stamp
+
+
+def _below(url: str, path: "RemotePath") -> str:
+    """The name of what an index links to, below its own address; "" for what lies elsewhere."""
+    from urllib.parse import unquote, urlsplit
+
+    inside = unquote(urlsplit(url).path)
+    start = f"/{'/'.join(path.parts[2:])}".rstrip("/") + "/"
+    return normalised(inside[len(start) :]) if inside.startswith(start) and not url.endswith("/") else ""
+
+
+def _stamp(info: dict[str, Any]) -> Stamp:
+    """Length and version: the ETag, or what stands for one."""
+    lfs = info.get("lfs") or {}
+    content = lfs.get("sha256") if isinstance(lfs, dict) else lfs.sha256
+    keys = ("ETag", "etag", "md5Hash", "blob_id", "Last-Modified")
+    version = str(content or next(filter(None, map(info.get, keys)), ""))
+    size = info.get("size")
+    if size is None:
+        raise FastptError(f"{info.get('name', 'a file')} has no length that the server tells. Fetch it first.")
+    return int(size), version if version.startswith("W/") else version.strip('"')
+
+
+# --- bytes --------------------------------------------------------------------------------------------------------
+
+
+def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
+    """The bytes from `start` to `end` of the file that was listed with this stamp.
+
+    A transfer that breaks goes on where it broke, after a wait of WAITS, each of which has to bring something. Raises
+    FastptError for what cannot be had, and for a file that is another one by now.
+    """
+    buffer, broke = bytearray(), 0
+    while len(buffer) < end - start:
+        had = len(buffer)
+        why = "it ended early"
+        try:
+            with _explained(path, listed=stamp):
+                _transfer(path, stamp, buffer, start + had, end)
+        except _BrokenError as error:
+            why = str(error)
+        if len(buffer) > end - start:
+            raise FastptError(f"{path}: the server sends more than was asked for. Fetch it first.")
+        broke = 0 if len(buffer) > had else broke + 1
+        if broke > len(WAITS):
+            raise _unreachable(path, why, broke)
+        if broke:
+            time.sleep(WAITS[broke - 1])
+    return bytes(buffer)
+
+
+def _transfer(path: "RemotePath", stamp: Stamp, buffer: bytearray, start: int, end: int) -> None:
+    """Add the bytes from `start` to `end` to the buffer, as many as come before something breaks."""
+    from fsspec.asyn import sync
+
+    system = _file_system(path)
+    if path.scheme == "s3":
+        sync(system.loop, _from_s3, system, _inside(path), str(stamp[1]), buffer, start, end)
+    elif path.scheme in ("http", "https"):
+        sync(system.loop, _from_http, system, path.url, str(stamp[1]), buffer, start, end)
+    else:  # a dataset is read at a commit, and this file system tries again by itself
+        with _opening(os.getpid()):  # of many threads that want the same file one opens it
+            opened = _opened(os.getpid(), path, stamp[0])
+        buffer += opened._fetch_range(start, end)
+
+
+async def _from_s3(system: Any, inside: str, etag: str, buffer: bytearray, start: int, end: int) -> None:
+    bucket, key, _ = system.split_path(inside)
+    response = await system._call_s3(
+        "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{etag}"'
+    )
+    async with response["Body"] as body:
+        async for part in body.iter_chunks(1 << 18):
+            buffer += part
+
+
+async def _from_http(system: Any, url: str, version: str, buffer: bytearray, start: int, end: int) -> None:
+    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
+    if version.endswith(" GMT"):
+        headers["If-Unmodified-Since"] = version
+    elif version and not version.startswith("W/"):  # a weak one matches nothing
+        headers["If-Match"] = f'"{version}"'
+    session = await system.set_session()
+    async with session.get(system.encode_url(url), headers=headers) as response:
+        response.raise_for_status()
+        if response.status != 206:
+            raise _NoRangesError
+        async for part in response.content.iter_any():
+            buffer += part
+
+
+# --- file systems -------------------------------------------------------------------------------------------------
+
+
+def _file_system(path: "RemotePath") -> Any:
+    """fsspec's file system for an address. Raises FastptError if its package is not installed."""
+    return _made_file_system(os.getpid(), path.scheme)
+
+
+@lru_cache(maxsize=16)
+def _made_file_system(process: int, scheme: str) -> Any:
+    import fsspec
+
+    if scheme == "hf":
+        from huggingface_hub import HfFileSystem
+
+        return HfFileSystem(skip_instance_cache=True, use_listings_cache=False)
+    if scheme == "s3":
+        config = {"max_pool_connections": THREADS, "connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        return fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
+    if scheme == "gs":
+        return fsspec.filesystem("gs", use_listings_cache=False)
+    import aiohttp
+
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+    return fsspec.filesystem("http", client_kwargs={"timeout": timeout, "trust_env": True}, use_listings_cache=False)
+
+
+@lru_cache(maxsize=1)
+def _opening(process: int) -> Lock:
+    return Lock()
+
+
+@lru_cache(maxsize=4096)
+def _opened(process: int, path: "RemotePath", size: int) -> Any:
+    return _file_system(path).open(_inside(path), "rb", size=size, cache_type="none")
+
+
+def _inside(path: "RemotePath") -> str:
+    """An address as its file system takes it."""
+    return path.url if path.scheme.startswith("http") else str(path).partition("://")[2]
+
+
+def pool() -> ThreadPoolExecutor:
+    """The threads of this process that wait for transfers."""
+    return _made_pool(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _made_pool(process: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="fastpt-transfer")
+
+
+# --- errors -------------------------------------------------------------------------------------------------------
+
+
+class _BrokenError(Exception):
+    """A transfer that may succeed if it is tried again; the message says how it broke."""
+
+
+def _tried(path: "RemotePath", work: Any) -> Any:
+    """What a request gives, tried again where it breaks. Raises what it raises, and FastptError."""
+    for number in range(len(WAITS) + 1):
+        try:
+            with _explained(path, absent_is_error=False):
+                return work()
+        except _BrokenError as error:
+            if number == len(WAITS):
+                raise _unreachable(path, str(error), number + 1) from None
+            time.sleep(WAITS[number])
+    raise AssertionError
+
+
+def _unreachable(path: "RemotePath", why: str, times: int) -> FastptError:
+    return FastptError(
+        f"{path} could not be read, {times} times in a row ({why}). Check the network; the same command goes on where "
+        "it stopped."
+    )
+
+
+@contextmanager
+def _explained(path: "RemotePath", listed: Stamp | None = None, absent_is_error: bool = True) -> Iterator[None]:
+    """Errors of a request as FastptError, without a word of what may hold a password; `_BrokenError` for those that
+    are worth another try. With `absent_is_error=False` what is not there raises FileNotFoundError."""
+    try:
+        yield
+    except (FastptError, _BrokenError):
+        raise
+    except Exception as error:
+        raise _reason(error, path, listed, absent_is_error) from None
+
+
+def _reason(error: Exception, path: "RemotePath", listed: Stamp | None, absent_is_error: bool) -> Exception:
+    status, names = _status(error), {kind.__name__ for kind in type(error).__mro__}
+    if isinstance(error, ImportError):
+        return FastptError(
+            f"{path.scheme}:// wants the package {PACKAGES[path.scheme]}, which is not installed. "
+            f"pip install 'fastpt[remote]'{' gcsfs' if path.scheme == 'gs' else ''}"
+        )
+    if isinstance(error, _NoRangesError):
+        return FastptError(f"{path}: the server sends whole files only, and no ranges of them. Fetch it first.")
+    if "GatedRepoError" in names:
+        page = f"https://huggingface.co/{'/'.join(path.parts[1:4]).partition('@')[0]}"
+        return FastptError(f"{path} is gated. Accept its terms at {page}, then `hf auth login` (or set HF_TOKEN).")
+    if names & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
+        return FastptError(f"{path}: there are no credentials. {CREDENTIALS[path.scheme]}.")
+    if status in (401, 403) or isinstance(error, PermissionError):
+        return FastptError(f"{path} may not be read ({status or 403}). {CREDENTIALS[path.scheme]}.")
+    if status in (404, 410) or isinstance(error, FileNotFoundError):
+        if listed:
+            return gone(path)
+        if not absent_is_error:
+            return FileNotFoundError(str(path))
+        return FastptError(f"{path} does not exist ({status or 404}). Check the address.")
+    if status in (412, 416) and listed:
+        forget()
+        now = look_up(path)
+        return changed(path, listed, now) if isinstance(now, tuple) else gone(path)
+    if status and 400 <= status < 500 and status not in (408, 425, 429):
+        return FastptError(f"{path} cannot be read: the server answers {status}. Check the address.")
+    if isinstance(error, ValueError | TypeError | AttributeError | LookupError) and not status:
+        return FastptError(f"{path} cannot be read ({type(error).__name__}). Check the address.")
+    return _BrokenError(f"the server answers {status}" if status else _words(error))
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status that an error, or what caused it, is of."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        found = getattr(error, "status", None) or getattr(response, "status_code", None)
+        if isinstance(response, dict):
+            found = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if isinstance(found, int):
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _words(error: Exception) -> str:
+    """What an error is, in words that hold no address: the system's, or the name of its class."""
+    strerror = getattr(error, "strerror", None)
+    return (
+        strerror
+        if isinstance(strerror, str) and "://" not in strerror
+        else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower().removesuffix(" error")
+    )

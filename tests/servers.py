@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, quote
 
 from tools.bench.range_server import Answer, RangeServer, Request
 
+API = r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?"
 COMMIT = "1f2e3d4c5b6a79880f1e2d3c4b5a69788f1e2d3c"
 
 

@@ -62,12 +62,32 @@ def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
 def _look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
     system = _file_system(path)
     try:
-        info = _tried(path, lambda: system.info(_inside(path)))
+        info = _tried(path, lambda: _info(system, path))
     except FileNotFoundError:
         info = {"type": "absent"}
-    if path.scheme.startswith("http") and info.get("mimetype", "text/html") == "text/html" and _links(path):
+    if path.scheme.startswith("http") and info.get("mimetype") in (None, "text/html") and _links(path):
         return "folder"  # a page that links to what lies below it
-    return {"absent": None, "directory": "folder"}.get(info["type"]) if info["type"] != "file" else _stamp(info)
+    return {"absent": None, "directory": "folder"}.get(info["type"]) if info["type"] != "file" else _stamp(path, info)
+
+
+def _info(system: Any, path: "RemotePath") -> dict[str, Any]:
+    from fsspec.asyn import sync
+
+    if path.scheme.startswith("http"):
+        return sync(system.loop, _head, system, path.url) or {}
+    return system.info(_inside(path))
+
+
+async def _head(system: Any, url: str) -> dict[str, Any]:
+    """What a web server says of a file: asked for its first byte, since who may get a file may not ask for its head."""
+    session = await system.set_session()
+    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
+    async with session.get(system.encode_url(url), headers=headers) as response:
+        if response.status != 416:  # that of an empty file
+            response.raise_for_status()
+        size = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length")
+        kept = {name: response.headers[name] for name in ("ETag", "Last-Modified") if name in response.headers}
+        return {"type": "file", "size": size, "mimetype": response.content_type, **kept}
 
 
 def _links(path: "RemotePath") -> dict[str, Any]:
@@ -95,7 +115,7 @@ def find(path: "RemotePath") -> Iterator[tuple[str, Stamp]]:
         for full, info in _tried(path, lambda: system.find(root, detail=True)).items():
             name = full[len(root) :].lstrip("/")
             if info["type"] == "file" and name:
-                stamp = _stamp(info)
+                stamp = _stamp(path, info)
                 if name == normalised(name):
                     _FOUND[path / name] = stamp
                 yield name, stamp
@@ -110,15 +130,15 @@ def _below(url: str, path: "RemotePath") -> str:
     return normalised(inside[len(start) :]) if inside.startswith(start) and not url.endswith("/") else ""
 
 
-def _stamp(info: dict[str, Any]) -> Stamp:
+def _stamp(path: "RemotePath", info: dict[str, Any]) -> Stamp:
     """Length and version: the ETag, or what stands for one."""
     lfs = info.get("lfs") or {}
     content = lfs.get("sha256") if isinstance(lfs, dict) else lfs.sha256
     keys = ("ETag", "etag", "md5Hash", "blob_id", "Last-Modified")
     version = str(content or next(filter(None, map(info.get, keys)), ""))
-    size = info.get("size")
-    if size is None:
-        raise FastptError(f"{info.get('name', 'a file')} has no length that the server tells. Fetch it first.")
+    size = str(info.get("size"))
+    if not size.isdecimal():
+        raise FastptError(f"{path} has no length that the server tells. Fetch it first.")
     return int(size), version if version.startswith("W/") else version.strip('"')
 
 

@@ -34,7 +34,7 @@ def test_an_address_is_never_taken_for_a_name_on_this_disk(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("s3:/bucket").mkdir(parents=True)
     path = RemotePath.parse("s3://bucket")
-    for use in (lambda: os.listdir(path), lambda: open(path), path.stat, lambda: list(path.iterdir())):
+    for use in (lambda: os.fspath(path), path.read_bytes, path.stat, lambda: list(path.iterdir())):
         with pytest.raises(FastptError, match="s3://bucket is an address"):
             use()
 

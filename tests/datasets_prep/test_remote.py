@@ -171,7 +171,7 @@ def test_listing_does_not_download(prep, server, tmp_path):
         assert prep("parquet", f"{tables.url}/tables", "web", "--dry-run")[0] == 0
     assert tables.bytes_sent < 200_000  # two times the footer, of 2 MB
     assert prep("imagefolder", f"{server.url}/tree", "web", "--dry-run")[0] == 0
-    assert server.bytes_sent < 1_000
+    assert {request.headers.get("range", "bytes=0-0") for request in server.requests} == {"bytes=0-0"}
 
 
 # --- what breaks --------------------------------------------------------------------------------------------------

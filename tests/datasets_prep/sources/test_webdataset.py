@@ -605,6 +605,6 @@ def test_a_tar_that_changes_before_it_is_read_is_an_error_that_names_it(tmp_path
 def test_a_process_that_is_killed_while_it_lists_is_one_line(tmp_path, monkeypatch):
     for number in range(4):
         shard(tmp_path / f"{number}.tar", SAMPLE)
-    monkeypatch.setattr(tar_samples, "open_tar", lambda path, _: os.kill(os.getpid(), signal.SIGKILL))
+    monkeypatch.setattr(tar_samples, "open_tar", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(FastptError, match=r"the process that listed .*\.tar was killed.*fewer --workers"):
         listed(tmp_path, workers=2)

@@ -204,7 +204,8 @@ def _found(path: Path, values: pa.Array, known: pa.Array) -> np.ndarray:
 
 def _stored(path: Path, dataset: Dataset, stated: dict[str, Any], array: np.ndarray) -> NoisePlan:
     """The plan beside the split, written unless it is there."""
-    name, of = stated["name"], stated["of"]
+    name: str = stated["name"]
+    of: Targets = stated["of"]
     realised = realised_rates(dataset, of, array, stated["rate"])
     if realised.rate != stated["realised_rate"]:
         raise _damaged(path, f"it says that {stated['realised_rate']:g} is wrong, and {realised.rate:g} is")

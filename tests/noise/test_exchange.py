@@ -215,6 +215,8 @@ def test_another_format_is_refused_with_what_to_do(split, theirs, tmp_path):
 
 def test_any_other_parquet_is_told_where_it_may_be_taken(split, theirs, tmp_path):
     exported(split, tmp_path / "plan.parquet")
-    pq.write_table(pq.read_table(tmp_path / "plan.parquet").select(["key"]).replace_schema_metadata(), tmp_path / "l.parquet")
-    with pytest.raises(FastptError, match="is no noise plan .* --kind external --file LIST"):
+    pq.write_table(
+        pq.read_table(tmp_path / "plan.parquet").select(["key"]).replace_schema_metadata(), tmp_path / "l.parquet"
+    )
+    with pytest.raises(FastptError, match=r"is no noise plan .* --kind external --file LIST"):
         import_plan(theirs, tmp_path / "l.parquet")

@@ -34,7 +34,7 @@ RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
 EXPORT_FORMAT = "2.1"
 CHECKPOINT_FORMAT = "2.2"
-PROVENANCE_FORMAT = "2.3"
+PROVENANCE_FORMAT = "2.4"
 IDS = ("samples_id", "images_id")  # of a split
 
 

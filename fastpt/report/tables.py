@@ -96,7 +96,7 @@ def _final(run: Run) -> str:
     """The numbers of the last evaluation of each split, accuracies first."""
     parts = []
     for record in run.last_evals:
-        split = one_line(record.get("split", ""))
+        split = " in ".join(one_line(record[key]) for key in ("split", "precision") if record.get(key))
         values = [(measure, finite(record.get(measure.name))) for measure in measures_of([run])]
         words = [f"{measure.label} {measure.text(value)}" for measure, value in values if value is not None][:4]
         if words:  # of the training split there may be what was memorised only, which has its own table

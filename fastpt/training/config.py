@@ -126,6 +126,9 @@ class Evaluate(Section):
     """Epochs between evaluations."""
     batch_size: int = Field(default=256, ge=1)
     """Pictures a batch on each process."""
+    precision: Precision = "fp32"
+    """What it computes in. fp32, as whoever loads the export will, and as torch does it (a GPU's convolutions in TF32);
+    bf16 is faster, and its figures are others. Each figure says which."""
     flip: bool = False
     """Average the outputs of each picture and its mirror image (supervised)."""
 

@@ -131,10 +131,11 @@ class Engine:
         return self._engine(*arguments, **named)
 
     @contextlib.contextmanager
-    def evaluating(self) -> Iterator[None]:
-        """Within, the model is in evaluation mode."""
+    def evaluating(self, precision: TrainingPrecision) -> Iterator[None]:
+        """Within, `module` itself is to be called: in evaluation mode, and in this precision, not the training's."""
         self._engine.eval()
-        yield
+        with autocast(self._engine.device, precision), _sent_whole(self.module.parameters()):
+            yield
         self._engine.train()
         if self._zero == 3:
             # It fetches weights ahead for what it expects to run next. After an evaluation that does not come, and the
@@ -250,6 +251,25 @@ def torch_left_as_it_was() -> Iterator[None]:
         yield
     finally:
         torch.nn.functional.linear = linear
+
+
+def autocast(device: torch.device, precision: TrainingPrecision) -> torch.autocast:
+    """Within, products of matrices are in `precision`; of fp32 weights, fp32 is torch's own way."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(device.type, dtype, enabled=precision != "fp32")
+
+
+@contextlib.contextmanager
+def _sent_whole(parameters: Iterable[nn.Parameter]) -> Iterator[None]:
+    """Within, ZeRO 3 fetches weights as they are for the model to run; under autocast it sends them rounded to bf16."""
+    from deepspeed.runtime.torch_autocast import PARAM_COMM_DTYPE_ATTR_NAME as SENT_AS
+
+    sent = [(parameter, vars(parameter).pop(SENT_AS)) for parameter in parameters if SENT_AS in vars(parameter)]
+    try:
+        yield
+    finally:
+        for parameter, dtype in sent:
+            setattr(parameter, SENT_AS, dtype)
 
 
 def gathered_parameters(parameters: Iterable[nn.Parameter]) -> AbstractContextManager[None]:

@@ -67,15 +67,16 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
         )
     else:
         noise_line = "none: clean targets"
-    last = max((event["step"] for event in metrics if event["event"] == "eval" and event["step"] <= step), default=None)
+    done = [event for event in metrics if event["event"] == "eval" and event["step"] <= step]
+    last = [event for event in done if event["step"] == max(event["step"] for event in done)]
     rows = [
-        f"| {event['split']} | {name} | {value:.2%} |"
-        for event in metrics
-        if event["event"] == "eval" and event["step"] == last
+        f"| {event['split']} | {name} | {event['precision']} | {value:.2%} |"
+        for event in last
         for name, value in event.items()
         if isinstance(value, float) and name != "epoch"
     ]
-    results = "\n".join(["| split | measure | value |", "| --- | --- | ---: |", *rows]) if rows else "Not evaluated."
+    head = ["| split | measure | in | value |", "| --- | --- | --- | ---: |"]
+    results = "\n".join([*head, *rows]) if rows else "Not evaluated."
     resumed = "".join(f"- {line}\n" for start in origin.get("resumed", []) for line in _resumed(start))
     return f"""# {recipe.model.name}, pre-trained with fastpt
 
@@ -83,7 +84,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 - Data: {data["name"]}/{data["split"]}, {data["samples"]:,} samples, samples_id `{origin["samples_id"]}`
 - Noise: {noise_line}
 - Recipe: {origin["recipe"]}, seed {origin["seed"]}, code {origin["git"] or INSTALLED}
-- Weights: after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
+- Weights: fp32, after step {step}{f", moving average with decay {recipe.ema}" if recipe.ema else ""}
 - Begun with: {_start(origin)}
 {resumed}
 ## Results

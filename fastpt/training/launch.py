@@ -118,16 +118,21 @@ def _describe_a_group_of_one() -> None:
 
 
 def precision(recipe: Recipe, device: torch.device) -> TrainingPrecision:
-    """The precision that this device runs: bf16 on a processor without bf16 instructions is slower than fp32.
+    """The precision that this device trains in.
 
     Raises RecipeError for fp16 on a CPU, whose kernels lack it in part and are slow where they have it.
     """
     if recipe.engine.precision == "fp16" and device.type == "cpu":
         raise RecipeError("engine.precision fp16 needs a GPU, and none is seen here. Use bf16 or fp32.")
-    if recipe.engine.precision == "bf16" and device.type == "cpu":
+    return available(recipe.engine.precision, device)
+
+
+def available(precision: TrainingPrecision, device: torch.device) -> TrainingPrecision:
+    """The precision, or fp32 for bf16 on a processor without bf16 instructions, where that is slower."""
+    if precision == "bf16" and device.type == "cpu":
         fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bf16" if fast else "fp32"
-    return recipe.engine.precision
+    return precision
 
 
 def machine(recipe: Recipe, dist_info: DistInfo) -> dict:

@@ -59,7 +59,7 @@ class MetricsLogger:
         self._write("eval", values)
         measures = {name: value for name, value in values.items() if isinstance(value, float) and name != "epoch"}
         self.say(
-            f"step {values['step']}/{self._total}, {values['split']}: "
+            f"step {values['step']}/{self._total}, {values['split']} in {values['precision']}: "
             + ", ".join(f"{name} {value:.2%}" for name, value in measures.items())
         )
 

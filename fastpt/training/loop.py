@@ -186,6 +186,7 @@ class _Training:
         self.precision: TrainingPrecision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
             _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
+        self.evaluated_in: TrainingPrecision = launch.available(recipe.evaluate.precision, dist_info.device)
         self.step, self.lines, self.seconds_before, self.best = 0, 0, 0.0, None
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start()
@@ -354,12 +355,8 @@ class _Training:
         average_batch_norm(self.engine.module, self.dist_info)
         if self.ema:
             average_batch_norm(self.ema.module, self.dist_info)
-            dtype = torch.float16 if self.precision == "fp16" else torch.bfloat16
-            with torch.autocast(self.dist_info.device.type, dtype, enabled=self.precision != "fp32"):
-                yield self.ema.module
-        else:
-            with self.engine.evaluating():
-                yield self.engine
+        with self.engine.evaluating(self.evaluated_in):
+            yield self.ema.module if self.ema else self.engine.module
 
     def _evaluate(self) -> bool:
         """Measure and record; return whether this is the best evaluation so far.
@@ -380,8 +377,9 @@ class _Training:
         if sum_over_processes(broken.float().cpu(), self.dist_info) > 0:
             self._stop("an evaluation found outputs that are not finite")
         if self.record:
+            place = {"step": self.step, "epoch": self._epochs(), "precision": self.evaluated_in}
             for split, measures in results.items():
-                self.record.evaluation(step=self.step, epoch=self._epochs(), split=split, **measures)
+                self.record.evaluation(**place, split=split, **measures)
         name = self.recipe.checkpoint.keep_best
         found = [measures[name] for measures in results.values() if name in measures]
         if not found or (self.best and found[0] <= self.best[name]):
@@ -449,4 +447,4 @@ class _Training:
         return self.seconds_before + time.monotonic() - self.began
 
 
-_PLACE = ("event", "step", "epoch", "split")
+_PLACE = ("event", "step", "epoch", "precision", "split")

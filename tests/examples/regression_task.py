@@ -74,7 +74,7 @@ class Regression:
 
         values = torch.tensor(recipe.of_task(Settings).values)
         self.recipe, self.dist_info = recipe, dist_info
-        self.train_set = Dataset(str(recipe.data.train))
+        self.train_set = self.trained_on = Dataset(str(recipe.data.train))
         if len(values) != len(self.train_set.classes):
             raise FastptError(
                 f"regression.values has {len(values)} numbers, but {self.train_set.path} has "

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,22 @@ def command(recipe: Recipe, run: Path, *options: str, launcher: tuple[str, ...] 
     save(recipe, path)
     script = Path(__file__).with_name("train_script.py")
     return [*launcher, str(script), str(path), str(run), *options]
+
+
+def in_processes(count: int, function: Callable[..., None], *arguments: object) -> None:
+    """Call a function of a test module in that many processes, with its arguments as words."""
+    script = Path(__file__).with_name("call_forked.py")
+    words = [function.__module__, function.__name__, *map(str, arguments)]
+    done = run_command([sys.executable, str(script), str(count), *words])
+    assert done.returncode == 0, done.stderr
+
+
+def train_all(*words: str) -> None:
+    """Of this process: train a recipe into a run's folder, the next recipe into the next, and so on."""
+    from fastpt.training.loop import train
+
+    for recipe, run in zip(words[::2], words[1::2], strict=True):
+        train(load_recipe(recipe), "tiny", Path(run), resume=True)
 
 
 def run_command(arguments: list[str], **options) -> subprocess.CompletedProcess:

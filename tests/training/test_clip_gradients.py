@@ -1,7 +1,6 @@
 """The contrastive gradient of the whole batch, however it is cut over processes, pieces and ZeRO stages."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip.task import MAX_LOGIT_SCALE, contrastive_loss
-from tests.training.conftest import VIT_CLIP, losses, run_command, save
+from tests.training.conftest import VIT_CLIP, in_processes, losses, save, train_all
 
 # One step of plain SGD at rate 1 moves the weights by their gradient.
 ONE_STEP = (
@@ -54,9 +53,7 @@ def trained(folder: Path, processes: int, recipes: dict[str, Recipe]) -> list[Pa
     for name, recipe in recipes.items():
         save(recipe, folder / f"{name}.yaml")
         arguments += [str(folder / f"{name}.yaml"), str(folder / name)]
-    script = Path(__file__).with_name("train_forked.py")
-    done = run_command([sys.executable, str(script), str(processes), *arguments])
-    assert done.returncode == 0, done.stderr
+    in_processes(processes, train_all, *arguments)
     return [folder / name for name in recipes]
 
 

@@ -7,17 +7,18 @@ import timm
 import torch
 import yaml
 
+from fastpt.augment.transforms import normalize
 from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.files import find_damage, locked
 from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT_FORMAT
-from fastpt.training import checkpoint
+from fastpt.training import checkpoint, launch
 from fastpt.training.export import export_run
 from fastpt.training.loop import train
 from fastpt.training.tasks.clip import task as clip_task
 from fastpt.training.tasks.supervised import task as supervised_task
-from tests.training.conftest import TINY_CLIP, VIT_CLIP
+from tests.training.conftest import TINY_CLIP, VIT_CLIP, lines
 
 
 def trained_weights(run):
@@ -64,20 +65,6 @@ def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path, mo
     card = (run / "export" / "README.md").read_text()
     assert ("import fastpt.models" in card) == (model is TIMM_CLIP)  # resnet10_narrow is ours
     assert tuple(theirs.visual.image_mean) == clip_task.MEAN
-
-
-def test_the_card_of_a_resnet_of_ours_says_what_to_import(supervised, tmp_path):
-    args = "{layers: [1, 1, 1, 1], channels: [16, 16, 16, 16]}"
-    recipe = supervised(f"model={{name: resnet50_blurpool, args: {args}}}", "schedule={steps: 1}")
-    run = train(recipe, "tiny", tmp_path / "run")
-    usage = (run / "export" / "README.md").read_text().split("```python\n")[1].split("```")[0]
-    assert "import fastpt.models" in usage
-    theirs: dict = {}
-    exec(usage.replace("PATH", str(run / "export")), theirs)
-    ours = supervised_task.build_model(recipe, 4)
-    ours.load_state_dict(trained_weights(run))
-    images = torch.randn(2, 3, 32, 32)
-    assert torch.equal(ours.eval()(images), theirs["model"].eval()(images))
 
 
 def test_the_card_states_the_noise(clip, tmp_path):
@@ -130,3 +117,27 @@ def test_a_damaged_provenance_is_one_clear_error(tmp_path):
     (tmp_path / "provenance.json").write_bytes(b"\xff\x00{")
     with pytest.raises(FastptError, match=r"provenance\.json is damaged"):
         export_run(tmp_path)
+
+
+@pytest.mark.parametrize("ema", ["null", "0.5"])
+def test_a_bf16_run_is_evaluated_as_its_export_computes(supervised, tmp_path, monkeypatch, ema):
+    """In fp32 unless asked otherwise: a figure is that of the export in any library."""
+    monkeypatch.setattr(launch, "available", lambda precision, _: precision)  # bf16 on any processor
+    seen = {"fp32": [], "bf16": []}
+    logits = supervised_task.Supervised._logits
+    for precision, batches in seen.items():
+
+        def watched(self, forward, batch, batches=batches):
+            batches.append((batch.images, logits(self, forward, batch)))
+            return batches[-1][1]
+
+        monkeypatch.setattr(supervised_task.Supervised, "_logits", watched)
+        settings = ("engine.precision=bf16", f"evaluate.precision={precision}", "schedule={steps: 3}", f"ema={ema}")
+        run = train(supervised(*settings), "tiny", tmp_path / precision)
+        assert lines(run, "eval")[-1]["precision"] == precision
+        assert f" | {precision} | " in (run / "export" / "README.md").read_text()
+    exported = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True).eval()
+    for precision, (images, found) in ((name, batches[-1]) for name, batches in seen.items()):
+        with torch.no_grad():
+            expected = exported(normalize(images, supervised_task.MEAN, supervised_task.STD))
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5) == (precision == "fp32")

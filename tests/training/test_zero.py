@@ -2,18 +2,21 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 
+from fastpt.augment.transforms import normalize
 from fastpt.errors import FastptError
+from fastpt.recipe import load_recipe
 from fastpt.runs import CHECKPOINT_FORMAT
-from fastpt.training import checkpoint
+from fastpt.training import checkpoint, launch
 from fastpt.training.loop import train
-from tests.training.conftest import TINY_VIT, forget_the_end, losses, run_command, save
+from fastpt.training.tasks.supervised.task import MEAN, STD, Supervised
+from tests.training.conftest import TINY_VIT, forget_the_end, in_processes, losses, save, train_all
 
 STAGES = (0, 1, 2, 3)
 VIT = (f"model={json.dumps(TINY_VIT)}", "data.size=16", "data.val=null")
@@ -29,8 +32,7 @@ def train_in(processes: int, trainings: dict[Path, object]) -> None:
         path = run.parent / f"{run.name}.yaml"
         save(recipe, path)
         arguments += [str(path), str(run)]
-    done = run_command([sys.executable, str(Path(__file__).with_name("train_forked.py")), str(processes), *arguments])
-    assert done.returncode == 0, done.stderr
+    in_processes(processes, train_all, *arguments)
 
 
 def weights(run: Path) -> torch.Tensor:
@@ -60,6 +62,33 @@ def test_the_gradient_is_that_of_the_whole_batch_in_one_process(supervised, tmp_
     assert {run.name: relative_difference(weights(run), whole) for run in runs} == {
         run.name: pytest.approx(0, abs=1e-6) for run in runs
     }
+
+
+def test_what_zero_3_evaluates_is_not_rounded_to_what_it_sends(supervised, tmp_path, held_out):
+    """Between processes it sends weights in bf16, of a training in bf16; small ones it does not cut at all."""
+    large = ("model.args.embed_dim=192", f"data.val={held_out.path}")
+    recipe = supervised(*VIT, *large, "schedule={steps: 2}", "engine.zero_stage=3", "engine.precision=bf16")
+    save(recipe, tmp_path / "recipe.yaml")
+    in_processes(2, train_and_keep_logits, tmp_path / "recipe.yaml", tmp_path)
+    exported = timm.create_model(f"local-dir:{tmp_path / 'run' / 'export'}", pretrained=True).eval()
+    for rank in range(2):
+        images, found = torch.load(tmp_path / f"evaluated{rank}.pt", weights_only=True)
+        with torch.no_grad():
+            assert torch.allclose(found, exported(normalize(images, MEAN, STD)), rtol=1e-4, atol=1e-5)
+
+
+def train_and_keep_logits(recipe: str, folder: str) -> None:
+    """Of this process: a run in the folder, and beside it what its evaluation made of the last pictures."""
+    launch.available = lambda precision, _: precision  # bf16 on any processor
+    logits = Supervised._logits
+
+    def kept(self, forward, batch):
+        found = logits(self, forward, batch)
+        torch.save((batch.images, found), Path(folder) / f"evaluated{self.dist_info.rank}.pt")
+        return found
+
+    Supervised._logits = kept
+    train(load_recipe(recipe), "tiny", Path(folder) / "run")
 
 
 def test_zero_3_leaves_torch_as_it_was(supervised, tmp_path):

@@ -146,10 +146,10 @@ def of_fastpt(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[str, 
             threads=threads,
         ) as loader,
     ):
-        training = loop._Training(recipe, dist_info, task, loader, Path(folder), preemption)
+        training = loop._Training(recipe, dist_info, task, loader, Path(folder), preemption, settings_sha256="")
         timed = Steps(Repeated(next(iter(loader)), steps) if fed else loader, steps, recipe.batch_size)
         batches = iter(timed)
-        since = loop._Since.now()
+        since = loop._Since()
         for step in range(steps):
             training._step(step, batches, since, logged=False)
         next(batches, None)

@@ -61,14 +61,14 @@ def is_logged(step: int) -> bool:
 def engine_step(recipe: Recipe, dist_info: DistInfo, task: Supervised, loader: Loader, run: Path) -> Step:
     """The step of fastpt's own loop. `train` offers no single steps, hence the private names."""
     run.mkdir()
-    training = loop._Training(recipe, dist_info, task, loader, run, Preemption(dist_info))
-    batches, since = endless(loader), loop._Since.now()
+    training = loop._Training(recipe, dist_info, task, loader, run, Preemption(dist_info), settings_sha256="")
+    batches, since = endless(loader), loop._Since()
 
     def step(number: int) -> None:
         loss, norm = training._step(number, batches, since, is_logged(number))
         training.step = number + 1
         if is_logged(number):
-            training._log(loss, norm, since)
+            training._log(training._finite(loss), norm, since)
 
     return step
 

@@ -19,7 +19,16 @@ from fastpt.printable import finite, mapping, one_line, percentage
 Role = Literal["replicate", "condition", "setting", "circumstance"]
 Values = dict[str, Any]  # JSON's scalars, and lists of them, by dotted name
 
-FREE = ("data.threads", "data.prep", "checkpoint", "evaluate.every_epochs", "evaluate.batch_size", "log_every", "tune")
+FREE = (
+    "data.threads",
+    "data.prep",
+    "checkpoint",
+    "evaluate.every_epochs",
+    "evaluate.batch_size",
+    "log_every",
+    "record",
+    "tune",
+)
 """Keys of a recipe that touch neither the weights nor what a measure means: a resumed run may change them."""
 FREE_OF_TASK = "memorization_samples"
 """The same, in the section of any task."""

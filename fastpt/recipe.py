@@ -15,7 +15,7 @@ from fastpt.config import Section, Seed, read_mapping, validate
 from fastpt.errors import RecipeError
 from fastpt.loading.config import Data
 from fastpt.runs import RECIPE, read_recipe
-from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Schedule
+from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Record, Schedule
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.config import Tune
 
@@ -42,6 +42,7 @@ class Recipe(Section):
     checkpoint: Checkpoint = Checkpoint()
     log_every: int = Field(default=10, ge=1)
     """Steps between lines of metrics.jsonl. A line states the loss of its own step."""
+    record: Record = Record()
     seed: Seed = 0
     """Seed of the weights, the order, the crops and every other random choice."""
     tune: Tune | None = None
@@ -57,6 +58,8 @@ class Recipe(Section):
         task, best = TASKS.get(self.task), self.checkpoint.keep_best
         if best is not None and best not in task.measures:
             yield f"checkpoint.keep_best is {best!r}; measures of task {self.task}: {', '.join(task.measures)}."
+        if self.record.samples and not task.observes:
+            yield f"record.samples does not apply to task {self.task}, which observes no sample by itself; remove it."
         for name in TASKS.names():
             if name != self.task and getattr(self, name) is not None:
                 yield f"{name} does not apply to task {self.task}; remove it."

@@ -4,6 +4,7 @@
       recipe.yaml        the resolved recipe
       provenance.json    where the weights come from
       metrics.jsonl      an event a line: train, eval, end
+      samples/           what each sample's loss did, epoch by epoch, where the recipe asks for it: see `dynamics`
       tensorboard/       the same numbers for TensorBoard
       checkpoints/       what a training that was stopped goes on from
       export/            the finished model, as timm or open_clip loads it, and the sums of its files
@@ -22,6 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from fastpt import dynamics
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, damages, is_sealed, locked, read_sealed_json, write_sealed_json
 from fastpt.identity import FREE, FREE_OF_TASK
@@ -31,9 +33,9 @@ from fastpt.tuned import places, read_tunes, replaced
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
-TENSORBOARD, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "checkpoints", "export", "tune"
+TENSORBOARD, SAMPLES, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "samples", "checkpoints", "export", "tune"
 EXPORT_FORMAT = "2.1"
-CHECKPOINT_FORMAT = "2.2"
+CHECKPOINT_FORMAT = "2.3"
 PROVENANCE_FORMAT = "2.4"
 IDS = ("samples_id", "images_id")  # of a split
 
@@ -107,6 +109,11 @@ def read_provenance(run: Path) -> dict[str, Any]:
     return _intact(run / PROVENANCE)
 
 
+def read_samples(run: Path) -> dynamics.Dynamics:
+    """What a run recorded by sample. Raises FastptError if it has not, DamagedData if it is damaged."""
+    return dynamics.read(run / SAMPLES)
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The events of metrics.jsonl; a last line that a kill cut short is left out. Raises DamagedData."""
     path = run / METRICS
@@ -130,7 +137,7 @@ def is_run(path: Path) -> bool:
 
 
 def verify(run: Path) -> list[str]:
-    """A line for each file of a run that is not what was written: checkpoints, export, tuning results, records."""
+    """A line for each file of a run that is not what was written: checkpoints, export, tuning, records, samples."""
     problems: list[str] = []
     records = [*(run / name for name in (RECIPE, PROVENANCE)), *sorted((run / TUNE).glob("*.json"))]
     for path in records:
@@ -146,6 +153,11 @@ def verify(run: Path) -> list[str]:
         is_exported |= is_finished(run)
         if (run / METRICS).exists() and _lines(run / METRICS)[2]:
             problems.append(f"{run / METRICS}: its last line is cut short, as a kill leaves it. Go on with --resume.")
+    except FastptError as error:
+        problems.append(str(error))
+    try:
+        if (run / SAMPLES).exists():
+            read_samples(run)
     except FastptError as error:
         problems.append(str(error))
     sealed = [(path, CHECKPOINT_FORMAT) for path in reversed(newest_first(run))]
@@ -243,7 +255,7 @@ class Run:
     @property
     def bytes(self) -> int:
         """Disk of what training and tuning left; a report may lie in the run's folder too."""
-        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, TUNE)
+        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, SAMPLES, TUNE)
         return sum(file.stat().st_size for part in parts for file in (self.path / part).rglob("*") if file.is_file())
 
     @property

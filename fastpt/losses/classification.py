@@ -58,5 +58,15 @@ def early_learning_penalty(logits: Tensor, running: Tensor, weight: float = 3.0)
     return weight * torch.log((1 - agreement).clamp(min=1e-4))
 
 
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """How far the label's logit lies above the largest other one (Pleiss et al. 2020, equation 1); below 0 if another
+    is predicted.
+
+    logits: float [..., K]; labels: int64 [...]. One value a row, [...].
+    """
+    own = labels.unsqueeze(-1)
+    return logits.gather(-1, own).squeeze(-1) - logits.scatter(-1, own, -torch.inf).amax(-1)
+
+
 def _log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.log_softmax(-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)

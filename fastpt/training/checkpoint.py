@@ -2,6 +2,7 @@
 
     checkpoints/step-00000500/
       model.safetensors                the weights that are evaluated and exported (the moving average, if there is one)
+      seen.safetensors                 where samples are recorded, what is known of those of the epoch under way
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
       state.json                       step, sum of the settings, loader, seconds trained, best evaluation, lines logged
       manifest.json                    sha256 of each file, written last and sealed
@@ -31,7 +32,7 @@ from fastpt.training import deepspeed_adapter
 from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.launch import DistInfo, on_rank_zero
 
-WEIGHTS, STATE = "model.safetensors", "state.json"
+WEIGHTS, SEEN, STATE = "model.safetensors", "seen.safetensors", "state.json"
 UNIVERSAL = ".universal"  # a checkpoint converted for another number of processes, while it is loaded
 
 
@@ -41,9 +42,15 @@ def folder_name(step: int) -> str:
 
 
 def save(
-    run: Path, engine: Engine, dist_info: DistInfo, state: dict, weights: Mapping[str, torch.Tensor], keep: int
+    run: Path,
+    engine: Engine,
+    dist_info: DistInfo,
+    state: dict,
+    weights: Mapping[str, torch.Tensor],
+    keep: int,
+    seen: Mapping[str, torch.Tensor],
 ) -> None:
-    """Save the engine, `weights` (on the CPU) and `state` as the newest checkpoint.
+    """Save the engine, `weights` (on the CPU), `state` and `seen` (of `dynamics.Recorder`) as the newest checkpoint.
 
     `state` holds `step` and `best` (a step and its measure, or None). All checkpoints are dropped but the `keep` newest
     and the best. Every process calls this. Raises FastptError if a weight is not finite, so that a checkpoint is always
@@ -56,7 +63,7 @@ def save(
         with unwritten_is_oserror(path), contextlib.ExitStack() as folder:
             aside = on_rank_zero(dist_info, lambda: folder.enter_context(atomic_folder(path)))
             engine.save(aside)
-            on_rank_zero(dist_info, lambda: _seal(aside, state, weights))
+            on_rank_zero(dist_info, lambda: _seal(aside, state, weights, seen))
     except OSError as error:
         raise FastptError(
             f"checkpoint {path} could not be written ({error.strerror}). {describe_newest(run)} "
@@ -80,9 +87,11 @@ def describe_newest(run: Path) -> str:
     return f"The last good checkpoint is {newest}." if newest else "There is no checkpoint yet."
 
 
-def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor]) -> None:
+def _seal(folder: Path, state: dict, weights: Mapping[str, torch.Tensor], seen: Mapping[str, torch.Tensor]) -> None:
     """Add what is not DeepSpeed's, and seal all."""
     safetensors.torch.save_file(dict(weights), folder / WEIGHTS)
+    if seen:
+        safetensors.torch.save_file(dict(seen), folder / SEEN)
     write_json(folder / STATE, state)
     seal_folder(folder, CHECKPOINT_FORMAT)
 
@@ -152,6 +161,12 @@ def check_is_of(run: Path, checkpoint: Path) -> None:
 def read_weights(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The weights that are evaluated and exported, on the CPU."""
     return safetensors.torch.load_file(checkpoint / WEIGHTS)
+
+
+def read_seen(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """What `save` was given as `seen`."""
+    path = checkpoint / SEEN
+    return safetensors.torch.load_file(path) if path.exists() else {}
 
 
 def needs_conversion(checkpoint: Path, dist_info: DistInfo, recipe: Recipe) -> bool:

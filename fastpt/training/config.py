@@ -153,3 +153,15 @@ class Checkpoint(Section):
     def problems(self) -> Iterable[str]:
         if self.every_epochs and self.every_steps:
             yield "checkpoint has both every_epochs and every_steps; keep one."
+
+
+class Record(Section):
+    """What is recorded beside metrics.jsonl and TensorBoard. It touches no weight; a resumed run may change it."""
+
+    samples: list[Literal["loss", "margin", "correct"]] = []
+    """Measures of each training sample in each epoch, in the run's `samples/` (supervised, without mixup and cutmix):
+    the cross entropy of its label, its label's logit less the largest other one, whether it was predicted so."""
+
+    def problems(self) -> Iterable[str]:
+        if len(set(self.samples)) < len(self.samples):
+            yield f"record.samples names one twice: {', '.join(self.samples)}."

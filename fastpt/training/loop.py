@@ -26,6 +26,7 @@ from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch, starts
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
+from fastpt.training.dynamics import Recorder
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
 from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
@@ -188,6 +189,7 @@ class _Training:
             _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
         self.evaluated_in: TrainingPrecision = launch.available(recipe.evaluate.precision, dist_info.device)
         self.step, self.lines, self.seconds_before, self.best = 0, 0, 0.0, None
+        self.observed = Recorder(run, recipe, task, TASKS.get(recipe.task).of, dist_info)
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start()
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
@@ -207,6 +209,7 @@ class _Training:
         optimizer = build_optimizer(model, recipe.optim)
         self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
+            self.observed.begin(0, {})
             return
         on_rank_zero(dist_info, lambda: checkpoint.check_is_of(self.run, found))
         state = checkpoint.read_state(found)
@@ -216,6 +219,8 @@ class _Training:
         self.saved = self.step
         _say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
         self.loader.load_state_dict(state["loader"])
+        if self.observed.begin(self.step // self.steps_per_pass, checkpoint.read_seen(found)):
+            _say(dist_info, f"{self.run / runs.SAMPLES}: earlier epochs are of other data, or damaged: left empty.")
         checkpoint.load(found, self.engine, dist_info, convert)
         if self.ema:
             self.ema.module.load_state_dict(checkpoint.read_weights(found))
@@ -230,6 +235,8 @@ class _Training:
         try:
             while self.step < self.total:
                 self._epoch()
+            if self.total % self.steps_per_pass:
+                self.observed.write(self.total // self.steps_per_pass)
             on_rank_zero(self.dist_info, self._finish)
         finally:
             if self.record:
@@ -246,6 +253,8 @@ class _Training:
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
             loss, norm = self._step(step, batches, since, logged)
             self.step = step + 1
+            if self.step == (loaded + 1) * self.steps_per_pass:
+                self.observed.write(loaded)
             epoch_ends = self.step % self.steps_per_epoch == 0
             measured = self.step == self.total or (epoch_ends and (epoch + 1) % self.recipe.evaluate.every_epochs == 0)
             if logged or measured:
@@ -272,7 +281,7 @@ class _Training:
         )
         loss = torch.zeros((), device=self.dist_info.device)
         seed_piece = partial(_seed_step, recipe.seed, step, self.dist_info.rank)
-        losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece)
+        losses = self.task.losses(self.engine, self._pieces(batches, since), seed_piece, self.observed.observe)
         for number, piece_loss in enumerate(losses, 1):
             self.engine.backward(piece_loss)
             loss += piece_loss.detach() / pieces
@@ -409,9 +418,8 @@ class _Training:
         if self.ema:
             shown = self.ema.module
             average_batch_norm(shown, self.dist_info)
-        checkpoint.save(
-            self.run, self.engine, self.dist_info, state, full_state_dict(shown), self.recipe.checkpoint.keep
-        )
+        keep, seen = self.recipe.checkpoint.keep, self.observed.seen()
+        checkpoint.save(self.run, self.engine, self.dist_info, state, full_state_dict(shown), keep, seen)
         self.saved = self.step
 
     def _leave(self) -> None:

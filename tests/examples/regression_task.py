@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # at run time torch is imported where it is used: help and th
     from fastpt.loading.batch import Batch
     from fastpt.recipe import Recipe
     from fastpt.training.launch import DistInfo
-    from fastpt.training.tasks.kind import Results
+    from fastpt.training.tasks.kind import Observe, Results
 
 
 class Settings(Section):
@@ -42,10 +42,11 @@ class Kind:
     of: Targets = "labels"
     Section: type[Section] = Settings
     measures: Mapping[str, str] = {"r2": "Explained variance R²"}
+    observes: bool = False
 
     def check(self, recipe: Recipe) -> Iterable[str]:
         yield from recipe.unused("model.config", "model.drop_path", "evaluate.flip", "engine.activation_checkpointing")
-        yield from recipe.unused("augment.mixup", "augment.cutmix", "augment.label_smoothing")
+        yield from recipe.unused("augment.mixup", "augment.cutmix", "augment.label_smoothing", "data.keep")
         if not isinstance(recipe.data.train, str):
             yield "data.train lists several splits, but task regression trains on one: name one."
 
@@ -88,7 +89,7 @@ class Regression:
         self.model = timm.create_model(recipe.model.name, num_classes=1, **recipe.model.args)
 
     def losses(
-        self, forward: Callable[..., Any], pieces: Iterable[Batch], seed_piece: Callable[[int], None]
+        self, forward: Callable[..., Any], pieces: Iterable[Batch], seed_piece: Callable[[int], None], observe: Observe
     ) -> Iterator[Tensor]:
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
         from torch.nn.functional import mse_loss

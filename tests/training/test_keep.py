@@ -40,9 +40,9 @@ def test_steps_are_those_of_the_whole_split_and_passes_go_on_over_epochs(supervi
     """Two epochs of 5 steps: of 32 right samples a pass is 4 steps."""
     steps = []
 
-    def recorded(self, forward, batch):
+    def recorded(self, forward, batch, observe):
         steps.append(self.trained_on.rows[batch.sample_ids.numpy()].tolist())
-        return loss(self, forward, batch)
+        return loss(self, forward, batch, observe)
 
     loss = Supervised.loss
     monkeypatch.setattr(Supervised, "loss", recorded)

@@ -221,7 +221,9 @@ def test_progressive_size_grows_with_the_epochs(supervised, tmp_path, monkeypatc
     monkeypatch.setattr(
         Supervised,
         "loss",
-        lambda self, forward, batch: sides.append(batch.images.shape[1]) or loss(self, forward, batch),
+        lambda self, forward, batch, observe: (
+            sides.append(batch.images.shape[1]) or loss(self, forward, batch, observe)
+        ),
     )
     train(supervised("data.sizes=[[0, 16], [1, 32]]"), "tiny", tmp_path / "run")
     assert sides == [16] * 5 + [32] * 5

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Results = dict[str, dict[str, float]]
 """{split: {measure: value}}. Values are shares, of 0 to 1, and the larger the better."""
 
+Observe = Callable[["Batch", "Tensor", "Tensor"], None]
+"""What is told of a batch beside its loss: logits [B, K] of its pictures, and the labels int64 [B] that they have."""
+
 MEMORIZATION = {
     "clean_fit": "Right targets: as they were shown",
     "mislabeled_memorized": "Wrong targets: memorized, as they were shown",
@@ -37,6 +40,9 @@ class TaskKind(Protocol):
     """The recipe's section that is called like the task: what no other task knows."""
     measures: Mapping[str, str]
     """What `Task.evaluate` measures, and the labels of it; any may choose the best checkpoint."""
+
+    observes: bool
+    """Whether its `losses` tell what each sample's loss was, for `record.samples`."""
 
     def check(self, recipe: "Recipe") -> Iterable[str]:
         """What does not go together in a recipe of this task: one line each, which names keys in full."""
@@ -85,12 +91,16 @@ class Task(Protocol):
         ...
 
     def losses(
-        self, forward: Callable[..., Any], pieces: "Iterable[Batch]", seed_piece: Callable[[int], None]
+        self,
+        forward: Callable[..., Any],
+        pieces: "Iterable[Batch]",
+        seed_piece: Callable[[int], None],
+        observe: "Observe",
     ) -> "Iterator[Tensor]":
         """The loss of each of a step's pieces, float32 scalars whose mean has the step's gradient.
 
         The backward pass of one runs before the next is asked for. `forward` runs the model; `seed_piece` seeds the
-        random generators for piece 0, 1 and so on.
+        random generators for piece 0, 1 and so on. A task that observes tells `observe` of each piece.
         """
         ...
 

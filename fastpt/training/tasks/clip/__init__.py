@@ -63,6 +63,7 @@ class Kind:
             for k in (1, 5, 10)
         },
     }
+    observes: bool = False
 
     def check(self, recipe: "Recipe") -> Iterable[str]:
         yield from recipe.unused(

@@ -36,7 +36,7 @@ from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.clip import Settings
 from fastpt.training.tasks.kept import kept
-from fastpt.training.tasks.kind import Results
+from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
@@ -165,7 +165,9 @@ class Clip:
         try_sizes(recipe, self.dist_info.world_size, model, compared, outputs=1)
         return model
 
-    def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None], observe: Observe
+    ) -> Iterator[Tensor]:
         """This process's rows against the global batch of all pieces: the loss, once for each piece."""
         inputs = [self._inputs(piece) for piece in pieces]
         if len(inputs) > 1:

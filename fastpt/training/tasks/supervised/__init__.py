@@ -50,6 +50,7 @@ class Kind:
     of: "Targets" = "labels"
     Section: type[config.Section] = Settings
     measures: Mapping[str, str] = {"top1": "Top-1 accuracy", "top5": "Top-5 accuracy"}
+    observes: bool = True
 
     def check(self, recipe: "Recipe") -> Iterable[str]:
         yield from recipe.unused("model.config")
@@ -59,6 +60,11 @@ class Kind:
             yield (
                 "data.train lists several splits, which task clip can train on as one, but not task supervised: name "
                 "one."
+            )
+        if recipe.record.samples and (recipe.augment.mixup or recipe.augment.cutmix):
+            yield (
+                "record.samples has no meaning with augment.mixup and augment.cutmix: a mixed picture has no label of "
+                "its own. Leave one out."
             )
         if (best := recipe.checkpoint.keep_best) and recipe.data.val is None:
             yield f"checkpoint.keep_best {best} needs a split to measure it on; give data.val."

@@ -28,7 +28,7 @@ from fastpt.recipe import Recipe
 from fastpt.training.evaluation import batches_of, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.kept import kept
-from fastpt.training.tasks.kind import Results
+from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tasks.supervised import Settings
 from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
@@ -111,12 +111,14 @@ class Supervised:
                 ", ..." if len(untrained) > 3 else "",
             )
 
-    def losses(self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None]) -> Iterator[Tensor]:
+    def losses(
+        self, forward: Callable, pieces: Iterable[Batch], seed_piece: Callable[[int], None], observe: Observe
+    ) -> Iterator[Tensor]:
         for number, piece in enumerate(pieces):
             seed_piece(number)
-            yield self.loss(forward, piece)
+            yield self.loss(forward, piece, observe)
 
-    def loss(self, forward: Callable, batch: Batch) -> Tensor:
+    def loss(self, forward: Callable, batch: Batch, observe: Observe) -> Tensor:
         """The mean loss of a batch, float32 scalar."""
         images = batch.images.to(self.dist_info.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.dist_info.device, non_blocking=True)
@@ -125,6 +127,8 @@ class Supervised:
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()
+        if not self._mixup:
+            observe(batch, logits, labels)
         # Labels mixed by Mixup are shares of classes and smoothed already.
         smoothing = 0.0 if self._mixup else self.recipe.augment.label_smoothing
         if self.settings.loss == "bce":

@@ -18,6 +18,7 @@ set -euo pipefail
 MASTER_ADDR=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 export MASTER_ADDR MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
 export WORLD_SIZE=$SLURM_NTASKS LOCAL_WORLD_SIZE=$SLURM_NTASKS_PER_NODE
+export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK  # srun does not take sbatch's --cpus-per-task over: a process had a core
 run_dir=${RUN_DIR:-runs/$(basename "$1" .yaml)-job$SLURM_JOB_ID}
 code=0
 srun bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID exec fastpt train "$@"' train \

@@ -106,7 +106,7 @@ class Loader:
         self.dataset, self.batch_size, self.size, self.seed = dataset, batch_size, size, seed
         self.crop, self.scale, self.ratio, self.crop_fraction = crop, scale, ratio, crop_fraction
         self.flip = crop == "random" if flip is None else flip
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.threads = rank, world_size, threads
         self.order: Order = order
         self.drop_last, self.repeats = drop_last, repeats
         self.gradient_accumulation_steps = gradient_accumulation_steps

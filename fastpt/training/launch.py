@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
@@ -56,6 +57,26 @@ def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
     if outcome[1] is not None:
         raise outcome[1]
     return outcome[0]
+
+
+def once_a_node(dist_info: DistInfo, work: Callable[[], object]) -> None:
+    """Do `work` on the first process of each machine, while the others wait; all get the FastptError or OSError of any.
+
+    It may take longer than a collective of the training may, after which a process is thought dead.
+    """
+    error: Exception | None = None
+    if int(os.environ["LOCAL_RANK"]) == 0:
+        try:
+            work()
+        except (FastptError, OSError) as found:
+            error = found
+    if dist_info.world_size > 1:
+        errors: list[Exception | None] = [None] * dist_info.world_size
+        patient: Any = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+        dist.all_gather_object(errors, error, patient)
+        error = next(filter(None, errors), None)
+    if error is not None:
+        raise error
 
 
 class Preemption:

@@ -230,7 +230,8 @@ class _Training:
         _say(
             self.dist_info,
             f"Training {self.run}: {self.total} steps of {self.recipe.batch_size} samples, "
-            f"{self.dist_info.world_size} process(es) on {self.dist_info.device.type}.",
+            f"{self.dist_info.world_size} process(es) on {self.dist_info.device.type}, {self.loader.threads} decoding "
+            "thread(s) each.",
         )
         try:
             while self.step < self.total:

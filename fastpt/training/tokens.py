@@ -9,7 +9,7 @@ another rate, or another training, costs no tokenising. Nothing is written besid
 
 import logging
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from itertools import repeat
@@ -54,11 +54,21 @@ class Tokens:
 
     Made and kept if they are not there yet; of many processes one makes them and the others wait. What is damaged is
     made anew, with a warning. `folder` is by default ~/.cache/fastpt/tokens. Raises FastptError without captions.
+
+    `once` is given what looks for damage and makes what is missing, and may do it in one of the processes of a machine.
     """
 
-    def __init__(self, parts: Sequence[Dataset], context: int, folder: Path | None = None):
+    def __init__(
+        self,
+        parts: Sequence[Dataset],
+        context: int,
+        folder: Path | None = None,
+        once: Callable[[Callable[[], object]], object] = lambda work: work(),
+    ):
         self.context = context
-        self._arrays = [_kept(part, context, folder or cache_dir("tokens")) for part in parts]
+        folder = folder or cache_dir("tokens")
+        once(lambda: [_keep(part, context, folder) for part in parts])
+        self._arrays = [np.load(_path(part, context, folder), mmap_mode="r") for part in parts]
         self._starts = np.cumsum([0, *(len(array) for array in self._arrays)])
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray:
@@ -70,24 +80,32 @@ class Tokens:
         return found
 
 
-def _kept(dataset: Dataset, context: int, folder: Path) -> np.ndarray:
-    vocabulary = file_sha256(default_bpe())
+@cache
+def _vocabulary() -> str:
+    return file_sha256(default_bpe())
+
+
+def _path(dataset: Dataset, context: int, folder: Path) -> Path:
+    return folder / f"{dataset.name}-{dataset.samples_id[:16]}-{_vocabulary()[:8]}-{context}.npy"
+
+
+def _keep(dataset: Dataset, context: int, folder: Path) -> None:
+    """See to it that the tokens are there and whole."""
     identity = {
         "format": FORMAT,
         "tokenizer": TOKENIZER,
-        "vocabulary_sha256": vocabulary,
+        "vocabulary_sha256": _vocabulary(),
         "context": context,
         "samples_id": dataset.samples_id,
         "captions": len(dataset),
     }
-    path = folder / f"{dataset.name}-{dataset.samples_id[:16]}-{vocabulary[:8]}-{context}.npy"
+    path = _path(dataset, context, folder)
     try:
         with locked(path.with_suffix(".lock")):
             if not _is_whole(path, identity):
                 _make(path, dataset, context, identity)
     except OSError as error:
         raise FastptError(f"tokens cannot be kept in {folder} ({error}). Set XDG_CACHE_HOME to a folder.") from None
-    return np.load(path, mmap_mode="r")
 
 
 def _is_whole(path: Path, identity: dict) -> bool:

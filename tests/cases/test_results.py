@@ -321,7 +321,7 @@ def test_a_rank_without_an_address_names_the_missing_variable(here):
 def slurm(here, tmp_path) -> dict[str, str]:
     """The environment of a SLURM job of one task, on this machine."""
     scripts = {
-        "srun": 'export SLURM_PROCID=0 SLURM_LOCALID=0; exec "$@"',
+        "srun": 'echo "$SRUN_CPUS_PER_TASK" > cores; export SLURM_PROCID=0 SLURM_LOCALID=0; exec "$@"',
         "scontrol": "echo localhost",
         "fastpt": f'exec {shlex.join(FASTPT)} "$@"',
     }
@@ -331,6 +331,7 @@ def slurm(here, tmp_path) -> dict[str, str]:
         file.write_text(f"#!/bin/bash\n{line}\n")
         file.chmod(0o755)
     job = {"SLURM_JOB_ID": "77", "SLURM_JOB_NODELIST": "here", "SLURM_NTASKS": "1", "SLURM_NTASKS_PER_NODE": "1"}
+    job |= {"SLURM_CPUS_PER_TASK": "3"}
     return {**job, "SLURM_ARRAY_TASK_ID": "0", "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}"}
 
 
@@ -338,6 +339,7 @@ def test_a_run_folder_given_to_the_slurm_script_is_used(slurm):
     command("bash", REPOSITORY / "tools/slurm_train.sh", "recipe.yaml", "--run-dir", "mine", env=slurm).must()
     assert Path("mine/export").is_dir()
     assert not Path("runs").exists()
+    assert Path("cores").read_text() == "3\n"
 
 
 def test_an_out_folder_given_to_the_slurm_script_of_studies_is_used(slurm):

@@ -113,14 +113,14 @@ class Regression:
         from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
         from fastpt.augment.transforms import normalize
-        from fastpt.training.evaluation import batches_of, split_name, sum_over_processes
+        from fastpt.training.evaluation import evaluation_loader, split_name, sum_over_processes
 
         if self.val_set is None:
             return {}
         true = self.numbers[torch.from_numpy(self.val_set.targets(None, of="labels"))]
         error = torch.zeros(1, dtype=torch.float64)
-        with torch.no_grad():
-            for batch in batches_of(self.val_set, self.recipe, self.dist_info):
+        with torch.no_grad(), evaluation_loader(self.val_set, self.recipe, self.dist_info) as loader:
+            for batch in loader:
                 images = batch.images.to(self.dist_info.device, non_blocking=True)
                 found = forward(normalize(images, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)).float()[:, 0]
                 error += (found.cpu() - true[batch.sample_ids.cpu()]).square().sum()

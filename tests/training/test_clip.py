@@ -53,7 +53,7 @@ def test_noised_training_pairs_tell_what_was_memorised(clip, monkeypatch, learne
 
     monkeypatch.setattr(task, "_text_features", texts)
     monkeypatch.setattr(task, "_image_features", images)
-    assert task._training_pairs(None, 1000) == {
+    assert task._training_pairs(None) == {
         "clean_fit": 1.0,
         "mislabeled_memorized": as_shown,
         "mislabeled_corrected": as_own,

@@ -9,7 +9,7 @@ import torch
 from fastpt.errors import FastptError
 from fastpt.models import SmallStemResNet
 from fastpt.training import checkpoint, launch, loop
-from fastpt.training.evaluation import batches_of, outputs_of
+from fastpt.training.evaluation import evaluation_loader, outputs_of
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import TINY_VIT, lines, losses
@@ -200,7 +200,7 @@ def test_mirror_images_are_averaged_if_told(supervised, tmp_path):
     shown = []
     for flip in ("false", "true"):
         task = Supervised(supervised(f"evaluate.flip={flip}"), launch.start())
-        batch = next(batches_of(task.val_set, task.recipe, task.dist_info))
+        batch = next(iter(evaluation_loader(task.val_set, task.recipe, task.dist_info)))
         mirrored = batch._replace(images=batch.images.flip(2))
         shown.append([task._logits(lambda images: images[..., 0].flatten(1), each) for each in (batch, mirrored)])
     assert not torch.allclose(shown[0][0], shown[0][1])

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training import deepspeed_adapter
 from fastpt.training.config import Model
-from fastpt.training.evaluation import batches_of, gather_rows, outputs_of, split_name
+from fastpt.training.evaluation import evaluation_loader, gather_rows, outputs_of, share_of, split_name
 from fastpt.training.gradcache import whole_batch_losses
-from fastpt.training.launch import DistInfo
+from fastpt.training.launch import DistInfo, once_a_node
 from fastpt.training.tasks.clip import Settings
 from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Observe, Results
@@ -139,7 +140,9 @@ class Clip:
         with problems.noted():
             self.model = self._build()
         problems.tell()
-        self._tokens = Tokens(getattr(self.train_set, "parts", [self.train_set]), self._context)
+        parts = getattr(self.train_set, "parts", [self.train_set])
+        self._tokens = Tokens(parts, self._context, once=partial(once_a_node, dist_info))
+        self._loader_of = cache(partial(evaluation_loader, recipe=recipe, dist_info=dist_info))
         self._loss = contrastive_loss(dist_info)
 
     @property
@@ -203,8 +206,8 @@ class Clip:
     def evaluate(self, forward: Callable, last: bool) -> Results:
         """{split: measures}, shares of 0 to 1: zero-shot by class names, retrieval, and pairs of the training split."""
         results: Results = {}
-        if most := self.settings.memorization_samples:
-            results[self.train_set.split] = self._training_pairs(forward, most)
+        if self.settings.memorization_samples:
+            results[self.train_set.split] = self._training_pairs(forward)
         sets = {dataset.path: dataset for dataset in (self.zero_shot_set, self.val_set) if dataset is not None}
         for dataset in sets.values():
             ids, images = self._image_features(forward, dataset)
@@ -215,29 +218,34 @@ class Clip:
                 measures |= self._retrieval(forward, dataset, ids, images)
         return results
 
-    def _training_pairs(self, forward: Callable, most: int) -> dict[str, float]:
-        """What was memorised: which caption is nearest to a training picture, of those that the measured ones have.
+    @cached_property
+    def _measured_pairs(self) -> Subset:
+        """Up to `clip.memorization_samples` clean pairs of the training split, and as many noised ones."""
+        own_rows = self.train_set.targets(None, of="captions")
+        noised = self.train_set.targets(self.recipe.data.noise, of="captions") != own_rows
+        random, most, chosen = np.random.default_rng(self.recipe.seed), self.settings.memorization_samples, []
+        for kind in (~noised, noised):
+            ids = np.flatnonzero(kind)
+            chosen.append(np.sort(random.choice(ids, min(most, len(ids)), replace=False)))
+        return Subset(self.train_set, np.concatenate(chosen))
 
-        Up to `most` clean and as many noised pairs are measured. `clean_fit` and `mislabeled_memorized` are the
+    def _training_pairs(self, forward: Callable) -> dict[str, float]:
+        """What was memorised: which caption is nearest to a training picture, of those that the measured pairs have.
+
+        `clean_fit` and `mislabeled_memorized` are the
         shares of pictures nearest to the caption that they are shown, `mislabeled_corrected` of noised pairs nearest
         to their own caption instead. Captions of equal text count as one.
         """
         own_rows = self.train_set.targets(None, of="captions")
         shown_rows = self.train_set.targets(self.recipe.data.noise, of="captions")
-        noised = shown_rows != own_rows
-        random = np.random.default_rng(self.recipe.seed)
-        chosen = []
-        for kind in (~noised, noised):
-            ids = np.flatnonzero(kind)
-            chosen.append(np.sort(random.choice(ids, min(most, len(ids)), replace=False)))
-        some = Subset(self.train_set, np.concatenate(chosen))
+        some = self._measured_pairs
         found, images = self._image_features(forward, some)
         ids = some.rows[found.numpy()]
         shown, own = self._tokens[shown_rows[ids]], self._tokens[own_rows[ids]]
         captions, number = np.unique(np.concatenate([shown, own]), axis=0, return_inverse=True)
         shown, own = torch.from_numpy(number.reshape(2, -1))
         nearest = (images @ self._text_features(forward, captions).T).argmax(1)
-        wrong = torch.from_numpy(noised[ids])
+        wrong = torch.from_numpy((shown_rows != own_rows)[ids])
         measures = {
             "clean_fit": (nearest == shown)[~wrong],
             "mislabeled_memorized": (nearest == shown)[wrong],
@@ -267,20 +275,24 @@ class Clip:
     def _image_features(self, forward: Callable, dataset: ImageDataset) -> tuple[Tensor, Tensor]:
         """int64 [N] sample ids and float32 [N, D] unit features of a split, of all processes."""
         ids, features = [], []
-        for batch in batches_of(dataset, self.recipe, self.dist_info):
+        for batch in self._loader_of(dataset):
             images = normalize(batch.images.to(self.dist_info.device, non_blocking=True), MEAN, STD)
             features.append(outputs_of(lambda some: forward(image=some)["image_features"].float(), images).cpu())
             ids.append(batch.sample_ids.cpu())
         return gather_rows(torch.cat(ids), self.dist_info), gather_rows(torch.cat(features), self.dist_info)
 
     def _text_features(self, forward: Callable, tokens: np.ndarray) -> Tensor:
-        """float32 [len(tokens), D] unit features; every process computes all of them."""
-        size = self.recipe.evaluate.batch_size
-        parts = [tokens[start : start + size] for start in range(0, len(tokens), size)]
-        return torch.cat([forward(text=self._on_device(part))["text_features"].float().cpu() for part in parts])
+        """float32 [len(tokens), D] unit features, of all processes: each computes its share."""
+        parts = [self._on_device(part) for part in share_of(tokens, self.dist_info, self.recipe.evaluate.batch_size)]
+        run = lambda some: forward(text=some)["text_features"].float()  # noqa: E731
+        return gather_rows(torch.cat([outputs_of(run, part).cpu() for part in parts]), self.dist_info)
 
     def _on_device(self, tokens: np.ndarray) -> Tensor:
-        return torch.from_numpy(tokens.astype(np.int64)).to(self.dist_info.device, non_blocking=True)
+        """uint16 [B, context] as int64 on the device: sent as they are, of memory that a copy need not wait for."""
+        sent = torch.from_numpy(tokens)
+        if self.dist_info.device.type == "cuda":
+            sent = sent.pin_memory()
+        return sent.to(self.dist_info.device, non_blocking=True).long()
 
 
 def recalls(name: str, queries: Tensor, found: Tensor, same: Tensor) -> dict[str, float]:

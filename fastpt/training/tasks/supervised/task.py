@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
 import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
-from fastpt import Batch, Dataset
+from fastpt import Batch, Dataset, Loader
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
 from fastpt.data.samples import ImageDataset
@@ -25,7 +25,7 @@ from fastpt.files import write_json
 from fastpt.losses.classification import binary_cross_entropy
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
-from fastpt.training.evaluation import batches_of, outputs_of, split_name, sum_over_processes
+from fastpt.training.evaluation import evaluation_loader, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
 from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Observe, Results
@@ -146,12 +146,17 @@ class Supervised:
             results[split] = results.get(split, {}) | measures  # data.val may be the training split
         return results
 
+    @cached_property
+    def _val_loader(self) -> Loader:
+        assert self.val_set is not None
+        return evaluation_loader(self.val_set, self.recipe, self.dist_info)
+
     def _accuracy(self, forward: Callable) -> Results:
         if self.val_set is None:
             return {}
         labels = torch.from_numpy(self.val_set.targets(None, of="labels"))
         tally = torch.zeros(3, dtype=torch.float64)  # right at 1, right within 5, seen
-        for batch in batches_of(self.val_set, self.recipe, self.dist_info):
+        for batch in self._val_loader:
             logits = self._logits(forward, batch)
             ranked = logits.topk(min(5, logits.shape[1])).indices == labels[batch.sample_ids.cpu()][:, None]
             tally += torch.stack([ranked[:, 0].sum(), ranked.sum(), torch.tensor(len(ranked))])
@@ -171,8 +176,8 @@ class Supervised:
         labels = torch.from_numpy(self.train_set.targets(self.recipe.data.noise, of="labels"))
         tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
         total = tally  # of all processes, which end with the same batch: ZeRO 3 runs the model on all at once
-        with closing(batches_of(self.train_set, self.recipe, self.dist_info, order="random")) as batches:
-            for batch in batches:
+        with evaluation_loader(self.train_set, self.recipe, self.dist_info, order="random") as loader:
+            for batch in loader:
                 ids = batch.sample_ids.cpu()
                 predicted, shown, true = self._logits(forward, batch).argmax(1), labels[ids], clean[ids]
                 wrong = shown != true

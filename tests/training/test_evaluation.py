@@ -1,0 +1,126 @@
+"""What several processes measure together, and what is made for it once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastpt.data.dataset import Dataset
+from fastpt.errors import FastptError
+from fastpt.loading.loader import Loader
+from fastpt.recipe import load_recipe
+from fastpt.training import evaluation, launch, tokens
+from fastpt.training.evaluation import gather_rows, share_of
+from fastpt.training.launch import DistInfo
+from fastpt.training.loop import train
+from fastpt.training.tasks import TASKS
+from fastpt.training.tasks.clip.task import Clip
+from tests.training.conftest import in_processes, lines, save
+
+ALONE = DistInfo(0, 1, torch.device("cpu"))
+
+
+def brightness(images: torch.Tensor) -> torch.Tensor:
+    """Logits of a classifier of four classes that knows nothing but how bright a picture is."""
+    return -(images.mean((1, 2, 3))[:, None] * 4 - torch.arange(4)).abs()
+
+
+def measured(recipe: str, found: str) -> None:
+    """Of this process: evaluate the task of a recipe, and let the first say what it measured."""
+    dist_info = launch.start()
+    loaded = load_recipe(recipe)
+    task = TASKS.get(loaded.task).build(loaded, dist_info)
+    results = task.evaluate(brightness, last=True)
+    if dist_info.is_rank_zero:
+        Path(found).write_text(json.dumps(results))
+
+
+@pytest.mark.parametrize("batch_size", [5, 13])  # the last batch: 4, 3, 3 pictures of the three processes; 1, 0, 0
+def test_uneven_shares_measure_what_one_process_does(supervised, tmp_path, batch_size):
+    recipe = supervised("data.noise=0.2", f"evaluate.batch_size={batch_size}")
+    save(recipe, tmp_path / "recipe.yaml")
+    measured(str(tmp_path / "recipe.yaml"), str(tmp_path / "one.json"))
+    in_processes(3, measured, tmp_path / "recipe.yaml", tmp_path / "three.json")
+    found = json.loads((tmp_path / "three.json").read_text())
+    assert found == json.loads((tmp_path / "one.json").read_text())
+    assert {"mislabeled_memorized", "clean_fit"} <= found["train"].keys()
+
+
+@pytest.mark.parametrize("task", ["supervised", "clip"])
+def test_a_split_that_is_measured_again_keeps_its_loader(request, tmp_path, monkeypatch, task):
+    made = []
+
+    class Counted(Loader):
+        def __init__(self, dataset, *arguments, **options):
+            made.append(dataset.path)
+            super().__init__(dataset, *arguments, **options)
+
+    monkeypatch.setattr(evaluation, "Loader", Counted)
+    run = train(request.getfixturevalue(task)(), "tiny", tmp_path / "run")
+    assert len({line["step"] for line in lines(run, "eval")}) == 2
+    assert len(made) == len(set(made))
+
+
+@pytest.mark.parametrize(("rows", "processes"), [(10, 3), (2, 3), (0, 2), (7, 1)])
+def test_shares_are_as_many_batches_and_together_all_rows(rows, processes):
+    values = np.arange(rows * 2).reshape(rows, 2)
+    shares = [share_of(values, DistInfo(rank, processes, torch.device("cpu")), 2) for rank in range(processes)]
+    assert len({len(share) for share in shares}) == 1
+    assert np.array_equal(np.concatenate([batch for share in shares for batch in share] or [values]), values)
+
+
+def test_texts_of_a_share_are_those_of_all(clip, monkeypatch):
+    task = Clip(clip(), ALONE)
+    ran = []
+
+    def forward(text):
+        ran.append(len(text))
+        return {"text_features": text.float()}
+
+    texts = tokens.tokenize([f"text {i}" for i in range(5)], 16)
+    monkeypatch.setattr("fastpt.training.tasks.clip.task.gather_rows", lambda rows, _: rows)
+    parts = []
+    for rank in range(2):
+        task.dist_info = DistInfo(rank, 2, torch.device("cpu"))
+        parts.append(task._text_features(forward, texts))
+    assert ran == [3, 2]
+    assert torch.equal(torch.cat(parts), torch.from_numpy(texts.astype(np.float32)))
+
+
+def opened(split: str, folder: str) -> None:
+    """Of this process: open the tokens of a split, and leave a file for each look at what is kept."""
+    dist_info = launch.start()
+    whole = tokens._is_whole
+
+    def counted(*arguments):
+        (Path(folder) / f"looked-{dist_info.rank}").touch()
+        return whole(*arguments)
+
+    tokens._is_whole = counted
+    kept = tokens.Tokens([Dataset(split)], 16, Path(folder), once=lambda work: launch.once_a_node(dist_info, work))
+    assert kept[np.array([0])].shape == (1, 16)
+    assert len(gather_rows(torch.zeros(1), dist_info)) == 2
+
+
+def test_tokens_are_looked_through_once_a_node(captioned, tmp_path):
+    in_processes(2, opened, captioned.path, tmp_path)
+    assert [path.name for path in tmp_path.glob("looked-*")] == ["looked-0"]
+
+
+def refused(folder: str) -> None:
+    dist_info = launch.start()
+
+    def fail():
+        raise FastptError("no")
+
+    try:
+        launch.once_a_node(dist_info, fail)
+    except FastptError as error:
+        (Path(folder) / f"{dist_info.rank}-{error}").touch()
+
+
+def test_all_get_the_error_of_what_is_done_once_a_node(tmp_path):
+    in_processes(2, refused, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-no", "1-no"]

@@ -33,7 +33,7 @@ class Augment(Section):
     cutmix: float = Field(default=0.0, ge=0)
     """Alpha of cutmix; 0 is off."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """Label smoothing."""
+    """Label smoothing: the share of a target's weight that all classes get. It acts after supervised.bce_threshold."""
     repeated_augmentation: int = Field(default=1, ge=1)
     """Repeated augmentation: each chosen sample comes this many times, with other crops, in different pieces of a step
     where it has as many; epochs keep their length."""

@@ -31,7 +31,8 @@ OPTIM_DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 class Optim(Section):
-    """The optimiser. Biases, norm parameters and other vectors are never decayed."""
+    """The optimiser. Biases, norm parameters and other vectors are never decayed; of the rest, what timm (supervised)
+    or open_clip (clip) decays: positional embeddings with clip only."""
 
     name: Literal["lamb", "adamw", "sgd"]
     """LAMB (timm), AdamW, or SGD with momentum."""

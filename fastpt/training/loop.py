@@ -206,7 +206,7 @@ class _Training:
         convert = found is not None and checkpoint.needs_conversion(found, dist_info, recipe)
         model = self.task.model.to(dist_info.device)
         self.ema = Ema(model, recipe.ema) if recipe.ema else None
-        optimizer = build_optimizer(model, recipe.optim)
+        optimizer = build_optimizer(model, recipe.optim, self.task.decays)
         self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
             self.observed.begin(0, {})

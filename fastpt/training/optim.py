@@ -1,5 +1,6 @@
-"""The optimisers that recipes name."""
+"""The optimisers that recipes name, and what decays."""
 
+from collections.abc import Callable
 from fnmatch import fnmatch
 
 import torch
@@ -8,10 +9,28 @@ from torch import nn
 
 from fastpt.training.config import Optim
 
+Decays = Callable[[str, nn.Parameter], bool]
+"""Whether weight decay acts on a parameter, by its name in the model."""
 
-def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
-    """The optimiser over two groups: matrices and kernels decay; biases, norms and what the model exempts do not."""
-    groups = _groups(model, optim.weight_decay)
+
+def timm_decays(model: nn.Module) -> Decays:
+    """timm's rule: neither vectors, biases, nor what the model exempts (positions of a vision transformer, say)."""
+    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+
+    def decays(name: str, parameter: nn.Parameter) -> bool:
+        return not (parameter.ndim < 2 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in exempt))
+
+    return decays
+
+
+def open_clip_decays(name: str, parameter: nn.Parameter) -> bool:
+    """open_clip's rule: neither vectors nor what is called a norm, a bias or the logit scale; positions decay."""
+    return parameter.ndim >= 2 and not any(part in name for part in ("bn", "ln", "bias", "logit_scale"))
+
+
+def build_optimizer(model: nn.Module, optim: Optim, decays: Decays) -> torch.optim.Optimizer:
+    """The optimiser over two groups, of which the second `decays`; with nothing to decay, one."""
+    groups = _groups(model, optim.weight_decay, decays)
     if optim.name == "sgd":
         nesterov = bool(optim.nesterov and optim.momentum)
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum or 0.0, nesterov=nesterov)
@@ -19,13 +38,10 @@ def build_optimizer(model: nn.Module, optim: Optim) -> torch.optim.Optimizer:
     return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
-    """As timm groups them; with nothing to decay, one group."""
-    exempt = model.no_weight_decay() if hasattr(model, "no_weight_decay") else set()  # type: ignore[operator]
+def _groups(model: nn.Module, weight_decay: float, decays: Decays) -> list[dict]:
     decayed, others = [], []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            spared = parameter.ndim < 2 or name.endswith(".bias") or any(fnmatch(name, pattern) for pattern in exempt)
-            (others if spared or not weight_decay else decayed).append(parameter)
+            (decayed if weight_decay and decays(name, parameter) else others).append(parameter)
     groups = ({"params": others, "weight_decay": 0.0}, {"params": decayed, "weight_decay": weight_decay})
     return [group for group in groups if group["params"]]

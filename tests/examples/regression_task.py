@@ -70,8 +70,9 @@ class Regression:
         import timm
         import torch
 
-        import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
+        import fastpt.models  # noqa: F401  (registers our ResNets)
         from fastpt import Dataset
+        from fastpt.training.optim import timm_decays
 
         values = torch.tensor(recipe.of_task(Settings).values)
         self.recipe, self.dist_info = recipe, dist_info
@@ -87,6 +88,7 @@ class Regression:
         self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
         self.measured_on = {"data.val": self.val_set} if self.val_set else {}
         self.model = timm.create_model(recipe.model.name, num_classes=1, **recipe.model.args)
+        self.decays = timm_decays(self.model)
 
     def losses(
         self, forward: Callable[..., Any], pieces: Iterable[Batch], seed_piece: Callable[[int], None], observe: Observe

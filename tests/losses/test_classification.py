@@ -16,11 +16,26 @@ SHARES = torch.tensor([[0.7, 0.3, 0, 0, 0], [0, 0, 0.15, 0.85, 0], [1, 0, 0, 0, 
 
 
 @pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("threshold", [None, 0.2])
-def test_binary_cross_entropy_is_timms(targets, smoothing, threshold):
-    wanted = timm.loss.BinaryCrossEntropy(smoothing, threshold)(LOGITS, targets)
-    assert torch.equal(binary_cross_entropy(LOGITS, targets, smoothing, threshold), wanted)
+def test_binary_cross_entropy_is_timms(targets, threshold):
+    wanted = timm.loss.BinaryCrossEntropy(0.0, threshold)(LOGITS, targets)
+    torch.testing.assert_close(binary_cross_entropy(LOGITS, targets, 0.0, threshold), wanted)
+
+
+@pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
+def test_smoothing_without_a_threshold_is_that_of_timms_mixup(targets):
+    """timm smooths labels in the loss and shares where it mixes them; both are (1 - s) t + s / K."""
+    shares = torch.nn.functional.one_hot(LABELS, 5).float() if targets is LABELS else SHARES
+    wanted = timm.loss.BinaryCrossEntropy(0.0)(LOGITS, shares * 0.9 + 0.1 / 5)
+    torch.testing.assert_close(binary_cross_entropy(LOGITS, targets, 0.1), wanted)
+    if targets is LABELS:
+        torch.testing.assert_close(wanted, timm.loss.BinaryCrossEntropy(0.1)(LOGITS, LABELS))
+
+
+def test_each_class_that_is_mixed_in_counts_as_whole_but_for_the_smoothing():
+    both = torch.tensor([[0.9 + 0.02, 0.9 + 0.02, 0.02, 0.02, 0.02]])
+    found = binary_cross_entropy(LOGITS[:1], torch.tensor([[0.7, 0.3, 0, 0, 0]]), 0.1, threshold=0.2)
+    torch.testing.assert_close(found, torch.nn.functional.binary_cross_entropy_with_logits(LOGITS[:1], both))
 
 
 LIKELIHOOD = LOGITS.softmax(-1)[torch.arange(4), LABELS]

@@ -1,11 +1,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 import safetensors.torch
 import timm
 import torch
 
+from fastpt import Batch
 from fastpt.errors import FastptError
 from fastpt.models import SmallStemResNet
 from fastpt.training import checkpoint, launch, loop
@@ -213,6 +215,21 @@ def test_any_timm_classifier_trains_at_32_pixels(supervised, tmp_path, model):
     args = "{img_size: 32, depth: 2}" if model.startswith("vit") else "{}"
     recipe = supervised(f"model={{name: {model}, args: {args}}}", "schedule={steps: 1}", "data.val=null")
     assert len(losses(train(recipe, "tiny", tmp_path / "run"))) == 1
+
+
+@pytest.mark.parametrize("mixed", ["{}", "{mixup: 0.2, cutmix: 1.0}"])
+@pytest.mark.parametrize("loss", ["{loss: cross_entropy}", "{loss: bce, bce_threshold: 0.2}", "{loss: bce}"])
+def test_smoothing_acts_in_every_loss_mixed_or_not(supervised, mixed, loss):
+    found = []
+    for smoothing in (0.0, 0.1):
+        recipe = supervised(f"augment={mixed}", f"augment.label_smoothing={smoothing}", f"supervised={loss}")
+        task = Supervised(recipe, launch.start())
+        with evaluation_loader(task.val_set, recipe, task.dist_info) as loader:
+            batch = Batch(*(column[:8] for column in next(iter(loader))))
+        np.random.seed(0)  # noqa: NPY002  (timm's Mixup draws from it)
+        logits = torch.linspace(-20, 20, 32).view(4, 8).T
+        found.append(task.loss(lambda images, logits=logits: logits, batch, lambda *_: None).item())
+    assert found[1] != pytest.approx(found[0], rel=0.01)
 
 
 def test_progressive_size_grows_with_the_epochs(supervised, tmp_path, monkeypatch):

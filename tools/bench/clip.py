@@ -30,7 +30,7 @@ from fastpt import Dataset, Loader
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
 from fastpt.training.launch import Preemption
-from fastpt.training.optim import build_optimizer
+from fastpt.training.optim import build_optimizer, open_clip_decays
 from fastpt.training.tasks.clip.task import MEAN, STD, Clip, build_model, model_config
 
 WARM_UP = 5  # steps before the clock runs
@@ -120,8 +120,9 @@ def of_open_clip(recipe: Recipe, steps: int, fed: bool, threads: int) -> dict[st
         tensorboard=False,
         log_local=False,
     )
+    optimizer = build_optimizer(model, recipe.optim, open_clip_decays)
     data = {"train": SimpleNamespace(dataloader=timed, set_epoch=lambda epoch: None)}
-    train_one_epoch(model, data, ClipLoss(), 0, build_optimizer(model, recipe.optim), None, None, None, arguments)
+    train_one_epoch(model, data, ClipLoss(), 0, optimizer, None, None, None, arguments)
     return timed.measured()
 
 

@@ -32,7 +32,7 @@ from fastpt.augment.transforms import normalize
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.training import launch, loop
 from fastpt.training.launch import DistInfo, Preemption
-from fastpt.training.optim import build_optimizer
+from fastpt.training.optim import build_optimizer, timm_decays
 from fastpt.training.tasks.supervised.task import MEAN, STD, Supervised
 
 STEPS = 10  # of each in a round
@@ -77,7 +77,7 @@ def plain_step(recipe: Recipe, dist_info: DistInfo, task: Supervised, loader: Lo
     """The step of the loop that everybody writes."""
     model = timm.create_model(recipe.model.name, num_classes=len(task.train_set.classes)).to(dist_info.device)
     model = model.to(memory_format=torch.channels_last)
-    optimizer = build_optimizer(model, recipe.optim)
+    optimizer = build_optimizer(model, recipe.optim, timm_decays(model))
     cast = launch.precision(recipe, dist_info.device) == "bf16"
     batches = endless(loader)
 

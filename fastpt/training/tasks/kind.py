@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fastpt.loading.batch import Batch
     from fastpt.recipe import Recipe
     from fastpt.training.launch import DistInfo
+    from fastpt.training.optim import Decays
 
 Results = dict[str, dict[str, float]]
 """{split: {measure: value}}. Values are shares, of 0 to 1, and the larger the better."""
@@ -68,6 +69,11 @@ class Task(Protocol):
     @property
     def model(self) -> "nn.Module":
         """What is trained, on the CPU until training starts."""
+        ...
+
+    @property
+    def decays(self) -> "Decays":
+        """What of `model` weight decay acts on."""
         ...
 
     @property

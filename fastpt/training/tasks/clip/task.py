@@ -35,6 +35,7 @@ from fastpt.training.config import Model
 from fastpt.training.evaluation import evaluation_loader, gather_rows, outputs_of, share_of, split_name
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo, once_a_node
+from fastpt.training.optim import Decays, open_clip_decays
 from fastpt.training.tasks.clip import Settings
 from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Observe, Results
@@ -144,6 +145,10 @@ class Clip:
         self._tokens = Tokens(parts, self._context, once=partial(once_a_node, dist_info))
         self._loader_of = cache(partial(evaluation_loader, recipe=recipe, dist_info=dist_info))
         self._loss = contrastive_loss(dist_info)
+
+    @property
+    def decays(self) -> Decays:
+        return open_clip_decays
 
     @property
     def measured_on(self) -> Mapping[str, ImageDataset]:

@@ -27,6 +27,7 @@ from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import evaluation_loader, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
+from fastpt.training.optim import Decays, timm_decays
 from fastpt.training.tasks.kept import kept
 from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tasks.supervised import Settings
@@ -77,10 +78,14 @@ class Supervised:
         problems.tell()
         augment = recipe.augment
         self._mixup = (
-            Mixup(augment.mixup, augment.cutmix, label_smoothing=augment.label_smoothing, num_classes=classes)
+            Mixup(augment.mixup, augment.cutmix, label_smoothing=0.0, num_classes=classes)
             if augment.mixup or augment.cutmix
             else None
         )
+
+    @property
+    def decays(self) -> Decays:
+        return timm_decays(self.model)
 
     @property
     def measured_on(self) -> Mapping[str, ImageDataset]:
@@ -129,11 +134,9 @@ class Supervised:
         logits = forward(images).float()
         if not self._mixup:
             observe(batch, logits, labels)
-        # Labels mixed by Mixup are shares of classes and smoothed already.
-        smoothing = 0.0 if self._mixup else self.recipe.augment.label_smoothing
         if self.settings.loss == "bce":
-            return binary_cross_entropy(logits, labels, smoothing, self.settings.bce_threshold)
-        return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+            return binary_cross_entropy(logits, labels, augment.label_smoothing, self.settings.bce_threshold)
+        return F.cross_entropy(logits, labels, label_smoothing=augment.label_smoothing)
 
     def after_step(self) -> None:
         """A classifier has nothing to keep within bounds."""

@@ -209,9 +209,14 @@ def _seal(value: dict) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def sealed(value: dict) -> dict:
+    """`value` plus `self_sha256`, the hash of the JSON without that field."""
+    return {**value, "self_sha256": _seal(value)}
+
+
 def write_sealed_json(path: Path | str, value: dict) -> None:
-    """Write `value` plus `self_sha256`, the hash of the JSON without that field."""
-    write_json(path, {**value, "self_sha256": _seal(value)})
+    """Write what `sealed` makes of `value`."""
+    write_json(path, sealed(value))
 
 
 def read_sealed_json(path: Path | str, version: int | str) -> dict:

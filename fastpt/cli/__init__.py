@@ -3,8 +3,9 @@
 import click
 
 from fastpt import __version__
-from fastpt.cli.data import bench, info, materialize, noise, preview, verify
+from fastpt.cli.data import bench, info, materialize, preview, verify
 from fastpt.cli.keys import keys
+from fastpt.cli.noise import noise
 from fastpt.cli.prep import prep
 from fastpt.cli.results import report, tune
 from fastpt.cli.runs import export, train

@@ -2,7 +2,6 @@
 
 import json
 import sys
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,103 +9,16 @@ import click
 
 import fastpt
 from fastpt import runs
-from fastpt.cli.shared import FOLDER, JSON, SEED, FiniteRange, Rate, describe, describe_plan
+from fastpt.cli.noise import describe_classes
+from fastpt.cli.shared import FOLDER, JSON, FiniteRange, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import mapping, one_line, printable
 from fastpt.progress import Progress
 
 if TYPE_CHECKING:
-    from fastpt.data.plan import NoisePlan, Targets
-    from fastpt.noise.kinds import NoiseKind
+    from fastpt.data.plan import Targets
 
 FEW_CLASSES = 5
-
-
-class _NoiseCommand(click.Command):
-    """`fastpt noise` with what the kinds of noise bring, which are looked for when the command is used."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*_kind_options(), *super().get_params(ctx)]
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Kinds"):
-            formatter.write_dl([(name, kind.summary) for name, kind in _kinds().items()])
-
-
-@cache
-def _kinds() -> "dict[str, NoiseKind]":
-    """All kinds of noise. Those of a package that is broken are left out, with a warning."""
-    from fastpt.noise.kinds import KINDS
-
-    found = {}
-    for name in KINDS.names():
-        try:
-            kind = KINDS.get(name)
-            if taken := {"kind", *(one.name for one in noise.params)} & kind.files.keys():
-                raise FastptError(
-                    f"kind of noise {name!r} has an option {min(taken)}, which is taken. Rename it there."
-                )
-            found[name] = kind
-        except FastptError as error:
-            click.echo(printable(f"warning: {error}"), err=True)
-    return found
-
-
-@cache
-def _kind_options() -> list[click.Option]:
-    """--kind, and the options of all kinds that name files."""
-    from fastpt.noise.kinds import DEFAULTS
-
-    files: dict[str, list[str]] = {}
-    for name, kind in _kinds().items():
-        for option, text in kind.files.items():
-            files.setdefault(option, []).append(f"{name}: {text}")
-    default = ", ".join(f"{kind} for {of}" for of, kind in DEFAULTS.items())
-    kind = click.Option(["--kind"], type=click.Choice(list(_kinds())), help=f"Default: {default}.")
-    return [kind] + [
-        click.Option([f"--{option.replace('_', '-')}"], type=FOLDER, metavar="FILE", help="; ".join(texts) + ".")
-        for option, texts in files.items()
-    ]
-
-
-@click.command(cls=_NoiseCommand)
-@click.argument("folder", type=FOLDER)
-@click.option("--rate", type=Rate(), help="Share of samples shown a wrong target.")
-@click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
-@click.option("--seed", type=SEED, default=0, show_default=True)
-@click.option("--csv", type=FOLDER, metavar="FILE", help="Write what every sample is shown to this CSV too.")
-def noise(
-    folder: Path,
-    kind: str | None,
-    rate: float | None,
-    of: "Targets | None",
-    seed: int,
-    csv: Path | None,
-    **files: Path | None,
-) -> None:
-    """Add a noise plan to the split FOLDER. Touches no picture; a plan that is there is named.
-
-    \b
-    fastpt noise data/imagenet/train --rate 0.05
-    fastpt noise data/imagenet/train --kind asymmetric --rate 0.1 --hierarchy wordnet.is_a.txt
-    fastpt noise data/yfcc15m/train --kind pairswap --rate 0.05
-    fastpt noise data/imagenet/train --kind external --file annotators.csv
-    """
-    from fastpt.noise import add_noise
-    from fastpt.noise.formats import write_csv
-
-    if rate == 0:
-        raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
-    if csv and csv.suffix != ".csv":
-        raise click.BadParameter(f"{csv.name} is a CSV: let its name end in .csv", param_hint="--csv")
-    if (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
-        only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
-        raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
-    dataset = fastpt.Dataset(folder)
-    plan = add_noise(dataset, rate, seed, of, kind, {option: path for option, path in files.items() if path})
-    click.echo(printable(describe_plan(plan, len(dataset)).strip()))
-    if csv:
-        write_csv(csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
 
 
 @click.command()
@@ -137,24 +49,11 @@ def info(folder: Path, as_json: bool) -> None:
         click.echo(printable(describe(dataset)))
         click.echo(printable(_describe_samples(dataset)))
         for plan in plans:
-            click.echo(printable(describe_plan(plan, len(dataset)) + _describe_classes(dataset, plan)))
+            click.echo(printable(describe_plan(plan, len(dataset)) + describe_classes(dataset, plan)))
     for problem in problems[1:]:
         click.echo(printable(f"Error: {problem}"), err=True)
     if problems:
         raise problems[0]
-
-
-def _describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:
-    """The shares of wrong labels of the classes, from the least to the greatest; "" for captions."""
-    import numpy as np
-
-    if plan.realised_per_class is None:
-        return ""
-    there = np.flatnonzero(np.bincount(dataset.clean_labels, minlength=len(dataset.classes)))
-    shares = np.array(plan.realised_per_class)[there]
-    least, most = (one_line(dataset.class_names[there[i]]) for i in (shares.argmin(), shares.argmax()))
-    ends = f"{shares.min():.4g} ({least}) to {shares.max():.4g} ({most}), median {np.median(shares):.4g}"
-    return f"\n    of each class: {ends}; {(shares == 0).sum():,} of {len(shares):,} classes have none"
 
 
 def _describe_samples(dataset: "fastpt.Dataset") -> str:

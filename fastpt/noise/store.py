@@ -14,6 +14,7 @@ from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
 from fastpt.noise.ranking import far_off
+from fastpt.registry import Origin
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
@@ -61,21 +62,18 @@ def add_noise(
             log.warning("%s: none of %d samples is shown anything wrong: %s.", source or name, len(dataset), why)
         elif member.takes_rate and of == "labels":
             _warn_of_classes(dataset, made.array, rate or 0.0)
-        write_plan(
-            dataset.path / "noise",
+        store_plan(
+            dataset,
             name,
-            dataset.samples_id,
             made.array,
+            realised,
             of=of,
             kind=kind,
             rate=realised.rate if rate is None else rate,
-            realised_rate=realised.rate,
-            realised_per_class=realised.per_class,
-            largest_deviation=realised.largest_deviation._asdict() if realised.largest_deviation else None,
             seed=seed if member.takes_rate else None,
             source=source,
             source_sha256=file_sha256(file) if file else None,
-            package=origin._asdict() if origin else None,
+            package=origin,
         )
     plan = dataset.noise_plan(name, of)
     if file and plan.source_sha256 != file_sha256(file):
@@ -84,6 +82,39 @@ def add_noise(
             "Delete the plan (.json and .npy), or give the file another name or the plan another seed."
         )
     return plan
+
+
+def store_plan(
+    dataset: Dataset,
+    name: str,
+    array: np.ndarray,
+    realised: "Realised",
+    *,
+    of: Targets,
+    kind: str,
+    rate: float,
+    seed: int | None,
+    source: str | None,
+    source_sha256: str | None,
+    package: Origin | None,
+) -> None:
+    """Write a plan of these fields (see `NoisePlan`) beside a split."""
+    write_plan(
+        dataset.path / "noise",
+        name,
+        dataset.samples_id,
+        array,
+        of=of,
+        kind=kind,
+        rate=rate,
+        realised_rate=realised.rate,
+        realised_per_class=realised.per_class,
+        largest_deviation=realised.largest_deviation._asdict() if realised.largest_deviation else None,
+        seed=seed,
+        source=source,
+        source_sha256=source_sha256,
+        package=package._asdict() if package else None,
+    )
 
 
 def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Mapping[str, Path]) -> str:

@@ -67,6 +67,20 @@ def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path, mo
     assert tuple(theirs.visual.image_mean) == clip_task.MEAN
 
 
+def test_the_card_of_a_resnet_of_ours_says_what_to_import(supervised, tmp_path):
+    args = "{layers: [1, 1, 1, 1], channels: [16, 16, 16, 16]}"
+    recipe = supervised(f"model={{name: resnet50_blurpool, args: {args}}}", "schedule={steps: 1}")
+    run = train(recipe, "tiny", tmp_path / "run")
+    usage = (run / "export" / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    assert "import fastpt.models" in usage
+    theirs: dict = {}
+    exec(usage.replace("PATH", str(run / "export")), theirs)
+    ours = supervised_task.build_model(recipe, 4)
+    ours.load_state_dict(trained_weights(run))
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(ours.eval()(images), theirs["model"].eval()(images))
+
+
 def test_the_card_states_the_noise(clip, tmp_path):
     run = train(clip("data.noise=0.2"), "tiny", tmp_path / "run")
     card = (run / "export" / "README.md").read_text()

@@ -210,7 +210,7 @@ def test_mirror_images_are_averaged_if_told(supervised, tmp_path):
     torch.testing.assert_close(shown[1][0], (shown[0][0] + shown[0][1]) / 2)
 
 
-@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "resnetblur50"])
+@pytest.mark.parametrize("model", ["vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0", "resnet50_blurpool"])
 def test_any_timm_classifier_trains_at_32_pixels(supervised, tmp_path, model):
     args = "{img_size: 32, depth: 2}" if model.startswith("vit") else "{}"
     recipe = supervised(f"model={{name: {model}, args: {args}}}", "schedule={steps: 1}", "data.val=null")

@@ -15,7 +15,7 @@ def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocess
     """An open_clip model. `name` may be open_clip's `local-dir:FOLDER`, which holds its weights."""
     import open_clip
 
-    import fastpt.models  # noqa: F401  (the image tower may be one of the small-picture ResNets)
+    import fastpt.models  # noqa: F401  (the image tower may be one of our ResNets)
 
     local = name.startswith("local-dir:")
     if not local and name not in open_clip.list_models():

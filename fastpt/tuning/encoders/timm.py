@@ -18,7 +18,7 @@ def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
     import timm
     from timm.data.config import resolve_model_data_config
 
-    import fastpt.models  # noqa: F401  (registers the small-image ResNets)
+    import fastpt.models  # noqa: F401  (registers our ResNets)
 
     if not name.startswith("local-dir:") and not timm.is_model(name):
         raise FastptError(f"timm has no model {name!r}; {suggestion(name, timm.list_models(), most=3)}")

@@ -17,7 +17,7 @@ from open_clip.loss import gather_features
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor
 
-import fastpt.models  # noqa: F401  (a vision tower may be one of the small-picture ResNets)
+import fastpt.models  # noqa: F401  (a vision tower may be one of our ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize

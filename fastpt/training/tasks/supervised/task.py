@@ -15,7 +15,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
-import fastpt.models  # noqa: F401  (registers the small-picture ResNets)
+import fastpt.models  # noqa: F401  (registers our ResNets)
 from fastpt import Batch, Dataset, Loader
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize

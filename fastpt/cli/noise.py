@@ -1,0 +1,244 @@
+"""`fastpt noise`: make a plan, take one over, say what one does."""
+
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import fastpt
+from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe_plan
+from fastpt.errors import FastptError
+from fastpt.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from fastpt.data.plan import NoisePlan, Targets
+    from fastpt.noise.confusion import Confusion
+    from fastpt.noise.kinds import NoiseKind
+
+MOST_CLASSES = 8  # in a table
+MOST_OTHERS = 2  # in a row
+NAME = 18  # columns
+
+
+class _NoiseCommand(click.Command):
+    """`fastpt noise` with what the kinds of noise bring, which are looked for when the command is used."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        return [*_kind_options(), *super().get_params(ctx)]
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Kinds"):
+            formatter.write_dl([(name, kind.summary) for name, kind in _kinds().items()])
+
+
+@cache
+def _kinds() -> "dict[str, NoiseKind]":
+    """All kinds of noise. Those of a package that is broken are left out, with a warning."""
+    from fastpt.noise.kinds import KINDS
+
+    found = {}
+    for name in KINDS.names():
+        try:
+            kind = KINDS.get(name)
+            if taken := {"kind", *(one.name for one in noise.params)} & kind.files.keys():
+                raise FastptError(
+                    f"kind of noise {name!r} has an option {min(taken)}, which is taken. Rename it there."
+                )
+            found[name] = kind
+        except FastptError as error:
+            click.echo(printable(f"warning: {error}"), err=True)
+    return found
+
+
+@cache
+def _kind_options() -> list[click.Option]:
+    """--kind, and the options of all kinds that name files."""
+    from fastpt.noise.kinds import DEFAULTS
+
+    files: dict[str, list[str]] = {}
+    for name, kind in _kinds().items():
+        for option, text in kind.files.items():
+            files.setdefault(option, []).append(f"{name}: {text}")
+    default = ", ".join(f"{kind} for {of}" for of, kind in DEFAULTS.items())
+    kind = click.Option(["--kind"], type=click.Choice(list(_kinds())), help=f"Default: {default}.")
+    return [kind] + [
+        click.Option([f"--{option.replace('_', '-')}"], type=FOLDER, metavar="FILE", help="; ".join(texts) + ".")
+        for option, texts in files.items()
+    ]
+
+
+@click.command(cls=_NoiseCommand)
+@click.argument("folder", type=FOLDER)
+@click.option("--rate", type=Rate(), help="Share of samples shown a wrong target.")
+@click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
+@click.option("--seed", type=SEED, default=0, show_default=True)
+@click.option("--plan", "name", help="Make none: tell of the plan of this name.")
+@click.option("--import", "imported", type=FOLDER, metavar="FILE", help="Take over the plan that another exported.")
+@click.option("--export", type=FOLDER, metavar="FILE", help="Write the plan for others, as one .parquet by key.")
+@click.option("--csv", type=FOLDER, metavar="FILE", help="Write what every sample is shown to this CSV too.")
+@click.option("--picture", type=FOLDER, metavar="FILE", help="Draw which class is shown as which: a .png or .svg.")
+@JSON
+def noise(
+    folder: Path,
+    kind: str | None,
+    rate: float | None,
+    of: "Targets | None",
+    seed: int,
+    name: str | None,
+    imported: Path | None,
+    export: Path | None,
+    csv: Path | None,
+    picture: Path | None,
+    as_json: bool,
+    **files: Path | None,
+) -> None:
+    """Add a noise plan to the split FOLDER, or tell of those that are there. Touches no picture.
+
+    \b
+    fastpt noise data/imagenet/train --rate 0.05
+    fastpt noise data/imagenet/train --kind asymmetric --rate 0.1 --hierarchy wordnet.is_a.txt
+    fastpt noise data/yfcc15m/train --kind pairswap --rate 0.05
+    fastpt noise data/imagenet/train --kind external --file annotators.csv
+    fastpt noise data/imagenet/train --rate 0.05 --export plan.parquet   for another laboratory, which says
+    fastpt noise data/imagenet/train --import plan.parquet
+    fastpt noise data/imagenet/train                                     tell of the plans that are there
+    """
+    from fastpt.noise.confusion import confusion
+
+    given = {option: path for option, path in files.items() if path}
+    for path, suffixes, what in ((csv, (".csv",), "CSV"), (export, (".parquet",), "parquet file")):
+        if path and path.suffix not in suffixes:
+            raise click.BadParameter(f"{path.name} is a {what}: let its name end in {suffixes[0]}")
+    makes = kind is not None or rate is not None or bool(given)
+    if makes + bool(name) + bool(imported) > 1:
+        raise click.UsageError("a plan is made (--kind, --rate), named (--plan) or taken over (--import); give one")
+    if rate == 0:
+        raise click.BadParameter("0 is clean and needs no plan", param_hint="--rate")
+    if makes and (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
+        only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
+        raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
+    if picture:
+        from fastpt.report.confusion import check_suffix
+
+        check_suffix(picture)
+    dataset = fastpt.Dataset(folder)
+    if imported:
+        plans = [_import(dataset, imported)]
+    elif makes:
+        from fastpt.noise import add_noise
+
+        plans = [add_noise(dataset, rate, seed, of, kind, given)]
+    else:
+        plans = [dataset.noise_plan(one, of if name else None) for one in ([name] if name else dataset.noise_plans())]
+    if (export or csv or picture) and len(plans) != 1:
+        raise FastptError(f"{folder} has {len(plans)} noise plans{_named(plans)}. Say --plan NAME, or --rate.")
+    for plan in plans:
+        _write(dataset, plan, export, csv, picture)
+    documents = [_document(dataset, plan, confusion(dataset, plan)) for plan in plans] if as_json else []
+    if as_json:
+        click.echo(json.dumps(documents if len(documents) != 1 else documents[0], indent=2))
+        return
+    if not plans:
+        click.echo(printable(f"{folder} has no noise plan; `fastpt noise {folder} --rate 0.05` makes one"))
+    for plan in plans:
+        told = [describe_plan(plan, len(dataset)).strip()]
+        if not makes:
+            told[0] += describe_classes(dataset, plan)
+            told += _describe_confusion(dataset, confusion(dataset, plan))
+        click.echo(printable("\n".join(told)))
+
+
+def _named(plans: "Sequence[NoisePlan]") -> str:
+    return f": {', '.join(plan.name for plan in plans)}" if plans else ""
+
+
+def _import(dataset: "fastpt.Dataset", path: Path) -> "NoisePlan":
+    from fastpt.noise.exchange import import_plan
+
+    taken = import_plan(dataset, path)
+    click.echo(printable(f"took over {path}: plan {taken.plan_sha256}"), err=True)
+    return taken.plan
+
+
+def _write(
+    dataset: "fastpt.Dataset", plan: "NoisePlan", export: Path | None, csv: Path | None, picture: Path | None
+) -> None:
+    """The files that were asked for."""
+    if export:
+        from fastpt.noise.exchange import export_plan
+
+        click.echo(printable(f"wrote {export}: plan {export_plan(dataset, plan, export)}"), err=True)
+    if csv:
+        from fastpt.noise.formats import write_csv
+
+        write_csv(csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
+    if picture:
+        from fastpt.noise.confusion import confusion
+        from fastpt.report.confusion import write_confusion
+
+        found = confusion(dataset, plan)
+        if found is None:
+            raise FastptError(f"{dataset.path} has no labels, so there are no classes to draw. Leave --picture out.")
+        write_confusion(picture, f"{dataset.name}/{dataset.split}, {plan.name}", dataset.class_names, found)
+
+
+def _document(dataset: "fastpt.Dataset", plan: "NoisePlan", confusion: "Confusion | None") -> dict[str, Any]:
+    """All that is known of a plan; `confusion` are [clean class, class shown, samples] of every pair that there is."""
+    pairs = None if confusion is None else zip(confusion.clean, confusion.shown, confusion.count, strict=True)
+    return {
+        **plan.as_dict(),
+        "samples": len(dataset),
+        "classes": dataset.classes,
+        "confusion": None if pairs is None else [[int(one) for one in pair] for pair in pairs],
+    }
+
+
+def describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:
+    """The shares of wrong labels of the classes, from the least to the greatest; "" for captions."""
+    import numpy as np
+
+    if plan.realised_per_class is None:
+        return ""
+    there = np.flatnonzero(np.bincount(dataset.clean_labels, minlength=len(dataset.classes)))
+    shares = np.array(plan.realised_per_class)[there]
+    least, most = (one_line(dataset.class_names[there[i]]) for i in (shares.argmin(), shares.argmax()))
+    ends = f"{shares.min():.4g} ({least}) to {shares.max():.4g} ({most}), median {np.median(shares):.4g}"
+    return f"\n    of each class: {ends}; {(shares == 0).sum():,} of {len(shares):,} classes have none"
+
+
+def _describe_confusion(dataset: "fastpt.Dataset", confusion: "Confusion | None") -> list[str]:
+    """Two tables: what the samples of a class are shown as, and where those come from that are shown as a class."""
+    if confusion is None:
+        return []
+    rows = [
+        (confusion.samples(), confusion.wrong.samples(), confusion.of, ("class", "samples", "wrong", "shown as")),
+        (confusion.showing(), confusion.wrong.showing(), confusion.origins, ("shown as", "samples", "wrong", "from")),
+    ]
+    return [line for row in rows for line in _table(dataset, *row)]
+
+
+def _table(dataset: "fastpt.Dataset", counts: Any, wrong: Any, others: Any, head: tuple[str, ...]) -> list[str]:
+    """A row a class, int [K] `counts` samples of which `wrong`; those with the greatest share come first."""
+    import numpy as np
+
+    shares = wrong / np.maximum(counts, 1)
+    order = np.lexsort((np.arange(len(shares)), -shares))
+    order = order[wrong[order] > 0]
+    names = [one_line(name, NAME) for name in dataset.class_names]
+    lines = [f"    {head[0]:<{NAME}} {head[1]:>8} {head[2]:>8}          {head[3]}"]
+    for label in order[:MOST_CLASSES].tolist():
+        some = others(label)
+        parts = [f"{names[other]} {_share(count / counts[label])}" for other, count in some[:MOST_OTHERS]]
+        more = f", {len(some) - MOST_OTHERS} more" if len(some) > MOST_OTHERS else ""
+        numbers = f"{counts[label]:>8,} {wrong[label]:>8,} {f'({_share(shares[label])})':<9}"
+        lines.append(f"    {names[label]:<{NAME}} {numbers}{', '.join(parts)}{more}")
+    if len(order) > MOST_CLASSES:
+        lines.append(f"    and {len(order) - MOST_CLASSES:,} classes more: --json has all, --picture draws them")
+    return lines if len(order) else []
+
+
+def _share(share: float) -> str:
+    return f"{100 * share:.3g} %"

@@ -21,13 +21,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastpt import dynamics
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, damages, is_sealed, locked, read_sealed_json, write_sealed_json
 from fastpt.identity import FREE, FREE_OF_TASK
 from fastpt.printable import finite, mapping, one_line
+
+if TYPE_CHECKING:
+    from fastpt.dynamics import Dynamics
 from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
 from fastpt.tuned import places, read_tunes, replaced
 
@@ -109,8 +111,10 @@ def read_provenance(run: Path) -> dict[str, Any]:
     return _intact(run / PROVENANCE)
 
 
-def read_samples(run: Path) -> dynamics.Dynamics:
+def read_samples(run: Path) -> "Dynamics":
     """What a run recorded by sample. Raises FastptError if it has not, DamagedData if it is damaged."""
+    from fastpt import dynamics
+
     return dynamics.read(run / SAMPLES)
 
 

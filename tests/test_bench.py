@@ -1,0 +1,160 @@
+"""The benches' rules: who takes part, in which turns, and what is said of it. Nothing is timed here."""
+
+import importlib
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from tools.bench import __main__ as bench
+from tools.bench import floors, machine, page
+from tools.bench.contest import Contest, Entry, Outcome, Standing, hold, text
+from tools.bench.options import Options
+from tools.bench.stages import STAGES
+
+
+def counting(file: str, name: str, amount: int = 10):
+    """A contestant that notes its rounds."""
+
+    def run() -> int:
+        with Path(file).open("a") as out:
+            out.write(name)
+        return amount
+
+    return run
+
+
+def without_a_package():
+    import no_such_package  # type: ignore[import-not-found]
+
+    return no_such_package
+
+
+def failing():
+    def run() -> int:
+        raise ValueError("a fault of\nits own")
+
+    return run
+
+
+def ending():
+    return lambda: os._exit(3)
+
+
+def noisy():
+    print("bench is what this library prints, too")
+    return lambda: print("more") or 10
+
+
+def contest(*entries: tuple[str, str, dict], **given) -> Contest:
+    made = [Entry(label, f"{__name__}:{make}", "fastpt", arguments) for label, make, arguments in entries]
+    return Contest("stage", "name", "What.", "pictures/s", made, **given)
+
+
+def test_contestants_take_turns_and_the_first_round_does_not_count(tmp_path):
+    notes = tmp_path / "notes"
+    pair = [(name, "counting", {"file": str(notes), "name": name}) for name in "ab"]
+    outcome = hold(contest(*pair), 2, lambda _: None)
+    assert notes.read_text() == "ababab"
+    assert [len(one.values) for one in outcome.standings] == [2, 2]
+    assert all(one.first for one in outcome.standings)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        ("without_a_package", "not installed (no_such_package)"),
+        ("failing", "ValueError: a fault of its own"),
+        ("ending", "it ended with exit code 3"),
+    ],
+)
+def test_who_cannot_take_part_is_told_and_the_others_go_on(tmp_path, make, reason):
+    good = ("good", "counting", {"file": str(tmp_path / "notes"), "name": "a"})
+    said = []
+    outcome = hold(contest(good, ("bad", make, {})), 1, said.append)
+    assert len(outcome.standings[0].values) == 1
+    assert outcome.standings[1].missing.startswith(reason)
+    assert said == [f"  bad takes no part: {outcome.standings[1].missing}"]
+    assert reason in text(outcome)
+
+
+def test_who_does_less_than_the_work_takes_no_part(tmp_path):
+    short = ("short", "counting", {"file": str(tmp_path / "notes"), "name": "a", "amount": 9})
+    outcome = hold(contest(short, least=10), 1, lambda _: None)
+    assert outcome.standings[0].missing == "it did 9 of 10"
+
+
+def test_what_libraries_print_is_no_answer():
+    assert len(hold(contest(("noisy", "noisy", {})), 1, lambda _: None).standings[0].values) == 1
+
+
+@pytest.mark.parametrize(("unit", "ratio"), [("pictures/s", 2.0), ("s", 0.5), ("MB", 0.5)])
+def test_a_ratio_above_one_says_that_the_first_is_better(unit, ratio):
+    standings = [Standing("a", "fastpt", values=[20.0]), Standing("b", "peer", values=[10.0])]
+    held = Outcome(Contest("stage", "name", "What.", unit, []), standings, 0.0)
+    assert held.ratio(standings[1]) == ratio
+
+
+@pytest.mark.parametrize("command", [bench.main, floors.main])
+def test_a_busy_machine_is_refused(monkeypatch, command):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.6)
+    told = CliRunner().invoke(command, ["startup"] if command is bench.main else [])
+    assert told.exit_code == 1
+    assert "others use 60% of this machine's processors" in told.output
+
+
+def outcome(name: str, **changes) -> dict:
+    standings = [
+        Standing("ours", "fastpt", "0.2", [30.0, 31.0, 29.0], 5.0),
+        Standing("peer", "peer", "1.0", [10.0, 11.0, 9.0], 5.0),
+        Standing("gone", "gone", missing="not installed (gone)"),
+    ]
+    held = Outcome(Contest("loading", name, "What.", "pictures/s", []), standings, 0.0)
+    facts = {"processor": "P", "cores": 2, "memory_gib": 3, "gpu": None, "system": "S", "commit": "c", "time": "t"}
+    return {**held.as_dict(), "machine": facts, "quick": False, "command": "python -m tools.bench loading", **changes}
+
+
+def test_the_page_tells_all_that_a_figure_is_stated_with(tmp_path):
+    page.write(tmp_path / "page.md", [outcome("photos"), outcome("tiny", busy=0.5, quick=True)])
+    told = (tmp_path / "page.md").read_text()
+    assert "| peer | 10 | 9 to 11 | 3.00x | peer 1.0 |" in told
+    assert "| gone | - | not installed (gone) | | |" in told
+    assert "P, 2 cores, 3 GiB; S; commit c, t: `python -m tools.bench loading`" in told
+    assert told.count("a quick look, not to be quoted") == told.count("others used up to 50% of the processors") == 1
+    assert (tmp_path / "figures" / "bench-loading-photos.svg").read_text().startswith("<?xml")
+
+
+def test_a_contest_held_again_replaces_itself_in_the_record(tmp_path):
+    for commit in "ab":
+        page.add(tmp_path / "record.json", {**outcome("photos"), "commit": commit})
+        page.add(tmp_path / "record.json", {**outcome("tiny"), "commit": commit})
+    found = json.loads((tmp_path / "record.json").read_text())
+    assert [(one["name"], one["commit"]) for one in found] == [("photos", "b"), ("tiny", "b")]
+
+
+@pytest.mark.parametrize(("floor", "below"), [(2.9, False), (3.1, True)])
+def test_a_ratio_below_its_floor_is_told(capsys, floor, below):
+    asked = {"stage": "loading", "contest": "photos", "peer": "peer", "floor": floor}
+    assert floors._is_below(asked, 3.0) == below
+    assert capsys.readouterr().out.startswith("BELOW" if below else "holds")
+
+
+def test_a_peer_without_a_ratio_is_below_its_floor():
+    assert floors._is_below({"stage": "s", "contest": "c", "peer": "p", "floor": 1.0}, None)
+
+
+def test_every_stage_makes_contests_whose_functions_are_there(tmp_path, real_data):
+    """Of those that are quick to prepare; the functions are looked up as workers do."""
+    for stage in ("order", "startup", "tuning", "index"):
+        for number, found in enumerate(
+            importlib.import_module(STAGES[stage]).contests(Options(real_data, quick=True), tmp_path / stage)
+        ):
+            for entry in found.entries:
+                module, _, name = entry.call.partition(":")
+                assert callable(getattr(importlib.import_module(module), name)), (stage, number)
+
+
+def test_floors_are_of_stages_that_there_are():
+    assert {floor["stage"] for floor in json.loads(floors.FLOORS.read_text())} <= STAGES.keys()

@@ -1,0 +1,63 @@
+"""Ratios to peers against floors: see tools/bench/check."""
+
+import importlib
+import json
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from tools.bench import machine
+from tools.bench.__main__ import BUSY, DATA, refuse_if_busy
+from tools.bench.contest import Contest, hold
+from tools.bench.options import Options
+from tools.bench.stages import STAGES
+
+FLOORS = Path(__file__).with_suffix(".json")
+
+
+@click.command(help=__doc__)
+@BUSY
+@click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
+def main(busy: bool, rounds: int) -> None:
+    """Hold the contests that have floors; end with 1 if a ratio lies below its floor, or a peer took no part."""
+    refuse_if_busy(busy)
+    began, floors = time.monotonic(), json.loads(FLOORS.read_text())
+    options = Options(Path(os.environ.get(DATA, ".")), quick=True)
+    print(f"{machine.facts()['processor']}, {machine.facts()['cores']} cores", flush=True)
+    below = 0
+    for stage in dict.fromkeys(floor["stage"] for floor in floors):
+        mine = [floor for floor in floors if floor["stage"] == stage]
+        with tempfile.TemporaryDirectory() as scratch:
+            for contest in importlib.import_module(STAGES[stage]).contests(options, Path(scratch)):
+                asked = {floor["peer"]: floor for floor in mine if floor["contest"] == contest.name}
+                below += sum(_is_below(*one) for one in _ratios(contest, asked, rounds)) if asked else 0
+                mine = [floor for floor in mine if floor["contest"] != contest.name]
+        for floor in mine:
+            below += 1
+            print(f"BELOW  {stage}: {floor['contest']} was not held")
+    print(f"{len(floors) - below} of {len(floors)} hold, {time.monotonic() - began:.0f} s")
+    raise SystemExit(below > 0)
+
+
+def _ratios(contest: Contest, asked: dict[str, dict], rounds: int) -> list[tuple[dict, float | None]]:
+    """The floors of a contest with the ratios that it found."""
+    ours, *peers = contest.entries
+    kept = replace(contest, entries=[ours, *(one for one in peers if one.label in asked)])
+    outcome = hold(kept, rounds, lambda line: print(line, flush=True))
+    return [(asked[one.label], outcome.ratio(one)) for one in outcome.standings if one.label in asked]
+
+
+def _is_below(floor: dict, ratio: float | None) -> bool:
+    below = ratio is None or ratio < floor["floor"]
+    told = "no ratio" if ratio is None else f"{ratio:.2f}x"
+    name = f"{floor['stage']}: {floor['contest']}, {floor['peer']}"
+    print(f"{'BELOW' if below else 'holds'}  {name}: {told}, floor {floor['floor']}x", flush=True)
+    return below
+
+
+if __name__ == "__main__":
+    main()

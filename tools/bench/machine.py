@@ -1,0 +1,60 @@
+"""The machine that a bench runs on, and who else uses it."""
+
+import platform
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from fastpt.processes import cores
+from tools.bench.peers import ROOT
+
+QUIET = 0.1  # share of the processors that others may use
+
+
+def facts() -> dict[str, Any]:
+    """What figures are stated with."""
+    return {
+        "processor": _processor(),
+        "cores": cores(),
+        "memory_gib": round(int(_field("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
+        "gpu": _gpu(),
+        "system": f"Linux {platform.release()}, Python {platform.python_version()}",
+        "commit": _git("rev-parse", "HEAD")[:12] + ("-dirty" if _git("status", "--porcelain") else ""),
+        "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+    }
+
+
+def load(seconds: float = 0.5) -> float:
+    """The share of the processors' time that is in use now, by whoever: 0 to 1."""
+    before = _spent()
+    time.sleep(seconds)
+    idle, total = (after - then for after, then in zip(_spent(), before, strict=True))
+    return 1 - idle / max(total, 1)
+
+
+def _spent() -> tuple[int, int]:
+    """Ticks that the processors idled or waited for a disk, and all."""
+    ticks = [int(one) for one in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def _processor() -> str:
+    return _field("/proc/cpuinfo", "model name") or platform.machine()
+
+
+def _field(path: str, name: str) -> str:
+    lines = Path(path).read_text().splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "")
+
+
+def _gpu() -> str | None:
+    try:
+        asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return asked.stdout.splitlines()[0].partition(":")[2].partition("(")[0].strip() or None
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=False).stdout.strip()

@@ -1,0 +1,22 @@
+"""What a run of the benches is given."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """Inputs and sizes that stages share."""
+
+    data: Path
+    """Folder of tars of pictures: photos_fullsize.tar, sign_digits_64.tar, and what single stages name."""
+    quick: bool
+    """Fewer pictures and steps, for a look; figures to be told are without."""
+
+    def sized(self, count: int, quick: int) -> int:
+        """How many pictures, samples or steps."""
+        return quick if self.quick else count
+
+    def tar(self, name: str) -> Path:
+        """A tar of the data."""
+        return self.data / name

@@ -114,7 +114,7 @@ def open_clip(recipe: dict[str, Any]) -> Callable[[], float]:
     from open_clip_train.train import train_one_epoch
     from torch.utils.data import DataLoader
 
-    from fastpt.training.optim import build_optimizer
+    from fastpt.training.optim import build_optimizer, open_clip_decays
     from fastpt.training.tasks.clip.task import build_model, model_config
 
     logging.disable(logging.INFO)
@@ -147,7 +147,7 @@ def open_clip(recipe: dict[str, Any]) -> Callable[[], float]:
         )
         timed = Steps(loader, steps, size)
         data = {"train": SimpleNamespace(dataloader=timed, set_epoch=lambda epoch: None)}
-        optimizer = build_optimizer(model, chosen.optim)
+        optimizer = build_optimizer(model, chosen.optim, open_clip_decays)
         train_one_epoch(model, data, ClipLoss(), 0, optimizer, None, None, None, arguments)
         first = WARM_UP * LOGGED
         return (steps - first) * size / (timed.asked[-1] - timed.asked[first])

@@ -89,7 +89,7 @@ def plain(recipe: dict[str, Any]) -> Callable[[], float]:
     from fastpt import Dataset, Loader
     from fastpt.augment.transforms import normalize
     from fastpt.training import launch
-    from fastpt.training.optim import build_optimizer
+    from fastpt.training.optim import build_optimizer, timm_decays
     from fastpt.training.tasks.supervised.task import MEAN, STD
 
     chosen = checked(recipe)
@@ -107,7 +107,7 @@ def plain(recipe: dict[str, Any]) -> Callable[[], float]:
     def run() -> float:
         model = timm.create_model(chosen.model.name, num_classes=len(dataset.classes)).to(device)
         model = model.to(memory_format=torch.channels_last)
-        optimizer, rates = build_optimizer(model, chosen.optim), []
+        optimizer, rates = build_optimizer(model, chosen.optim, timm_decays(model)), []
         options = {"seed": 0, "decoder": data.decoder, "device": device}
         with Loader(dataset, chosen.batch_size, data.size, **options) as loader:
             source, steps = batches(loader), recipe["schedule"]["steps"]

@@ -241,6 +241,11 @@ class Run:
     def data(self) -> dict[str, Any]:
         return mapping(self.recipe.get("data"))
 
+    @property
+    def has_samples(self) -> bool:
+        """Whether something was recorded by sample."""
+        return (self.path / SAMPLES).exists()
+
     def over_starts(self, key: str) -> list[Any]:
         """What the provenance says of `key` at each start of the run: of those that differ, in their order."""
         starts = [self.provenance, *map(mapping, _listed(self.provenance.get("resumed")))]

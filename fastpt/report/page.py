@@ -13,7 +13,7 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
-from fastpt.report import StepCost, figures, summary, tables, verdicts
+from fastpt.report import StepCost, dynamics, figures, summary, tables, verdicts
 from fastpt.report.apart import Comparison, compared, facts, in_short
 from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
@@ -83,11 +83,12 @@ def write_report(
     declaration = declaration or Declaration()
     results = [_suite_results(runs, groups, suite, declaration, comparison) for suite in suites(runs)]
     curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
+    told = [section for index, family in enumerate(groups) if (section := dynamics.section(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
     cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
-    _write(out, _render(comparison, groups, results, declaration, curves, cost))
+    _write(out, _render(comparison, groups, results, declaration, curves, told, cost))
     # Without --files, those of a page that was here before go, too.
-    texts = _files(comparison, results, curves) if files else {}
+    texts = _files(comparison, results, curves, told) if files else {}
     return comparison.warnings + replace_files(out.with_name(f"{out.stem}_files"), texts)
 
 
@@ -157,6 +158,7 @@ def _render(
     results: list[SuiteResults],
     declaration: Declaration,
     curves: list[Figure],
+    told: list[dynamics.Section],
     cost: Table,
 ) -> str:
     runs = comparison.runs
@@ -172,6 +174,7 @@ def _render(
         results=results,
         declared=declaration.note,
         curves=curves,
+        dynamics=told,
         memorization=[table for family in groups if (table := tables.memorization_table(family))],
         cost=cost,
         grids=grids(runs),
@@ -226,10 +229,13 @@ def _write(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _files(comparison: Comparison, results: list[SuiteResults], curves: list[Figure]) -> dict[str, str]:
+def _files(
+    comparison: Comparison, results: list[SuiteResults], curves: list[Figure], told: list[dynamics.Section]
+) -> dict[str, str]:
     """For a paper, by file name: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     drawn = [
         *curves,
+        *(figure for section in told for figure in section.figures),
         *(
             figure
             for result in results
@@ -251,6 +257,8 @@ def _files(comparison: Comparison, results: list[SuiteResults], curves: list[Fig
     texts["fields.csv"] = tables.fields_csv(comparison)
     texts["claims.csv"] = verdicts.csv([one for result in results for one in result.answers])
     texts["effects.csv"] = tables.effects_csv([one for result in results for one in result.effects])
+    for number_, section in enumerate(told, 1):
+        add(f"table-dynamics-{number_}", ".tex", tables.latex(section.table))
     for result in results:
         made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]
         made += result.claims_tables

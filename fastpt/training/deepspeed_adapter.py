@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from fastpt.recipe import Recipe
 from fastpt.training.config import TrainingPrecision
+from fastpt.training.reducer import GradientReducer
 
 TESTED = "0.19"  # the minor version, as in pyproject.toml
 
@@ -118,12 +119,15 @@ class Engine:
         started = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config=config)
         self._engine: Any = started[0]
         self._optimizer: Any = started[1]
+        self._reducer: GradientReducer | None = None  # ZeRO reduces by itself
         if self._zero == 0:
             # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
             # flat buffers, and convolutions take the layout from the pictures alone.
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            # One process has nothing to reduce, but DeepSpeed would copy all gradients twice.
-            self._engine.enable_backward_allreduce = world_size > 1
+            # It would reduce only when the backward pass is over, and copy all gradients twice even of one process.
+            self._engine.enable_backward_allreduce = False
+            if world_size > 1:
+                self._reducer = GradientReducer(model.parameters())
         if recipe.engine.compile:
             model.compile()
 
@@ -158,7 +162,11 @@ class Engine:
 
     def backward(self, loss: Tensor) -> None:
         """The gradient of a piece's loss, added to those of the pieces before, divided by the number of pieces."""
+        if self._reducer and self._engine.is_gradient_accumulation_boundary():
+            self._reducer.begin()
         self._engine.backward(loss)
+        if self._reducer:
+            self._reducer.finish()
 
     def step(self, wants_norm: bool = False) -> float:
         """To be called after each piece: the last of a step moves the weights.
@@ -174,6 +182,18 @@ class Engine:
         gradients = [parameter.grad for parameter in self.module.parameters() if parameter.grad is not None]
         scaler = self._engine.torch_autocast_z0_gradscaler  # of fp16
         return torch.nn.utils.get_total_norm(gradients).item() / (scaler.get_scale() if scaler else 1.0)
+
+    def weight_bytes(self) -> int:
+        """Of all weights and buffers, whatever part of them this process keeps."""
+        sizes = [getattr(one, "ds_numel", one.numel()) * one.element_size() for one in self.module.parameters()]
+        return sum(sizes) + sum(buffer.nbytes for buffer in self.module.buffers())
+
+    def optimizer_bytes(self) -> int:
+        """Of the optimiser's part in what this process saves; with ZeRO, a copy of weights is in it."""
+        inner = getattr(self._engine.optimizer, "optimizer", self._engine.optimizer)
+        moments = [value for state in inner.state.values() for value in state.values() if torch.is_tensor(value)]
+        copies = [one for group in inner.param_groups for one in group["params"]] if self._zero else []
+        return sum(tensor.nbytes for tensor in [*moments, *copies])
 
     def save(self, folder: Path) -> None:
         """Write weights and optimiser into `folder`."""

@@ -4,16 +4,14 @@ from itertools import chain
 
 import numpy as np
 import pytest
-import torch
 
 from fastpt.errors import FastptError, RecipeError
-from fastpt.training.launch import DistInfo
+from fastpt.training import launch
 from fastpt.training.loop import train
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import forget_the_end, losses
 
-ALONE = DistInfo(0, 1, torch.device("cpu"))
 RIGHT = ("data.noise=0.2", "data.keep=right")
 OF = {"supervised": "labels", "clip": "captions"}
 
@@ -25,14 +23,14 @@ def right_of(dataset, of) -> list[int]:
 @pytest.mark.parametrize("task", OF)
 def test_what_the_plan_changes_is_left_out(request, captioned, task):
     recipe = request.getfixturevalue(task)(*RIGHT)
-    built = TASKS.get(task).build(recipe, ALONE)
+    built = TASKS.get(task).build(recipe, launch.start())
     assert built.trained_on.rows.tolist() == right_of(captioned, OF[task])
     assert len(built.trained_on) == 32
     assert len(built.train_set) == 40
 
 
 def test_each_is_shown_its_own_label(supervised, captioned):
-    task = Supervised(supervised(*RIGHT), ALONE)
+    task = Supervised(supervised(*RIGHT), launch.start())
     assert task.labels.tolist() == captioned.clean_labels[right_of(captioned, "labels")].tolist()
 
 

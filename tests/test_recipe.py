@@ -124,7 +124,8 @@ def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):
 def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
     recipe = load(tmp_path, SUPERVISED)
     assert (recipe.augment.repeated_augmentation, recipe.optim.eps) == (1, 1e-6)
-    assert recipe.as_dict()["supervised"] == {"loss": "cross_entropy", "memorization_samples": 1000}
+    defaults = {"loss": "cross_entropy", "bce_reduction": "mean", "memorization_samples": 1000}
+    assert recipe.as_dict()["supervised"] == defaults
     assert recipe.optim.momentum is None
     assert recipe.checkpoint.every_epochs == 1
 
@@ -212,6 +213,15 @@ def test_shipped_recipes_load_and_open_with_what_they_reach(path):
     opening = path.read_text().split("\ntask:")[0]
     assert all(line.startswith("#") for line in opening.splitlines())
     assert f"fastpt train recipes/{path.name}" in opening
+
+
+def test_the_mosaic_recipe_grows_its_crops_as_published():
+    """From half the size, after 40 % of the training, to all of it at 80 %, in steps of 4 pixels."""
+    recipe = load_recipe(FOLDER / "resnet50_in1k_mosaic.yaml")
+    full, epochs = recipe.data.size, recipe.schedule.epochs
+    for epoch in range(epochs):
+        grown = min(max(((epoch + 0.5) / epochs - 0.4) / 0.4, 0), 1)
+        assert recipe.data.size_in(epoch) == round(full * (0.5 + 0.5 * grown) / 4) * 4
 
 
 def test_reading_a_recipe_imports_no_torch():

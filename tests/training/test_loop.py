@@ -232,6 +232,16 @@ def test_smoothing_acts_in_every_loss_mixed_or_not(supervised, mixed, loss):
     assert found[1] != pytest.approx(found[0], rel=0.01)
 
 
+def test_a_sum_of_binary_losses_is_that_of_the_classes(supervised):
+    found = []
+    for reduction in ("mean", "sum"):
+        task = Supervised(supervised(f"supervised={{loss: bce, bce_reduction: {reduction}}}"), launch.start())
+        with evaluation_loader(task.val_set, task.recipe, task.dist_info) as loader:
+            batch = Batch(*(column[:8] for column in next(iter(loader))))
+        found.append(task.loss(lambda images: torch.ones(8, 4), batch, lambda *_: None).item())
+    assert found[1] == pytest.approx(4 * found[0])
+
+
 def test_progressive_size_grows_with_the_epochs(supervised, tmp_path, monkeypatch):
     sides = []
     loss = Supervised.loss

@@ -35,6 +35,9 @@ class Settings(config.Section):
     """Softmax cross entropy, or binary cross entropy over the classes."""
     bce_threshold: config.Share | None = None
     """Mixed labels above this share count as whole ones in `bce` (timm's bce_target_thresh); none keeps the shares."""
+    bce_reduction: Literal["mean", "sum"] = "mean"
+    """Over the classes, `bce` is their mean (timm) or their sum (MosaicML), which wants a learning rate that is as many
+    times smaller with sgd."""
     memorization_samples: int = Field(default=1000, ge=0)
     """At the end, how many wrongly labelled training pictures show what was memorised; 0 is none. To meet them,
     1 / data.noise times as many pictures are read."""
@@ -42,6 +45,8 @@ class Settings(config.Section):
     def problems(self) -> Iterable[str]:
         if self.bce_threshold is not None and self.loss != "bce":
             yield "supervised.bce_threshold applies to loss bce only; remove it."
+        if self.bce_reduction != "mean" and self.loss != "bce":
+            yield "supervised.bce_reduction applies to loss bce only; remove it."
 
 
 class Kind:

@@ -135,7 +135,8 @@ class Supervised:
         if not self._mixup:
             observe(batch, logits, labels)
         if self.settings.loss == "bce":
-            return binary_cross_entropy(logits, labels, augment.label_smoothing, self.settings.bce_threshold)
+            loss = binary_cross_entropy(logits, labels, augment.label_smoothing, self.settings.bce_threshold)
+            return loss * logits.shape[1] if self.settings.bce_reduction == "sum" else loss
         return F.cross_entropy(logits, labels, label_smoothing=augment.label_smoothing)
 
     def after_step(self) -> None:

@@ -5,16 +5,15 @@ before a fork.
 """
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastpt.errors import FastptError
+from fastpt.storage import web
 from fastpt.storage.address import CREDENTIALS
 from fastpt.storage.names import normalised
 from fastpt.storage.opened import Stamp, changed, gone
@@ -23,13 +22,8 @@ if TYPE_CHECKING:
     from fastpt.storage.address import RemotePath
 
 WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before a transfer that gave nothing is tried again
-CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
 THREADS = 32  # ranges that a process asks for at once
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
-
-
-class _NoRangesError(Exception):
-    """The server sends whole files only."""
 
 
 def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
@@ -71,23 +65,10 @@ def _look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
 
 
 def _info(system: Any, path: "RemotePath") -> dict[str, Any]:
-    from fsspec.asyn import sync
-
-    if path.scheme.startswith("http"):
-        return sync(system.loop, _head, system, path.url) or {}
-    return system.info(_inside(path))
-
-
-async def _head(system: Any, url: str) -> dict[str, Any]:
-    """What a web server says of a file: asked for its first byte, since who may get a file may not ask for its head."""
-    session = await system.set_session()
-    headers = {"Range": "bytes=0-0", "Accept-Encoding": "identity"}
-    async with session.get(system.encode_url(url), headers=headers) as response:
-        if response.status != 416:  # that of an empty file
-            response.raise_for_status()
-        size = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get("Content-Length")
-        kept = {name: response.headers[name] for name in ("ETag", "Last-Modified") if name in response.headers}
-        return {"type": "file", "size": size, "mimetype": response.content_type, **kept}
+    if not path.scheme.startswith("http"):
+        return system.info(_inside(path))
+    found = web.describe(web.web_target(path.url))
+    return {**found, "type": "file", "mimetype": found["type"]}
 
 
 def _links(path: "RemotePath") -> dict[str, Any]:
@@ -172,42 +153,15 @@ def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
 
 def _transfer(path: "RemotePath", stamp: Stamp, buffer: bytearray, start: int, end: int) -> None:
     """Add the bytes from `start` to `end` to the buffer, as many as come before something breaks."""
-    from fsspec.asyn import sync
-
-    system = _file_system(path)
-    if path.scheme == "s3":
-        sync(system.loop, _from_s3, system, _inside(path), str(stamp[1]), buffer, start, end)
-    elif path.scheme in ("http", "https"):
-        sync(system.loop, _from_http, system, path.url, str(stamp[1]), buffer, start, end)
-    else:  # a dataset is read at a commit, and this file system tries again by itself
-        with _opening(os.getpid()):  # of many threads that want the same file one opens it
-            opened = _opened(os.getpid(), path, stamp[0])
-        buffer += opened._fetch_range(start, end)
-
-
-async def _from_s3(system: Any, inside: str, etag: str, buffer: bytearray, start: int, end: int) -> None:
-    bucket, key, _ = system.split_path(inside)
-    response = await system._call_s3(
-        "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{end - 1}", IfMatch=f'"{etag}"'
-    )
-    async with response["Body"] as body:
-        async for part in body.iter_chunks(1 << 18):
-            buffer += part
-
-
-async def _from_http(system: Any, url: str, version: str, buffer: bytearray, start: int, end: int) -> None:
-    headers = {"Range": f"bytes={start}-{end - 1}", "Accept-Encoding": "identity"}
-    if version.endswith(" GMT"):
-        headers["If-Unmodified-Since"] = version
-    elif version and not version.startswith("W/"):  # a weak one matches nothing
-        headers["If-Match"] = f'"{version}"'
-    session = await system.set_session()
-    async with session.get(system.encode_url(url), headers=headers) as response:
-        response.raise_for_status()
-        if response.status != 206:
-            raise _NoRangesError
-        async for part in response.content.iter_any():
-            buffer += part
+    version = str(stamp[1])
+    if path.scheme in ("http", "https"):
+        web.add_range(web.web_target(path.url), version, buffer, start, end)
+    elif path.scheme == "s3":
+        web.add_range(web.bucket_target(_file_system(path), _inside(path)), version, buffer, start, end)
+    elif path.scheme == "hf":
+        web.add_range(web.hub_target(path), "", buffer, start, end)  # a commit's files stay what they are
+    else:
+        buffer += _file_system(path).cat_file(_inside(path), start=start, end=end)
 
 
 # --- file systems -------------------------------------------------------------------------------------------------
@@ -227,24 +181,14 @@ def _made_file_system(process: int, scheme: str) -> Any:
 
         return HfFileSystem(skip_instance_cache=True, use_listings_cache=False)
     if scheme == "s3":
-        config = {"max_pool_connections": THREADS, "connect_timeout": CONNECT_SECONDS, "read_timeout": READ_SECONDS}
+        config = {"connect_timeout": web.CONNECT_SECONDS, "read_timeout": web.READ_SECONDS}
         return fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
     if scheme == "gs":
         return fsspec.filesystem("gs", use_listings_cache=False)
     import aiohttp
 
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS)
     return fsspec.filesystem("http", client_kwargs={"timeout": timeout, "trust_env": True}, use_listings_cache=False)
-
-
-@lru_cache(maxsize=1)
-def _opening(process: int) -> Lock:
-    return Lock()
-
-
-@lru_cache(maxsize=4096)
-def _opened(process: int, path: "RemotePath", size: int) -> Any:
-    return _file_system(path).open(_inside(path), "rb", size=size, cache_type="none")
 
 
 def _inside(path: "RemotePath") -> str:
@@ -308,9 +252,9 @@ def _reason(error: Exception, path: "RemotePath", listed: Stamp | None, absent_i
             f"{path.scheme}:// wants the package {PACKAGES[path.scheme]}, which is not installed. "
             f"pip install 'fastpt[remote]'{' gcsfs' if path.scheme == 'gs' else ''}"
         )
-    if isinstance(error, _NoRangesError):
+    if isinstance(error, web.NoRangesError):
         return FastptError(f"{path}: the server sends whole files only, and no ranges of them. Fetch it first.")
-    if "GatedRepoError" in names:
+    if "GatedRepoError" in names or getattr(error, "code", "") == "GatedRepo":
         page = f"https://huggingface.co/{'/'.join(path.parts[1:4]).partition('@')[0]}"
         return FastptError(f"{path} is gated. Accept its terms at {page}, then `hf auth login` (or set HF_TOKEN).")
     if names & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"}:
@@ -348,10 +292,8 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def _words(error: Exception) -> str:
-    """What an error is, in words that hold no address: the system's, or the name of its class."""
-    strerror = getattr(error, "strerror", None)
-    return (
-        strerror
-        if isinstance(strerror, str) and "://" not in strerror
-        else re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(error).__name__).lower().removesuffix(" error")
-    )
+    """How a connection failed, in words that hold no address."""
+    error = getattr(error, "reason", None) or error  # urllib3's
+    if "Timeout" in type(error).__name__:
+        return "no answer in time"
+    return "no connection" if "Connect" in type(error).__name__ else "the connection broke"

@@ -1,0 +1,181 @@
+"""Ranges of files over HTTP, which every kind of address comes down to: a web server's, the hub's, a bucket's.
+
+A bucket's file is asked for by an address that is signed for some minutes. Threads wait for these connections, which
+costs half of what the asynchronous file systems of fsspec cost a picture; those list, and know the credentials.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from fastpt.storage.address import DATASET
+
+if TYPE_CHECKING:
+    from fastpt.storage.address import RemotePath
+
+CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
+CONNECTIONS = 128  # to one server that are kept open
+SIGNED_SECONDS = 3600
+PIECE = 1 << 18  # bytes handed on at once
+
+# At level DEBUG these name whole addresses, signatures and all.
+for name in ("urllib3.connectionpool", "fsspec.http", "s3fs", "botocore", "aiobotocore"):
+    logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class StatusError(Exception):
+    """An answer that is an error; `code` is what the hub says of it."""
+
+    def __init__(self, status: int, code: str = ""):
+        super().__init__(status, code)
+        self.status, self.code = status, code
+
+
+class NoRangesError(Exception):
+    """The server sends whole files only."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whom to ask for a file, and how. Both may hold what is secret."""
+
+    url: str = field(repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def add_range(target: Target, version: str, buffer: bytearray, start: int, end: int) -> None:
+    """Add the bytes from `start` to `end` of a file to the buffer, as many as come before something breaks.
+
+    `version` is the ETag, or the time of change, of the file that is meant; "" for any. Raises StatusError,
+    NoRangesError, and what urllib3 raises.
+    """
+    headers = {"Range": f"bytes={start}-{end - 1}"}
+    if version.endswith(" GMT"):
+        headers["If-Unmodified-Since"] = version
+    elif version and not version.startswith("W/"):  # a weak one matches nothing
+        headers["If-Match"] = f'"{version}"'
+    response = _answer(target, headers)
+    try:
+        if response.status != 206:
+            raise NoRangesError
+        for part in response.stream(PIECE, decode_content=False):
+            buffer += part
+        response.release_conn()
+    finally:
+        response.close()
+
+
+def describe(target: Target) -> dict[str, str]:
+    """What a server says of a file: `size`, `type`, and `ETag`, `Last-Modified` if it has them.
+
+    It is asked for its first byte, since who may get a file may not always ask for its head.
+    """
+    response = _answer(target, {"Range": "bytes=0-0"}, accepted=(416,))  # that of an empty file
+    try:
+        size = response.headers.get("Content-Range", "").rpartition("/")[2] or response.headers.get(
+            "Content-Length", ""
+        )
+        kept = {name: response.headers[name] for name in ("ETag", "Last-Modified") if name in response.headers}
+        return {"size": size, "type": response.headers.get("Content-Type", "").partition(";")[0], **kept}
+    finally:
+        response.close()
+
+
+def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...] = ()) -> Any:
+    from urllib3 import Retry
+
+    retries = Retry(connect=0, read=0, status=0, other=0, redirect=5)
+    headers = {"Accept-Encoding": "identity", **target.headers, **headers}
+    pool = _pool(os.getpid(), _proxy(target.url))
+    response = pool.request("GET", target.url, headers=headers, preload_content=False, retries=retries)
+    if response.status >= 400 and response.status not in accepted:
+        response.close()
+        raise StatusError(response.status, response.headers.get("X-Error-Code", ""))
+    return response
+
+
+@lru_cache(maxsize=4)
+def _pool(process: int, proxy: str | None) -> Any:
+    import urllib3
+
+    timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
+    kept = {"num_pools": 16, "maxsize": CONNECTIONS, "timeout": timeout}
+    if proxy is None:
+        return urllib3.PoolManager(**kept)
+    whole = urlsplit(proxy)
+    user = f"{unquote(whole.username)}:{unquote(whole.password or '')}" if whole.username else None
+    return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **kept)
+
+
+def _proxy(url: str) -> str | None:
+    """The proxy that the environment names for an address."""
+    from urllib.request import getproxies_environment, proxy_bypass_environment
+
+    proxies = getproxies_environment()
+    if not proxies:
+        return None
+    whole = urlsplit(url)
+    return None if proxy_bypass_environment(whole.hostname or "", proxies) else proxies.get(whole.scheme)
+
+
+# --- whom to ask --------------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=4096)
+def web_target(url: str) -> Target:
+    """Of a web server, with the password in its address or in ~/.netrc."""
+    whole = urlsplit(url)
+    if whole.username:
+        user = f"{unquote(whole.username)}:{unquote(whole.password or '')}"
+    else:
+        user = _netrc(whole.hostname or "")
+    bare = urlunsplit(whole._replace(netloc=whole.netloc.rpartition("@")[2]))
+    return Target(bare, _basic(user) if user else {})
+
+
+def _basic(user: str) -> dict[str, str]:
+    from urllib3 import make_headers
+
+    return dict(make_headers(basic_auth=user))
+
+
+def _netrc(host: str) -> str | None:
+    import netrc
+
+    try:
+        found = netrc.netrc(os.environ.get("NETRC")).authenticators(host)
+    except (OSError, netrc.NetrcParseError):
+        return None
+    return f"{found[0]}:{found[2]}" if found else None
+
+
+def hub_target(path: "RemotePath") -> Target:
+    """Of a file of a dataset on the hub, with the token that huggingface_hub finds."""
+    from huggingface_hub import hf_hub_url
+
+    found = DATASET.match(str(path))
+    assert found is not None  # as `RemotePath.parse` has seen
+    inside = str(path)[found.end() :].lstrip("/")
+    return Target(hf_hub_url(found[1], inside, repo_type="dataset", revision=found[2]), _hub_headers(os.getpid()))
+
+
+@lru_cache(maxsize=1)
+def _hub_headers(process: int) -> dict[str, str]:
+    from huggingface_hub.utils import build_hf_headers
+
+    return build_hf_headers(library_name="fastpt")
+
+
+def bucket_target(system: Any, inside: str) -> Target:
+    """Of a file of a bucket, signed by its file system."""
+    return Target(_signed(system, inside, int(time.time() / SIGNED_SECONDS * 2)))
+
+
+@lru_cache(maxsize=4096)
+def _signed(system: Any, inside: str, half: int) -> str:
+    return system.sign(inside, expiration=SIGNED_SECONDS)

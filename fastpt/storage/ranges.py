@@ -59,7 +59,7 @@ class WalkedFile(RemoteFile):
                 self._block(number)
             for number in list(self._blocks)[: max(0, len(self._blocks) - KEPT)]:
                 self._blocks.pop(number).cancel()
-        content = b"".join(block.result() for block in blocks)
+        content = blocks[0].result() if first == last else b"".join(block.result() for block in blocks)
         return content[at - first * BLOCK : end - first * BLOCK]
 
     def _block(self, number: int) -> Future[bytes]:

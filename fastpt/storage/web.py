@@ -63,9 +63,11 @@ def add_range(target: Target, version: str, buffer: bytearray, start: int, end: 
     try:
         if response.status != 206:
             raise NoRangesError
-        for part in response.stream(PIECE, decode_content=False):
+        had = len(buffer)
+        while (left := end - start - len(buffer) + had) > 0 and (part := response.read(min(PIECE, left))):
             buffer += part
-        response.release_conn()
+        if left == 0:
+            response.release_conn()
     finally:
         response.close()
 
@@ -87,12 +89,10 @@ def describe(target: Target) -> dict[str, str]:
 
 
 def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...] = ()) -> Any:
-    from urllib3 import Retry
-
-    retries = Retry(connect=0, read=0, status=0, other=0, redirect=5)
     headers = {"Accept-Encoding": "identity", **target.headers, **headers}
-    pool = _pool(os.getpid(), _proxy(target.url))
-    response = pool.request("GET", target.url, headers=headers, preload_content=False, retries=retries)
+    whole = urlsplit(target.url)
+    pool = _pool(os.getpid(), _proxy(whole.scheme, whole.hostname or ""))
+    response = pool.urlopen("GET", target.url, headers=headers, preload_content=False)
     if response.status >= 400 and response.status not in accepted:
         response.close()
         raise StatusError(response.status, response.headers.get("X-Error-Code", ""))
@@ -104,7 +104,8 @@ def _pool(process: int, proxy: str | None) -> Any:
     import urllib3
 
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    kept = {"num_pools": 16, "maxsize": CONNECTIONS, "timeout": timeout}
+    retries = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=5)
+    kept = {"num_pools": 16, "maxsize": CONNECTIONS, "timeout": timeout, "retries": retries}
     if proxy is None:
         return urllib3.PoolManager(**kept)
     whole = urlsplit(proxy)
@@ -112,15 +113,13 @@ def _pool(process: int, proxy: str | None) -> Any:
     return urllib3.ProxyManager(proxy, proxy_headers=urllib3.make_headers(proxy_basic_auth=user), **kept)
 
 
-def _proxy(url: str) -> str | None:
-    """The proxy that the environment names for an address."""
+@lru_cache(maxsize=64)
+def _proxy(scheme: str, host: str) -> str | None:
+    """The proxy that the environment names for a server."""
     from urllib.request import getproxies_environment, proxy_bypass_environment
 
     proxies = getproxies_environment()
-    if not proxies:
-        return None
-    whole = urlsplit(url)
-    return None if proxy_bypass_environment(whole.hostname or "", proxies) else proxies.get(whole.scheme)
+    return None if proxy_bypass_environment(host, proxies) else proxies.get(scheme)
 
 
 # --- whom to ask --------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ import click
 
 from fastpt.processes import cores
 
-SHARD = 500  # pictures of a shard that is made
+SHARD = 1000  # pictures of a shard that is made
 HELD = 1000  # pictures of a tar or table of the source
 AIMS = {0.0: 0.8, 0.1: 0.6}  # share of the disk's rate, by added latency in s
 

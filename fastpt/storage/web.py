@@ -64,7 +64,9 @@ def add_range(target: Target, version: str, buffer: bytearray, start: int, end: 
         if response.status != 206:
             raise NoRangesError
         had = len(buffer)
-        while (left := end - start - len(buffer) + had) > 0 and (part := response.read(min(PIECE, left))):
+        while (left := end - start - len(buffer) + had) > 0 and (
+            part := response.read(min(PIECE, left), decode_content=False)
+        ):
             buffer += part
         if left == 0:
             response.release_conn()
@@ -116,10 +118,9 @@ def _pool(process: int, proxy: str | None) -> Any:
 @lru_cache(maxsize=64)
 def _proxy(scheme: str, host: str) -> str | None:
     """The proxy that the environment names for a server."""
-    from urllib.request import getproxies_environment, proxy_bypass_environment
+    from urllib.request import getproxies, proxy_bypass
 
-    proxies = getproxies_environment()
-    return None if proxy_bypass_environment(host, proxies) else proxies.get(scheme)
+    return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
 # --- whom to ask --------------------------------------------------------------------------------------------------

@@ -258,13 +258,14 @@ def test_a_file_that_changes_between_listing_and_reading_is_named(prep, source, 
 
     def fault(request, answer):
         if answer.status == 206 and request.headers["range"] != "bytes=0-0":
-            os.utime(tmp_path / "tree/dog/2.jpg", (1, 1))
+            for path in (tmp_path / "tree").rglob("*.jpg"):
+                os.utime(path, (1, 1))
         return
 
     with RangeServer(tmp_path) as server:
         server.fault = fault
         code, output = prep("imagefolder", f"{server.url}/tree", "web")
-    assert (code, "tree/dog/2.jpg changed while it was read (its ETag is another one)" in output) == (1, True), output
+    assert (code, ".jpg changed while it was read (its ETag is another one)" in output) == (1, True), output
 
 
 def test_a_file_that_changes_between_a_stopped_job_and_its_resume_is_named(prep, source, tmp_path, bucket):

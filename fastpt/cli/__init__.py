@@ -11,6 +11,7 @@ from fastpt.cli.results import report, tune
 from fastpt.cli.runs import export, train
 from fastpt.cli.shared import Commands
 from fastpt.cli.study import study
+from fastpt.cli.suspects import suspects
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -22,5 +23,20 @@ def main() -> None:
 
 
 # In the order of the work.
-for command in (prep, noise, info, verify, preview, materialize, bench, train, export, tune, report, study, keys):
+for command in (
+    prep,
+    noise,
+    suspects,
+    info,
+    verify,
+    preview,
+    materialize,
+    bench,
+    train,
+    export,
+    tune,
+    report,
+    study,
+    keys,
+):
     main.add_command(command)

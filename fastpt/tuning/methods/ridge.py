@@ -71,7 +71,7 @@ def fit_ridge(
         rows = np.arange(len(labels)) if head.rows is None else head.rows
         x, y = features[rows], labels[rows]
         l2 = _choose(x, y, classes, head.seed)
-        parts.append(_solve(x, y, classes, [l2])[0])
+        parts.append(solve(x, y, classes, [l2])[0])
         chosen.append(l2)
     return Heads.join(parts).requires_grad_(False).eval(), chosen
 
@@ -84,11 +84,11 @@ def _choose(x: Tensor, y: Tensor, classes: int, seed: int) -> float:
     except FastptError:
         return 1.0
     ladder = L2[::-1]
-    candidates = Heads.join(_solve(x[kept], y[kept], classes, ladder))
+    candidates = Heads.join(solve(x[kept], y[kept], classes, ladder))
     return ladder[int((candidates.predict(x[held]) == y[held]).float().mean(1).argmax())]
 
 
-def _solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[Heads]:
+def solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[Heads]:
     """One head for each l, in float64 and from the Gram matrix of the smaller side of X [N, D].
 
     W = (XᵀX + l)⁻¹ XᵀY = Xᵀ (XXᵀ + l)⁻¹ Y, with X and Y centred.

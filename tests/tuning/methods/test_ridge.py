@@ -4,14 +4,14 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import HeadSpec
-from fastpt.tuning.methods.ridge import L2, _solve, fit_ridge
+from fastpt.tuning.methods.ridge import L2, solve, fit_ridge
 from tests.tuning.test_fit import blobs
 
 
 @pytest.mark.parametrize("samples", [10, 60])  # fewer and more than dimensions
 def test_the_weights_minimise_the_ridge_objective(samples):
     x, y = (one[:samples] for one in blobs(100))
-    (head,) = _solve(x, y, 4, [0.1])
+    (head,) = solve(x, y, 4, [0.1])
     x, onehot = x.double(), torch.nn.functional.one_hot(y, 4).double()
     centred, target = x - x.mean(0), onehot - onehot.mean(0)
     weight = torch.linalg.solve(

@@ -1,0 +1,110 @@
+"""`fastpt suspects`: which labels of a split are likely wrong."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import fastpt
+from fastpt.cli.shared import FOLDER, JSON, SEED
+from fastpt.loading.decoders import DECODERS
+from fastpt.printable import one_line, printable
+
+if TYPE_CHECKING:
+    from fastpt.tuning.suspects import Agreement
+
+SUFFIX = ".parquet"
+
+
+@click.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--noise", help="The labels in question are those that this noise plan shows (default: the split's own).")
+@click.option("--run", type=FOLDER, help="The run whose encoder looks at the pictures (default: the newest finished).")
+@click.option("--encoder", metavar="KIND:NAME[:WEIGHTS]", help="Any frozen encoder, as of `fastpt tune`.")
+@click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True, help="Of the cross-validation.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the folds.")
+@click.option("--out", type=FOLDER, default=Path("suspects.parquet"), show_default=True, help="What is said of all.")
+@click.option("--page", type=FOLDER, help="The page of the worst (default: beside --out, .html).")
+@click.option("--pictures", type=click.IntRange(0, 1000), default=100, show_default=True, help="On the page.")
+@click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
+@click.option(
+    "--decoder",
+    type=click.Choice([name for name in DECODERS.names() if DECODERS.get(name).reads]),
+    default="cpu",
+    show_default=True,
+)
+@JSON
+def suspects(
+    folder: Path,
+    noise: str | None,
+    run: Path | None,
+    encoder: str | None,
+    folds: int,
+    seed: int,
+    out: Path,
+    page: Path | None,
+    pictures: int,
+    threads: int | None,
+    decoder: str,
+    as_json: bool,
+) -> None:
+    """Say which labels of the split FOLDER are likely wrong, by a cross-validated probe on frozen features.
+
+    \b
+    fastpt suspects data/mine/train --encoder timm:resnet50
+    fastpt suspects data/cifar10n/train --noise external-worse --run runs/r18     how well it finds what is wrong
+    fastpt noise data/mine/train --kind external --file suspects.parquet          train on corrected labels ...
+    fastpt train recipe.yaml --set data.noise=external-suspects --set data.keep=right    ... or without them
+    """
+    if run and encoder:
+        raise click.UsageError("--run and --encoder name two encoders; give one")
+    if out.suffix != SUFFIX:
+        raise click.BadParameter(f"{out.name} is a parquet file: let its name end in {SUFFIX}", param_hint="--out")
+    from fastpt.report.suspects import check_page, write_suspects
+
+    page = page or out.with_suffix(".html")
+    check_page(page)
+    dataset = fastpt.Dataset(folder)
+    clean = dataset.clean_labels
+    given = dataset.targets(noise, of="labels")
+
+    from fastpt.noise.predictions import write_predictions
+    from fastpt.runs import newest_finished
+    from fastpt.tuning.encoders import open_encoder
+    from fastpt.tuning.run import device
+    from fastpt.tuning.suspects import agreement, find_suspects
+
+    opened = open_encoder(encoder or f"run:{run or newest_finished()}", device())
+    predictions, made_with = find_suspects(opened, dataset, given, folds, seed, threads, decoder)
+    known = agreement(predictions, clean) if noise else None
+    identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise})
+    doubted = int((predictions.given != predictions.suggested).sum())
+    facts = [
+        ("Labels in question", f"those of noise plan {one_line(noise)}" if noise else "the split's own"),
+        ("Looked at by", f"{opened.name}, a ridge probe on its features, {folds} folds"),
+        ("Doubted", f"{doubted:,} of {len(dataset):,} ({doubted / len(dataset):.1%})"),
+        *(_agreement(known) if known else []),
+        ("All samples", f"{out} ({identity[:12]})"),
+    ]
+    write_suspects(page, dataset, predictions, facts, pictures, clean if noise else None)
+    if as_json:
+        document: dict[str, Any] = {"samples": len(dataset), "doubted": doubted, "noise": noise, "made_with": made_with}
+        document |= {"agreement": known.as_dict() if known else None, "out": str(out), "page": str(page)}
+        click.echo(json.dumps(document, indent=2))
+    else:
+        lines = [f"{name}: {value}" for name, value in facts] + [f"The worst: {page}"]
+        click.echo(printable("\n".join(lines)))
+
+
+def _agreement(found: "Agreement") -> list[tuple[str, str]]:
+    def told(share: float | None, what: str) -> str:
+        return f"{share:.1%} {what}" if share is not None else "there are none"
+
+    return [
+        ("Wrong, in truth", f"{found.wrong:,}"),
+        ("Precision", told(found.precision, "of the doubted are wrong")),
+        ("Recall", told(found.recall, "of the wrong are doubted")),
+        ("Average precision", told(found.average_precision, "of the ranking")),
+        ("Corrected", told(found.corrected, "of the wrong that are doubted get the right label")),
+    ]

@@ -1,0 +1,190 @@
+"""Labels that are suspected: what a cross-validated probe on frozen features says of each sample's label.
+
+The probe is ridge classification, whose scores a softmax at the temperature of least held-out cross-entropy makes
+probabilities. Which labels are doubted is confident learning (Northcutt et al. 2021, arXiv 1911.00068, eq. 2): sample i
+of label y is counted for class j, the most probable of those with p_i(j) >= t_j, where t_j is the mean of p(j) over the
+samples of label j; it is doubted if there is such a j, and it is not y.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastpt.data.dataset import Dataset
+from fastpt.data.hashes import Texts, xxh3_128
+from fastpt.errors import FastptError
+from fastpt.noise.predictions import MOST_CLASSES, Predictions
+from fastpt.noise.ranking import keyed_order
+from fastpt.tuning.features import features_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from fastpt.tuning.encoders.encoder import Encoder
+
+TEMPERATURES = tuple(2.0**power for power in np.arange(-8, 1.5, 0.5))
+"""That scores are divided by; the scores of a sample add up to about 1."""
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Out-of-fold probabilities, and the settings that were chosen on the first fold."""
+
+    probabilities: np.ndarray
+    """float32 [N, K]."""
+    l2: float
+    temperature: float
+
+
+def folds_of(keys: Texts, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """The fold of each sample, int64 [N]: by key, and of each class as many in each fold as in another, or one more.
+
+    labels: int [N].
+    """
+    order = keyed_order(*xxh3_128(keys, seed))
+    order = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels)
+    fold = np.empty(len(labels), np.int64)
+    within = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    fold[order] = (within + labels[order]) % folds  # small classes do not all begin in the first fold
+    return fold
+
+
+def probe(features: "torch.Tensor", labels: np.ndarray, classes: int, fold: np.ndarray) -> Probed:
+    """What ridge probes, each trained on all folds but one, say of that one.
+
+    features: float32 [N, D]; labels: int64 [N], numbers of `classes`; fold: int64 [N]. Raises FastptError if features
+    are all alike, or if there is no second fold.
+    """
+    import torch
+
+    from fastpt.tuning.methods.ridge import L2, solve
+
+    if len(np.unique(fold)) < 2:
+        raise FastptError(f"{len(labels)} samples are too few for a cross-validated probe. Give more.")
+    targets = torch.from_numpy(labels).to(features.device)
+    probabilities = np.zeros((len(labels), classes), np.float32)
+    l2s: Sequence[float] = L2
+    temperature = 1.0
+    for number in np.unique(fold).tolist():
+        held = torch.from_numpy(fold == number).to(features.device)
+        heads = solve(features[~held], targets[~held], classes, l2s)
+        if len(l2s) > 1:
+            choices = [(_best_temperature(head.logits(features[held])[0], targets[held])) for head in heads]
+            best = int(np.argmin([loss for loss, _ in choices]))
+            heads, l2s, temperature = [heads[best]], [l2s[best]], choices[best][1]
+        scores = heads[0].logits(features[held])[0].double() / temperature
+        probabilities[fold == number] = scores.softmax(1).float().cpu().numpy()
+    return Probed(probabilities, l2s[0], temperature)
+
+
+def _best_temperature(scores: "torch.Tensor", targets: "torch.Tensor") -> tuple[float, float]:
+    """The least mean cross-entropy of scores [M, K], and the temperature that gives it."""
+    import torch
+
+    losses = [float(torch.nn.functional.cross_entropy(scores.double() / one, targets)) for one in TEMPERATURES]
+    best = int(np.argmin(losses))
+    return losses[best], TEMPERATURES[best]
+
+
+def confident_labels(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
+    """The class that confident learning counts each sample for, the given one where there is none: int64 [N].
+
+    probabilities: float [N, K]; given: int [N].
+    """
+    classes = probabilities.shape[1]
+    own = np.take_along_axis(probabilities, given[:, None], 1)[:, 0].astype(np.float64)
+    counts = np.bincount(given, minlength=classes)
+    thresholds = np.bincount(given, own, classes) / np.maximum(counts, 1)
+    above = np.where((probabilities >= thresholds) & (counts > 0), probabilities, -1.0)
+    chosen = above.argmax(1)
+    return np.where(above.max(1) >= 0, chosen, given)
+
+
+def predictions_of(probabilities: np.ndarray, given: np.ndarray) -> Predictions:
+    """What is kept of probabilities, float32 [N, K], of samples that were given labels, int64 [N]."""
+    rows = np.arange(len(given))
+    others = probabilities.copy()
+    others[rows, given] = -1
+    most = min(probabilities.shape[1], MOST_CLASSES)
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    margin = probabilities[rows, given] - np.maximum(others.max(1), 0)
+    suggested = confident_labels(probabilities, given)
+    return Predictions(given, suggested, margin, ranked, np.take_along_axis(probabilities, ranked, 1))
+
+
+def find_suspects(
+    encoder: "Encoder", dataset: Dataset, given: np.ndarray, folds: int, seed: int, threads: int | None, decoder: str
+) -> tuple[Predictions, dict[str, Any]]:
+    """The predictions of a probe on the encoder's features for labels in question, int64 [N], and what made them.
+
+    A sample whose picture cannot be read keeps its label. Raises FastptError.
+    """
+    import torch
+
+    features = features_of(encoder, dataset, decoder, threads)
+    ids = features.sample_ids
+    fold = folds_of(dataset.stored_keys, given, folds, seed)
+    values = torch.from_numpy(features.values).to(encoder.device)
+    probed = probe(values, given[ids], len(dataset.classes), fold[ids])
+    probabilities = np.zeros((len(given), len(dataset.classes)), np.float32)
+    probabilities[np.arange(len(given)), given] = 1
+    probabilities[ids] = probed.probabilities
+    made_with = {
+        "encoder": encoder.name,
+        "weights_sha256": encoder.weights_sha256,
+        "images_id": dataset.images_id,
+        "folds": folds,
+        "seed": seed,
+        "l2": probed.l2,
+        "temperature": probed.temperature,
+    }
+    return predictions_of(probabilities, given), made_with
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well suspicions agree with what is known to be wrong."""
+
+    wrong: int
+    """Labels that are wrong."""
+    doubted: int
+    precision: float | None
+    """Share of the doubted labels that are wrong; None if none is doubted."""
+    recall: float | None
+    """Share of the wrong labels that are doubted; None if none is wrong."""
+    average_precision: float | None
+    """Of the ranking; a random one has the share of wrong labels."""
+    corrected: float | None
+    """Share of the wrong labels that are doubted for which the right one is suggested."""
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def agreement(predictions: Predictions, truth: np.ndarray) -> Agreement:
+    """Suspicions against the true labels, int64 [N]."""
+    wrong, doubted = predictions.given != truth, predictions.given != predictions.suggested
+    found = wrong & doubted
+    return Agreement(
+        int(wrong.sum()),
+        int(doubted.sum()),
+        _share(found.sum(), doubted.sum()),
+        _share(found.sum(), wrong.sum()),
+        average_precision(wrong, predictions.order()),
+        _share((predictions.suggested == truth)[found].sum(), found.sum()),
+    )
+
+
+def average_precision(wrong: np.ndarray, order: np.ndarray) -> float | None:
+    """Mean over the wrong samples, bool [N], of the precision down to each in an order, int64 [N]; None if none is."""
+    hits = wrong[order]
+    if not hits.any():
+        return None
+    return float((np.cumsum(hits) / np.arange(1, len(hits) + 1))[hits].mean())
+
+
+def _share(part: Any, whole: Any) -> float | None:
+    return float(part / whole) if whole else None

@@ -1,0 +1,116 @@
+import numpy as np
+import pytest
+import torch
+
+from fastpt.errors import FastptError
+from fastpt.noise.predictions import Predictions
+from fastpt.tuning.suspects import agreement, average_precision, confident_labels, folds_of, predictions_of, probe
+
+CLASSES, DIMENSIONS = 4, 12
+
+
+def clusters(count=400, seed=0, wrong=0.1):
+    """Features of four overlapping classes; their labels, some of them wrong; and the truth."""
+    rng = np.random.default_rng(seed)
+    truth = rng.permutation(count) % CLASSES
+    centres = rng.normal(size=(CLASSES, DIMENSIONS))
+    features = centres[truth] + 0.5 * rng.normal(size=(count, DIMENSIONS))
+    flipped = rng.random(count) < wrong
+    given = np.where(flipped, (truth + rng.integers(1, CLASSES, count)) % CLASSES, truth)
+    return torch.from_numpy(features.astype(np.float32)), given, truth
+
+
+def probed(features, given):
+    keys = [str(i) for i in range(len(given))]
+    return probe(features, given, CLASSES, folds_of(keys, given, 5, 0))
+
+
+def test_wrong_labels_are_found_and_corrected():
+    features, given, truth = clusters()
+    found = agreement(predictions_of(probed(features, given).probabilities, given), truth)
+    assert found.precision is not None
+    assert found.precision > 0.9
+    assert found.recall is not None
+    assert found.recall > 0.9
+    assert found.corrected is not None
+    assert found.corrected > 0.9
+
+
+def test_no_sample_is_judged_by_a_probe_that_saw_its_label():
+    features, given, _ = clusters(120)
+    before = probed(features, given).probabilities
+    fold = folds_of([str(i) for i in range(120)], given, 5, 0)
+    other = given.copy()
+    last = fold == 4  # the first fold chooses the settings
+    other[last] = (other[last] + 1) % CLASSES
+    after = probe(features, other, CLASSES, fold).probabilities
+    assert np.array_equal(before[last], after[last])
+    assert not np.array_equal(before[fold == 3], after[fold == 3])
+
+
+def test_probabilities_are_calibrated_to_the_labels():
+    features, given, _ = clusters(2000, wrong=0.3)
+    found = probed(features, given).probabilities
+    assert np.allclose(found.sum(1), 1, atol=1e-5)
+    own = found[np.arange(len(given)), given].mean()
+    right = (found.argmax(1) == given).mean()
+    assert abs(found.max(1).mean() - right) < 0.06
+    assert own < right
+
+
+def test_folds_are_by_key_and_even_in_every_class():
+    keys, labels = [str(i) for i in range(100)], np.arange(100) % 7
+    fold = folds_of(keys, labels, 5, 0)
+    order = np.random.default_rng(0).permutation(100)
+    assert np.array_equal(fold[order], folds_of([keys[i] for i in order], labels[order], 5, 0))
+    for label in range(7):
+        counts = np.bincount(fold[labels == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert not np.array_equal(fold, folds_of(keys, labels, 5, 1))
+
+
+def test_a_class_counts_a_sample_that_is_above_its_own_mean():
+    # Thresholds: class 0 has (0.9 + 0.5) / 2 = 0.7, class 1 has (0.6 + 0.2) / 2 = 0.4.
+    probabilities = np.array([[0.9, 0.1], [0.5, 0.5], [0.4, 0.6], [0.8, 0.2]])
+    assert confident_labels(probabilities, np.array([0, 0, 1, 1])).tolist() == [0, 1, 1, 0]
+
+
+def test_a_label_stays_where_no_class_is_above_its_mean():
+    probabilities = np.array([[0.9, 0.05, 0.05], [0.3, 0.35, 0.35], [0.1, 0.9, 0.0], [0.0, 0.1, 0.9]])
+    assert confident_labels(probabilities, np.array([0, 0, 1, 2])).tolist() == [0, 0, 1, 2]
+
+
+def test_a_class_without_a_label_is_never_suggested():
+    probabilities = np.array([[0.2, 0.3, 0.5], [0.3, 0.4, 0.3]])
+    assert 2 not in confident_labels(probabilities, np.array([0, 1]))
+
+
+def test_the_most_doubtful_come_first():
+    predictions = Predictions(
+        np.array([0, 0, 0, 0]),
+        np.array([0, 1, 0, 1]),
+        np.array([-0.9, -0.2, 0.5, -0.8]),
+        np.zeros((4, 2)),
+        np.ones((4, 2)),
+    )
+    assert predictions.order().tolist() == [3, 1, 0, 2]
+
+
+def test_average_precision_is_that_of_scikit_learn():
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(0)
+    wrong, score = rng.random(50) < 0.3, rng.permutation(50)
+    expected = average_precision_score(wrong, -score)
+    assert average_precision(wrong, np.argsort(score)) == pytest.approx(expected)
+    assert average_precision(np.zeros(3, bool), np.arange(3)) is None
+
+
+def test_too_few_samples_are_told():
+    with pytest.raises(FastptError, match="too few for a cross-validated probe"):
+        probe(torch.ones(3, 2), np.zeros(3, np.int64), 1, np.zeros(3, np.int64))
+
+
+def test_features_that_are_all_alike_are_told():
+    with pytest.raises(FastptError, match="All features are alike"):
+        probe(torch.ones(20, 2), np.arange(20) % 2, 2, np.arange(20) % 5)

@@ -72,10 +72,10 @@ def suspects(
     from fastpt.noise.predictions import write_predictions
     from fastpt.runs import newest_finished
     from fastpt.tuning.encoders import open_encoder
-    from fastpt.tuning.run import device
+    from fastpt.tuning.run import default_device
     from fastpt.tuning.suspects import agreement, find_suspects
 
-    opened = open_encoder(encoder or f"run:{run or newest_finished()}", device())
+    opened = open_encoder(encoder or f"run:{run or newest_finished()}", default_device())
     predictions, made_with = find_suspects(opened, dataset, given, folds, seed, threads, decoder)
     known = agreement(predictions, clean) if noise else None
     identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise})

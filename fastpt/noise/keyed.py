@@ -1,4 +1,4 @@
-"""Parquet files of a row a sample, by rising key, that say under a seal what they are: any split of the samples reads one.
+"""Parquet files of a row a sample, by rising key, with a seal: any split of the same samples reads them.
 
 The metadata `mark` is a JSON with `format`, `samples`, `classes`, the `ColumnSum` of each column and what else the kind
 of file says, and `self_sha256`, the seal. It is the file's identity: equal for equal content, whatever wrote the bytes.
@@ -86,8 +86,8 @@ class KeyedFile:
                 raise self.damaged("what it says of itself is not what was written")
             if self.stated["format"] != version:
                 raise FastptError(
-                    f"{path} has format version {self.stated['format']!r}; this fastpt reads version {version}. Use the "
-                    "fastpt that wrote it, or let it be made anew."
+                    f"{path} has format version {self.stated['format']!r}; this fastpt reads version {version}. Use "
+                    "the fastpt that wrote it, or let it be made anew."
                 )
             if problem := nonsense(self.stated) or self._nonsense(metadata.num_rows):
                 raise self.damaged(problem)
@@ -106,7 +106,7 @@ class KeyedFile:
         return self.stated["self_sha256"]
 
     def column(self, name: str) -> pa.Array:
-        """A column in one piece, [N]; texts are large_string. Raises DamagedData if it is not the one that was written."""
+        """A column in one piece, [N]; texts are large_string. Raises DamagedData if it is not what was written."""
         with arrow_errors(self.path):
             column = pq.read_table(self.path, columns=[name], page_checksum_verification=True)[name]
             values = (column.cast(pa.large_string()) if pa.types.is_string(column.type) else column).combine_chunks()
@@ -139,7 +139,7 @@ class KeyedFile:
         raise self.misfit(dataset, f"keys differ: {' and '.join(told) or 'some come several times'}")
 
     def check_labels(self, dataset: Dataset, labels: np.ndarray, what: str) -> None:
-        """Raise FastptError if these labels of a split, int [N] by its rows, are not its own: "clean labels ... differ"."""
+        """Raise FastptError if these labels, int [N] by the split's rows, are not its own: `what` of so many differ."""
         differ = np.flatnonzero(labels != dataset.clean_labels)
         if len(differ):
             first = int(differ[0])

@@ -1,9 +1,9 @@
 """What a model says of samples that it was not trained on, and which labels it doubts: `fastpt suspects` writes it.
 
-suspects.parquet (see `keyed`) has a row a sample: `given_label`, the label that was in question; `label`, the one that the
-model has instead where it doubts it, else the given one; `rank`, from 1, the most doubtful first; `margin`, the
-probability of the given class less the largest of another; and the K most probable classes, `class_1` ... and
-`probability_1` ... . As it has `key` and `label`, it is also a list for `fastpt noise --kind external`.
+suspects.parquet (see `keyed`) has a row a sample: `given_label`, the label in question; `label`, what the model has in
+its place where it doubts it, else the given one; `rank`, from 1, the most doubtful first; `margin`, the probability of
+the given class less the largest of another; and the most probable classes, `class_1` ... and `probability_1` ... . As
+it has `key` and `label`, it is also a list for `fastpt noise --kind external`.
 """
 
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ def tune_command(
     else:
         run = newest_finished() if run is None and encoder is None else run
         loaded = loaded or load_suite(_suite_of(run))
-        opened = open_encoder(f"run:{run}" if encoder is None else encoder, device(), precision)
+        opened = open_encoder(f"run:{run}" if encoder is None else encoder, default_device(), precision)
     name = opened.name if opened else "features"
     path = _checked(out) if out else _place(opened, name) / f"{loaded.name}.json"
     _check_writable(path.parent)
@@ -160,7 +160,7 @@ def tune(
         for method in needs
     ]
     tuning.to_do = {(job.data.downstream.domain, job.data.downstream.name, job.method): None for job in jobs}
-    for job, found in measure(jobs, encoder.device if encoder else torch.device(device())) if jobs else ():
+    for job, found in measure(jobs, encoder.device if encoder else torch.device(default_device())) if jobs else ():
         one = job.data.downstream
         if isinstance(found, Part):
             tuning.to_do[one.domain, one.name, job.method] = found
@@ -235,7 +235,8 @@ def _method(name: str, config: TuningConfig) -> dict[str, Any]:
     return known | ({"origin": origin._asdict()} if origin else {})
 
 
-def device() -> str:
+def default_device() -> str:
+    """Where encoders and heads compute."""
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -289,6 +290,6 @@ def _made_with(encoder: Encoder | None) -> dict[str, Any]:
             versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    on_gpu = (encoder.device.type if encoder else device()) == "cuda"
+    on_gpu = (encoder.device.type if encoder else default_device()) == "cuda"
     device = torch.cuda.get_device_name() if on_gpu else f"cpu, {torch.backends.cpu.get_cpu_capability()}"
     return {"versions": versions, "device": device, "code": own_code()}

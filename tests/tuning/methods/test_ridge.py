@@ -4,7 +4,7 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import HeadSpec
-from fastpt.tuning.methods.ridge import L2, solve, fit_ridge
+from fastpt.tuning.methods.ridge import L2, fit_ridge, solve
 from tests.tuning.test_fit import blobs
 
 

@@ -8,8 +8,7 @@ import click
 
 import fastpt
 from fastpt.cli.shared import FOLDER, JSON, SEED
-from fastpt.loading.decoders import DECODERS
-from fastpt.printable import one_line, printable
+from fastpt.printable import one_line, percentage, printable
 
 if TYPE_CHECKING:
     from fastpt.tuning.suspects import Agreement
@@ -28,12 +27,6 @@ SUFFIX = ".parquet"
 @click.option("--page", type=FOLDER, help="The page of the worst (default: beside --out, .html).")
 @click.option("--pictures", type=click.IntRange(0, 1000), default=100, show_default=True, help="On the page.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
-@click.option(
-    "--decoder",
-    type=click.Choice([name for name in DECODERS.names() if DECODERS.get(name).reads]),
-    default="cpu",
-    show_default=True,
-)
 @JSON
 def suspects(
     folder: Path,
@@ -46,7 +39,6 @@ def suspects(
     page: Path | None,
     pictures: int,
     threads: int | None,
-    decoder: str,
     as_json: bool,
 ) -> None:
     """Say which labels of the split FOLDER are likely wrong, by a cross-validated probe on frozen features.
@@ -73,24 +65,28 @@ def suspects(
     from fastpt.runs import newest_finished
     from fastpt.tuning.encoders import open_encoder
     from fastpt.tuning.run import default_device
-    from fastpt.tuning.suspects import agreement, find_suspects
+    from fastpt.tuning.suspects import agreement, average_precision, dynamics_of, find_suspects, order_by
 
     opened = open_encoder(encoder or f"run:{run or newest_finished()}", default_device())
-    predictions, made_with = find_suspects(opened, dataset, given, folds, seed, threads, decoder)
+    predictions, made_with = find_suspects(opened, dataset, given, folds, seed, threads)
+    scores = dynamics_of(opened.run, dataset, given != clean) if opened.run else {}
+    identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise}, scores)
     known = agreement(predictions, clean) if noise else None
-    identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise})
+    ranked = {name: average_precision(given != clean, order_by(score)) for name, score in scores.items() if noise}
     doubted = int((predictions.given != predictions.suggested).sum())
     facts = [
         ("Labels in question", f"those of noise plan {one_line(noise)}" if noise else "the split's own"),
         ("Looked at by", f"{opened.name}, a ridge probe on its features, {folds} folds"),
-        ("Doubted", f"{doubted:,} of {len(dataset):,} ({doubted / len(dataset):.1%})"),
+        ("Doubted", f"{doubted:,} of {len(dataset):,} ({percentage(round(doubted / len(dataset), 3))})"),
         *(_agreement(known) if known else []),
+        *((f"The same, by {name}", _told(share, "of the run's training")) for name, share in ranked.items()),
         ("All samples", f"{out} ({identity[:12]})"),
     ]
     write_suspects(page, dataset, predictions, facts, pictures, clean if noise else None)
     if as_json:
         document: dict[str, Any] = {"samples": len(dataset), "doubted": doubted, "noise": noise, "made_with": made_with}
-        document |= {"agreement": known.as_dict() if known else None, "out": str(out), "page": str(page)}
+        document |= {"agreement": known.as_dict() if known else None, "average_precision_of_dynamics": ranked}
+        document |= {"out": str(out), "page": str(page)}
         click.echo(json.dumps(document, indent=2))
     else:
         lines = [f"{name}: {value}" for name, value in facts] + [f"The worst: {page}"]
@@ -98,13 +94,14 @@ def suspects(
 
 
 def _agreement(found: "Agreement") -> list[tuple[str, str]]:
-    def told(share: float | None, what: str) -> str:
-        return f"{share:.1%} {what}" if share is not None else "there are none"
-
     return [
         ("Wrong, in truth", f"{found.wrong:,}"),
-        ("Precision", told(found.precision, "of the doubted are wrong")),
-        ("Recall", told(found.recall, "of the wrong are doubted")),
-        ("Average precision", told(found.average_precision, "of the ranking")),
-        ("Corrected", told(found.corrected, "of the wrong that are doubted get the right label")),
+        ("Precision", _told(found.precision, "of the doubted are wrong")),
+        ("Recall", _told(found.recall, "of the wrong are doubted")),
+        ("Average precision", _told(found.average_precision, "of the ranking")),
+        ("Corrected", _told(found.corrected, "of the wrong that are doubted get the right label")),
     ]
+
+
+def _told(share: float | None, what: str) -> str:
+    return f"{percentage(round(share, 3))} {what}" if share is not None else "there are none"

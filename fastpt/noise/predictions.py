@@ -6,8 +6,10 @@ the given class less the largest of another; and the most probable classes, `cla
 it has `key` and `label`, it is also a list for `fastpt noise --kind external`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from fastpt.noise.keyed import KeyedFile, numbers, texts_by, texts_of, write_key
 FORMAT = "2.1"
 MOST_CLASSES = 10
 """Classes a sample whose probabilities are kept."""
+NO_SCORES: Mapping[str, np.ndarray] = MappingProxyType({})
 _MARK = b"fastpt.predictions"
 _ADVICE = "no file of predictions, which `fastpt suspects DIR --out FILE` writes."
 
@@ -43,8 +46,17 @@ class Predictions:
         return np.lexsort((np.arange(len(self.given)), self.margin, self.given == self.suggested))
 
 
-def write_predictions(path: Path, dataset: Dataset, predictions: Predictions, made_with: dict[str, Any]) -> str:
-    """Write the file. `made_with` is what made them, for people. Returns the file's identity, a sha256."""
+def write_predictions(
+    path: Path,
+    dataset: Dataset,
+    predictions: Predictions,
+    made_with: dict[str, Any],
+    scores: Mapping[str, np.ndarray] = NO_SCORES,
+) -> str:
+    """Write the file. `made_with` is what made them, for people, as are `scores`: further columns, float64 [N].
+
+    Returns the file's identity, a sha256.
+    """
     names = pa.array(dataset.classes, pa.large_string())
     rank = np.empty(len(dataset), np.int64)
     rank[predictions.order()] = np.arange(1, len(dataset) + 1)
@@ -57,6 +69,7 @@ def write_predictions(path: Path, dataset: Dataset, predictions: Predictions, ma
     for place in range(predictions.classes.shape[1]):
         columns[f"class_{place + 1}"] = texts_by(names, predictions.classes[:, place])
         columns[f"probability_{place + 1}"] = numbers(predictions.probabilities[:, place])
+    columns |= {name: numbers(values) for name, values in scores.items()}
     stated = {"format": FORMAT, "classes": dataset.classes, "made_with": made_with}
     return write_keyed(path, _MARK, texts_of(dataset, "key"), columns, stated)
 
@@ -72,7 +85,7 @@ def read_predictions(path: Path, dataset: Dataset) -> Predictions:
     names = pa.array(dataset.classes, pa.large_string())
     given = file.positions("given_label", names)[rows]
     file.check_labels(dataset, given, "labels that were in question")
-    places = range(1, (len(file.stated["columns"]) - 5) // 2 + 1)
+    places = range(1, min(len(dataset.classes), MOST_CLASSES) + 1)
     classes = [file.positions(f"class_{place}", names)[rows] for place in places]
     probabilities = [file.column(f"probability_{place}").to_numpy()[rows] for place in places]
     margin = file.column("margin").to_numpy()[rows]
@@ -89,4 +102,4 @@ def _nonsense(stated: dict[str, Any]) -> str | None:
     numbered = {f"{name}_{place + 1}" for name in ("class", "probability") for place in range(most)}
     expected = {"key", "given_label", "label", "rank", "margin", *numbered}
     found = set(stated["columns"])
-    return None if found == expected else f"its columns are {', '.join(sorted(map(str, found)))}"
+    return None if found >= expected else f"its columns are {', '.join(sorted(map(str, found)))}"

@@ -8,6 +8,7 @@ samples of label j; it is doubted if there is such a j, and it is not y.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def predictions_of(probabilities: np.ndarray, given: np.ndarray) -> Predictions:
 
 
 def find_suspects(
-    encoder: "Encoder", dataset: Dataset, given: np.ndarray, folds: int, seed: int, threads: int | None, decoder: str
+    encoder: "Encoder", dataset: Dataset, given: np.ndarray, folds: int, seed: int, threads: int | None
 ) -> tuple[Predictions, dict[str, Any]]:
     """The predictions of a probe on the encoder's features for labels in question, int64 [N], and what made them.
 
@@ -124,7 +125,7 @@ def find_suspects(
     """
     import torch
 
-    features = features_of(encoder, dataset, decoder, threads)
+    features = features_of(encoder, dataset, threads=threads)
     ids = features.sample_ids
     fold = folds_of(dataset.stored_keys, given, folds, seed)
     values = torch.from_numpy(features.values).to(encoder.device)
@@ -142,6 +143,33 @@ def find_suspects(
         "temperature": probed.temperature,
     }
     return predictions_of(probabilities, given), made_with
+
+
+def dynamics_of(run: Path, dataset: Dataset, wrong: np.ndarray) -> dict[str, np.ndarray]:
+    """What the training of a run tells of each label, float64 [N] by name, the larger the more doubtful.
+
+    Empty if the run recorded nothing, or was trained on other samples, or if `wrong`, bool [N], are not the labels that
+    its noise changed. Raises DamagedData if what it recorded is damaged.
+    """
+    from fastpt import dynamics
+    from fastpt.runs import SAMPLES, read_samples
+
+    if not (run / SAMPLES).is_dir():
+        return {}
+    seen = read_samples(run)
+    if seen.samples_id != dataset.samples_id or not np.array_equal(seen.wrong, wrong):
+        return {}
+    scores = {
+        "low_margin": ("margin", lambda margin: -dynamics.aum(margin)),
+        "forgetting_events": ("correct", dynamics.forgetting_events),
+        "small_loss_rank": ("loss", dynamics.small_loss_rank),
+    }
+    return {name: score(seen.measures[one]) for name, (one, score) in scores.items() if one in seen.measures}
+
+
+def order_by(score: np.ndarray) -> np.ndarray:
+    """All rows by falling score, those without one (NaN) last: int64 [N]. score: float [N]."""
+    return np.argsort(-np.nan_to_num(score, nan=-np.inf, posinf=np.inf, neginf=-np.inf), kind="stable")
 
 
 @dataclass(frozen=True)

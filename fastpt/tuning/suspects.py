@@ -6,7 +6,6 @@ of label y is counted for class j, the most probable of those with p_i(j) >= t_j
 samples of label j; it is doubted if there is such a j, and it is not y.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,13 +66,13 @@ def probe(features: "torch.Tensor", labels: np.ndarray, classes: int, fold: np.n
         raise FastptError(f"{len(labels)} samples are too few for a cross-validated probe. Give more.")
     targets = torch.from_numpy(labels).to(features.device)
     probabilities = np.zeros((len(labels), classes), np.float32)
-    l2s: Sequence[float] = L2
+    l2s: list[float] = list(L2)
     temperature = 1.0
     for number in np.unique(fold).tolist():
         held = torch.from_numpy(fold == number).to(features.device)
         heads = solve(features[~held], targets[~held], classes, l2s)
         if len(l2s) > 1:
-            choices = [(_best_temperature(head.logits(features[held])[0], targets[held])) for head in heads]
+            choices = [_best_temperature(head.logits(features[held])[0], targets[held]) for head in heads]
             best = int(np.argmin([loss for loss, _ in choices]))
             heads, l2s, temperature = [heads[best]], [l2s[best]], choices[best][1]
         scores = heads[0].logits(features[held])[0].double() / temperature

@@ -9,7 +9,7 @@
   none: then a JPEG that is stored as it came is the source byte for byte.
 
 The kind of a file is told by its content, and Pillow is asked for that kind alone: none is read by starting a program.
-libjpeg-turbo reduces upright JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
+fastpt/jpeg reduces upright baseline JPEGs without a flaw; Pillow does all the rest, and is the judge of what has flaws.
 """
 
 import io
@@ -21,10 +21,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageFile
 
-from datasets_prep.images import area, chroma, turbojpeg
+from datasets_prep.images import area, chroma
 from datasets_prep.images.eight_bit import RejectedImage, eight_bit
 from fastpt.errors import FastptError
-from fastpt.jpeg import entropy
+from fastpt.jpeg import entropy, planes
 from fastpt.storage.sniff import HEAD, PICTURES, sniff
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -125,34 +125,48 @@ def _checked(image: ImageFile.ImageFile, source: bytes, policy: ImagePolicy) -> 
     else:
         noted = entropy.Noted(source, entropy.is_sound(source, size), False)
     if not noted.sound:
-        try:
-            turbojpeg.check(source, size)
-        except turbojpeg.NotPlain:
-            image.draft(None, (1, 1))  # an eighth of the size: reads all entropy-coded data, skips most arithmetic
-            image.load()
+        image.draft("L", (1, 1))  # an eighth of the size, without colour: reads all data, skips most arithmetic
+        image.load()
     return EncodedImage(noted.jpeg, *size, None, noted.has_entry_points)
 
 
 def _reduced(image: ImageFile.ImageFile, source: bytes, size: tuple[int, int], policy: ImagePolicy) -> EncodedImage:
-    try:
-        decoded = turbojpeg.decode(source, image.size, size)
-        planes, subsampling = turbojpeg.halve(decoded, size), "420"
-        if len(planes) == 3 and policy.subsampling != "420":
-            forced = policy.subsampling == "444"
-            if forced or chroma.roughness(planes[1:]) > chroma.ROUGH_LIMIT:
-                colours = [area.resize(plane, size) for plane in decoded[1:]]
-                if forced or chroma.loss(colours, planes[1:]) > chroma.LIMIT:
-                    planes, subsampling = [area.resize(decoded[0], size), *colours], "444"
-        jpeg = turbojpeg.encode(planes, size, subsampling, policy.quality_at(subsampling))
-    except turbojpeg.NotPlain:
-        return _encoded(image, policy)
-    return _stored(jpeg, size, subsampling, policy)
+    decoded = planes.decode(source, image.size) if entropy.is_built() else None
+    if decoded is None:
+        if not _can_give_planes(image):
+            return _encoded(image, policy)
+        decoded = _planes(image, size)
+    half = (-(-size[0] // 2), -(-size[1] // 2))
+    colours, subsampling = [area.resize(plane, half) for plane in decoded[1:]], "420"
+    if colours and policy.subsampling != "420":
+        forced = policy.subsampling == "444"
+        if forced or chroma.roughness(colours) > chroma.ROUGH_LIMIT:
+            whole = [area.resize(plane, size) for plane in decoded[1:]]
+            if forced or chroma.loss(whole, colours) > chroma.LIMIT:
+                colours, subsampling = whole, "444"
+    smaller = [area.resize(decoded[0], size), *colours]
+    encoded = planes.encode(smaller, subsampling, policy.quality_at(subsampling), policy.entry_points == "auto")
+    return EncodedImage(encoded.jpeg, *size, subsampling, encoded.has_entry_points)
+
+
+def _can_give_planes(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow can leave a JPEG's colours as they are, by libjpeg's rules for what they are."""
+    if not entropy.is_built():
+        return False
+    ids = bytes(component[0] for component in image.layer)  # type: ignore[attr-defined]  (of JPEGs)
+    return image.mode == "L" or "jfif" in image.info or (image.info.get("adobe_transform", 1) == 1 and ids != b"RGB")
+
+
+def _planes(image: ImageFile.ImageFile, size: tuple[int, int]) -> list[np.ndarray]:
+    """The planes that a JPEG is reduced by, all of one size, by Pillow: of those that our own decoder leaves."""
+    image.draft("L" if image.mode == "L" else "YCbCr", (2 * size[0], 2 * size[1]))
+    return [np.asarray(plane) for plane in image.split()]
 
 
 def _encoded(image: ImageFile.ImageFile, policy: ImagePolicy) -> EncodedImage:
     if image.format == "JPEG":
         width, height = _within(image.size, policy)
-        image.draft(None, (2 * width, 2 * height))  # as `turbojpeg.decode` does
+        image.draft(None, (2 * width, 2 * height))  # the decoder's own reduction is coarser: it leaves twice the size
     upright = eight_bit(image)
     if turn := TURNS.get(_orientation(image)):  # of a TIFF it is gone by now: Pillow turns those itself
         upright = upright.transpose(turn)

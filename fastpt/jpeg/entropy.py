@@ -2,8 +2,8 @@
 
 That goes through the entropy-coded data and decodes nothing but the DC values.
 
-It is built with the package where a C compiler is found. Without it, and for pictures out of the ordinary,
-libjpeg-turbo decodes instead to see whether they are whole (`turbojpeg.check`), which takes several times as long.
+It is built with the package where a C compiler is found. Without it, and for pictures out of the ordinary, Pillow
+decodes instead to see whether they are whole, which takes several times as long.
 Entry points are described in entries.h.
 """
 

@@ -29,13 +29,22 @@ def kernel() -> ctypes.CDLL | None:
         library.fastpt_decoder_free.argtypes = [pointer]
         library.fastpt_decoder_free.restype = None
         library.fastpt_decode_one.argtypes = [pointer, pointer, ctypes.c_uint64, *2 * [pointer], *3 * [number], pointer]
+        jpeg = [ctypes.c_char_p, ctypes.c_size_t]
+        library.fastpt_plane_blocks.argtypes = [*jpeg, pointer, pointer]
+        library.fastpt_decode_planes.argtypes = [pointer, *jpeg, pointer, pointer]
+        library.fastpt_encoded_room.argtypes = [pointer]
+        library.fastpt_encoded_room.restype = ctypes.c_size_t
+        library.fastpt_encode.argtypes = [pointer, number, pointer, pointer]
+        library.fastpt_encode.restype = ctypes.c_size_t
     return library
 
 
 def name() -> str:
     """What decodes on this machine."""
     library = kernel()
-    return f"fastpt's ({library.fastpt_decoder_name().decode()})" if library else "Pillow (fastpt's was not built)"
+    return (
+        f"fastpt's ({library.fastpt_decoder_name().decode()})" if library else "libjpeg-turbo (fastpt's was not built)"
+    )
 
 
 class Functions(NamedTuple):
@@ -73,6 +82,14 @@ class _Decoder:
 _of_thread = threading.local()
 
 
+def of_thread(library: ctypes.CDLL) -> int:
+    """The decoder of this thread, for the library's functions."""
+    decoder = getattr(_of_thread, "decoder", None)
+    if decoder is None:
+        decoder = _of_thread.decoder = _Decoder(library)
+    return decoder.pointer
+
+
 def decode_one(
     jpeg: np.ndarray, shape: np.ndarray, box: np.ndarray, flip: bool, interpolation: Interpolation, out: np.ndarray
 ) -> int:
@@ -88,13 +105,10 @@ def decode_one(
     library = kernel()
     if library is None:
         return UNUSUAL
-    decoder = getattr(_of_thread, "decoder", None)
-    if decoder is None:
-        decoder = _of_thread.decoder = _Decoder(library)
     shape, box = shape.astype(np.int32), box.astype(np.int32)
     settings = (flip, INTERPOLATIONS.index(interpolation), len(out))
     places = (jpeg.ctypes.data, jpeg.size, shape.ctypes.data, box.ctypes.data)
-    return library.fastpt_decode_one(decoder.pointer, *places, *settings, out.ctypes.data)
+    return library.fastpt_decode_one(of_thread(library), *places, *settings, out.ctypes.data)
 
 
 def decode(

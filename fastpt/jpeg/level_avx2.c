@@ -1,4 +1,4 @@
-/* The decoder's inner loops for processors with AVX2 and BMI2. */
+/* The inner loops for processors with AVX2 and BMI2. */
 
 #include "levels.h"
 
@@ -8,9 +8,9 @@
 #define AVX2
 
 #include "blocks.h"
-#include "idct.h"
+#include "dct.h"
 #include "planes.h"
 
-const struct level avx2_level = {"AVX2", decode_in_turn, inverse_row, across, down, colour};
+const struct level avx2_level = {"AVX2", decode_in_turn, inverse_row, bytes, across, down, colour, forward_pair};
 
 #endif

@@ -29,6 +29,11 @@ struct stretch {
     const struct block *near_stop, *stop; /* NEAR_STOP blocks before it is done, and where it is */
 };
 
+/* How coefficients are divided by 8 times the steps of quantisation, see dct.h; of each row twice the same. */
+struct divisors {
+    int16_t half[128], factor[128], shift[128];
+};
+
 struct level {
     const char *name;
     /* Decode one to IN_TURN stretches in turn until one is at its stop or past its end; returns which. */
@@ -37,9 +42,14 @@ struct level {
        `quantisation` is int16 [8, 16], twice the same side by side. The samples of two blocks go to places that are `step`
        numbers apart; see planes.h. */
     void (*inverse)(const struct block *blocks, int count, int apart, const int16_t *quantisation, int16_t *out, int step);
+    void (*bytes)(const int16_t *strip, size_t width, uint8_t *first, uint8_t *second);
     void (*across)(const int16_t *strip, const struct taps *taps, int size, int16_t *const rows[8]);
     void (*down)(const int16_t *const *rows, const int16_t *weights, int pairs, int size, int16_t *out);
     void (*colour)(const int16_t *y, const int16_t *cb, const int16_t *cr, int size, uint8_t *out);
+    /* The quantised coefficients of two blocks, in rows: those of the 8 x 16 bytes at `from`, rows `stride` bytes apart.
+       `nonzero` says which of them are not 0, one bit each. */
+    void (*forward)(const uint8_t *from, ptrdiff_t stride, const struct divisors *divisors, int16_t out[2][64],
+                    uint64_t nonzero[2]);
 };
 
 extern const struct level plain_level;

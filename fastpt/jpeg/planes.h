@@ -12,6 +12,22 @@
 #define ACROSS_SHIFT 7 /* samples have 7 bits more after it: 14 of the weights, less these */
 #define DOWN_SHIFT 15  /* and 6 bits more than 8 after this */
 
+/* The samples of a strip as bytes: 8 rows of `width` from `first` on, 8 from `second`. */
+static void bytes(const int16_t *strip, size_t width, uint8_t *first, uint8_t *second) {
+    const vec middle = all16(128);
+    for (size_t x = 0; x < width; x += 8, strip += 128)
+        for (int four = 0; four < 2; four++) {
+            const int16_t *from = strip + 16 * four;
+            uint8_t *one = first + x + 4 * four * width, *other = second + x + 4 * four * width;
+            const vec v0 = load(from), v1 = load(from + 32), v2 = load(from + 64), v3 = load(from + 96);
+            const vec a = lo32(v0, v1), b = hi32(v0, v1), c = lo32(v2, v3), d = hi32(v2, v3);
+            store_bytes(one, other, add16(lo64(a, c), middle));
+            store_bytes(one + width, other + width, add16(hi64(a, c), middle));
+            store_bytes(one + 2 * width, other + 2 * width, add16(lo64(b, d), middle));
+            store_bytes(one + 3 * width, other + 3 * width, add16(hi64(b, d), middle));
+        }
+}
+
 /* Four samples' worth of 16 rows: the transposed of what four positions across give. */
 static inline __attribute__((always_inline)) void strip_across(const int16_t *strip, const struct taps *taps, int size,
                                                                int16_t *const rows[8], const int pairs) {

@@ -25,6 +25,19 @@ static inline void store_halves(int16_t *first, int16_t *second, vec a) {
     _mm_storeu_si128((__m128i *)first, _mm256_castsi256_si128(a));
     _mm_storeu_si128((__m128i *)second, _mm256_extracti128_si256(a, 1));
 }
+/* 16 bytes as numbers; and numbers, cut off at 0 and 255, as 8 bytes of each half. */
+static inline vec load_bytes(const uint8_t *at) { return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)at)); }
+static inline void store_bytes(uint8_t *first, uint8_t *second, vec a) {
+    const vec bytes = _mm256_packus_epi16(a, a);
+    _mm_storel_epi64((__m128i *)first, _mm256_castsi256_si128(bytes));
+    _mm_storel_epi64((__m128i *)second, _mm256_extracti128_si256(bytes, 1));
+}
+/* Which numbers are not 0, one bit each. */
+static inline uint32_t not_0(vec a) {
+    const vec none = _mm256_cmpeq_epi16(a, _mm256_setzero_si256());
+    const uint32_t bits = ~_mm256_movemask_epi8(_mm256_packs_epi16(none, none));
+    return (bits & 0xff) | (bits >> 8 & 0xff00);
+}
 static inline vec all16(int16_t a) { return _mm256_set1_epi16(a); }
 static inline vec all32(int32_t a) { return _mm256_set1_epi32(a); }
 static inline vec add16(vec a, vec b) { return _mm256_add_epi16(a, b); }
@@ -83,6 +96,19 @@ static inline vec load_halves(const int16_t *first, const int16_t *second) {
 }
 static inline vec load(const int16_t *at) { return load_halves(at, at + 8); }
 static inline void store(int16_t *at, vec a) { store_halves(at, at + 8, a); }
+static inline vec load_bytes(const uint8_t *at) {
+    const __m128i bytes = _mm_loadu_si128((const __m128i *)at), none = _mm_setzero_si128();
+    return EACH(_mm_unpacklo_epi8(bytes, none), _mm_unpackhi_epi8(bytes, none));
+}
+static inline void store_bytes(uint8_t *first, uint8_t *second, vec a) {
+    const __m128i bytes = _mm_packus_epi16(a.half[0], a.half[1]);
+    _mm_storel_epi64((__m128i *)first, bytes);
+    _mm_storel_epi64((__m128i *)second, _mm_srli_si128(bytes, 8));
+}
+static inline uint32_t not_0(vec a) {
+    const vec none = EACH(_mm_cmpeq_epi16(a.half[0], _mm_setzero_si128()), _mm_cmpeq_epi16(a.half[1], _mm_setzero_si128()));
+    return ~_mm_movemask_epi8(_mm_packs_epi16(none.half[0], none.half[1])) & 0xffff;
+}
 static inline vec all16(int16_t a) { return EACH(_mm_set1_epi16(a), _mm_set1_epi16(a)); }
 static inline vec all32(int32_t a) { return EACH(_mm_set1_epi32(a), _mm_set1_epi32(a)); }
 static inline vec add16(vec a, vec b) { return BINARY(_mm_add_epi16, a, b); }
@@ -144,6 +170,16 @@ static inline void store(int16_t *at, vec a) { memcpy(at, &a, sizeof a); }
 static inline void store_halves(int16_t *first, int16_t *second, vec a) {
     memcpy(first, a.s, 16), memcpy(second, a.s + 8, 16);
 }
+static inline vec load_bytes(const uint8_t *at) { EACH16(at[i]); }
+static inline uint8_t byte_of(int16_t a) { return a < 0 ? 0 : a > 255 ? 255 : a; }
+static inline void store_bytes(uint8_t *first, uint8_t *second, vec a) {
+    for (int i = 0; i < 8; i++) first[i] = byte_of(a.s[i]), second[i] = byte_of(a.s[8 + i]);
+}
+static inline uint32_t not_0(vec a) {
+    uint32_t bits = 0;
+    for (int i = 0; i < 16; i++) bits |= (uint32_t)(a.s[i] != 0) << i;
+    return bits;
+}
 static inline vec all16(int16_t a) { EACH16(a); }
 static inline vec all32(int32_t a) { EACH32(a); }
 static inline vec add16(vec a, vec b) { EACH16((int16_t)(a.s[i] + b.s[i])); }
@@ -168,8 +204,6 @@ static inline vec hi64(vec a, vec b) { return (vec){.q = {a.q[1], b.q[1], a.q[3]
 
 #undef EACH16
 #undef EACH32
-
-static inline uint8_t byte_of(int16_t a) { return a < 0 ? 0 : a > 255 ? 255 : a; }
 
 static inline void store_rgb(uint8_t *out, vec r, vec g, vec b) {
     for (int x = 0; x < 16; x++, out += 3) out[0] = byte_of(r.s[x]), out[1] = byte_of(g.s[x]), out[2] = byte_of(b.s[x]);

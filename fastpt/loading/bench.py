@@ -13,7 +13,7 @@ import torch
 
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError
-from fastpt.jpeg import entropy, kernel, libffcv
+from fastpt.jpeg import entropy, kernel, whole
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
 from fastpt.loading.decoders import DECODERS
@@ -153,8 +153,8 @@ def full_decodes(dataset: ImageDataset, ids: np.ndarray, threads: int) -> int:
     def decode(ids: np.ndarray) -> None:
         heights, widths = samples.height[ids].tolist(), samples.width[ids].tolist()
         memory = np.empty(3 * max(h * w for h, w in zip(heights, widths, strict=True)), np.uint8)
-        for jpeg, height, width in zip(dataset.jpegs(ids), heights, widths, strict=True):
-            libffcv.decode(jpeg, memory[: 3 * height * width].reshape(height, width, 3))
+        for jpeg in dataset.jpegs(ids):
+            whole.decode(jpeg, memory)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(decode, np.array_split(ids, max(1, len(ids) // CHUNK))))

@@ -12,8 +12,9 @@ from PIL import Image
 from datasets_prep.materialize import materialize
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
-from fastpt.jpeg import entropy, libffcv
+from fastpt.jpeg import entropy
 from tests.conftest import made_up, picture, prepared
+from tests.jpeg import libffcv
 
 
 @pytest.fixture(scope="module")

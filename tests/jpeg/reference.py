@@ -6,7 +6,7 @@ import io
 import numpy as np
 from PIL import Image, ImageFile
 
-from datasets_prep.images import turbojpeg
+from tests.jpeg import turbojpeg
 
 ImageFile.MAXBLOCK = 1 << 22  # so that Pillow finds room for noise at quality 100 with tables of its own
 
@@ -47,7 +47,7 @@ def planes(jpeg: bytes) -> list[np.ndarray]:
     """Luma, and chroma if there is some, float64, as libjpeg's accurate inverse DCT gives them."""
     with Image.open(io.BytesIO(jpeg)) as image:
         size = image.size
-    return [plane.astype(float) for plane in turbojpeg.decode(jpeg, size, size)]
+    return [plane.astype(float) for plane in turbojpeg.decode(jpeg, size)]
 
 
 def cubic(x: np.ndarray) -> np.ndarray:

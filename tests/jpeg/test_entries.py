@@ -9,7 +9,8 @@ import torch
 import torchvision
 from PIL import Image
 
-from fastpt.jpeg import entropy, libffcv
+from fastpt.jpeg import entropy
+from tests.jpeg import libffcv
 from tests.jpeg.test_entropy import COMMON, SIZE, jpeg, mutated
 
 pytestmark = pytest.mark.skipif(not entropy.is_built(), reason="fastpt/jpeg was not built")

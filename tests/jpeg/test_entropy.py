@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_prep.images import turbojpeg
 from fastpt.jpeg import entropy
+from tests.jpeg import turbojpeg
 
 pytestmark = pytest.mark.skipif(entropy._library() is None, reason="fastpt/jpeg was not built")
 SIZE = (83, 61)

@@ -1,12 +1,12 @@
 """Decoding on the CPU in C from a pool of threads (fastpt/loading/pool.py).
 
-Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures that it leaves, Pillow
-decodes whole pictures in Python threads; OpenCV resizes them by area, or torch by antialiased bilinear or bicubic.
+Our own kernel decodes what a crop needs (fastpt/jpeg). Where it was not built, and for pictures that it leaves,
+libjpeg-turbo or Pillow decode whole pictures in Python threads (fastpt/jpeg/whole.py); OpenCV resizes them by area, or
+torch by antialiased bilinear or bicubic.
 """
 
 from __future__ import annotations
 
-import io
 from collections import deque
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.errors import FastptError
-from fastpt.jpeg import Interpolation, kernel
+from fastpt.jpeg import Interpolation, kernel, whole
 from fastpt.loading.batch import DecodedBatch
 from fastpt.loading.memory import BatchMemory
 from fastpt.loading.pool import Job, Pool
@@ -137,15 +137,12 @@ def resize(picture: np.ndarray, box: Sequence[int], out: np.ndarray, interpolati
 
 
 def _decode(jpeg: np.ndarray, shape: tuple[int, int, int], sample_id: int) -> np.ndarray:
-    """Decode a whole picture with Pillow, uint8 [h, w, 3].
+    """Decode a whole picture, uint8 [h, w, 3].
 
-    Raises FastptError where Pillow cannot: these are the stored bytes, so the preparation let them through.
+    Raises FastptError where that cannot be: these are the stored bytes, so the preparation let them through.
     """
-    from PIL import Image
-
     try:
-        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
-            picture = np.array(image.convert("RGB"))
+        picture = whole.decode(jpeg)
     except OSError as error:
         found = f"cannot be decoded ({error})"
     else:

@@ -1,25 +1,18 @@
-"""JPEG to planes and back by libjpeg-turbo: what most pictures need, without a detour over RGB.
-
-A colour JPEG holds a plane of brightness and two of colour, usually at half the size. Reducing these planes one by one
-and encoding them again spares the conversion to RGB and back, the enlargement of the colour planes, and half of the
-resizing; and each plane is rounded once only. The functions are TurboJPEG's, called through ctypes.
-"""
+"""libjpeg-turbo's planes and bytes, which ours are to be: TurboJPEG through ctypes, as libffcv is linked with it."""
 
 import ctypes
 from functools import cache
 from typing import Literal
 
-import cv2
 import numpy as np
 
-from datasets_prep.images import area
-from fastpt.jpeg import libffcv
+from tests.jpeg import libffcv
 
 YCBCR, GREY = 1, 2  # TurboJPEG's numbers of colour spaces
 WHOLE, SUBSAMPLED_420, ONE_PLANE = 0, 2, 3  # and of subsamplings
 GREY_PIXELS = 6  # and of a pixel format
 NO_REALLOCATION, ACCURATE_DCT, STOP_ON_WARNING, LIMIT_SCANS = 1024, 4096, 8192, 32768  # and of flags
-STRICT = STOP_ON_WARNING | LIMIT_SCANS  # a hostile progressive JPEG may have scans without end
+STRICT = STOP_ON_WARNING | LIMIT_SCANS
 
 
 class NotPlain(Exception):
@@ -38,16 +31,12 @@ def check(jpeg: bytes, size: tuple[int, int]) -> None:
         raise NotPlain
 
 
-def decode(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int]) -> list[np.ndarray]:
-    """The planes, uint8, of a JPEG of `size` (width, height) that is to be `smaller`: one if it is grey, else three.
+def decode(jpeg: bytes, size: tuple[int, int]) -> list[np.ndarray]:
+    """The planes, uint8, of a JPEG of `size` (width, height): one if it is grey, else three.
 
-    Large ratios begin with the decoder's own reduction by 2, 4 or 8, which is coarser than ours: it leaves twice the
-    size that is wanted. Raises NotPlain at the least irregularity.
+    Raises NotPlain at the least irregularity.
     """
-    subsampling = _header(jpeg, size)
-    ratio = min(size[0] // smaller[0], size[1] // smaller[1])
-    shrink = max(by for by in (1, 2, 4, 8) if by == 1 or 2 * by <= ratio)
-    width, height = (-(-side // shrink) for side in size)
+    subsampling, (width, height) = _header(jpeg, size), size
     planes = [np.empty(_plane_shape(i, width, height, subsampling), np.uint8) for i in _planes(subsampling)]
     library, decoder, _ = _turbojpeg()
     if library.tjDecompressToYUVPlanes(
@@ -58,16 +47,12 @@ def decode(jpeg: bytes, size: tuple[int, int], smaller: tuple[int, int]) -> list
     return planes
 
 
-def halve(planes: list[np.ndarray], size: tuple[int, int]) -> list[np.ndarray]:
-    """The planes of `decode` resized by area to those of a picture of `size` (width, height), with colour halved."""
-    number = _number(planes, "420")
-    return [_resized(plane, _plane_shape(i, *size, number), size) for i, plane in enumerate(planes)]
-
-
 def encode(planes: list[np.ndarray], size: tuple[int, int], subsampling: Literal["420", "444"], quality: int) -> bytes:
-    """The JPEG of a picture of `size` (width, height) by its planes: those of `halve`, or for 444 all of that size."""
+    """The JPEG of a picture of `size` (width, height) by its planes."""
     library, _, encoder = _turbojpeg()
     number = _number(planes, subsampling)
+    evened = [side - length for side, length in zip(_plane_shape(0, *size, number), planes[0].shape, strict=True)]
+    planes = [np.pad(planes[0], [(0, more) for more in evened], "edge"), *map(np.ascontiguousarray, planes[1:])]
     room = np.empty(library.tjBufSize(*size, number), np.uint8)
     start, length = ctypes.c_void_p(room.ctypes.data), ctypes.c_ulong(room.size)
     if library.tjCompressFromYUVPlanes(
@@ -91,13 +76,6 @@ def _number(planes: list[np.ndarray], subsampling: Literal["420", "444"]) -> int
     if len(planes) == 1:
         return ONE_PLANE
     return SUBSAMPLED_420 if subsampling == "420" else WHOLE
-
-
-def _resized(plane: np.ndarray, shape: tuple[int, int], limit: tuple[int, int]) -> np.ndarray:
-    """uint8 `shape`: the plane resized by area to no more than `limit` (width, height), the rest like its edge."""
-    height, width = min(shape[0], limit[1]), min(shape[1], limit[0])
-    resized = area.resize(plane, (width, height))
-    return cv2.copyMakeBorder(resized, 0, shape[0] - height, 0, shape[1] - width, cv2.BORDER_REPLICATE)
 
 
 def _header(jpeg: bytes, size: tuple[int, int]) -> int:

@@ -153,6 +153,24 @@ def fuzz_entries(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
     entropy.entry_points(jpeg[:2] + segment + jpeg[2:])
 
 
+def fuzz_planes(rng: np.random.Generator, jpegs: Iterator[np.ndarray]) -> None:
+    from fastpt.jpeg import frames, kernel, planes
+
+    kernel.kernel().fastpt_decoder_level(int(rng.integers(3)))
+    jpeg = next(jpegs)
+    height, width = frames.frame_sizes([jpeg])[0].tolist() if rng.integers(4) else rng.integers(-1, 400, 2).tolist()
+    found = planes.decode(jpeg.tobytes(), (width, height))
+    height, width = rng.integers(1, 70, 2).tolist()
+    kind = int(rng.integers(3))  # grey, whole colour, halved
+    by = max(kind, 1)
+    sides = [(height, width), *[(-(-height // by), -(-width // by))] * (2 if kind else 0)]
+    most, extra = rng.integers(1, 257), rng.integers(0, 9)
+    noise = [rng.integers(0, most, (h, w + extra), np.uint8)[:, :w] for h, w in sides]
+    subsampling, quality = "444" if kind == 1 else "420", int(rng.integers(1, 101))
+    encoded = planes.encode(noise if found is None or rng.integers(2) else found[:1], subsampling, quality, True)
+    assert encoded.jpeg.endswith(b"\xff\xd9")
+
+
 def fuzz_area(rng: np.random.Generator, _: Iterator[np.ndarray]) -> None:
     from datasets_prep.images import area
 
@@ -221,6 +239,7 @@ TARGETS: dict[str, Callable[[np.random.Generator, Iterator[np.ndarray]], None]] 
     "kernel": fuzz_kernel,
     "entropy": fuzz_entropy,
     "entries": fuzz_entries,
+    "planes": fuzz_planes,
     "area": fuzz_area,
     "batches": fuzz_batches,
 }

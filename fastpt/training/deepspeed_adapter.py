@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.reducer import GradientReducer
@@ -32,10 +33,18 @@ log = logging.getLogger("fastpt.training")
 
 
 def join_group(gpu: bool) -> None:
-    """Import DeepSpeed and join the group of processes that the environment describes (RANK, WORLD_SIZE and so on)."""
+    """Import DeepSpeed and join the group of processes that the environment describes (RANK, WORLD_SIZE and so on).
+
+    Raises FastptError where DeepSpeed is not installed.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if gpu else "cpu")
-    with _silenced():
-        import deepspeed
+    try:
+        with _silenced():
+            import deepspeed
+    except ModuleNotFoundError as error:
+        if error.name != "deepspeed":
+            raise
+        raise FastptError("training needs DeepSpeed, which is missing. Run: pip install 'fastpt[train]'") from None
     _check_version()
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # its handler writes to stdout
     # What it calls in torch is its own affair: told at every step (ZeRO 3) or start, and nothing that a user can mend.

@@ -55,7 +55,10 @@ class CpuDecoder:
                 while started:
                     yield self._finish(left_over, reader, started.popleft())
         finally:
-            left_over.shutdown(cancel_futures=True)
+            for batch in started:
+                for future in (batch.found or {}).values():
+                    future.cancel()
+            left_over.shutdown()  # cancel_futures=True fails where a process exits amid an iteration: modules are gone
 
     def close(self) -> None:
         """Threads end with `batches`; the memory of its batches is kept for the next."""

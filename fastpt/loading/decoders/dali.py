@@ -209,7 +209,10 @@ def _dali() -> Any:
     try:
         import_module("nvidia.dali.plugin.pytorch")
     except ImportError as error:
-        raise FastptError(f"decoder dali needs NVIDIA DALI ({error}). Run tools/setup, or use decoder cpu.") from None
+        raise FastptError(
+            f"decoder dali needs NVIDIA DALI ({error}). Run: pip install 'fastpt[dali]' (before driver 580: "
+            "'fastpt[cuda12]'), or use decoder cpu."
+        ) from None
     return import_module("nvidia.dali")
 
 

@@ -97,6 +97,9 @@ class Dataset:
 
         return cls(index_webdataset(tars, image_member, ignore_damage, cache))
 
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path,)  # file descriptors are those of one process
+
     def __len__(self) -> int:
         return self.manifest["counts"]["samples"]
 

@@ -103,8 +103,14 @@ class FastptDataset(torch_data.IterableDataset[TensorBatch]):
             self._begin(epoch)
 
     def state_dict(self) -> dict:
-        """Where the dataset is, in batches delivered, and all that decides what comes next; plain JSON."""
-        return {**self._loader.state_dict(), "noise": self._noise}
+        """Where the dataset is, in batches delivered, and all that decides what comes next; plain JSON.
+
+        After the last batch of an epoch it is at the start of the next.
+        """
+        state = self._loader.state_dict()
+        if -(-state["position"] // self._loader.global_batch) >= len(self):
+            state |= {"epoch": state["epoch"] + 1, "position": 0}
+        return {**state, "noise": self._noise}
 
     def load_state_dict(self, state: dict) -> None:
         """Go on where `state` was taken. Raises FastptError if other samples or targets would come there."""

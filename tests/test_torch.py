@@ -85,7 +85,7 @@ def test_set_epoch_begins_an_epoch_anew(labelled, epochs):
     assert ids_of(given) == epochs[2]
 
 
-@pytest.mark.parametrize("step", range(7))
+@pytest.mark.parametrize("step", range(6))
 def test_a_stateful_loader_goes_on_after_every_step(labelled, epochs, step):
     stopped = StatefulDataLoader(dataset(labelled), batch_size=None)
     list(stopped)
@@ -97,6 +97,18 @@ def test_a_stateful_loader_goes_on_after_every_step(labelled, epochs, step):
     given.load_state_dict(state)
     assert ids_of(given) == epochs[1][step:]
     assert ids_of(given) == epochs[2]
+
+
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_the_end_of_an_epoch_is_the_start_of_the_next(labelled, drop_last):
+    given = dataset(labelled, drop_last=drop_last)
+    batches = iter(given)
+    for _ in range(len(given)):
+        next(batches)
+    state = given.state_dict()
+    assert (state["epoch"], state["position"]) == (1, 0)
+    assert list(batches) == []
+    assert given.state_dict() == state
 
 
 def test_a_state_goes_on_at_another_number_of_ranks(labelled, epochs):
@@ -118,8 +130,9 @@ def test_a_state_of_other_samples_or_targets_is_refused(labelled, change):
         FastptDataset(labelled, 6, 16, **(settings | change)).load_state_dict(state)
 
 
-@pytest.mark.parametrize("loader", [DataLoader, StatefulDataLoader])
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("loader", "workers"), [(StatefulDataLoader, 1), pytest.param(DataLoader, 2, marks=pytest.mark.long)]
+)  # torch takes 5 s to give up each worker that failed
 def test_worker_processes_are_refused(labelled, loader, workers):
     with pytest.raises(FastptError, match=r"threads of its own. Set num_workers=0"):
         list(loader(dataset(labelled), batch_size=None, num_workers=workers))
@@ -145,14 +158,7 @@ def run(code: str, processes: int, folder: Path) -> list[dict]:
     """What each of several gloo processes wrote to `out`, by rank. `code` has `rank` and `path`."""
     script = folder / "script.py"
     script.write_text(code)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={processes}",
-        str(script),
-    ]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     done = subprocess.run([*launcher, str(script)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:3000]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]

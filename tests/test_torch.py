@@ -193,6 +193,7 @@ unlaunched = FastptDataset(SPLIT, 3, 16, seed=1, threads=1)
 os.environ["RANK"], os.environ["WORLD_SIZE"] = place
 torch.distributed.init_process_group("gloo")
 write([ids_of(DataLoader(one, batch_size=None)) for one in (early, unlaunched)])
+torch.distributed.barrier()  # a process that ends early would fail the other
 torch.distributed.destroy_process_group()
 """
     ranks = run(head(labelled, tmp_path) + code, 2, tmp_path)

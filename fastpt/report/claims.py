@@ -147,8 +147,7 @@ class Arm:
 
 
 def arms(family: Family) -> list[Arm]:
-    parts = [right_part(kind) for kind in family.kinds]
-    return [Arm(family, kind) for kind in family.kinds if kind not in parts]
+    return [Arm(family, kind) for kind in family.wrong_kinds]
 
 
 def weights(claim: Claim, counts: Mapping[Hashable, int]) -> dict[Hashable, float]:

@@ -18,7 +18,7 @@ from fastpt.printable import finite, one_line, plural
 from fastpt.report.apart import MOST_WORDS, identity
 from fastpt.report.methods import ENCODER, Method, methods_of
 from fastpt.report.text import rate
-from fastpt.runs import Run
+from fastpt.runs import Run, right_part
 
 DOMAINS = {"id": "ID", "ood": "OOD"}
 Key = tuple[str, str, str]  # set, test, metric
@@ -58,6 +58,12 @@ class Family:
     def kinds(self) -> list[str]:
         """The kinds of noise in it; clean runs belong to each."""
         return sorted({condition.kind for condition in self.conditions if condition.kind})
+
+    @property
+    def wrong_kinds(self) -> list[str]:
+        """Those that show wrong targets: not the right parts of others."""
+        parts = [right_part(kind) for kind in self.kinds]
+        return [kind for kind in self.kinds if kind not in parts]
 
 
 def families(runs: Sequence[Run]) -> list[Family]:

@@ -48,7 +48,8 @@ def _finding(family: Family, suite: str) -> str | None:
     if not tables:
         return None
     methods = [method for method in (LP, NMTUNE) if all(method in table.methods for table in tables)]
-    first, last = tables[0].conditions[0], tables[0].conditions[-1]
+    first = tables[0].conditions[0]
+    last = [one for one in tables[0].conditions if one is first or one.kind in family.wrong_kinds][-1]
     if first is last:
         words = [f"{family.methods[method].label} {_each(tables, method, [last])}" for method in methods]
         return f"{family.label}, average accuracy: {'; '.join(words)}." if words else None

@@ -9,6 +9,7 @@ from fastpt.report.compare import families
 from fastpt.report.config import Claim
 from fastpt.report.forest import forest_figure
 from fastpt.report.page import write_report
+from fastpt.report.summary import findings
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
 from tests.report.test_effects import family_of, shifted
@@ -296,6 +297,12 @@ def test_wrong_labels_are_told_from_fewer_labels(with_right_part):
     assert noise.estimate.value == pytest.approx(-0.1)
     assert wrong.question == "ID, LP: mean of all rates − the right part <\u00a00"
     assert wrong.estimate.df == 6
+
+
+def test_what_is_measured_is_told_of_the_noise_and_not_of_its_right_part(with_right_part):
+    (told,) = findings([with_right_part], "demo")
+    assert "from clean to 30\u00a0% symmetric pre-training" in told
+    assert "from 50.1 to 40.1" in told
 
 
 def test_without_runs_on_the_right_part_nothing_is_compared_with_it(tmp_path):

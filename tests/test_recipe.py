@@ -124,7 +124,7 @@ def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):
 def test_defaults_that_depend_on_others_are_filled_in(tmp_path):
     recipe = load(tmp_path, SUPERVISED)
     assert (recipe.augment.repeated_augmentation, recipe.optim.eps) == (1, 1e-6)
-    defaults = {"loss": "cross_entropy", "bce_reduction": "mean", "memorization_samples": 1000}
+    defaults = {"loss": "cross_entropy", "memorization_samples": 1000}
     assert recipe.as_dict()["supervised"] == defaults
     assert recipe.optim.momentum is None
     assert recipe.checkpoint.every_epochs == 1

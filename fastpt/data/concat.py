@@ -20,11 +20,10 @@ class ConcatDataset:
     A split of weight w comes w times an epoch, each time with crops of its own. Sample ids count through all splits
     once, then through the repeats; the ids of the first round are the rows that caption targets name.
 
-    Raises FastptError if a weight is below 1.
+    Its classes are those of its splits where all have the same in the same order; otherwise it has none. Raises
+    FastptError if a weight is below 1.
     """
 
-    classes: tuple[str, ...] = ()  # those of one split are not those of another
-    class_names: tuple[str, ...] = ()
     split = "train"
 
     def __init__(self, paths: Sequence[Path | str], weights: Sequence[int]):
@@ -32,6 +31,9 @@ class ConcatDataset:
         for path, weight in zip(paths, weights, strict=True):
             if weight < 1:
                 raise FastptError(f"the weight of {path} is {weight}; it is a whole number from 1, the times an epoch.")
+        alike = len({tuple(part.classes) for part in self.parts}) == 1
+        self.classes: list[str] = self.parts[0].classes if alike else []
+        self.class_names: list[str] = self.parts[0].class_names if alike else []
         self.path = " and ".join(str(part.path) for part in self.parts)  # for messages
         self.name = "+".join(part.name for part in self.parts)
         self.block = min(part.block for part in self.parts)
@@ -85,9 +87,23 @@ class ConcatDataset:
         return self.parts[part], index - int(self._first_shards[part])
 
     def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
-        """int64 [N], the row whose caption each sample is shown; `noise` names a plan of each split."""
-        rows = [part.targets(noise, of) + first for part, first in zip(self.parts, self._first_rows, strict=False)]
-        return np.concatenate([rows[index] for index in self._segments])
+        """int64 [N], the label that each sample is shown, or the row whose caption; `noise` names a plan of each split.
+
+        Raises FastptError if labels are asked for and the splits differ in their classes.
+        """
+        firsts = self._first_rows if of == "captions" else np.zeros_like(self._first_rows)
+        shown = [part.targets(noise, of) + first for part, first in zip(self.parts, firsts, strict=False)]
+        if of == "labels" and not self.classes:
+            raise FastptError(
+                f"{self.path} differ in their classes ({', '.join(str(len(part.classes)) for part in self.parts)}), so "
+                "their labels cannot be trained on as one. Prepare them with the same classes in the same order."
+            )
+        return np.concatenate([shown[index] for index in self._segments])
+
+    @cached_property
+    def clean_labels(self) -> np.ndarray:
+        """int64 [N], the labels of the sources. Raises FastptError as `targets`, or if a split has none."""
+        return self.targets(None, "labels")
 
     def noise_plan(self, noise: float | str | None, of: Targets = "captions") -> NoisePlan | None:
         """The plans of all splits as one; its checksum is over theirs. Raises FastptError if one has none."""

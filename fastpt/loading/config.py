@@ -27,7 +27,8 @@ class Data(Section):
     """What is trained on, and how a picture is cut."""
 
     train: str | Annotated[list[TrainSplit], Field(min_length=2)]
-    """Folder of the prepared split to train on; or several splits with weights, as one (clip)."""
+    """Folder of the prepared split to train on; or several splits with weights, as one: of the same classes, where
+    labels are learned."""
     val: str | None = None
     """Folder of the prepared split to evaluate on."""
     prep: str | None = None

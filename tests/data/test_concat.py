@@ -109,3 +109,37 @@ def test_a_subset_is_some_samples_in_their_order(union):
     with Loader(union, 70, 16, seed=0, threads=1, crop="center", order="sequential", drop_last=False) as loader:
         (whole,) = loader
     assert np.array_equal(found.images, whole.images[[45, 3, 69]])
+
+
+@pytest.fixture(scope="module")
+def labelled_too(tmp_path_factory) -> Dataset:
+    """8 other pictures of the same four classes, with a plan at 25 %."""
+    listing = made_up(8)
+    listing.keys[:] = [f"other/{i}" for i in range(8)]
+    return prepared(tmp_path_factory.mktemp("too"), listing, [0.25])
+
+
+def test_labels_of_splits_with_the_same_classes_are_one(labelled, labelled_too):
+    union = ConcatDataset([labelled.path, labelled_too.path], [1, 2])
+    assert union.classes == labelled.classes
+    assert union.class_names == labelled.class_names
+    clean, noisy = union.targets(None, "labels"), union.targets(0.25, "labels")
+    assert clean.tolist() == [*labelled.clean_labels, *labelled_too.clean_labels, *labelled_too.clean_labels]
+    assert (
+        noisy.tolist() == np.concatenate([one.targets(0.25) for one in (labelled, labelled_too, labelled_too)]).tolist()
+    )
+    assert union.clean_labels.tolist() == clean.tolist()
+    assert union.noise_plan(0.25, "labels").realised_rate == pytest.approx((clean != noisy).mean())
+
+
+def test_labels_of_splits_with_other_classes_are_refused(labelled, tmp_path):
+    three = prepared(tmp_path, made_up(9, classes=3))
+    union = ConcatDataset([labelled.path, three.path], [1, 1])
+    assert union.classes == []
+    with pytest.raises(FastptError, match=r"differ in their classes \(4, 3\).* same classes in the same order"):
+        union.targets(None, "labels")
+
+
+def test_a_split_without_labels_is_named(labelled, other):
+    with pytest.raises(FastptError, match=f"{other.path} has no labels"):
+        ConcatDataset([labelled.path, other.path], [1, 1]).targets(None, "labels")

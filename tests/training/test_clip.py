@@ -95,11 +95,6 @@ def test_other_weights_are_another_training(clip, captioned, second, tmp_path):
         train(recipe(2), "tiny", run, resume=True)
 
 
-def test_several_splits_need_task_clip(supervised, captioned):
-    with pytest.raises(FastptError, match="but not task supervised"):
-        supervised(f"data.train=[{{path: {captioned.path}}}, {{path: {captioned.path}}}]")
-
-
 def test_checkpointed_activations_train_the_same(clip, tmp_path):
     vit = (f"model={json.dumps(VIT_CLIP)}", "data.size=16", "schedule={steps: 3, warmup_steps: 0}")
     kept = losses(train(clip(*vit), "tiny", tmp_path / "kept"))

@@ -10,6 +10,13 @@ from fastpt.data.subset import Subset
 from fastpt.loading.config import Data
 
 
+def open_train(data: Data) -> Dataset | ConcatDataset:
+    """The split that `data.train` names, or the splits as one."""
+    if isinstance(data.train, str):
+        return Dataset(data.train)
+    return ConcatDataset([split.path for split in data.train], [split.weight for split in data.train])
+
+
 def kept(train_set: Dataset | ConcatDataset, data: Data, of: Targets) -> tuple[ImageDataset, np.ndarray]:
     """The M samples that `data.keep` keeps of a split, and what each is shown, int64 [M]; see `Dataset.targets`."""
     shown = train_set.targets(data.noise, of)

@@ -21,12 +21,10 @@ import fastpt.models  # noqa: F401  (a vision tower may be one of our ResNets)
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
-from fastpt.data.concat import ConcatDataset
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
-from fastpt.loading.config import TrainSplit
 from fastpt.losses.contrastive import contrastive
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
@@ -37,7 +35,7 @@ from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo, once_a_node
 from fastpt.training.optim import Decays, open_clip_decays
 from fastpt.training.tasks.clip import Settings
-from fastpt.training.tasks.kept import kept
+from fastpt.training.tasks.kept import kept, open_train
 from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 from fastpt.training.trial import try_sizes
@@ -95,12 +93,6 @@ def build_model(config: dict, **extra: Any) -> CLIP | CustomTextCLIP:
         raise RecipeError(f"open_clip cannot make the model: {one_line(error)}") from None
 
 
-def _open(train: str | list[TrainSplit]) -> Dataset | ConcatDataset:
-    if isinstance(train, str):
-        return Dataset(train)
-    return ConcatDataset([split.path for split in train], [split.weight for split in train])
-
-
 def contrastive_loss(dist_info: DistInfo) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     """The loss of this process's pairs against those of all, of (images [n, D], texts [n, D], scale [1])."""
 
@@ -122,7 +114,7 @@ class Clip:
         self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
         zero_shot, problems = self.settings.zero_shot, Problems()
         with problems.noted():
-            self.train_set = _open(recipe.data.train)
+            self.train_set = open_train(recipe.data)
         with problems.noted():
             self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
         with problems.noted():

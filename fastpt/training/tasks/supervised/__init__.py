@@ -28,29 +28,54 @@ NOT_ARGUMENTS = {
 """Arguments of timm's `create_model` that `model.args` does not take, and why."""
 
 
+LOSS_DEFAULTS: dict[str, dict[str, Any]] = {
+    "cross_entropy": {},
+    "bce": {"bce_threshold": None, "bce_reduction": "mean"},
+    "gce": {"gce_q": 0.7},
+    "sce": {"sce_alpha": 0.1, "sce_beta": 1.0, "sce_log_zero": -4.0},
+}
+"""The settings of each loss."""
+OF_ONE_LABEL = ("gce", "sce")
+
+
 class Settings(config.Section):
     """What only task supervised knows."""
 
-    loss: Literal["cross_entropy", "bce"] = "cross_entropy"
-    """Softmax cross entropy, or binary cross entropy over the classes."""
+    loss: Literal["cross_entropy", "bce", "gce", "sce"] = "cross_entropy"
+    """Softmax cross entropy; binary cross entropy over the classes; or, against wrong labels, generalised (Zhang &
+    Sabuncu 2018) or symmetric cross entropy (Wang et al. 2019), both without mixup, cutmix and label smoothing."""
     bce_threshold: config.Share | None = None
     """Mixed labels above this share count as whole ones in `bce` (timm's bce_target_thresh); none keeps the shares."""
-    bce_reduction: Literal["mean", "sum"] = "mean"
-    """Over the classes, `bce` is their mean (timm) or their sum (MosaicML), which wants a learning rate that is as many
-    times smaller with sgd."""
+    bce_reduction: Literal["mean", "sum"] | None = None
+    """Over the classes, `bce` is their mean (timm), as by default, or their sum (MosaicML), which wants a learning rate
+    that is as many times smaller with sgd."""
+    gce_q: float | None = Field(default=None, gt=0, le=1)
+    """q of `gce`: near 0 it is cross entropy, at 1 the mean absolute error; by default 0.7."""
+    sce_alpha: float | None = Field(default=None, ge=0)
+    """Weight of cross entropy in `sce`; by default 0.1."""
+    sce_beta: float | None = Field(default=None, ge=0)
+    """Weight of reverse cross entropy in `sce`; by default 1."""
+    sce_log_zero: float | None = Field(default=None, lt=0)
+    """What stands for log 0 in reverse cross entropy; by default -4."""
     memorization_samples: int = Field(default=1000, ge=0)
     """At the end, how many wrongly labelled training pictures show what was memorised; 0 is none. To meet them,
     1 / data.noise times as many pictures are read."""
 
+    def model_post_init(self, _: Any) -> None:
+        """Fill in the defaults of this loss, so that the record of a run states what was used."""
+        for name, value in LOSS_DEFAULTS[self.loss].items():
+            if getattr(self, name) is None:
+                setattr(self, name, value)
+
     def problems(self) -> Iterable[str]:
-        if self.bce_threshold is not None and self.loss != "bce":
-            yield "supervised.bce_threshold applies to loss bce only; remove it."
-        if self.bce_reduction != "mean" and self.loss != "bce":
-            yield "supervised.bce_reduction applies to loss bce only; remove it."
+        for loss, names in LOSS_DEFAULTS.items():
+            for name in names:
+                if getattr(self, name) is not None and loss != self.loss:
+                    yield f"supervised.{name} applies to loss {loss} only; remove it."
 
 
 class Kind:
-    """Labels of a split, learned by a timm model; exported as timm loads it."""
+    """Labels of one or several splits, learned by a timm model; exported as timm loads it."""
 
     of: "Targets" = "labels"
     Section: type[config.Section] = Settings
@@ -61,11 +86,10 @@ class Kind:
         yield from recipe.unused("model.config")
         for name in recipe.model.args.keys() & NOT_ARGUMENTS.keys():
             yield f"model.args.{name} cannot be given: {NOT_ARGUMENTS[name]}."
-        if not isinstance(recipe.data.train, str):
-            yield (
-                "data.train lists several splits, which task clip can train on as one, but not task supervised: name "
-                "one."
-            )
+        if (loss := recipe.of_task(Settings).loss) in OF_ONE_LABEL:
+            for key in ("mixup", "cutmix", "label_smoothing"):
+                if getattr(recipe.augment, key):
+                    yield f"supervised.loss {loss} takes one whole label, so augment.{key} does not go with it."
         if recipe.record.samples and (recipe.augment.mixup or recipe.augment.cutmix):
             yield (
                 "record.samples has no meaning with augment.mixup and augment.cutmix: a mixed picture has no label of "

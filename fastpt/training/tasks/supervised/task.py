@@ -22,13 +22,17 @@ from fastpt.augment.transforms import normalize
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
-from fastpt.losses.classification import binary_cross_entropy
+from fastpt.losses.classification import (
+    binary_cross_entropy,
+    generalized_cross_entropy,
+    symmetric_cross_entropy,
+)
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import evaluation_loader, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
 from fastpt.training.optim import Decays, timm_decays
-from fastpt.training.tasks.kept import kept
+from fastpt.training.tasks.kept import kept, open_train
 from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tasks.supervised import Settings
 from fastpt.training.trial import try_sizes
@@ -56,19 +60,19 @@ class Supervised:
 
     def __init__(self, recipe: Recipe, dist_info: DistInfo):
         self.recipe, self.settings, self.dist_info = recipe, recipe.of_task(Settings), dist_info
-        assert isinstance(recipe.data.train, str)  # the kind's check
         problems = Problems()
         with problems.noted():
-            self.train_set = Dataset(recipe.data.train)
+            self.train_set = open_train(recipe.data)
         with problems.noted():
             self.val_set = Dataset(recipe.data.val) if recipe.data.val else None
         problems.tell()
+        there = np.unique(self.train_set.clean_labels)  # without labels there is nothing else to tell
         with problems.noted():
             self.noise = self.train_set.noise_plan(recipe.data.noise, "labels")
             self.trained_on, labels = kept(self.train_set, recipe.data, "labels")
             self.labels = torch.from_numpy(labels)
         with problems.noted():
-            self._check_classes()
+            self._check_classes(there)
         classes = len(self.train_set.classes)
         with problems.noted():
             self.model = build_model(recipe, classes)
@@ -91,10 +95,12 @@ class Supervised:
     def measured_on(self) -> Mapping[str, ImageDataset]:
         return {"data.val": self.val_set} if self.val_set else {}
 
-    def _check_classes(self) -> None:
-        """Raise FastptError if there is nothing to tell apart, or nothing to measure it by; say what is not trained."""
+    def _check_classes(self, there: np.ndarray) -> None:
+        """Raise FastptError if there is nothing to tell apart, or nothing to measure it by; say what is not trained.
+
+        `there` are the classes that the training split has pictures of.
+        """
         train, val = self.train_set, self.val_set
-        there = np.unique(train.clean_labels)
         if len(there) < 2:
             raise FastptError(f"{train.path} has pictures of one class ({train.classes[there[0]]}): nothing to learn.")
         if val is None:
@@ -127,16 +133,21 @@ class Supervised:
         """The mean loss of a batch, float32 scalar."""
         images = batch.images.to(self.dist_info.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.dist_info.device, non_blocking=True)
-        augment, data = self.recipe.augment, self.recipe.data
+        augment, data, settings = self.recipe.augment, self.recipe.data, self.settings
         images = augmented(images, batch.rng_keys, augment, data.interpolation, MEAN, STD)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()
         if not self._mixup:
             observe(batch, logits, labels)
-        if self.settings.loss == "bce":
-            loss = binary_cross_entropy(logits, labels, augment.label_smoothing, self.settings.bce_threshold)
-            return loss * logits.shape[1] if self.settings.bce_reduction == "sum" else loss
+        if settings.loss == "bce":
+            loss = binary_cross_entropy(logits, labels, augment.label_smoothing, settings.bce_threshold)
+            return loss * logits.shape[1] if settings.bce_reduction == "sum" else loss
+        if settings.gce_q is not None:
+            return generalized_cross_entropy(logits, labels, settings.gce_q).mean()
+        if settings.sce_alpha is not None and settings.sce_beta is not None and settings.sce_log_zero is not None:
+            weights = settings.sce_alpha, settings.sce_beta, settings.sce_log_zero
+            return symmetric_cross_entropy(logits, labels, *weights).mean()
         return F.cross_entropy(logits, labels, label_smoothing=augment.label_smoothing)
 
     def after_step(self) -> None:

@@ -31,6 +31,7 @@ def checkout(tmp_path) -> Path:
     (root / "pyproject.toml").write_text("")
     (root / "tools").mkdir()
     shutil.copy(SETUP, root / "tools" / "setup")
+    (root / "tools" / "constraints.txt").write_text("torch==1\n")
     assert "installing" in setup(root)
     return root
 
@@ -43,6 +44,32 @@ def setup(root: Path) -> str:
 
 def test_a_second_setup_has_nothing_to_do(checkout):
     assert setup(checkout) == ""
+
+
+def test_other_versions_are_installed_again(checkout):
+    (checkout / "tools" / "constraints.txt").write_text("torch==2\n")
+    assert "installing" in setup(checkout)
+    assert setup(checkout) == ""
+
+
+@pytest.mark.parametrize(
+    ("driver", "constraints", "pinned"),
+    [
+        ("", "tools/constraints.txt", "numpy==1\nnvidia-nccl-cu13==1\ntorch==1\n"),
+        ("550.54", ".venv/constraints.txt", "numpy==1\n"),
+    ],
+    ids=["the tested CUDA", "an older driver"],
+)
+def test_pip_is_held_to_the_tested_versions_but_for_torch_of_another_cuda(checkout, driver, constraints, pinned):
+    (checkout / "tools" / "constraints.txt").write_text("numpy==1\nnvidia-nccl-cu13==1\ntorch==1\n")
+    (checkout.parent / "bin" / "nvidia-smi").write_text(f"#!/bin/bash\necho {driver}\n")
+    for name in ("pip", "uv"):
+        (checkout / ".venv" / "bin" / name).write_text('#!/bin/bash\necho "$0 $@" >> "$PWD/asked"\n')
+        (checkout / ".venv" / "bin" / name).chmod(0o755)
+    setup(checkout)
+    (asked,) = [line for line in (checkout / "asked").read_text().splitlines() if "--editable" in line]
+    assert f"--constraint {constraints}" in asked
+    assert (checkout / constraints).read_text() == pinned
 
 
 @pytest.mark.parametrize("name", ["fastpt/a.c", "fastpt/room/deeper/a.c", "fastpt/room/a.h", "datasets_prep/a.c"])

@@ -16,16 +16,36 @@ from fastpt.cli.shared import FOLDER, RECORDED, let_others_tell
 @click.option("--run-dir", type=RECORDED, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run.")
 @click.option("--allow-changes", is_flag=True, help="Resume although the recipe, dataset or noise plan has changed.")
-def train(recipe: Path, overrides: tuple[str, ...], run_dir: Path | None, resume: bool, allow_changes: bool) -> None:
+@click.option("--dry-run", is_flag=True, help="Say memory, time and disk after a few steps, and begin no run.")
+@click.option("--find-batch", is_flag=True, help="Find by trying how large a piece of a step the GPU holds; no run.")
+def train(
+    recipe: Path,
+    overrides: tuple[str, ...],
+    run_dir: Path | None,
+    resume: bool,
+    allow_changes: bool,
+    dry_run: bool,
+    find_batch: bool,
+) -> None:
     """Pre-train as RECIPE says. One process; several under torchrun, deepspeed or SLURM.
 
     SIGTERM saves the run and ends with exit code 75; --resume goes on from there.
     """
     if allow_changes and not resume:
         raise click.UsageError("--allow-changes is about a run that goes on; add --resume")
+    if resume + dry_run + find_batch > 1:
+        raise click.UsageError("--resume, --dry-run and --find-batch exclude one another; give one")
     from fastpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(overrides))
+    if dry_run or find_batch:
+        from fastpt.training import forecast
+
+        if find_batch:
+            forecast.find_batch(loaded, click.echo)
+        else:
+            forecast.dry_run(loaded, recipe.stem, run_dir, click.echo)
+        return
     from fastpt.training.loop import train as run_training
 
     try:

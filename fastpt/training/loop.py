@@ -8,7 +8,7 @@ killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
 import contextlib
 import math
 import os
-import resource
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ from fastpt import Batch, Loader, rng, runs
 from fastpt.errors import FastptError, Preempted, Problems, RecipeError
 from fastpt.files import find_damage
 from fastpt.recipe import Recipe
-from fastpt.training import checkpoint, launch, starts
+from fastpt.training import checkpoint, launch, memory, starts
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
 from fastpt.training.dynamics import Recorder
@@ -60,20 +60,8 @@ def train(
     training calls this. Raises FastptError for whatever the user can mend, before training starts where it can be known
     then; raises Preempted once SIGTERM has been received and the run saved.
     """
-    recipe.data.check_there()
-    dist_info = launch.start()
-    problems = Problems()
-    with problems.noted():
-        recipe.micro_batch(dist_info.world_size)
-    with problems.noted():
-        launch.precision(recipe, dist_info.device)
-    with problems.noted():
-        torch.manual_seed(recipe.seed)  # the weights' initial values
-        task = TASKS.get(recipe.task).build(recipe, dist_info)
-    problems.tell()
-    check_names(task.train_set, task.measured_on)
-    noise = task.noise.name if task.noise else None
-    run = run_dir or runs.RUNS / runs.run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
+    dist_info, task = _prepared(recipe)
+    run = run_dir or run_folder(recipe, recipe_name, task)
     with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
         origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
         if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
@@ -89,11 +77,56 @@ def train(
                 _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, torch_left_as_it_was():
-            training = _Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
+            training = Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
             if training.step:
                 on_rank_zero(dist_info, lambda: starts.go_on(run, settings, origin, training.step))
             training.go()
     return run
+
+
+def run_folder(recipe: Recipe, recipe_name: str, task: Task) -> Path:
+    """Where a run lies unless told otherwise."""
+    noise = task.noise.name if task.noise else None
+    return runs.RUNS / runs.run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
+
+
+@contextlib.contextmanager
+def rehearsal(recipe: Recipe) -> Iterator["Training"]:
+    """A training that is not begun, at its largest pictures: steps of it can be tried. It leaves nothing.
+
+    Every process of a distributed training calls this. Raises FastptError as `train` does before it starts.
+    """
+    dist_info, task = _prepared(recipe)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.closing(_loader(recipe, task, dist_info)) as loader,
+        Preemption(dist_info) as preemption,
+        torch_left_as_it_was(),
+    ):
+        loader.set_size(max(side for _, side in recipe.data.sizes or [(0, recipe.data.size)]))
+        training = Training(recipe, dist_info, task, loader, Path(folder), preemption, settings_sha256="")
+        try:
+            yield training
+        finally:
+            if training.record:
+                training.record.close()
+
+
+def _prepared(recipe: Recipe) -> tuple[DistInfo, Task]:
+    """The group of processes, and the task as it is before the first step."""
+    recipe.data.check_there()
+    dist_info = launch.start()
+    problems = Problems()
+    with problems.noted():
+        recipe.micro_batch(dist_info.world_size)
+    with problems.noted():
+        launch.precision(recipe, dist_info.device)
+    with problems.noted():
+        torch.manual_seed(recipe.seed)  # the weights' initial values
+        task = TASKS.get(recipe.task).build(recipe, dist_info)
+    problems.tell()
+    check_names(task.train_set, task.measured_on)
+    return dist_info, task
 
 
 @contextlib.contextmanager
@@ -136,13 +169,6 @@ def _say(dist_info: DistInfo, text: str) -> None:
         print(text, flush=True)
 
 
-def _memory(dist_info: DistInfo) -> float:
-    """The most memory this process has used, GiB: of the GPU where it computes on one, otherwise of the machine."""
-    if dist_info.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20  # from KiB
-
-
 def _seed_step(*key: int) -> None:
     """Seed torch's and numpy's global generators: mixup, RandAugment, drop-path and dropout draw from them."""
     first, second = rng.seed_sequence(*key).generate_state(2)
@@ -159,7 +185,7 @@ class _Since:
     began: float = field(default_factory=time.monotonic)
 
 
-class _Training:
+class Training:
     """One training in progress: the DeepSpeed engine, where it stands, and its record."""
 
     def __init__(
@@ -235,13 +261,30 @@ class _Training:
         )
         try:
             while self.step < self.total:
-                self._epoch()
+                with memory.enough_for_steps(self.recipe, self.dist_info.world_size, self.dist_info.device):
+                    self._epoch()
             if self.total % self.steps_per_pass:
                 self.observed.write(self.total // self.steps_per_pass)
             on_rank_zero(self.dist_info, self._finish)
         finally:
             if self.record:
                 self.record.close()
+
+    def try_steps(self, most: int, seconds: float = math.inf) -> list[float]:
+        """Make up to so many steps, until about so many seconds have passed; return the seconds of each."""
+        batches, since, took = self._endless(), _Since(), []
+        while len(took) < most and sum(took) < seconds:
+            began = time.monotonic()
+            loss, _ = self._step(self.step, batches, since, logged=False)
+            self.step += 1
+            self._finite(loss)  # which waits for the device, and, so that all make as many steps, for all processes
+            took_here = torch.tensor([time.monotonic() - began])
+            took.append(sum_over_processes(took_here, self.dist_info).item() / self.dist_info.world_size)
+        return took
+
+    def _endless(self) -> Iterator[Batch]:
+        while True:
+            yield from self.loader
 
     def _epoch(self) -> None:
         """From where training stands to the end of the epoch, or of the pass over what is kept of the split."""
@@ -330,7 +373,7 @@ class _Training:
                 images_per_second=since.steps * self.recipe.batch_size / seconds,
                 data_wait=since.waited / seconds,
                 grad_norm=norm if math.isfinite(norm) else None,
-                memory_gib=_memory(self.dist_info),
+                memory_gib=memory.peak(self.dist_info.device),
                 seconds=self._seconds(),
             )
             if self.stepping > WARN_AFTER:
@@ -382,7 +425,7 @@ class _Training:
                     broken.logical_or_(~output.isfinite().all())
             return outputs
 
-        with self._measuring() as forward:
+        with self._measuring() as forward, memory.enough_for_evaluation(self.recipe, self.dist_info.device):
             results = self.task.evaluate(partial(watched, forward), last=self.step == self.total)
         if sum_over_processes(broken.float().cpu(), self.dist_info) > 0:
             self._stop("an evaluation found outputs that are not finite")

@@ -17,12 +17,12 @@ import os, sys
 from fastpt.errors import FastptError
 from fastpt.cli import main
 from fastpt.training import loop
-step = loop._Training._step
+step = loop.Training._step
 def fails(self, number, *rest):
     if number == 2 and os.environ["RANK"] == os.environ["FAILS"]:
         raise FastptError("a picture of rank %s cannot be had" % os.environ["RANK"])
     return step(self, number, *rest)
-loop._Training._step = fails
+loop.Training._step = fails
 main(sys.argv[1:], prog_name="fastpt")
 """
 

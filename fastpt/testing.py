@@ -227,7 +227,8 @@ class _Shuffled:
     """A split as kinds of noise see it, its rows in another order."""
 
     def __init__(self, dataset: Dataset, rows: np.ndarray):
-        self.classes, self.class_names = dataset.classes, dataset.class_names
+        self.path, self.classes, self.class_names = dataset.path, dataset.classes, dataset.class_names
+        self.table = lambda columns: dataset.table(columns).take(rows)
         self.stored_keys = self.keys = [dataset.keys[row] for row in rows]
         self.require_captions = dataset.require_captions
         if dataset.has_labels:

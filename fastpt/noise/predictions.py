@@ -41,6 +41,16 @@ class Predictions:
     probabilities: np.ndarray
     """float32 [N, min(K, MOST_CLASSES)]."""
 
+    def confusion(self, classes: int) -> np.ndarray:
+        """The probabilities of each class, summed over the samples of each label (row): float64 [K, K].
+
+        Of those that are kept: a class that is among no sample's first has none.
+        """
+        total = np.zeros((classes, classes))
+        for label, probability in zip(self.classes.T, self.probabilities.T, strict=True):
+            np.add.at(total, (self.given, label), probability)
+        return total
+
     def order(self) -> np.ndarray:
         """All rows, the most doubtful first, those that have another label suggested before all others: int64 [N]."""
         return np.lexsort((np.arange(len(self.given)), self.margin, self.given == self.suggested))

@@ -60,7 +60,7 @@ def add_noise(
         if not realised.rate:
             why = f"they are too few for a share of {rate:g}, or alike" if rate else "it says what is clean"
             log.warning("%s: none of %d samples is shown anything wrong: %s.", source or name, len(dataset), why)
-        elif member.takes_rate and of == "labels":
+        elif member.takes_rate and member.even and of == "labels":
             _warn_of_classes(dataset, made.array, rate or 0.0)
         store_plan(
             dataset,

@@ -22,10 +22,10 @@ def split(tmp_path_factory) -> Dataset:
 def predictions(given: np.ndarray) -> Predictions:
     """Made up: the label of every fifth sample is doubted."""
     rng = np.random.default_rng(0)
-    probabilities = rng.dirichlet(np.ones(CLASSES), COUNT).astype(np.float32)
+    probabilities = rng.dirichlet(np.ones(CLASSES), len(given)).astype(np.float32)
     order = np.argsort(-probabilities, 1)
-    suggested = np.where(np.arange(COUNT) % 5 == 0, (given + 1) % CLASSES, given)
-    margin = rng.uniform(-1, 1, COUNT).astype(np.float32)
+    suggested = np.where(np.arange(len(given)) % 5 == 0, (given + 1) % CLASSES, given)
+    margin = rng.uniform(-1, 1, len(given)).astype(np.float32)
     return Predictions(given, suggested, margin, order, np.take_along_axis(probabilities, order, 1))
 
 
@@ -88,3 +88,14 @@ def test_what_was_not_written_so_is_damage(split, tmp_path, change):
     pq.write_table(table.replace_schema_metadata({mark: json.dumps(stated)}), path)
     with pytest.raises(DamagedData, match=r"s\.parquet is damaged"):
         read_predictions(path, split)
+
+
+def test_the_confusion_of_classes_sums_the_probabilities_by_label():
+    found = Predictions(
+        np.array([0, 0, 2]),
+        np.array([0, 0, 2]),
+        np.zeros(3, np.float32),
+        np.array([[0, 1], [1, 0], [2, 0]]),
+        np.array([[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]], np.float32),
+    )
+    assert found.confusion(3).tolist() == [[1.25, 0.75, 0], [0, 0, 0], [0, 0, 1]]

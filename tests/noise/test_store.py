@@ -48,7 +48,7 @@ def test_several_kinds_of_one_rate_must_be_named(split):
 @pytest.mark.parametrize(
     ("kind", "rate", "files", "said"),
     [
-        ("asymmetric", 0.1, {}, "needs one file: matrix or hierarchy; given: none"),
+        ("asymmetric", 0.1, {}, "needs one file: matrix or hierarchy or predictions; given: none"),
         ("symmetric", 0.1, {"file": Path("x")}, "takes no file; given: file"),
         ("external", 0.1, {"file": Path(__file__)}, "leave the rate out"),
         ("gaussian", 0.1, {}, ", ".join(KINDS.table)),

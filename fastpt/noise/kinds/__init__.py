@@ -40,6 +40,8 @@ class NoiseKind(Protocol):
     """The targets that it can change."""
     takes_rate: bool = True
     """Whether a rate and a seed are asked for; if not, the rate is what its file comes to."""
+    even: bool = True
+    """Whether each class gets its share of a rate of wrong labels; if so, those that miss it are told."""
     files: Mapping[str, str] = {}
     """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given."""
 
@@ -64,6 +66,7 @@ KINDS: Registry[NoiseKind] = Registry(
     {
         "symmetric": "fastpt.noise.kinds.symmetric:KIND",
         "asymmetric": "fastpt.noise.kinds.asymmetric:KIND",
+        "instance": "fastpt.noise.kinds.instance:KIND",
         "swap": "fastpt.noise.kinds.swap:KIND",
         "pairswap": "fastpt.noise.kinds.pairswap:KIND",
         "external": "fastpt.noise.kinds.external:KIND",

@@ -93,18 +93,22 @@ def _ancestors(name: str, parents: dict[str, list[str]]) -> dict[str, int]:
 
 
 class Asymmetric(NoiseKind):
-    summary = "labels, flipped as classes are confused, by a matrix or a hierarchy"
+    summary = "labels, flipped as classes are confused, by a matrix, a hierarchy or a model"
     of = frozenset({"labels"})
     files = {
         "matrix": "confusion matrix, .npy or CSV [K, K]",
         "hierarchy": "`parent child` lines; classes are confused with the nearest ones",
+        "predictions": "suspects.parquet; classes are confused as its model does",
     }
 
     def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         from fastpt.noise.formats import read_edges, read_matrix
+        from fastpt.noise.predictions import read_predictions
 
         if "matrix" in files:
             weights = read_matrix(files["matrix"], len(dataset.classes))
+        elif "predictions" in files:
+            weights = read_predictions(files["predictions"], dataset).confusion(len(dataset.classes))
         else:
             weights = nearest_classes(read_edges(files["hierarchy"]), dataset.classes)
         return Made(asymmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, weights, rate, seed))

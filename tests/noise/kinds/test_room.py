@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from fastpt.noise.kinds import DEFAULTS, KINDS
+from fastpt.noise.predictions import write_predictions
 from fastpt.testing import assert_makes_noise
 from tests.conftest import made_up, prepared
+from tests.noise.test_predictions import predictions
 
-FILES = {"matrix": "ones.npy", "hierarchy": "tree.txt", "file": "mine.csv"}
+FILES = {"matrix": "ones.npy", "hierarchy": "tree.txt", "file": "mine.csv", "predictions": "predicted.parquet"}
 CASES = [
     (name, of, option)
     for name in KINDS.table
@@ -31,6 +33,7 @@ def test_a_kind_keeps_the_contract(split, tmp_path, name, of, option):
     (tmp_path / "tree.txt").write_text("".join(f"all,class {i}\n" for i in range(4)))
     column, value = ("label", "2") if of == "labels" else ("caption_of", split.keys[1])
     (tmp_path / "mine.csv").write_text(f"key,{column}\n{split.keys[0]},{value}\n")
+    write_predictions(tmp_path / "predicted.parquet", split, predictions(split.clean_labels), {})
     files = {option: tmp_path / FILES[option]} if option else {}
     assert_makes_noise(KINDS.get(name), split, of, files, nested=name != "pairswap")
 

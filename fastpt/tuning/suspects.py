@@ -1,9 +1,9 @@
 """Labels that are suspected: what a cross-validated probe on frozen features says of each sample's label.
 
 The probe is ridge classification, whose scores a softmax at the temperature of least held-out cross-entropy makes
-probabilities. Which labels are doubted is confident learning (Northcutt et al. 2021, arXiv 1911.00068, equations 1 and 2): sample i
-of label y is counted for class j, the most probable of those with p_i(j) >= t_j, where t_j is the mean of p(j) over the
-samples of label j; it is doubted if there is such a j, and it is not y.
+probabilities. Which labels are doubted is confident learning (Northcutt et al. 2021, arXiv 1911.00068, equations 1 and
+2): sample i of label y is counted for class j, the most probable of those with p_i(j) >= t_j, where t_j is the mean of
+p(j) over the samples of label j; it is doubted if there is such a j, and it is not y.
 """
 
 from dataclasses import asdict, dataclass

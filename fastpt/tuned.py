@@ -15,7 +15,7 @@ from fastpt.files import MANIFEST, is_sealed
 from fastpt.identity import differing, of_results, words
 from fastpt.printable import mapping, one_line
 
-FORMAT = "2.2"
+FORMAT = "2.3"
 
 
 def exported(export: Path) -> dict[str, Any] | None:

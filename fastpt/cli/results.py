@@ -70,6 +70,11 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     show_default=True,
     help="Of the encoder; its features are kept as fp32.",
 )
+@click.option(
+    "--cka-with",
+    metavar="RUN|ENCODER",
+    help="Another encoder, such as that of a run on other noise: CKA of the tests' features.",
+)
 @click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
 @click.option("--num-seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Heads trained a method.")
 @click.option(
@@ -111,8 +116,8 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
     for name in chosen:
         if name in broken:
             raise broken[name]
-    from fastpt.tuning.results import text_table
     from fastpt.tuning.run import tune_command
+    from fastpt.tuning.tables import text_table
 
     defaults = [name for name in _options(known) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
     result = tune_command(methods=chosen, **{name: value for name, value in settings.items() if name not in defaults})

@@ -184,6 +184,7 @@ def _merged(run: Run, name: str, tunes: list[dict[str, Any]]) -> dict[str, Any]:
     for what, keys, value in (
         ("rows", ("domain", "set", "test", "metric", "method", "seed", "fraction"), "value"),
         ("spectra", ("domain", "set", "test", "stage"), "sve"),
+        ("similarities", ("domain", "set", "test", "other"), "cka"),
     ):
         found: dict[tuple[str, ...], tuple[dict[str, Any], str]] = {}
         for tune in tunes:

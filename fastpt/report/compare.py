@@ -14,7 +14,7 @@ from typing import Any
 from fastpt.errors import FastptError
 from fastpt.identity import Identity, Values, differing, words
 from fastpt.intervals import Interval, interval
-from fastpt.printable import finite, one_line, plural
+from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report.apart import MOST_WORDS, identity
 from fastpt.report.methods import ENCODER, Method, methods_of
 from fastpt.report.text import rate
@@ -180,11 +180,14 @@ class Accuracies:
         return self.averages.get((condition, method)) if key is None else self.cells.get((condition, key, method))
 
 
-def accuracies(family: Family, suite: str, domain: str, fraction: float | None = None) -> Accuracies | None:
+def accuracies(
+    family: Family, suite: str, domain: str, fraction: float | None = None, measure: str | None = None
+) -> Accuracies | None:
     """Means over seeds of each cell, and averages over the common sets. None if there is no result.
 
-    `fraction` is that of the downstream training data; by default the largest there is. Where any condition has several
-    pre-training seeds, they alone are the replicates: a condition of one has no interval, not that of its heads.
+    With `measure`, of that instead of the suite's metric; methods that lack it are left out. `fraction` is that of the
+    downstream training data; by default the largest there is. Where any condition has several pre-training seeds, they
+    alone are the replicates: a condition of one has no interval, not that of its heads.
     """
     conditions = family.conditions
     there = fractions(conditions, suite)
@@ -194,7 +197,7 @@ def accuracies(family: Family, suite: str, domain: str, fraction: float | None =
     over_heads = all(len(condition.runs) == 1 for condition in conditions)
     found: dict[tuple[Condition, str], list[dict[Key, float]]] = {}
     for condition in conditions:
-        for method, replicates in _replicates(condition, suite, domain, fraction, over_heads).items():
+        for method, replicates in _replicates(condition, suite, domain, fraction, over_heads, measure).items():
             found[condition, method] = replicates
     if not found:
         return None
@@ -216,12 +219,12 @@ def accuracies(family: Family, suite: str, domain: str, fraction: float | None =
 
 
 def _replicates(
-    condition: Condition, suite: str, domain: str, fraction: float, over_heads: bool
+    condition: Condition, suite: str, domain: str, fraction: float, over_heads: bool, measure: str | None = None
 ) -> dict[str, list[dict[Key, float]]]:
     """Per method, the values of each replicate: heads of the one run, or runs with the means of their heads."""
     by_method: dict[str, list[list[dict[Key, float]]]] = {}
     for run in condition.runs:
-        for method, heads in _heads(run, suite, domain, fraction).items():
+        for method, heads in _heads(run, suite, domain, fraction, measure).items():
             by_method.setdefault(method, []).append(heads)
     return {
         method: runs[0] if over_heads else [_mean_of_heads(heads) for heads in runs]
@@ -229,11 +232,13 @@ def _replicates(
     }
 
 
-def _heads(run: Run, suite: str, domain: str, fraction: float) -> dict[str, list[dict[Key, float]]]:
+def _heads(
+    run: Run, suite: str, domain: str, fraction: float, measure: str | None = None
+) -> dict[str, list[dict[Key, float]]]:
     """Per method, the values of each seed of the head."""
     heads: dict[str, dict[str, dict[Key, float]]] = {}
     for row in records(run, suite, "rows"):
-        value = finite(row.get("value"))
+        value = finite(mapping(row.get("measures")).get(measure) if measure else row.get("value"))
         if row.get("domain") == domain and value is not None and finite(row.get("fraction")) == fraction:
             key = (one_line(row.get("set")), one_line(row.get("test")), one_line(row.get("metric")))
             heads.setdefault(one_line(row.get("method")), {}).setdefault(str(row.get("seed")), {})[key] = value

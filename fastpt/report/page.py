@@ -13,7 +13,7 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
-from fastpt.report import StepCost, dynamics, figures, summary, tables, verdicts
+from fastpt.report import StepCost, dynamics, feature_tables, figures, rows, summary, tables, verdicts
 from fastpt.report.apart import Comparison, compared, facts, in_short
 from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
@@ -48,7 +48,8 @@ class SuiteResults:
     tables: list[tuple[str, Family, Accuracies]]  # suite, family, numbers
     averages_tables: list[Table]
     accuracy_tables: list[Table]
-    spectra_tables: list[Table]
+    measures_tables: list[Table]
+    features_tables: list[Table]
     in_short: str  # how it was measured
     facts: list[tuple[str, str]]  # the whole of that
     missing: list[str]
@@ -144,7 +145,14 @@ def _suite_results(
         numbers,
         [table for table in averages if table],
         [tables.accuracy_table(family, table) for _, family, table in numbers],
-        [table for family in groups if (table := tables.spectra_table(family, suite))],
+        [table for family in groups if (table := rows.measures_table(family, suite))],
+        [
+            table
+            for family in groups
+            for pair in feature_tables.FEATURE_PAIRS
+            if (table := feature_tables.features_table(family, suite, pair))
+        ]
+        + [table for family in groups if (table := feature_tables.similarity_table(family, suite))],
         in_short(comparison.suites[suite]),
         facts(comparison.suites[suite]),
         [*tables.missing_sets(runs, suite), *tables.missing_fractions(groups, suite)],
@@ -254,14 +262,15 @@ def _files(
         for name, svg in figure.panels.items():
             add(name, ".svg", svg)
     texts |= tables.csv_files(comparison.runs, [table for result in results for table in result.tables])
+    texts["rows.csv"] = rows.rows_csv(comparison.runs)
     texts["fields.csv"] = tables.fields_csv(comparison)
     texts["claims.csv"] = verdicts.csv([one for result in results for one in result.answers])
     texts["effects.csv"] = tables.effects_csv([one for result in results for one in result.effects])
     for number_, section in enumerate(told, 1):
         add(f"table-dynamics-{number_}", ".tex", tables.latex(section.table))
     for result in results:
-        made = [*result.averages_tables, *result.accuracy_tables, *result.spectra_tables, *result.effects_tables]
-        made += result.claims_tables
+        made = [*result.averages_tables, *result.accuracy_tables, *result.features_tables, *result.effects_tables]
+        made += [*result.claims_tables, *result.measures_tables]
         for number_, table in enumerate(made, 1):
             add(f"table-{result.name}-{number_}", ".tex", tables.latex(table))
     return texts

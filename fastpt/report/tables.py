@@ -4,7 +4,6 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any
 
 from fastpt.intervals import Interval
@@ -20,17 +19,13 @@ from fastpt.report.compare import (
     fractions,
     records,
     row_label,
-    set_label,
-    suites,
 )
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
 from fastpt.report.text import NBSP, count, duration, percent, rate
 from fastpt.runs import Run
 
-_SPECTRUM = ("sve", "lsvr")
 _ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean ci95_half n"
-_ROW_COLUMNS = "suite recipe run noise rate noise_seed seed domain set test metric method fraction head_seed percent"
 _EFFECT_COLUMNS = "suite recipe domain condition method minus difference se df ci95_half p"
 
 
@@ -112,7 +107,7 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
         rows = [
             Row(
                 family.methods[method].label,
-                [Cell(_mean_half(table.cell(condition, None, method))) for condition in family.conditions],
+                [Cell(mean_half(table.cell(condition, None, method))) for condition in family.conditions],
             )
             for method in table.methods
         ]
@@ -146,11 +141,11 @@ def accuracy_table(family: Family, table: Accuracies) -> Table:
 
 def _accuracy_row(table: Accuracies, condition: Condition, key: Key | None, label: str, average: bool = False) -> Row:
     best = table.best(condition, key)
-    cells = [Cell(_mean_half(table.cell(condition, key, method)), method in best) for method in table.methods]
+    cells = [Cell(mean_half(table.cell(condition, key, method)), method in best) for method in table.methods]
     return Row(label, cells, average)
 
 
-def _mean_half(cell: Interval | None) -> str:
+def mean_half(cell: Interval | None) -> str:
     if cell is None:
         return "–"
     return percent(cell.mean) if cell.ci95_half is None else f"{percent(cell.mean)} ± {percent(cell.ci95_half)}"
@@ -261,45 +256,6 @@ def _cost_cells(one: StepCost) -> list[Cell]:
     return [Cell(duration(one.seconds)), Cell("–" if one.bytes is None else f"{one.bytes / 1e6:,.1f} MB")]
 
 
-def spectra_table(family: Family, suite: str) -> Table | None:
-    """SVE and LSVR of each test set before (encoder) and after the tuned layers, for each condition."""
-    stages: list[str] = []
-    groups = []
-    for condition in family.conditions:
-        found: dict[tuple[str, str, str], list[float]] = {}
-        for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
-            label = set_label(*(one_line(record.get(key)) for key in ("domain", "set", "test")))
-            for name in _SPECTRUM:
-                if (value := finite(record.get(name))) is not None:
-                    found.setdefault((label, one_line(record.get("stage")), name), []).append(value)
-        stages = list(dict.fromkeys([*stages, *(stage for _, stage, _ in found)]))
-        groups.append((condition.label, found))
-    if not stages:
-        return None
-    stages = [stage for stage in family.stages if stage in stages]
-    return Table(
-        f"SVE / LSVR: {family.label}",
-        [family.stages[stage].label for stage in stages],
-        [Group(label, _spectra_rows(found, stages)) for label, found in groups if found],
-        "SVE: entropy of the normalised singular values, higher when more directions are used. LSVR: −log of the "
-        "share of the largest singular value, higher when it dominates less. Means over seeds.",
-    )
-
-
-def _spectra_rows(found: dict[tuple[str, str, str], list[float]], stages: list[str]) -> list[Row]:
-    rows = []
-    for test in dict.fromkeys(test for test, _, _ in found):
-        cells = [
-            Cell(" / ".join(_two_digits(found.get((test, stage, name))) for name in _SPECTRUM)) for stage in stages
-        ]
-        rows.append(Row(test, cells))
-    return rows
-
-
-def _two_digits(values: list[float] | None) -> str:
-    return f"{fmean(values):.2f}" if values else "–"
-
-
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
     """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
     columns = [column for column, _ in run_cells(runs[0])]
@@ -310,27 +266,7 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
     return {
         "runs.csv": csv_text([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": csv_text(long),
-        "rows.csv": rows_csv(runs),
     }
-
-
-def rows_csv(runs: Sequence[Run]) -> str:
-    """What every head of every run reached on every test, in per cent, unrounded: what all else is computed from."""
-    rows: list[list[Any]] = [_ROW_COLUMNS.split()]
-    for suite in suites(runs):
-        for run in runs:
-            noise = run.noise or {}
-            where = [suite, run.recipe_name, run.name, run.kind or "clean", run.rate, noise.get("seed"), run.seed]
-            for row in records(run, suite, "rows"):
-                value = finite(row.get("value"))
-                told = [row.get(key) for key in ("domain", "set", "test", "metric", "method", "fraction", "seed")]
-                rows.append([*map(_plain, [*where, *told]), None if value is None else 100 * value])
-    return csv_text(rows)
-
-
-def _plain(value: Any) -> Any:
-    """Numbers as they are, other things as a line of text."""
-    return value if value is None or finite(value) is not None else one_line(value)
 
 
 def fields_csv(comparison: Comparison) -> str:

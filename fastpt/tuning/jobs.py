@@ -21,10 +21,17 @@ from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.features import features_of
 from fastpt.tuning.kept import KeptHeads, Part, code
 from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
-from fastpt.tuning.metrics import METRICS
+from fastpt.tuning.metrics import measured
 from fastpt.tuning.results import Row, Spectrum
 from fastpt.tuning.sets import FeaturedSet, Split, read_split, say
-from fastpt.tuning.spectrum import largest_singular_value_ratio, singular_value_entropy, singular_values
+from fastpt.tuning.spectrum import (
+    class_alignment,
+    effective_rank,
+    largest_singular_value_ratio,
+    singular_value_entropy,
+    singular_values,
+    uniformity,
+)
 from fastpt.tuning.subsets import subset
 from fastpt.tuning.suites import DownstreamSet
 
@@ -139,26 +146,29 @@ class Job:
         heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
         if fitted.transformed and heads:
             spectra = [
-                spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]))
+                spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]), split.labels)
                 for test, split in tests.items()
             ]
         return Part(len(fitted.settings), rows, spectra)
 
     def _rows(self, test: str, split: Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
         one = self.data.downstream
-        found = split.predicted(fitted, one.classes, device)
-        for settings, predicted in zip(fitted.settings, found, strict=True):
+        found = map(measured, split.answered(fitted, one.classes, device))
+        for settings, measures in zip(fitted.settings, found, strict=True):
+            value = measures[one.metric]
+            assert value is not None  # of answers alone
             yield Row(
                 domain=one.domain,
                 set=one.name,
                 test=test,
                 method=self.method,
                 metric=one.metric,
-                value=METRICS[one.metric](predicted, split.labels),
+                value=value,
                 samples=len(split.labels),
                 seed=settings["seed"],
                 fraction=settings["fraction"],
                 settings={name: value for name, value in settings.items() if name not in ("seed", "fraction")},
+                measures=measures,
             )
 
 
@@ -247,9 +257,18 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
         yield job, measured(job)
 
 
-def spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.Tensor) -> Spectrum:
-    """Raises FastptError if there is none."""
+def spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.Tensor, labels: np.ndarray) -> Spectrum:
+    """What the features of a test with these labels are like. Raises FastptError if there is no spectrum."""
     sigma = singular_values(features)
-    entropy, ratio = singular_value_entropy(sigma), largest_singular_value_ratio(sigma)
-    relative = [float(f"{value:.6g}") for value in (sigma / sigma[0])[:MOST_SINGULAR_VALUES]]
-    return Spectrum(downstream.domain, downstream.name, test, stage, entropy, ratio, relative)
+    return Spectrum(
+        domain=downstream.domain,
+        set=downstream.name,
+        test=test,
+        stage=stage,
+        sve=singular_value_entropy(sigma),
+        lsvr=largest_singular_value_ratio(sigma),
+        effective_rank=effective_rank(sigma),
+        alignment=class_alignment(features, labels),
+        uniformity=uniformity(features),
+        singular_values=[float(f"{value:.6g}") for value in (sigma / sigma[0])[:MOST_SINGULAR_VALUES]],
+    )

@@ -3,13 +3,14 @@
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fastpt.config import Precision
@@ -26,9 +27,11 @@ from fastpt.tuning.features import features_of
 from fastpt.tuning.jobs import Job, measure, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
-from fastpt.tuning.results import ENCODER, Results, Spectrum, csv_table, text_table
-from fastpt.tuning.sets import FeaturedSet, read_set, say, splits_of
+from fastpt.tuning.results import ENCODER, Results, Similarity, Spectrum
+from fastpt.tuning.sets import FeaturedSet, Reader, read_set, read_split, say, splits_of
+from fastpt.tuning.spectrum import linear_cka
 from fastpt.tuning.suites import Domain, DownstreamSet, Missing, Suite, load_suite, open_suite
+from fastpt.tuning.tables import csv_table, text_table
 
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "numpy", "pillow")
 """Whose versions numbers should not depend on, and might."""
@@ -47,13 +50,15 @@ def tune_command(
     threads: int | None = None,
     decoder: str = "cpu",
     precision: Precision = "fp32",
+    cka_with: str | None = None,
     **options: Any,
 ) -> Results:
     """What the command line calls: fill in what was not given, tune, write `out` (.json) with .csv and .txt beside it.
 
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
     A suite of feature files takes neither. Seeds are 0, 1, ... `options` are those of the methods, such as epochs or
-    lrs. What is measured is written as it comes; `Results.failed` says what could not be. Without `out`, results of
+    lrs. `cka_with` is another encoder, or the folder of another run; CKA compares its features of the tests with these.
+    What is measured is written as it comes; `Results.failed` says what could not be. Without `out`, results of
     other settings are not replaced. Raises FastptError.
     """
     config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
@@ -61,11 +66,14 @@ def tune_command(
     if loaded and loaded.has_features:
         if run or encoder:
             raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
-        opened = None
+        if cka_with:
+            raise FastptError(f"suite {loaded.name} holds features already, of one encoder. Leave --cka-with out.")
+        opened = other = None
     else:
         run = newest_finished() if run is None and encoder is None else run
         loaded = loaded or load_suite(_suite_of(run))
         opened = open_encoder(f"run:{run}" if encoder is None else encoder, default_device(), precision)
+        other = open_encoder(_named(cka_with), default_device(), precision) if cka_with else None
     name = opened.name if opened else "features"
     path = _checked(out) if out else _place(opened, name) / f"{loaded.name}.json"
     _check_writable(path.parent)
@@ -73,10 +81,16 @@ def tune_command(
 
     # As it comes, unless results are there: those stay until all of the new ones are.
     save = (lambda results: None) if path.exists() else partial(_write, path)
-    results = tune(opened, loaded, config, threads, decoder, save=save, check=partial(check_replaced, path, bool(out)))
+    check = partial(check_replaced, path, bool(out))
+    results = tune(opened, loaded, config, threads, decoder, save=save, check=check, other=other)
     _write(path, results)
     say(f"results in {path}, table in {path.with_suffix('.txt')}")
     return results
+
+
+def _named(encoder: str) -> str:
+    """An encoder, where a folder is that of a run."""
+    return f"run:{encoder}" if Path(encoder).is_dir() else encoder
 
 
 def _write(path: Path, results: Results) -> None:
@@ -118,12 +132,14 @@ def tune(
     cache: Path | None = None,
     save: Save = lambda results: None,
     check: Callable[[dict[str, Any]], None] = lambda results: None,
+    other: Encoder | None = None,
 ) -> Results:
     """Train and test what `config` asks for on every set of the suite that is there.
 
     `encoder` is None if the suite holds features. Features, and what heads measured, are kept in `cache`, by default
     that of fastpt, so that a tuning that was stopped goes on. `save` gets the results so far whenever there are more;
-    `check` gets them before the work, without a row. What fails on one set or by one method is in `Results.missing`,
+    `check` gets them before the work, without a row. `other` is an encoder whose features of the tests are held against
+    these. What fails on one set or by one method is in `Results.missing`,
     and the rest goes on. Raises FastptError if nothing could be measured.
     """
     if ENCODER in config.methods:
@@ -140,15 +156,20 @@ def tune(
 
     threads = threads or cores()
     start = time.perf_counter()
-    read = encoder and partial(features_of, encoder, decoder=decoder, threads=threads, cache=cache)
+    reading = {"decoder": decoder, "threads": threads, "cache": cache}
+    read = encoder and partial(features_of, encoder, **reading)
     for one in downstream:
         try:
             found = read_set(encoder, one, read, "views" in needs.values())
-            spectra = [spectrum(one, test, ENCODER, split.features) for test, split in found.tests.items()]
+            spectra = [
+                spectrum(one, test, ENCODER, split.features, split.labels) for test, split in found.tests.items()
+            ]
             flipped = noisy(found.train.labels, one.classes, config.label_noise) != found.train.labels
             tuning.wrong_labels[one.domain, one.name] = int(flipped.sum())
             tuning.sets.append(found)
             tuning.spectra += spectra
+            if other:
+                tuning.similarities += similarities(found, other, partial(features_of, other, **reading))
         except FastptError as error:
             say(f"set {one.name} cannot be used: {error}")
             tuning.fail(one, str(error))
@@ -175,6 +196,18 @@ def tune(
     return results
 
 
+def similarities(data: FeaturedSet, other: Encoder, read: Reader) -> Iterator[Similarity]:
+    """Of each test CKA with the features of another encoder, of the samples that both could read."""
+    one = data.downstream
+    for test, split in data.tests.items():
+        theirs = read_split(one.tests[test].data, read, split.answers)
+        assert split.sample_ids is not None
+        assert theirs.sample_ids is not None
+        _, mine, its = np.intersect1d(split.sample_ids, theirs.sample_ids, True, True)
+        cka = linear_cka(split.features[mine], theirs.features[its])
+        yield Similarity(one.domain, one.name, test, other.name, cka)
+
+
 class _Tuning:
     """What a tuning has measured so far."""
 
@@ -192,6 +225,7 @@ class _Tuning:
         self.sets: list[FeaturedSet] = []
         self.wrong_labels: dict[tuple[str, str], int] = {}  # of the training split of each set
         self.spectra: list[Spectrum] = []  # of the encoder's features
+        self.similarities: list[Similarity] = []
         self.to_do: dict[tuple[Domain, str, str], Part | None] = {}  # by domain, set and method, in the results' order
         self.seconds = {"features": 0.0, "fit": 0.0}
 
@@ -214,6 +248,7 @@ class _Tuning:
             splits=[split for one in self.sets for split in self._splits(one)],
             rows=[row for part in parts for row in part.rows],
             spectra=self.spectra + [one for part in parts for one in part.spectra],
+            similarities=self.similarities,
             missing=self.missing + under_way,
             made_with=_made_with(self.encoder),
             seconds={name: round(value, 2) for name, value in self.seconds.items()},

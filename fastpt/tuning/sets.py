@@ -1,7 +1,7 @@
 """A downstream set as heads see it: features and labels of its training split and of its tests."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,10 +16,13 @@ from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import Features, training_view
 from fastpt.tuning.kept import content
 from fastpt.tuning.methods import Fitted
+from fastpt.tuning.metrics import Answers
 from fastpt.tuning.suites import DownstreamSet, TestSplit
 
 VIEWS = 2
 """Of the pictures of a training split, for methods that train on views."""
+MOST_SCORES = 2**27
+"""Scores of heads of a test in memory at once, unless those of one head are more."""
 Reader = Callable[..., Features]
 """`features_of` under one encoder."""
 
@@ -41,14 +44,29 @@ class Split:
     def content(self) -> str:
         return content(self.features, self.labels, self.answers, self.sample_ids)
 
-    def predicted(self, fitted: Fitted, classes: int, device: torch.device) -> np.ndarray:
-        """int64 [H, N]: what each head answers, of the classes that the split knows. Raises FastptError."""
-        answers = self.answers
-        known = slice(None) if answers is None else np.flatnonzero(answers >= 0)
-        parts = self.features.to(device).split(1024)  # the scores of many heads take memory
-        scores = (_scores(fitted, part, classes) for part in parts)
-        chosen = torch.cat([one[..., known].argmax(-1) for one in scores], 1).cpu().numpy()
-        return chosen if answers is None else answers[known][chosen]
+    def answered(self, fitted: Fitted, classes: int, device: torch.device) -> Iterator[Answers]:
+        """What each head answers, of the classes that the split knows, numbered by their order there.
+
+        Where several training classes stand for one of the test, its probability is their sum, its score their largest;
+        the answer is that of the training class with the largest score. Raises FastptError.
+        """
+        answers = np.arange(classes) if self.answers is None else self.answers
+        known = np.flatnonzero(answers >= 0)
+        names, stands_for = np.unique(answers[known], return_inverse=True)
+        labels = np.searchsorted(names, self.labels)
+        heads, together = len(fitted.settings), max(1, MOST_SCORES // (len(self.labels) * len(known)))
+        for first in range(0, heads, together):
+            parts = self.features.to(device).split(1024)  # the scores of many heads take memory
+            some = [_scores(fitted, part, classes)[first : first + together][..., known].cpu() for part in parts]
+            for scores in torch.cat(some, 1):
+                predicted = stands_for[scores.argmax(-1).numpy()]
+                values = scores.double().softmax(-1) if fitted.has_probabilities else scores.double()
+                if len(names) < len(known):
+                    where = torch.from_numpy(stands_for).expand(len(values), -1)
+                    how = "sum" if fitted.has_probabilities else "amax"
+                    whole = values.new_zeros(len(values), len(names))
+                    values = whole.scatter_reduce_(1, where, values, how, include_self=False)
+                yield Answers(predicted, labels, values.numpy(), fitted.has_probabilities)
 
 
 def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tensor:

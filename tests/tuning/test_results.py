@@ -3,12 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from fastpt.tuning.results import Results, Row, Spectrum, by_seed, csv_table, summary, text_table
+from fastpt.tuning.results import Results, Row, Similarity, Spectrum, by_seed, summary
 from fastpt.tuning.suites import Missing
+from fastpt.tuning.tables import WIDTH, csv_table, text_table
 
 
-def row(domain, name, test, method, seed, value, fraction=1.0, **settings):
-    return Row(domain, name, test, method, "accuracy", value, 10, seed, fraction, settings)
+def row(domain, name, test, method, seed, value, fraction=1.0, measures=(), **settings):
+    return Row(domain, name, test, method, "accuracy", value, 10, seed, fraction, settings, dict(measures))
 
 
 RESULTS = Results(
@@ -24,7 +25,8 @@ RESULTS = Results(
         row("ood", "c", "sketch", "lp", 0, 0.25),
         row("ood", "c", "sketch", "lp", 1, 0.25),
     ],
-    spectra=[Spectrum("id", "a", "test", "encoder", 5.12345, 2.0, [1.0])],
+    spectra=[Spectrum("id", "a", "test", "encoder", 5.12345, 2.0, 168.0, 0.5, None, [1.0])],
+    similarities=[Similarity("id", "a", "test", "noisy-run", 0.87654)],
     splits=[],
     missing=[Missing("id", "d", "not prepared")],
     made_with={},
@@ -38,19 +40,53 @@ def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
     assert lines["ID average"].endswith("40.00 ± 127.06")
     assert lines["OOD c -> sketch"].endswith("25.00 ± 0.00")
     assert "5.123" in text_table(RESULTS)
+    assert lines["ID a -> test, noisy-run"].endswith("0.877")
     assert "left out: d (not prepared)" in text_table(RESULTS)
 
 
-def test_csv_has_a_line_for_each_row_and_a_column_for_each_setting():
+def test_csv_has_a_line_for_each_row_and_a_column_for_each_setting_and_measure():
+    measures = {
+        "accuracy": 0.5,
+        "mean_per_class": 0.25,
+        "auroc": 0.75,
+        "average_precision": 0.5,
+        "ece": None,
+        "nll": 0.7,
+    }
     rows = [
         row("id", "a", "test", "lp", 0, 0.5, lr=0.1, reg_weight=0.0),
-        row("id", "a", "test", "ridge", 1, 0.7, 0.25, l2=10.0),
+        row("id", "a", "test", "ridge", 1, 0.75, 0.25, measures, l2=10.0),
     ]
     assert csv_table(replace(RESULTS, rows=rows)).splitlines() == [
-        "domain,set,test,method,metric,seed,fraction,lr,reg_weight,l2,value,samples",
-        "id,a,test,lp,accuracy,0,1.0,0.1,0.0,,0.5,10",
-        "id,a,test,ridge,accuracy,1,0.25,,,10.0,0.7,10",
+        "domain,set,test,method,metric,seed,fraction,lr,reg_weight,l2,percent,samples,accuracy_percent,"
+        "mean_per_class_percent,auroc_percent,average_precision_percent,ece_percent,nll_nats",
+        "id,a,test,lp,accuracy,0,1.0,0.1,0.0,,50.0,10,,,,,,",
+        "id,a,test,ridge,accuracy,1,0.25,,,10.0,75.0,10,50.0,25.0,75.0,50.0,,0.7",
     ]
+
+
+def test_measures_beside_accuracy_are_means_over_tests_and_none_is_made_up():
+    measured = [
+        ("lp", 0, {"accuracy": 0.5, "ece": 0.1, "nll": 1.5}),
+        ("lp", 1, {"accuracy": 0.7, "ece": 0.3, "nll": 2.5}),
+        ("ridge", 0, {"accuracy": 0.6, "ece": None, "nll": None}),
+        ("ridge", 1, {"accuracy": 0.6, "ece": None, "nll": None}),
+    ]
+    methods = {**RESULTS.methods, "ridge": {"label": "Ridge", "colour": "#a8487f"}}
+    rows = [row("id", "a", "test", method, seed, 0.5, 1.0, one) for method, seed, one in measured]
+    text = text_table(replace(RESULTS, methods=methods, rows=rows))
+    assert re.search(r"\nID LP +60.00 +20.00 +2.000\n", text)
+    assert re.search(r"\nID Ridge +60.00 +– +–\n", text)
+    assert "–: Ridge gives no probabilities" in text
+
+
+def test_many_methods_make_several_tables_of_at_most_100_columns():
+    methods = {f"m{i}": {"label": f"Method number {i}", "colour": "#0072b2"} for i in range(12)}
+    rows = [row("id", "a", "test", method, seed, 0.5 + seed / 10) for method in methods for seed in (0, 1)]
+    text = text_table(replace(RESULTS, methods=methods, rows=rows, missing=[Missing("id", "d", "not there " * 30)]))
+    assert max(map(len, text.splitlines())) <= WIDTH
+    heads = [line for line in text.splitlines() if line.startswith(" ") and "Method number" in line]
+    assert re.findall(r"number (\d+)", " ".join(heads)) == [str(i) for i in range(12)]
 
 
 def test_gains_are_paired_by_seed_and_fractions_stand_apart():

@@ -19,7 +19,6 @@ from fastpt.tuned import FORMAT
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.jobs import Job, noisy, train
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
-from fastpt.tuning.metrics import accuracy, mean_per_class
 from fastpt.tuning.run import tune_command
 from fastpt.tuning.sets import Split
 from tests.conftest import made_up, prepared
@@ -71,6 +70,9 @@ def test_everything_by_default(workplace, capsys):
         for seed in (0, 1)
     ]
     assert all(0 <= row["value"] <= 1 and row["samples"] == 24 for row in results["rows"])
+    metrics = {"id": "mean_per_class", "ood": "accuracy"}
+    assert all(row["value"] == row["measures"][metrics[row["domain"]]] for row in results["rows"])
+    assert all(None not in row["measures"].values() for row in results["rows"])
     stages = [(one["domain"], one["stage"]) for one in results["spectra"]]
     assert sorted(stages) == sorted((s, stage) for s in ("id", "ood") for stage in ("encoder", "mlp", "nmtune"))
     for one in results["spectra"]:
@@ -92,6 +94,16 @@ def test_everything_by_default(workplace, capsys):
     assert "NMTune" in table
     assert len(path.with_suffix(".csv").read_text().splitlines()) == 1 + len(results["rows"])
     assert "gone is left out" in capsys.readouterr().err
+
+
+def test_features_are_held_against_those_of_another_run(workplace):
+    finished_run(workplace / "runs", "other-s0", suite="small.yaml")  # of the same weights
+    found = tune_command(Path("runs/tiny-s0"), methods=["lp"], epochs=1, cka_with="runs/other-s0").as_dict()
+    assert [(one["domain"], one["test"], one["other"]) for one in found["similarities"]] == [
+        ("id", "test", "other-s0"),
+        ("ood", "again", "other-s0"),
+    ]
+    assert [one["cka"] for one in found["similarities"]] == pytest.approx([1, 1])
 
 
 def test_a_tuned_run_is_verified_by_its_folder(workplace):
@@ -333,13 +345,6 @@ def test_samples_without_a_training_class_are_left_out(workplace, capsys):
     assert "3 of 9 samples have no training class and are left out" in capsys.readouterr().err
 
 
-def test_metrics():
-    predicted, labels = np.array([0, 0, 0, 2, 2]), np.array([0, 0, 1, 2, 0])
-    assert accuracy(predicted, labels) == pytest.approx(3 / 5)
-    assert mean_per_class(predicted, labels) == pytest.approx((2 / 3 + 0 + 1) / 3)
-    assert mean_per_class(np.array([0, 3]), np.array([0, 3])) == 1  # classes that do not occur do not count
-
-
 def trained(config, method, features, labels):
     (fitted,) = train(config, method, TrainingData(features, labels.numpy(), 4), "cpu")
     return fitted
@@ -442,7 +447,21 @@ def test_a_setting_that_would_stand_for_a_column_or_is_no_value_is_told(monkeypa
 def test_scores_that_name_no_answer_are_told(scores, said):
     split = Split(torch.zeros(6, 2), np.zeros(6, np.int64))
     with pytest.raises(FastptError, match=f"{said}, not numbers of shape .1, 6, 4."):
-        split.predicted(Fitted([{}], lambda x: scores), 4, torch.device("cpu"))
+        list(split.answered(Fitted([{}], lambda x: scores), 4, torch.device("cpu")))
+
+
+@pytest.mark.parametrize("together", [1, 2**27])
+def test_training_classes_that_stand_for_one_of_the_test_add_their_probabilities(monkeypatch, together):
+    monkeypatch.setattr("fastpt.tuning.sets.MOST_SCORES", together)
+    scores = torch.tensor([[[0.5, 0.2, 0.2, 0.1]], [[0.1, 0.3, 0.2, 0.4]]]).log()  # of two heads, one sample
+    split = Split(torch.zeros(1, 2), np.array([2]), np.array([5, 2, 2, -1]))  # no class for the last
+    heads = [{}, {}]
+    first, second = split.answered(Fitted(heads, lambda x: scores, has_probabilities=True), 4, torch.device("cpu"))
+    assert (first.labels.item(), first.predicted.item(), second.predicted.item()) == (0, 1, 0)  # classes 2 and 5
+    np.testing.assert_allclose(first.scores, [[4 / 9, 5 / 9]], rtol=1e-6)
+    np.testing.assert_allclose(second.scores, [[5 / 6, 1 / 6]], rtol=1e-6)
+    first, _ = split.answered(Fitted(heads, lambda x: scores), 4, torch.device("cpu"))
+    np.testing.assert_allclose(first.scores, np.log([[0.2, 0.5]]), rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["found.csv", "found.txt", "found"])

@@ -82,6 +82,9 @@ class Fitted:
     is not the features: the results have its spectrum."""
     encoder: Encoder | None = None
     """The fine-tuned encoder that makes the features of the tests; None: the pre-trained one."""
+    has_probabilities: bool = False
+    """Whether the softmax of the scores is what a head holds each class's probability to be. Of other scores there is
+    no calibration error and no likelihood."""
 
 
 class Method(Protocol):

@@ -70,7 +70,7 @@ class FineTuned:
             images = replace(data.images, sample_ids=data.images.sample_ids[rows])
             encoder, tuned = finetune(images, data.labels[rows], data.classes, self.kind, training, head.seed)
             settings = [{"lr": training.lr, "reg_weight": training.reg_weight}]
-            yield Fitted(settings, tuned.logits, tuned.transformed, encoder)
+            yield Fitted(settings, tuned.logits, tuned.transformed, encoder, has_probabilities=True)
 
     def _training(
         self,

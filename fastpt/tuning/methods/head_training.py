@@ -178,7 +178,8 @@ class HeadMethod:
         chosen = select(data.features, data.labels, training, heads, *grid, data.classes, device)
         trained = fit(data.features, data.labels, training, chosen, data.classes, device)
         settings = [{"lr": head.lr, "reg_weight": head.reg_weight} for head in chosen]
-        yield Fitted(settings, trained.logits, trained.transformed if training.mlp else None)
+        transformed = trained.transformed if training.mlp else None
+        yield Fitted(settings, trained.logits, transformed, has_probabilities=True)
 
     def _training(self, head_precision: str | None = None, **options: Any) -> HeadTraining:
         return self.configured(**options, precision=head_precision)

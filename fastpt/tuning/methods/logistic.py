@@ -59,7 +59,7 @@ class Logistic:
             part.classifier.bias[0, 0] = part.classifier.bias.new_tensor(bias)
             parts.append(part)
             settings.append({"C": strength})
-        yield Fitted(settings, Heads.join(parts).to(device).eval().logits)
+        yield Fitted(settings, Heads.join(parts).to(device).eval().logits, has_probabilities=True)
 
 
 METHOD = Logistic()

@@ -26,7 +26,7 @@ FEATURE_MEASURES = {
 def csv_table(results: Results) -> str:
     """One line a row of the results; shares in per cent, unrounded, and the likelihood in nats."""
     settings = dict.fromkeys(name for row in results.rows for name in row.settings)
-    measures = {name: f"{name}_percent" if measure.is_share else f"{name}_nats" for name, measure in MEASURES.items()}
+    measures = {name: f"{name}_percent" if measure.is_share else name for name, measure in MEASURES.items()}
     columns = ("domain", "set", "test", "method", "metric", "seed", "fraction", *settings, "percent", "samples")
     out = io.StringIO()
     writer = csv.DictWriter(out, [*columns, *measures.values()], lineterminator="\n")

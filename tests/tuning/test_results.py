@@ -59,7 +59,7 @@ def test_csv_has_a_line_for_each_row_and_a_column_for_each_setting_and_measure()
     ]
     assert csv_table(replace(RESULTS, rows=rows)).splitlines() == [
         "domain,set,test,method,metric,seed,fraction,lr,reg_weight,l2,percent,samples,accuracy_percent,"
-        "mean_per_class_percent,auroc_percent,average_precision_percent,ece_percent,nll_nats",
+        "mean_per_class_percent,auroc_percent,average_precision_percent,ece_percent,nll",
         "id,a,test,lp,accuracy,0,1.0,0.1,0.0,,50.0,10,,,,,,",
         "id,a,test,ridge,accuracy,1,0.25,,,10.0,75.0,10,50.0,25.0,75.0,50.0,,0.7",
     ]

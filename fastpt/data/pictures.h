@@ -12,7 +12,8 @@ enum result {
     SHORT,      /* its file ends before it does */
     UNREADABLE, /* the file is not open, or the disk fails */
     DAMAGED,    /* its bytes have another checksum, or its frame header states another size than the table */
-    LEFT        /* the decoder leaves it to another one */
+    LEFT,       /* the decoder leaves it to another one */
+    MISLED      /* it is what was stored, and decoded, though its entry points do not fit its data */
 };
 
 /* N pictures: the columns of samples.py, and where what they name is found. */

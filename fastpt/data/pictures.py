@@ -37,6 +37,8 @@ class Result(IntEnum):
     """Its bytes have another checksum, or its frame header states another size than the table."""
     LEFT = 4
     """A decoder leaves it to another one."""
+    MISLED = 5
+    """It is what was stored, and decoded, though its entry points do not fit its data."""
 
 
 class _Pictures(ctypes.Structure):

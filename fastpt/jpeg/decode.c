@@ -131,6 +131,15 @@ static int decode_crop(struct decoder *decoder, struct crop *crop, uint8_t *out)
     return i == crop->size ? DECODED : UNUSUAL;
 }
 
+static int decode_box(struct decoder *decoder, struct crop *crop, const int32_t box[4], int trusted, int flip, int filter,
+                      uint8_t *out) {
+    crop->across[1].pairs = crop->down[1].pairs = 0;
+    const int status = prepare_rows(decoder, &crop->rows, box, trusted);
+    if (status) return status;
+    if (!prepare_taps(decoder, crop, box, flip, filter) || !prepare_memory(decoder, crop)) return UNUSUAL;
+    return decode_crop(decoder, crop, out);
+}
+
 int fastpt_decode_one(struct decoder *decoder, const uint8_t *data, uint64_t length, const int32_t shape[2],
                       const int32_t box[4], int flip, int filter, int size, uint8_t *out) {
     struct crop crop;
@@ -140,9 +149,7 @@ int fastpt_decode_one(struct decoder *decoder, const uint8_t *data, uint64_t len
     const struct jpeg *jpeg = &crop.rows.jpeg;
     if (!read_headers(&crop.rows.jpeg, data, length) || jpeg->height != shape[0] || jpeg->width != shape[1]) return UNUSUAL;
     crop.size = size, crop.padded = (size + 15) / 16 * 16;
-    crop.across[1].pairs = crop.down[1].pairs = 0;
-    const int status = prepare_rows(decoder, &crop.rows, box, 1);
-    if (status) return status;
-    if (!prepare_taps(decoder, &crop, box, flip, filter) || !prepare_memory(decoder, &crop)) return UNUSUAL;
-    return decode_crop(decoder, &crop, out);
+    const int status = decode_box(decoder, &crop, box, 1, flip, filter, out);
+    if (status != DAMAGED) return status;
+    return decode_box(decoder, &crop, box, 0, flip, filter, out) ? UNUSUAL : MISLED;
 }

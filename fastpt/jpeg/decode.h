@@ -5,10 +5,11 @@
 
 #include <stdint.h>
 
-/* What became of a picture; its output holds nothing of use unless it was DECODED. An UNUSUAL one is of a kind that is left
-   to another decoder (markers.h says which kinds are read), or has data that no decoder can make sense of: who has entry
-   points that do not fit its data is DAMAGED. */
-enum { DECODED, UNUSUAL, DAMAGED };
+/* What became of a picture. One that was MISLED has entry points that do not fit its data, and was decoded without them: its
+   pixels are right. An UNUSUAL one is of a kind that is left to another decoder (markers.h says which kinds are read), or has
+   data that no decoder can make sense of; its output holds nothing of use. DAMAGED is said between these files only: what
+   was decoded from entry points makes no sense. */
+enum { DECODED, UNUSUAL, MISLED, DAMAGED };
 
 struct decoder; /* tables and memory that are used again for each picture; one for each thread */
 

@@ -17,7 +17,8 @@
    JPEGs with restart intervals have none, nor have those of few MCUs (LEAST_MCUS). The spacing is 8, or 16, 32 ... so
    that they fit in a segment; where one entry a row does not fit either, there are none.
 
-   Entries are hints. They are right in what preparation stores; in a file from elsewhere they may be anything. */
+   Entries are hints. They are right in what preparation stores; in a file from elsewhere they may be anything: who decodes
+   by them sees whether each row arrives where the next entry is, with its predictors, or else goes without them. */
 
 #ifndef FASTPT_ENTRIES_H
 #define FASTPT_ENTRIES_H

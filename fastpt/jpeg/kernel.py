@@ -14,7 +14,7 @@ import numpy as np
 from fastpt import native
 from fastpt.jpeg import Interpolation
 
-DECODED, UNUSUAL, DAMAGED = 0, 1, 2  # what becomes of a picture, as in decode.h
+DECODED, UNUSUAL, MISLED = 0, 1, 2  # what becomes of a picture, as in decode.h
 INTERPOLATIONS: tuple[Interpolation, ...] = get_args(Interpolation)  # numbered as in taps.h
 
 
@@ -55,7 +55,7 @@ class Functions(NamedTuple):
     free: int
     """`void free(void *)`."""
     decode: int
-    """`int decode(void *, jpeg, length, shape, box, flip, filter, size, out)`: DECODED, UNUSUAL or DAMAGED."""
+    """`int decode(void *, jpeg, length, shape, box, flip, filter, size, out)`: DECODED, UNUSUAL or MISLED."""
 
 
 def functions() -> Functions | None:
@@ -99,8 +99,8 @@ def decode_one(
     and chroma are resized each by itself, as libjpeg's accurate inverse DCT gives them, and then made RGB. Bilinear and
     bicubic are antialiased as in torch and Pillow; area is as in OpenCV, where it is linear if the box grows.
 
-    Returns DECODED; or UNUSUAL if it is left to another decoder, as without the library all are, or DAMAGED if its
-    entry points do not fit its data. `out` then holds nothing.
+    Returns DECODED; MISLED if its entry points do not fit its data, without which it was then decoded; or UNUSUAL if it
+    is left to another decoder, as without the library all are: `out` then holds nothing.
     """
     library = kernel()
     if library is None:
@@ -127,5 +127,5 @@ def decode(
     done = np.zeros(len(jpegs), bool)
     for k, jpeg in enumerate(jpegs):
         picture = (jpeg, shapes[k], boxes[k], bool(flips[k]))
-        done[k] = decode_one(*picture, interpolation, images[rows[k]]) == DECODED
+        done[k] = decode_one(*picture, interpolation, images[rows[k]]) in (DECODED, MISLED)
     return done

@@ -21,6 +21,7 @@ enum { RING = 8 }; /* batches that may be in work at once; a power of two */
 struct decoding {
     void *(*new)(void);
     void (*free)(void *decoder);
+    /* 0: it is decoded; 2: it is, though its entry points do not fit its data; else it is left to another decoder. */
     int (*decode)(void *decoder, const uint8_t *jpeg, uint64_t length, const int32_t shape[2], const int32_t box[4],
                   int flip, int filter, int size, uint8_t *out);
     int32_t filter, size;
@@ -98,10 +99,12 @@ static enum result make(const struct pool *pool, struct worker *worker, const st
     if (!worker->decoder && !(worker->decoder = decoding->new())) return LEFT;
     const int32_t shape[2] = {pool->pictures.height[id], pool->pictures.width[id]};
     uint8_t *picture = batch->out + (size_t)k * decoding->size * decoding->size * 3;
-    return decoding->decode(worker->decoder, jpeg, length, shape, batch->boxes + 4 * k, batch->flips[k],
-                            decoding->filter, decoding->size, picture)
-               ? LEFT
-               : GOOD;
+    switch (decoding->decode(worker->decoder, jpeg, length, shape, batch->boxes + 4 * k, batch->flips[k], decoding->filter,
+                             decoding->size, picture)) {
+    case 0: return GOOD;
+    case 2: return MISLED;
+    default: return LEFT;
+    }
 }
 
 static void *work(void *argument) {

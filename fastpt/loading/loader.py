@@ -19,7 +19,7 @@ from fastpt.loading.crops import center_crops, random_resized_crops
 from fastpt.loading.decoders import DECODERS
 from fastpt.loading.order import Order, batch_positions, epoch_order, steps_per_epoch
 from fastpt.loading.readahead import read_ahead
-from fastpt.loading.reading import BadSamples, BatchReader
+from fastpt.loading.reading import BadSamples, BatchReader, StaleEntryPoints
 from fastpt.processes import cores
 
 STATE_FORMAT = "2.1"
@@ -119,7 +119,7 @@ class Loader:
         self.epoch = 0
         self._position = 0  # of the next global batch in the epoch's order, in samples
         self._batches: Generator[DecodedBatch, None, None] | None = None  # of the iteration under way
-        self._bad = BadSamples(dataset)
+        self._bad, self._stale = BadSamples(dataset), StaleEntryPoints(dataset)
         self._stored = Pictures(dataset.samples)
         kind, options = DECODERS.get(decoder), decoder_options or {}
         for name in options:
@@ -140,6 +140,12 @@ class Loader:
     def bad_samples(self) -> dict[int, int]:
         """How often each damaged picture met by this rank was replaced or left out, by sample id."""
         return dict(self._bad.counts)
+
+    @property
+    def stale_entry_points(self) -> dict[int, int]:
+        """How often each picture was met whose entry points are not those of its data, by sample id: they were decoded
+        without. Decoder cpu's; others do not look at entry points."""
+        return dict(self._stale.counts)
 
     def __len__(self) -> int:
         """Batches of a whole epoch, the same on every rank."""
@@ -261,6 +267,7 @@ class Loader:
             lambda ids, views: self._crop(ids, views, epoch),
             self.drop_last,
             self._bad,
+            self._stale,
         )
 
     def _with_rng_keys(self, decoded: DecodedBatch, epoch: int) -> Batch:

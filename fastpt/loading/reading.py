@@ -90,6 +90,34 @@ class BadSamples:
         )
 
 
+class StaleEntryPoints:
+    """The pictures met so far whose entry points do not fit their data: `counts` by sample id; the first is named.
+
+    Their checksums are right, so they were stored like that: by a tool that writes the data anew and keeps segments
+    that it does not know.
+    """
+
+    def __init__(self, dataset: ImageDataset):
+        self.counts: Counter[int] = Counter()
+        self._dataset = dataset
+        self._lock = threading.Lock()
+
+    def add(self, sample_ids: Iterable[int]) -> None:
+        """Count some, which were decoded without."""
+        with self._lock:
+            told = bool(self.counts)
+            self.counts.update(sample_ids)
+            if told or not self.counts:
+                return
+        log.warning(
+            "%s: sample %d has entry points that are not those of its data: another tool may have changed it. It is "
+            "decoded without them, more slowly. Further ones are counted (`loader.stale_entry_points`), not named; "
+            "prepare the split anew to be rid of them.",
+            self._dataset,
+            next(iter(self.counts)),
+        )
+
+
 @dataclass(frozen=True)
 class BatchReader:
     """Plans, reads and checks the pictures of one epoch."""
@@ -101,6 +129,7 @@ class BatchReader:
     crop: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (ids, views) -> boxes [K, 4], flips [K]
     replace: bool  # damaged pictures: replaced by the next of the order (training), or left out (evaluation)
     bad: BadSamples = field(repr=False)
+    stale: StaleEntryPoints = field(repr=False)
 
     def plan(self, positions: np.ndarray) -> BatchPlan:
         """What these positions of the order, int64 [B], stand for. Cheap for many at once, dear one by one."""

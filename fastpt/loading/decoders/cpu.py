@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fastpt.data.pictures import Result
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation, kernel, whole
 from fastpt.loading.batch import DecodedBatch
@@ -77,7 +78,9 @@ class CpuDecoder:
     def _look_after(self, left_over: ThreadPoolExecutor, reader: BatchReader, batch: _Batch) -> None:
         """Begin with those pictures of a batch that the pool has not made."""
         if batch.found is None:
-            rows = np.flatnonzero(batch.job.results).tolist()
+            misled = batch.job.results == Result.MISLED
+            reader.stale.add(batch.plan.sample_ids[misled].tolist())
+            rows = np.flatnonzero((batch.job.results != Result.GOOD) & ~misled).tolist()
             batch.found = {
                 row: left_over.submit(self._fill, reader, batch.plan, row, batch.images[row].numpy()) for row in rows
             }
@@ -100,7 +103,10 @@ class CpuDecoder:
             one, samples = reader.plan(np.array([intact.position])), reader.dataset.samples
             shapes = np.stack([samples.height[one.sample_ids], samples.width[one.sample_ids]], axis=1)
             picture = (intact.jpeg, shapes[0], one.boxes[0], bool(one.flips[0]))
-            if kernel.decode_one(*picture, self.interpolation, out) != kernel.DECODED:
+            status = kernel.decode_one(*picture, self.interpolation, out)
+            if status == kernel.MISLED:
+                reader.stale.add(one.sample_ids.tolist())
+            if status == kernel.UNUSUAL:
                 self._decode_whole(intact.jpeg, shapes[0].tolist(), one, out)
         return intact
 

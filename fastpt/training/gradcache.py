@@ -18,7 +18,7 @@ def whole_batch_losses(
     forward: Callable[..., dict[str, Tensor]],
     model: nn.Module,
     pieces: Sequence[Mapping[str, Tensor]],
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+    loss: Callable[..., Tensor],
     seed_piece: Callable[[int], None],
 ) -> Iterator[Tensor]:
     """The loss of the whole batch, once for each piece; float32 scalars whose mean has the gradient of that loss.
@@ -27,11 +27,12 @@ def whole_batch_losses(
     DeepSpeed's accumulation does.
 
     Args:
-        forward: gives image_features and text_features [n, D] and logit_scale [1] of a piece.
+        forward: gives image_features and text_features [n, D] of a piece, logit_scale [1] and perhaps logit_bias [1].
         model: what `forward` runs. Its BatchNorms normalise by the piece in both passes, as in plain accumulation, but
             move their running statistics in the second only.
         pieces: the arguments of `forward`.
-        loss: of the features [N, D] of all pieces, in their order, and logit_scale; it may gather over processes.
+        loss: of the features [N, D] of all pieces, in their order, logit_scale, and logit_bias if there is one; it may
+            gather over processes.
         seed_piece: seeds the random generators for a piece, the same each time.
     """
     with torch.no_grad(), _still_statistics(model):
@@ -41,15 +42,21 @@ def whole_batch_losses(
             outputs.append(forward(**piece))
     names = ("image_features", "text_features")
     features = [torch.cat([output[name].float() for output in outputs]).requires_grad_() for name in names]
-    scale = outputs[0]["logit_scale"].float().requires_grad_()
-    whole = loss(features[0], features[1], scale)
-    *gradients, scale_gradient = torch.autograd.grad(whole, [*features, scale])
+    scalars = [name for name in ("logit_scale", "logit_bias") if name in outputs[0]]
+    inputs = [*features, *(outputs[0][name].float().requires_grad_() for name in scalars)]
+    whole = loss(*inputs)
+    gradients = torch.autograd.grad(whole, inputs)
+    of_scalars = dict(zip(scalars, gradients[len(names) :], strict=True))
     whole = whole.detach()
     sizes = [len(output["image_features"]) for output in outputs]
-    for number, (piece, *parts) in enumerate(zip(pieces, *(each.split(sizes) for each in gradients), strict=True)):
+    for number, (piece, *parts) in enumerate(
+        zip(pieces, *(each.split(sizes) for each in gradients[: len(names)]), strict=True)
+    ):
         seed_piece(number)
         output = forward(**piece)
-        surrogate = (output["logit_scale"].float() * scale_gradient).sum() / len(pieces)
+        surrogate = whole.new_zeros(())
+        for name, gradient in of_scalars.items():
+            surrogate = surrogate + (output[name].float() * gradient).sum() / len(pieces)
         for name, part in zip(names, parts, strict=True):
             surrogate = surrogate + (output[name].float() * part).sum()
         # The value of the loss, with the gradient of the surrogate.

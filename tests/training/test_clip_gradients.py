@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 
+from fastpt.errors import RecipeError
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint
 from fastpt.training.gradcache import whole_batch_losses
@@ -31,13 +32,16 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(checkpoint.newest_first(run)[0] / "model.safetensors")
 
 
-@pytest.mark.parametrize("processes", [1, 2, 4])
-def test_the_gradient_is_that_of_the_whole_batch(clip, tmp_path, processes):
+@pytest.mark.parametrize(
+    ("loss", "processes"), [("softmax", 1), ("softmax", 2), ("softmax", 4), ("sigmoid", 1), ("sigmoid", 2)]
+)
+def test_the_gradient_is_that_of_the_whole_batch(clip, tmp_path, loss, processes):
     """Without BatchNorm and in fp32: loss and gradient of each ZeRO stage, in one piece and in two."""
-    one = train(clip(*ONE_STEP), "tiny", tmp_path / "whole")
+    step = (*ONE_STEP, f"clip.loss={loss}")
+    one = train(clip(*step), "tiny", tmp_path / "whole")
     cuts = {
         f"zero{zero}-pieces{pieces}": clip(
-            *ONE_STEP, f"engine.zero_stage={zero}", f"engine.gradient_accumulation_steps={pieces}"
+            *step, f"engine.zero_stage={zero}", f"engine.gradient_accumulation_steps={pieces}"
         )
         for zero in range(4)
         for pieces in (1, 2)
@@ -45,6 +49,20 @@ def test_the_gradient_is_that_of_the_whole_batch(clip, tmp_path, processes):
     for run in trained(tmp_path, processes, cuts):
         assert losses(run) == pytest.approx(losses(one), rel=1e-5), run
         torch.testing.assert_close(weights(run), weights(one), rtol=1e-4, atol=1e-5)
+
+
+def test_sigmoid_learns_the_bias_and_softmax_has_none(clip, tmp_path):
+    runs = {
+        loss: train(clip(*ONE_STEP, f"clip.loss={loss}"), "tiny", tmp_path / loss) for loss in ("softmax", "sigmoid")
+    }
+    assert "logit_bias" not in weights(runs["softmax"])
+    assert weights(runs["sigmoid"])["logit_bias"].item() != -10.0
+
+
+def test_a_model_with_a_bias_that_the_loss_does_not_learn_is_refused(clip, tmp_path):
+    biased = {**VIT_CLIP, "config": {**VIT_CLIP["config"], "init_logit_bias": -5.0}}
+    with pytest.raises(RecipeError, match=r"init_logit_bias, which only clip\.loss sigmoid learns"):
+        train(clip(*ONE_STEP, f"model={json.dumps(biased)}"), "tiny", tmp_path / "run")
 
 
 def trained(folder: Path, processes: int, recipes: dict[str, Recipe]) -> list[Path]:

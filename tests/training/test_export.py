@@ -67,6 +67,14 @@ def test_open_clip_loads_the_export_with_identical_embeddings(clip, tmp_path, mo
     assert tuple(theirs.visual.image_mean) == clip_task.MEAN
 
 
+def test_open_clip_loads_what_was_trained_by_the_sigmoid_loss(clip, tmp_path):
+    run = train(clip("clip.loss=sigmoid", "schedule={steps: 2}"), "tiny", tmp_path / "run")
+    weights = trained_weights(run)
+    theirs = open_clip.create_model(f"local-dir:{run / 'export'}")
+    assert theirs.logit_bias.item() == weights["logit_bias"].item() != -10.0
+    assert theirs.logit_scale.item() == weights["logit_scale"].item()
+
+
 def test_the_card_of_a_resnet_of_ours_says_what_to_import(supervised, tmp_path):
     args = "{layers: [1, 1, 1, 1], channels: [16, 16, 16, 16]}"
     recipe = supervised(f"model={{name: resnet50_blurpool, args: {args}}}", "schedule={steps: 1}")

@@ -44,6 +44,9 @@ class ZeroShot(config.Section):
 class Settings(config.Section):
     """What only task clip knows."""
 
+    loss: Literal["softmax", "sigmoid"] = "softmax"
+    """CLIP's loss, or SigLIP's (Zhai et al. 2023), whose logits have a bias that is learned too: it begins at -10, and
+    the temperature at 10."""
     zero_shot: ZeroShot | None = None
     memorization_samples: int = Field(default=1000, ge=0)
     """How many clean and how many noised training pairs show what was memorised, at each evaluation; 0 is none."""

@@ -25,7 +25,7 @@ from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
-from fastpt.losses.contrastive import contrastive
+from fastpt.losses.contrastive import contrastive, sigmoid_contrastive
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
 from fastpt.training import deepspeed_adapter
@@ -42,11 +42,16 @@ from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")  # the last of SigLIP's alone
+SIGMOID = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}  # Zhai et al. 2023, section 3.2
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
 
 
-def model_config(model: Model, size: int) -> dict:
-    """open_clip's configuration of the recipe's model for pictures of `size` pixels. Raises RecipeError if unknown."""
+def model_config(model: Model, size: int, loss: str = "softmax") -> dict:
+    """open_clip's configuration of the recipe's model for pictures of `size` pixels, and what `loss` wants of it.
+
+    Raises RecipeError if the model is unknown, or made for another loss.
+    """
     config = copy.deepcopy(model.config) if model.config else open_clip.get_model_config(model.name)
     if config is None:
         near = suggestion(model.name, open_clip.list_models(), most=3)
@@ -79,8 +84,12 @@ def model_config(model: Model, size: int) -> dict:
             f"model.config.vision_cfg.image_size is {config['vision_cfg']['image_size']}, but data.size {size}. Make "
             "them the same, or leave image_size out."
         )
+    if loss == "softmax" and config.get("init_logit_bias") is not None:
+        raise RecipeError(
+            f"{model.name} has an init_logit_bias, which only clip.loss sigmoid learns. Choose that, or leave it out."
+        )
     config["vision_cfg"]["image_size"] = size
-    return config
+    return {**SIGMOID, **config} if loss == "sigmoid" else config
 
 
 def build_model(config: dict, **extra: Any) -> CLIP | CustomTextCLIP:
@@ -97,14 +106,27 @@ def contrastive_loss(dist_info: DistInfo) -> Callable[[Tensor, Tensor, Tensor], 
     """The loss of this process's pairs against those of all, of (images [n, D], texts [n, D], scale [1])."""
 
     def loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-        everything = (images, texts)
-        if dist_info.world_size > 1:
-            everything = gather_features(
-                images, texts, gather_with_grad=True, rank=dist_info.rank, world_size=dist_info.world_size
-            )
+        everything = _of_all(images, texts, dist_info)
         return contrastive(images, texts, *everything, scale, first=dist_info.rank * len(images))
 
     return loss
+
+
+def sigmoid_loss(dist_info: DistInfo) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """The same of SigLIP's loss, of (images [n, D], texts [n, D], scale [1], bias [1])."""
+
+    def loss(images: Tensor, texts: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
+        _, all_texts = _of_all(images, texts, dist_info)
+        return sigmoid_contrastive(images, all_texts, scale, bias, first=dist_info.rank * len(images))
+
+    return loss
+
+
+def _of_all(images: Tensor, texts: Tensor, dist_info: DistInfo) -> tuple[Tensor, Tensor]:
+    """The features of all processes, in order of their rank; gradients go back to whose they are."""
+    if dist_info.world_size == 1:
+        return images, texts
+    return gather_features(images, texts, gather_with_grad=True, rank=dist_info.rank, world_size=dist_info.world_size)
 
 
 class Clip:
@@ -136,7 +158,7 @@ class Clip:
         parts = getattr(self.train_set, "parts", [self.train_set])
         self._tokens = Tokens(parts, self._context, once=partial(once_a_node, dist_info))
         self._loader_of = cache(partial(evaluation_loader, recipe=recipe, dist_info=dist_info))
-        self._loss = contrastive_loss(dist_info)
+        self._loss = (sigmoid_loss if self.settings.loss == "sigmoid" else contrastive_loss)(dist_info)
 
     @property
     def decays(self) -> Decays:
@@ -149,7 +171,7 @@ class Clip:
 
     def _build(self) -> CLIP | CustomTextCLIP:
         recipe = self.recipe
-        config = model_config(recipe.model, recipe.data.size)
+        config = model_config(recipe.model, recipe.data.size, self.settings.loss)
         self._context = config["text_cfg"].get("context_length", 77)
         # DeepSpeed views parameters as bytes, which a scalar does not allow; the export makes it a scalar again.
         model = build_model(config, nonscalar_logit_scale=True)
@@ -175,7 +197,7 @@ class Clip:
             return
         seed_piece(0)
         out = self._forward(forward)(**inputs[0])
-        yield self._loss(out["image_features"].float(), out["text_features"].float(), out["logit_scale"].float())
+        yield self._loss(*(out[name].float() for name in OUTPUTS if name in out))
 
     def _inputs(self, batch: Batch) -> dict[str, Tensor]:
         rows = self._shown[batch.sample_ids.cpu().numpy()]
@@ -311,7 +333,8 @@ def _share(right: Tensor) -> float:
 
 def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
     """What open_clip loads: see `TaskKind.export`."""
-    config, weights = model_config(recipe.model, recipe.data.size), dict(weights)
+    config = model_config(recipe.model, recipe.data.size, recipe.of_task(Settings).loss)
+    weights = dict(weights)
     for name in {"logit_scale", "logit_bias"} & set(weights):
         weights[name] = weights[name].reshape(())  # a vector in training, see `Clip`
     build_model(config).load_state_dict(weights, strict=True)

@@ -1,6 +1,7 @@
 """Write one WebDataset tar (ustar, sorted keys, fixed times) with DALI's index beside it."""
 
 import io
+import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,12 +34,14 @@ class TarWriter:
             with atomic_write(path.with_suffix(".idx"), "w") as index:
                 index.write("\n".join([f"v1.2 {len(writer._lines)}", *writer._lines]) + "\n")
 
-    def add(self, jpeg: bytes, width: int, height: int, target: int | str | None) -> int:
-        """Append a sample; returns the offset of its JPEG in the file, in bytes."""
+    def add(self, jpeg: bytes, width: int, height: int, target: int | str | None, known: dict | None = None) -> int:
+        """Append a sample, and what is `known` of it as .json; returns the offset of its JPEG in the file, bytes."""
         key = f"{self._shard:06d}{len(self._lines):07d}"
         offset, line = self._member(f"{key}.jpg", jpeg)
         if self._target:
             line += " " + self._member(f"{key}.{self._target}", str(target).encode())[1]
+        if known is not None:
+            line += " " + self._member(f"{key}.json", json.dumps(known).encode())[1]
         self._lines.append(line)
         return offset
 

@@ -115,23 +115,44 @@ def _verify_run(run: Path) -> list[str]:
 @click.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--noise", required=True, metavar="PLAN|RATE|clean", help="What the samples are shown.")
-@click.option("--format", "store", type=click.Choice(["ffcv", "wds"]), required=True, help="One FFCV file, or tars.")
+@click.option(
+    "--format",
+    "store",
+    type=click.Choice(["ffcv", "wds", "parquet"]),
+    required=True,
+    help="One FFCV file, WebDataset tars, or parquet as Hugging Face's datasets read it.",
+)
 @click.option("--out", type=FOLDER, required=True, help="The folder to make.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
-@click.option("--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="wds: samples a tar.")
-def materialize(folder: Path, noise: str, store: str, out: Path, of: "Targets | None", shard_samples: int) -> None:
-    """Write the split FOLDER with noisy targets for other readers. FFCV, webdataset, DALI, open_clip, timm.
+@click.option(
+    "--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a tar or parquet file."
+)
+@click.option("--limit", type=click.IntRange(1), help="Write the first so many, in the split's shuffled order.")
+@click.option("--class", "only", metavar="NAME", multiple=True, help="Write what is truly of this class; repeatable.")
+def materialize(
+    folder: Path,
+    noise: str,
+    store: str,
+    out: Path,
+    of: "Targets | None",
+    shard_samples: int,
+    limit: int | None,
+    only: tuple[str, ...],
+) -> None:
+    """Write the split FOLDER with noisy targets for other readers. FFCV, webdataset, datasets, DALI, open_clip, timm.
 
     \b
     fastpt materialize data/imagenet/train --noise 0.05 --format ffcv --out imagenet-noisy
     fastpt materialize data/yfcc15m/train --noise swap-0.05-seed0 --format wds --out yfcc15m-noisy
+    fastpt materialize data/imagenet/train --noise 0.05 --format parquet --class tench --limit 100 --out some
 
-    Pictures are copied as stored. An FFCV file has the fields image and label, or caption (FFCV's JSONField).
+    Pictures are copied as stored. An FFCV file has the fields image and label, or caption (FFCV's JSONField). Tars (in
+    .json) and parquet also say of each sample its key, what is shown and what is clean, and whether it is_noisy.
     """
     from datasets_prep.materialize import materialize as write_files
 
     with Progress(f"materialize {folder}", "pictures") as progress:
-        write_files(fastpt.Dataset(folder), _noise(noise), store, out, of, shard_samples, progress)
+        write_files(fastpt.Dataset(folder), _noise(noise), store, out, of, shard_samples, progress, limit, only)
     click.echo(f"wrote {out}")
 
 

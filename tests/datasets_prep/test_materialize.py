@@ -3,13 +3,14 @@
 import hashlib
 import io
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_prep.materialize import materialize
+from datasets_prep.materialize import FORMAT, materialize
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.jpeg import entropy
@@ -101,6 +102,81 @@ def test_webdataset_reads_noisy_labels_and_the_bytes_as_stored(split, tars, labe
         assert np.array_equal(pixels, Image.open(io.BytesIO(source)))
 
 
+def test_webdataset_reads_all_that_is_known_of_a_sample(split, tars, caption_tars, labels, captions):
+    webdataset = pytest.importorskip("webdataset")
+    for folder, of, shown in ((tars, "label", labels), (caption_tars, "caption", captions)):
+        urls = [str(file) for file in sorted(folder.glob("*.tar"))]
+        samples = list(webdataset.WebDataset(urls, shardshuffle=False).decode("pil"))
+        assert len({sample["__key__"] for sample in samples}) == 13
+        known = [sample["json"] for sample in samples]
+        assert known == [expected(split, row, of, shown) for row in range(13)]
+
+
+def expected(split, row: int, of: str, shown: list) -> dict:
+    """What is known of a sample whose `of` is that of `shown`."""
+    clean = {"clean_label": int(split.clean_labels[row]), "clean_caption": split.captions([row])[0]}
+    return {"key": split.keys[row], of: shown[row], "is_noisy": shown[row] != clean[f"clean_{of}"], **clean}
+
+
+@pytest.mark.parametrize("of", ["labels", "captions"])
+def test_datasets_reads_pictures_noisy_and_clean_targets(split, labels, captions, tmp_path, of):
+    datasets = pytest.importorskip("datasets")
+    materialize(split, 0.5, "parquet", tmp_path / "out", of, shard_samples=6)
+    assert len(list((tmp_path / "out" / "data").glob("train-0000?-of-00003.parquet"))) == 3
+    found = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    name, shown = (("label", labels), ("caption", captions))[of == "captions"]
+    rows = list(found)
+    for row, (sample, source) in enumerate(zip(rows, sources(split), strict=True)):
+        assert np.array_equal(sample.pop("image"), Image.open(io.BytesIO(source)))
+        assert sample == expected(split, row, name, shown)
+    assert found.features["clean_label"].names == split.class_names
+    if of == "labels":
+        assert found.features["label"].int2str(labels[0]) == split.class_names[labels[0]]
+
+
+def test_classes_of_one_name_are_told_apart_for_datasets(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    listing = replace(made_up(6, 3), classes=["n1", "n2", "n3"], class_names=["crane", "crane", "cat"])
+    two_cranes = prepared(tmp_path / "split", listing)
+    materialize(two_cranes, None, "parquet", tmp_path / "out")
+    found = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert found.features["label"].names == ["n1", "n2", "n3"]
+    with pytest.raises(FastptError, match="has 2 classes called 'crane'"):
+        materialize(two_cranes, None, "wds", tmp_path / "other", only=["crane"])
+
+
+@pytest.mark.parametrize("store", ["ffcv", "wds", "parquet"])
+def test_some_samples_of_some_classes(split, labels, tmp_path, store):
+    chosen = [row for row in range(13) if split.clean_labels[row] in (1, 3)][:4]
+    materialize(split, 0.5, store, tmp_path / "out", limit=4, only=["class 1", "class 3"])
+    found = read_sealed_json(tmp_path / "out" / "provenance.json", FORMAT)
+    assert (found["samples"], found["limit"], found["only_classes"]) == (4, 4, ["class 1", "class 3"])
+    assert read_labels(tmp_path / "out", store) == [labels[row] for row in chosen]
+
+
+def read_labels(folder, store: str) -> list[int]:
+    """The labels in files of a format, by its own reader."""
+    if store == "ffcv":
+        decoders = pytest.importorskip("ffcv.fields.decoders")
+        loader = pytest.importorskip("ffcv.loader")
+        pipelines = {"image": None, "label": [decoders.IntDecoder()]}
+        order = loader.OrderOption.SEQUENTIAL
+        read = loader.Loader(str(folder / "train.beton"), 1, num_workers=1, order=order, pipelines=pipelines)
+        return [int(label.item()) for (label,) in read]
+    if store == "wds":
+        webdataset = pytest.importorskip("webdataset")
+        urls = [str(file) for file in sorted(folder.glob("*.tar"))]
+        return [int(sample["cls"]) for sample in webdataset.WebDataset(urls, shardshuffle=False)]
+    datasets = pytest.importorskip("datasets")
+    return datasets.load_dataset(str(folder), split="train", cache_dir=str(folder.parent / "cache"))["label"][:]
+
+
+def test_a_class_that_is_not_there_is_named(split, tmp_path):
+    with pytest.raises(FastptError, match=r"has no class 'clas 1'; did you mean class 1\?"):
+        materialize(split, None, "wds", tmp_path / "out", only=["clas 1"])
+    assert not (tmp_path / "out").exists()
+
+
 def test_dalis_reader_reads_noisy_labels_by_the_index(split, tars, labels):
     fn = pytest.importorskip("nvidia.dali.fn")
     from nvidia.dali import pipeline_def
@@ -156,7 +232,7 @@ def test_open_clips_data_reads_noisy_captions_by_its_sizes(caption_tars, caption
 
 
 def test_the_provenance_names_samples_noise_and_files(split, tars):
-    provenance = read_sealed_json(tars / "provenance.json", "2.0")
+    provenance = read_sealed_json(tars / "provenance.json", FORMAT)
     plan = split.noise_plan(0.5)
     assert provenance["samples_id"] == split.samples_id
     assert provenance["noise"] == plan.provenance()
@@ -190,7 +266,7 @@ def test_nothing_is_written_into_the_split(split):
         materialize(split, None, "wds", split.path / "out")
 
 
-@pytest.mark.parametrize("store", ["ffcv", "wds"])
+@pytest.mark.parametrize("store", ["ffcv", "wds", "parquet"])
 def test_a_damaged_picture_is_named_and_nothing_is_left(tmp_path, store):
     dataset = prepared(tmp_path / "split", made_up(6))
     shard = dataset.shard_path(0)

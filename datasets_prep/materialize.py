@@ -157,7 +157,7 @@ def _write_ffcv(path: Path, samples: Iterator[Sample], count: int, of: Targets) 
     field, kind = ("label", beton.INT_FIELD) if of == "labels" else ("caption", beton.JSON_FIELD)
     with BetonWriter.open(path, count, field, kind) as writer:
         for sample in samples:
-            target = sample.target if of == "labels" else {"caption": sample.target}
+            target = sample.target if isinstance(sample.target, int) else {"caption": sample.target}
             writer.add(sample.jpeg, sample.width, sample.height, target)
 
 

@@ -4,6 +4,7 @@ import click
 
 from fastpt import __version__
 from fastpt.cli.data import bench, info, materialize, preview, verify
+from fastpt.cli.init import init
 from fastpt.cli.keys import keys
 from fastpt.cli.noise import noise
 from fastpt.cli.prep import prep
@@ -37,6 +38,7 @@ for command in (
     tune,
     report,
     study,
+    init,
     keys,
 ):
     main.add_command(command)

@@ -75,7 +75,10 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     metavar="RUN|ENCODER",
     help="Another encoder, such as that of a run on other noise: CKA of the tests' features.",
 )
-@click.option("--suite", help="A suite file, or the name of one in recipes/suites (default: as the run's recipe says).")
+@click.option(
+    "--suite",
+    help="A suite file, the name of one in recipes/suites, or a folder with train and test (default: the recipe's).",
+)
 @click.option("--num-seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Heads trained a method.")
 @click.option(
     "--fractions",

@@ -24,6 +24,7 @@ from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.features import features_of
+from fastpt.tuning.found_sets import suite_of
 from fastpt.tuning.jobs import Job, measure, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
@@ -62,7 +63,7 @@ def tune_command(
     other settings are not replaced. Raises FastptError.
     """
     config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
-    loaded = load_suite(suite) if suite else None
+    loaded = _suite(suite) if suite else None
     if loaded and loaded.has_features:
         if run or encoder:
             raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
@@ -273,6 +274,11 @@ def _method(name: str, config: TuningConfig) -> dict[str, Any]:
 def default_device() -> str:
     """Where encoders and heads compute."""
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _suite(suite: str) -> Suite:
+    """The suite of a name or a file, or that of a folder of prepared splits. Raises FastptError."""
+    return suite_of([Path(suite)]) if Path(suite).is_dir() else load_suite(suite)
 
 
 def _suite_of(run: Path | None) -> str:

@@ -41,7 +41,7 @@ def test_help_answers_within_half_a_second(words):
 
 
 def test_the_commands_are_those_that_are_documented():
-    documented = "prep noise suspects info verify preview materialize bench train export tune report study keys"
+    documented = "prep noise suspects info verify preview materialize bench train export tune report study init keys"
     assert list(main.commands) == documented.split()
 
 

@@ -1,0 +1,177 @@
+"""`fastpt init`: files to start from, for the data at hand."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from fastpt.cli.shared import RECORDED
+from fastpt.errors import FastptError
+from fastpt.printable import plural, printable
+
+SMALL = 96  # pixels; pictures up to this are trained on at 64
+RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
+
+
+@click.command()
+@click.argument("file", type=click.Choice(["recipe", "suite", "study"]))
+@click.argument("sources", type=RECORDED, nargs=-1, required=True, metavar="SOURCE...")
+@click.option("--suite", help="recipe, study: the suite that runs are tuned on.")
+@click.option("--out", type=RECORDED, help="The file to write (default: recipe.yaml, suite.yaml, study.yaml).")
+def init(file: str, sources: tuple[Path, ...], suite: str | None, out: Path | None) -> None:
+    """Write a commented recipe, suite or study to start from. Replaces no file.
+
+    \b
+    fastpt init recipe data/mine                  a classifier of the split data/mine/train
+    fastpt init suite data/flowers data/pets      what encoders are compared on
+    fastpt init study recipe.yaml --suite suite.yaml     that recipe at several noise rates and seeds
+    """
+    out = out or Path(f"{file}.yaml")
+    if out.suffix not in (".yaml", ".yml"):
+        raise click.BadParameter(f"{out.name} is to be YAML: let its name end in .yaml", param_hint="--out")
+    if suite and file == "suite":
+        raise click.UsageError("--suite names a suite for a recipe or a study; leave it out")
+    if file != "suite" and len(sources) > 1:
+        raise click.UsageError(f"a {file} is made of one {'folder' if file == 'recipe' else 'recipe'}; give one")
+    text = _WRITERS[file](sources, suite, out)
+    try:
+        with out.open("x", encoding="utf-8") as opened:
+            opened.write(text)
+    except FileExistsError:
+        raise FastptError(f"{out} is there already, and nothing is replaced. Give --out another name.") from None
+    click.echo(printable(f"wrote {out}; `fastpt keys {file}` says what else may stand there"))
+
+
+def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
+    import fastpt
+    from fastpt.tuning.found_sets import suite_of
+    from fastpt.tuning.suites import SplitSpec
+
+    found = suite_of(list(sources), out.stem)
+    seen = [one.name for one in found.id] + [one.name for one in found.ood]
+    if twice := sorted({name for name in seen if seen.count(name) > 1}):
+        raise FastptError(f"two folders are called {twice[0]!r}, and so would be their sets. Write one suite a folder.")
+
+    def split(spec: SplitSpec) -> str:
+        path = _scalar(str(spec.split))
+        return f"{{split: {path}, classes: {spec.classes}}}" if spec.classes else path
+
+    def size(path: str | None) -> str:
+        dataset = fastpt.Dataset(str(path))
+        return f"{plural(len(dataset), 'sample')} of {len(dataset.classes)} classes"
+
+    lines = [
+        "# What encoders are compared on: light heads are trained on `train`, the encoder frozen, and tested.",
+        "#",
+        f"#   fastpt tune --suite {out}                            the newest run",
+        f"#   fastpt tune --suite {out} --encoder timm:resnet50    or any encoder",
+        f"name: {_scalar(out.stem)}",
+    ]
+    if found.id:
+        lines += ["# In domain: trained and tested on one kind of pictures.", "id:"]
+    for one in found.id:
+        lines += [
+            f"  - name: {_scalar(one.name)}",
+            f"    train: {split(one.train)}  # {size(one.train.split)}",
+            f"    test: {split(one.test)}  # {size(one.test.split)}",
+            "    metric: accuracy  # or mean_per_class, where classes are unequal",
+        ]
+    if found.ood:
+        lines += ["# Out of domain: trained on one kind, tested on others.", "ood:"]
+    for one in found.ood:
+        tests = [f"      {_scalar(name)}: {split(spec)}" for name, spec in one.tests.items()]
+        lines += [
+            f"  - name: {_scalar(one.name)}",
+            f"    train: {split(one.train)}  # {size(one.train.split)}",
+            "    tests:",
+            *tests,
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _recipe(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
+    import numpy as np
+
+    import fastpt
+    from fastpt.tuning.found_sets import TESTS, TRAIN
+
+    (folder,) = sources
+    path = folder if (folder / "dataset.json").exists() else folder / TRAIN
+    train = fastpt.Dataset(path)
+    if not train.has_labels:
+        raise FastptError(
+            f"{path} has captions alone. Start from recipes/demo_clip.yaml or recipes/clip_yfcc.yaml of fastpt's tree."
+        )
+    val = next((path.parent / one for one in TESTS[::-1] if (path.parent / one / "dataset.json").exists()), None)
+    side = float(np.median(np.minimum(train.samples.width, train.samples.height)))
+    size, model = (64, "resnet18") if side <= SMALL else (224, "resnet50")
+    batch = min(256, 2 ** max(1, int(np.log2(max(len(train) // 16, 2)))))
+    plans = ", ".join(train.noise_plans()[:3])
+    lines = [
+        f"# {model} on {train.name}/{train.split}: {plural(len(train), 'picture')} of {len(train.classes)} classes.",
+        "#",
+        "# Reaches: (write here what it reached, and on how many seeds)",
+        f"# Takes:   (`fastpt train {out} --dry-run` says what to expect)",
+        "#",
+        f"#   fastpt train {out}",
+        f"#   fastpt train {out} --set data.noise=0.1    after `fastpt noise {path} --rate 0.1`",
+        "task: supervised",
+        "data:",
+        f"  train: {_scalar(str(path))}",
+        *([f"  val: {_scalar(str(val))}"] if val else []),
+        f"  noise: 0  # a rate, or the name of a plan{f': {printable(plans)}' if plans else ''}",
+        f"  size: {size}  # side of the training crops, pixels; the pictures' shorter sides are {side:.0f} (median)",
+        "  scale: [0.35, 1.0]  # share of the picture that a crop shows",
+        f"model: {{name: {model}}}  # any of timm's",
+        "optim: {name: adamw, lr: 1.0e-3, weight_decay: 0.05}",
+        "schedule: {epochs: 16, warmup_epochs: 1}",
+        "augment: {label_smoothing: 0.1}",
+        f"batch_size: {batch}  # of all processes together",
+        *(["evaluate: {every_epochs: 4}"] if val else []),
+        "checkpoint: {every_epochs: 4}",
+        f"tune: {{suite: {_scalar(suite)}}}"
+        if suite
+        else "# tune: {suite: suite.yaml}  # `fastpt init suite` writes one",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _study(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
+    from fastpt.recipe import load_recipe
+
+    (recipe,) = sources
+    loaded = load_recipe(recipe)
+    suites = suite or (loaded.tune.suite if loaded.tune else None)
+    if not suites:
+        raise FastptError(f"{recipe} names no suite that its runs would be compared on. Give --suite.")
+    lines = [
+        f"# What label noise does to {recipe}: {len(RATES)} noise rates, three seeds, tuned on one suite.",
+        "#",
+        f"#   fastpt study {out} --dry-run    what would run, with the time and disk expected",
+        f"#   fastpt study {out}              goes on where it stopped",
+        f"name: {_scalar(out.stem)}",
+        "pretrain:",
+        f"  - recipe: {_scalar(str(recipe))}",
+        f"    rates: [{', '.join(f'{rate:g}' for rate in RATES)}]  # 0 is clean; plans that are missing are made",
+        "    seeds: [0, 1, 2]  # of training; more of them make verdicts sharper: `fastpt study power`",
+        f"    suites: [{_scalar(suites)}]",
+        "tune: {methods: [lp, mlp, nmtune], num_seeds: 3}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+_WRITERS: dict[str, Callable[[tuple[Path, ...], str | None, Path], str]] = {
+    "recipe": _recipe,
+    "suite": _suite,
+    "study": _study,
+}
+
+
+def _scalar(text: str) -> str:
+    """A text as YAML reads it back."""
+    import yaml
+
+    plain = re.fullmatch(r"[\w./-]+", text) and yaml.safe_load(text) == text
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -132,7 +132,8 @@ def noise(
 
         plans = [add_noise(dataset, rate, seed, of, kind, given)]
     else:
-        plans = [dataset.noise_plan(one, of if name else None) for one in ([name] if name else dataset.noise_plans())]
+        there = [dataset.noise_plan(one) for one in ([name] if name else dataset.noise_plans())]
+        plans = [plan for plan in there if of in (None, plan.of)]
     if (export or csv or picture) and len(plans) != 1:
         raise FastptError(f"{folder} has {len(plans)} noise plans{_named(plans)}. Say --plan NAME, or --rate.")
     for plan in plans:
@@ -142,7 +143,8 @@ def noise(
         click.echo(json.dumps(documents if len(documents) != 1 else documents[0], indent=2))
         return
     if not plans:
-        click.echo(printable(f"{folder} has no noise plan; `fastpt noise {folder} --rate 0.05` makes one"))
+        which = f" of {of}" if of else ""
+        click.echo(printable(f"{folder} has no noise plan{which}; `fastpt noise {folder} --rate 0.05` makes one"))
     for plan in plans:
         told = [describe_plan(plan, len(dataset)).strip()]
         if not makes:

@@ -5,7 +5,8 @@ of file says, and `self_sha256`, the seal. It is the file's identity: equal for 
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fastpt.data.columns import ColumnSum, arrow_errors
+from fastpt.data.columns import ColumnSum
 from fastpt.data.dataset import Dataset
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, is_sealed, sealed
@@ -75,7 +76,9 @@ class KeyedFile:
         self, path: Path, mark: bytes, version: str, advice: str, nonsense: Callable[[dict[str, Any]], str | None]
     ):
         self.path = path
-        with arrow_errors(path):
+        if not path.is_file():
+            raise FastptError(f"{path} is no file. Check the path.")
+        with self._readable():
             metadata = pq.read_metadata(path)
         text = (metadata.metadata or {}).get(mark)
         if text is None:
@@ -100,6 +103,15 @@ class KeyedFile:
             return "its classes or columns are no texts"
         return None if self.stated["samples"] == rows else f"it has {rows} rows instead of {self.stated['samples']}"
 
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Raise DamagedData for what Arrow says of a file that cannot be read."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise self.damaged(f"it cannot be read ({why})") from None
+
     @property
     def identity(self) -> str:
         """A sha256."""
@@ -107,7 +119,7 @@ class KeyedFile:
 
     def column(self, name: str) -> pa.Array:
         """A column in one piece, [N]; texts are large_string. Raises DamagedData if it is not what was written."""
-        with arrow_errors(self.path):
+        with self._readable():
             column = pq.read_table(self.path, columns=[name], page_checksum_verification=True)[name]
             values = (column.cast(pa.large_string()) if pa.types.is_string(column.type) else column).combine_chunks()
         total = ColumnSum()

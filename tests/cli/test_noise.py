@@ -153,3 +153,8 @@ def test_what_does_not_go_together_is_told_before_the_split_is_opened(words, sai
     ran = noise("nowhere", *words)
     assert ran.exit_code in (1, 2)
     assert said in ran.output
+
+
+def test_plans_of_one_kind_of_targets_are_told_alone(captioned):
+    assert "swap-0.2-seed0" in noise(captioned.path, "--of", "captions").stdout
+    assert "symmetric" not in noise(captioned.path, "--of", "captions").stdout

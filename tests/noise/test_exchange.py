@@ -157,7 +157,7 @@ def test_a_file_that_was_cut_short_is_damaged(split, theirs, tmp_path, size):
     path = tmp_path / "plan.parquet"
     exported(split, path)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(DamagedData, match=r"plan\.parquet cannot be read"):
+    with pytest.raises(DamagedData, match=r"plan\.parquet is damaged: it cannot be read"):
         import_plan(theirs, path)
 
 
@@ -220,3 +220,10 @@ def test_any_other_parquet_is_told_where_it_may_be_taken(split, theirs, tmp_path
     )
     with pytest.raises(FastptError, match=r"is no noise plan .* --kind external --file LIST"):
         import_plan(theirs, tmp_path / "l.parquet")
+
+
+def test_a_file_that_is_not_there_is_no_damage(theirs, tmp_path):
+    for path in (tmp_path / "nowhere.parquet", tmp_path):
+        with pytest.raises(FastptError, match="is no file") as told:
+            import_plan(theirs, path)
+        assert not isinstance(told.value, DamagedData)

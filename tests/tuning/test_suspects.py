@@ -114,3 +114,12 @@ def test_too_few_samples_are_told():
 def test_features_that_are_all_alike_are_told():
     with pytest.raises(FastptError, match="All features are alike"):
         probe(torch.ones(20, 2), np.arange(20) % 2, 2, np.arange(20) % 5)
+
+
+def test_cleanlab_doubts_the_same_labels():
+    filtering = pytest.importorskip("cleanlab.filter")
+    features, given, _ = clusters(800, wrong=0.25)
+    probabilities = probed(features, given).probabilities
+    issues = filtering.find_label_issues(given, probabilities, filter_by="confident_learning", n_jobs=1)
+    assert issues.sum() > 100
+    assert np.array_equal(confident_labels(probabilities, given) != given, issues)

@@ -5,13 +5,13 @@
 Writes into a new folder in the working directory. Ends with 1 and what is wrong at the first thing that is.
 """
 
-import importlib.abc
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 EXTRAS = ("ffcv", "numba", "deepspeed", "nvidia", "ray", "onnx", "onnxruntime")
 LIBRARIES = (
@@ -22,12 +22,14 @@ LIBRARIES = (
 )
 
 
-class Without(importlib.abc.MetaPathFinder):
-    """As if what the extras bring were not installed, where an environment lends it."""
+class Without:
+    """What looks for modules, but does not find those of the extras, which an environment may lend."""
 
-    def find_spec(self, fullname, path=None, target=None):
-        if fullname.partition(".")[0] in EXTRAS:
-            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+    def __init__(self, finder: Any):
+        self.finder = finder
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        return None if fullname.partition(".")[0] in EXTRAS else self.finder.find_spec(fullname, path, target)
 
 
 def check(right: bool, wrong: str) -> None:
@@ -44,7 +46,7 @@ def fastpt(*words: str) -> None:
 
 
 def hide() -> None:
-    sys.meta_path.insert(0, Without())
+    sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 
 
 def main() -> None:

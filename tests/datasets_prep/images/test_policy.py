@@ -108,6 +108,27 @@ def test_reducing_a_jpeg_is_resizing_its_pixels_by_area(size, limit, subsampling
     assert np.abs(found - expected).mean() < 3
 
 
+OTHERS = {
+    "progressive": {"progressive": True},
+    "restarts": {"restart_marker_blocks": 5},
+    "RGB": {"keep_rgb": True},
+    "progressive RGB": {"keep_rgb": True, "progressive": True},
+}
+
+
+@pytest.mark.parametrize("subsampling", ["420", "444"])
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS)
+def test_jpegs_of_other_kinds_are_reduced_to_the_same_colours(options, subsampling):
+    source = Image.open(io.BytesIO(picture(0, size=(400, 300), quality=95)))
+    buffer = io.BytesIO()
+    source.save(buffer, "JPEG", quality=95, **options)
+    stored = encode(buffer.getvalue(), ImagePolicy(max_side=200, subsampling=subsampling))
+    expected = cv2.resize(np.asarray(source), (200, 150), interpolation=cv2.INTER_AREA).astype(int)
+    assert stored.encoded == subsampling
+    assert stored.has_entry_points
+    assert np.abs(pixels(stored.jpeg) - expected).mean() < 3
+
+
 def test_a_flawed_jpeg_that_still_decodes_is_reduced_too():
     source = picture(0, size=(400, 300))
     flawed = source[:-2] + b"\0\0\0\0" + source[-2:]  # bytes that belong to nothing: a warning of libjpeg

@@ -28,8 +28,11 @@ from fastpt.augment.per_picture import (
 TURNS = 2  # operations a picture
 Levels = torch.Tensor  # float32 [B], -1 to 1: the magnitude over 10, with a sign for operations that have a direction
 Entry = float | torch.Tensor  # one for all pictures, or float32 [B]
-Matrix = tuple[Entry, Entry, Entry, Entry, Entry, Entry]
-"""(a, b, c, d, e, f): what comes to (x, y) was at (a x + b y + c, d x + e y + f); pixels from the top left corner."""
+Row = tuple[Entry, Entry, Entry]
+Matrix = tuple[Row, Row]
+"""(a, b, c), (d, e, f): what comes to (x, y) was at (a x + b y + c, d x + e y + f), pixels from the top left corner."""
+STILL_X, STILL_Y = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)  # rows of a matrix that moves nothing along x, along y
+ROUNDING = 2.0**-10  # so that a level whose shares do not quite add up to 1 is not dropped for the one below
 
 
 def randaugment(
@@ -151,23 +154,23 @@ def _rotation(levels: Levels, width: int, height: int) -> Matrix:
     """Up to 30 degrees about the middle."""
     angle = torch.deg2rad(levels * 30)
     cos, sin, x, y = torch.cos(angle), torch.sin(angle), width / 2, height / 2
-    return cos, -sin, x - x * cos + y * sin, sin, cos, y - x * sin - y * cos
+    return (cos, -sin, x - x * cos + y * sin), (sin, cos, y - x * sin - y * cos)
 
 
 def _shear_x(levels: Levels, width: int, height: int) -> Matrix:
-    return 1.0, levels * 0.3, 0.0, 0.0, 1.0, 0.0
+    return (1.0, levels * 0.3, 0.0), STILL_Y
 
 
 def _shear_y(levels: Levels, width: int, height: int) -> Matrix:
-    return 1.0, 0.0, 0.0, levels * 0.3, 1.0, 0.0
+    return STILL_X, (levels * 0.3, 1.0, 0.0)
 
 
 def _translation_x(levels: Levels, width: int, height: int) -> Matrix:
-    return 1.0, 0.0, levels * (0.45 * width), 0.0, 1.0, 0.0
+    return (1.0, 0.0, levels * (0.45 * width)), STILL_Y
 
 
 def _translation_y(levels: Levels, width: int, height: int) -> Matrix:
-    return 1.0, 0.0, 0.0, 0.0, 1.0, levels * (0.45 * height)
+    return STILL_X, (0.0, 1.0, levels * (0.45 * height))
 
 
 def _warp(pixels: Pixels, matrix: Matrix, fill: Sequence[float], bicubic: bool) -> Pixels:
@@ -177,34 +180,41 @@ def _warp(pixels: Pixels, matrix: Matrix, fill: Sequence[float], bicubic: bool) 
     of a level are dropped. Bicubic is cubic convolution with a = -1, where torch's grid_sample has a = -0.75.
     """
     height, width = pixels.shape[2:]
-    a, b, c, d, e, f = (entry.view(-1, 1, 1) if isinstance(entry, torch.Tensor) else entry for entry in matrix)
     x = torch.arange(width, device=pixels.device) + 0.5
     y = torch.arange(height, device=pixels.device)[:, None] + 0.5
-    across, down = (a * x + b * y + c).expand(len(pixels), height, width), d * x + e * y + f
-    down = down.expand_as(across)
-    inside = (across >= 0) & (across < width) & (down >= 0) & (down < height)
+    across, down = _moved(matrix[0], x, y), _moved(matrix[1], x, y)
+    inside = ((across >= 0) & (across < width) & (down >= 0) & (down < height))[:, None]
 
-    left, top = (across - 0.5).floor(), (down - 0.5).floor()
-    right_share, down_share = (across - 0.5 - left)[:, None], (down - 0.5 - top)[:, None]
-    near = range(-1, 3) if bicubic else range(2)
-    flat, columns = pixels.flatten(2), [(left.long() + step).clamp_(0, width - 1) for step in near]
-
-    def row(step: int) -> torch.Tensor:
-        """The source's rows `step` below the upper neighbours', interpolated across."""
-        start = (top.long() + step).clamp_(0, height - 1) * width
-        at = [(start + column).flatten(1)[:, None].expand(-1, 3, -1) for column in columns]
-        return _between([flat.gather(2, places).view_as(pixels) for places in at], right_share)
-
-    moved = _between([row(step) for step in near], down_share)
-    return torch.where(inside[:, None], moved.clamp_(0, 255).floor_(), to_device_of(fill, pixels).view(1, 3, 1, 1))
+    flat, moved = pixels.flatten(2), torch.zeros_like(pixels)
+    beside = _neighbours(across, width, bicubic)
+    for top, share_of_row in _neighbours(down, height, bicubic):
+        for left, share in beside:
+            places = (top * width + left).flatten(1)[:, None].expand(-1, 3, -1)
+            moved.addcmul_(flat.gather(2, places).view_as(pixels), (share_of_row * share)[:, None])
+    moved = moved.add_(ROUNDING).clamp_(0, 255).floor_()
+    return torch.where(inside, moved, to_device_of(fill, pixels).view(1, 3, 1, 1))
 
 
-def _between(values: list[torch.Tensor], share: torch.Tensor) -> torch.Tensor:
-    """From the first of two values (share 0) to the second (1), linearly; or of four, from the second to the third.
+def _moved(row: Row, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """Where pixels come from along an axis: [B, H, W], or `x` [W] or `y` [H, 1] itself where nothing moves along it."""
+    if row is STILL_X or row is STILL_Y:
+        return x if row is STILL_X else y
+    a, b, c = (entry.view(-1, 1, 1) if isinstance(entry, torch.Tensor) else entry for entry in row)
+    return a * x + b * y + c
 
-    The cubic is Keys 1981 with a = -1, in a form that is exact where all four are equal.
+
+def _neighbours(at: torch.Tensor, side: int, bicubic: bool) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """The pixels along an axis that an interpolation takes at these places, and their shares: [B, H, W] each.
+
+    Cubic convolution (Keys 1981) has four, linear interpolation two; where nothing moves there is one.
     """
-    if len(values) == 2:
-        return values[0] + share * (values[1] - values[0])
-    v0, v1, v2, v3 = values
-    return v1 + share * (v2 - v0 + share * (2 * (v0 - v1) + v2 - v3 + share * (v1 - v0 + v3 - v2)))
+    if at.ndim < 3:
+        return [(at.long(), torch.ones_like(at))]
+    first = (at - 0.5).floor()
+    t = at - 0.5 - first
+    if bicubic:
+        shares = [t * (t * (2 - t) - 1), 1 - t * t * (2 - t), t * (1 + t * (1 - t)), t * t * (t - 1)]
+    else:
+        shares = [1 - t, t]
+    start = -1 if bicubic else 0
+    return [((first.long() + step).clamp_(0, side - 1), share) for step, share in enumerate(shares, start)]

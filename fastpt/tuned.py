@@ -15,7 +15,7 @@ from fastpt.files import MANIFEST, is_sealed
 from fastpt.identity import differing, of_results, words
 from fastpt.printable import mapping, one_line
 
-FORMAT = "2.3"
+FORMAT = "2.4"
 
 
 def exported(export: Path) -> dict[str, Any] | None:
@@ -154,7 +154,8 @@ def check_replaced(path: Path, is_named: bool, results: Mapping[str, Any]) -> No
 
 def _left_out(before: Mapping[str, Any], results: Mapping[str, Any]) -> list[str]:
     """Methods, sets, seeds and shares of the data that results have, and new ones would not."""
-    rows = [row for row in before["rows"] if isinstance(row, dict)]
+    derived = [name for name, one in mapping(before.get("methods")).items() if mapping(one).get("derived")]
+    rows = [row for row in before["rows"] if isinstance(row, dict) and row.get("method") not in derived]
     splits = [f"{one['domain']} {one['set']}" for one in results["splits"]]
     asked = {
         "method": list(results["methods"]),

@@ -10,7 +10,8 @@ from fastpt.report.compare import DOMAINS, accuracies
 from fastpt.report.config import Claim
 
 LP, MLP, NMTUNE = "lp", "mlp", "nmtune"
-COMPARED = ((NMTUNE, LP), (NMTUNE, MLP))  # whose differences at the same noise are looked at
+BEST_PROBE = "best-probe"  # of each set, by its validation part
+COMPARED = ((NMTUNE, LP), (NMTUNE, MLP), (NMTUNE, BEST_PROBE))  # whose differences at the same noise are looked at
 SLIGHT = 0.1  # the largest noise rate that may pass for slight
 
 

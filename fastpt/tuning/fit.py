@@ -77,37 +77,51 @@ def select(
     reg_weights: Sequence[float],
     classes: int | None = None,
     device: torch.device | str = "cpu",
-) -> list[HeadSpec]:
+) -> tuple[list[HeadSpec], list[float | None]]:
     """Each head with the learning rate and λ that do best on a validation part of its own rows, to be fit on all.
+
+    With them the share of right answers on that part.
 
     The part is `VALIDATION_SHARE` of each class, drawn from the head's seed. Best: most right answers on the (first
     view of the) part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that
-    diverge are not chosen. A single setting is taken as it is, without training.
+    diverge are not chosen. A single setting is taken as it is: an MLP is not trained for it; a linear head is, for the
+    share alone, which is None where nothing can be held out.
     """
     wanted = _settled(heads, training)
     grid = list(itertools.product(lrs, reg_weights))
-    if len(grid) == 1:
-        return [replace(head, lr=grid[0][0], reg_weight=grid[0][1]) for head in wanted]
+    alone = [replace(head, lr=grid[0][0], reg_weight=grid[0][1]) for head in wanted]
+    if len(grid) == 1 and training.mlp:
+        return alone, [None] * len(alone)
     features, labels, classes = validate(features, labels, classes)
     rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in wanted]
-    parts = [holdout(labels[one].numpy(), VALIDATION_SHARE, head.seed) for head, one in zip(wanted, rows, strict=True)]
+    try:
+        parts = [
+            holdout(labels[one].numpy(), VALIDATION_SHARE, head.seed) for head, one in zip(wanted, rows, strict=True)
+        ]
+    except FastptError:
+        if len(grid) > 1:
+            raise
+        return alone, [None] * len(alone)
     learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
     candidates = [replace(head, lr=lr, reg_weight=reg_weight) for head in learned for lr, reg_weight in grid]
     trained = _train(features.to(device), labels.to(device), training, candidates, classes)
     whole = _are_finite(trained)
     plain = features[0] if features.ndim == 3 else features
-    chosen = []
+    chosen, validation = [], []
     for i, (head, one, (_, held)) in enumerate(zip(wanted, rows, parts, strict=True)):
         mine = range(i * len(grid), (i + 1) * len(grid))
         held = torch.from_numpy(one[held])
         predicted = trained.select(mine).predict(plain[held].to(device)).cpu()
         right = (predicted == labels[held]).float().mean(1)
         right = torch.where(torch.tensor([whole[j] for j in mine]), right, -1.0)
-        if right.max() < 0:
+        if right.max() < 0:  # of a single setting, `fit` tells
+            if len(grid) == 1:
+                return alone, [None] * len(alone)
             raise FastptError(f"Tuning diverged at every learning rate of {list(lrs)}. Give lower ones.")
         lr, reg_weight = grid[int(right.argmax())]
         chosen.append(replace(head, lr=lr, reg_weight=reg_weight))
-    return chosen
+        validation.append(float(right.max()))
+    return chosen, validation
 
 
 def _settled(heads: Sequence[HeadSpec | int], training: HeadTraining) -> list[HeadSpec]:

@@ -154,7 +154,8 @@ class Job:
     def _rows(self, test: str, split: Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
         one = self.data.downstream
         found = map(measured, split.answered(fitted, one.classes, device))
-        for settings, measures in zip(fitted.settings, found, strict=True):
+        validation = fitted.validation or [None] * len(fitted.settings)
+        for settings, measures, validated in zip(fitted.settings, found, validation, strict=True):
             value = measures[one.metric]
             assert value is not None  # of answers alone
             yield Row(
@@ -168,6 +169,7 @@ class Job:
                 seed=settings["seed"],
                 fraction=settings["fraction"],
                 settings={name: value for name, value in settings.items() if name not in ("seed", "fraction")},
+                validation=validated,
                 measures=measures,
             )
 

@@ -25,7 +25,7 @@ from fastpt.files import file_sha256, read_sealed_json, remove, write_json, writ
 from fastpt.tuning.methods import METHODS
 from fastpt.tuning.results import Row, Spectrum
 
-FORMAT = "2.1"
+FORMAT = "2.2"
 
 
 @dataclass(frozen=True)

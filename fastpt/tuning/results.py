@@ -36,6 +36,8 @@ class Row:
     """What was chosen for the head: names and values are the method's."""
     measures: dict[str, float | None] = field(default_factory=dict)
     """All of `metrics.MEASURES` by name; None where the method or the test gives nothing that it could be of."""
+    validation: float | None = None
+    """Of a probe, the share of right answers on the validation part of the training data, 0 to 1."""
 
     def as_dict(self) -> dict[str, Any]:
         """Settings beside the columns."""

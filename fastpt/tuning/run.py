@@ -20,6 +20,7 @@ from fastpt.processes import cores
 from fastpt.recipe import recipe_of
 from fastpt.runs import EXPORT, PROVENANCE, RECIPE, TUNE, newest_finished, read_provenance
 from fastpt.tuned import check_replaced, exported
+from fastpt.tuning import best_probe
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
@@ -143,8 +144,9 @@ def tune(
     these. What fails on one set or by one method is in `Results.missing`,
     and the rest goes on. Raises FastptError if nothing could be measured.
     """
-    if ENCODER in config.methods:
-        raise FastptError(f"a method called {ENCODER!r} would pass for the stage before all methods. Rename it there.")
+    for taken, what in ((ENCODER, "stage before all methods"), (best_probe.NAME, "best of the probes")):
+        if taken in config.methods:
+            raise FastptError(f"a method called {taken!r} would pass for the {what}. Rename it there.")
     needs = {method: METHODS.get(method).trains_on(**config.options_of(method)) for method in config.methods}
     if "images" in needs.values():
         check_trainable(encoder)
@@ -241,13 +243,18 @@ class _Tuning:
             for (domain, name, method), part in self.to_do.items()
             if part is None
         ]
+        rows = [row for part in parts for row in part.rows]
+        methods = {method: _method(method, self.config) for method in self.config.methods}
+        whole = best_probe.with_best_probe(rows)
+        if len(whole) > len(rows):
+            methods[best_probe.NAME] = best_probe.described(rows, methods)
         return Results(
             suite=self.suite.name,
             encoder=_describe(self.encoder, self.origin, self.decoder, self.sets),
             config=self.config.as_dict(),
-            methods={method: _method(method, self.config) for method in self.config.methods},
+            methods=methods,
             splits=[split for one in self.sets for split in self._splits(one)],
-            rows=[row for part in parts for row in part.rows],
+            rows=whole,
             spectra=self.spectra + [one for part in parts for one in part.spectra],
             similarities=self.similarities,
             missing=self.missing + under_way,

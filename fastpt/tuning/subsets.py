@@ -36,6 +36,18 @@ def holdout(labels: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def validation_part(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """`holdout` of `VALIDATION_SHARE`, on which all methods choose; None if it leaves nothing to validate on.
+
+    A function of a head's labels and seed: methods of one head see the same part, so that what they reach on it may be
+    compared.
+    """
+    try:
+        return holdout(labels, VALIDATION_SHARE, seed)
+    except FastptError:
+        return None
+
+
 def _ranks(labels: np.ndarray, seed: int, purpose: str) -> tuple[np.ndarray, np.ndarray]:
     """The rank of each sample in its class, and the size of each class."""
     shuffled = np.random.default_rng(seed_sequence(seed, purpose)).permutation(len(labels))

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from fastpt.intervals import Interval, interval, paired
 from fastpt.printable import csv_cell, percentage, plural
+from fastpt.tuning.best_probe import NAME
 from fastpt.tuning.metrics import MEASURES
 from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, by_seed, comparable
 
@@ -93,7 +94,28 @@ def _settings(results: Results) -> list[str]:
         for name, value in options.items()
         if value not in (None, [])
     ]
-    return lines + ([f"heads: {', '.join(words)}"] if words else [])
+    described = [known for known in results.methods.values() if "settings" in known]
+    tried = {known["label"]: known["settings"].get("tried", "?") for known in described}
+    budget = ", ".join(f"{label} {number}" for label, number in tried.items() if not isinstance(number, list))
+    return [
+        *lines,
+        *([f"heads: {', '.join(words)}"] if words else []),
+        *([f"settings tried on a validation part, each head: {budget}"] if budget else []),
+        *_chosen_probes(results),
+    ]
+
+
+def _chosen_probes(results: Results) -> list[str]:
+    """Which probe each set's best is."""
+    chosen: dict[str, list[str]] = {}
+    for row in results.rows:
+        if row.method == NAME:
+            label = results.methods[str(row.settings["probe"])]["label"]
+            share = "" if row.fraction == 1 else f" ({percentage(row.fraction)})"
+            names = chosen.setdefault(label, [])
+            names += [name for name in (f"{DOMAINS[row.domain]} {row.set}{share}",) if name not in names]
+    words = "; ".join(f"{label}: {', '.join(names)}" for label, names in chosen.items())
+    return [f"best probe, chosen on validation parts of the training data: {words}"] if words else []
 
 
 def _accuracy_lines(rows: list[Row], whole: list[Row], methods: list[str], fraction: float) -> list[list[str]]:

@@ -219,7 +219,7 @@ def test_a_term_left_out_is_not_in_the_loss():
 def test_the_choice_is_the_setting_that_does_best_on_held_out_samples():
     features, labels = blobs(300, spread=0.8)
     lp = head_training("lp", epochs=3)
-    chosen = select(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], reg_weights=[0.0])
+    chosen, _ = select(features, labels, lp, [0, 1], lrs=[1e-7, 0.1, 1e12], reg_weights=[0.0])
     assert [(head.seed, head.lr) for head in chosen] == [(0, 0.1), (1, 0.1)]
     assert all(head.rows is None for head in chosen)
 

@@ -96,6 +96,28 @@ def test_everything_by_default(workplace, capsys):
     assert "gone is left out" in capsys.readouterr().err
 
 
+def test_the_best_probe_of_each_set_stands_beside_the_others(workplace):
+    for _ in range(2):  # the second takes the place of the first, which has no more heads
+        found = tune_command(methods=["ridge", "nmtune"], num_seeds=2, epochs=2).as_dict()
+    best = [row for row in found["rows"] if row["method"] == "best-probe"]
+    assert [(row["domain"], row["seed"]) for row in best] == [("id", 0), ("id", 1), ("ood", 0), ("ood", 1)]
+    for row in best:
+        same = ("domain", "test", "seed", "value", "validation")
+        (probe,) = [
+            one
+            for one in found["rows"]
+            if one["method"] == row["probe"] and all(one[name] == row[name] for name in same)
+        ]
+        others = [one["validation"] for one in found["rows"] if one["domain"] == row["domain"]]
+        assert probe["validation"] is not None
+        assert any(one is None for one in others)  # NMTune's, with one setting
+    assert found["methods"]["best-probe"]["settings"] == {"of": ["lp", "ridge"], "tried": [1, 9]}
+    table = Path("runs/tiny-s0/tune/small.txt").read_text()
+    assert "settings tried on a validation part, each head: LP 1, Ridge 9, NMTune 1" in table
+    assert "best probe, chosen on validation parts of the training data: " in table
+    assert "ID average, Best probe over NMTune" in table
+
+
 def test_features_are_held_against_those_of_another_run(workplace):
     finished_run(workplace / "runs", "other-s0", suite="small.yaml")  # of the same weights
     found = tune_command(Path("runs/tiny-s0"), methods=["lp"], epochs=1, cka_with="runs/other-s0").as_dict()

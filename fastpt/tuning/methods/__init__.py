@@ -82,6 +82,10 @@ class Fitted:
     is not the features: the results have its spectrum."""
     encoder: Encoder | None = None
     """The fine-tuned encoder that makes the features of the tests; None: the pre-trained one."""
+    validation: list[float | None] | None = None
+    """Of a probe, a method that answers on the features as they are: for each head the share of right answers that
+    what was chosen for it had on the validation part of its training rows (`subsets.validation_part`), None where no
+    sample could be held out. The probe that is best there is what other methods are compared with."""
     has_probabilities: bool = False
     """Whether the softmax of the scores is what a head holds each class's probability to be. Of other scores there is
     no calibration error and no likelihood."""
@@ -109,7 +113,8 @@ class Method(Protocol):
 
     def settings(self, **options: Any) -> dict[str, Any]:
         """All that heads are trained with under the options, defaults filled in, as the results record it: JSON values
-        by name. Results of which one differs are never averaged or compared."""
+        by name. `tried` is how many settings are compared on the validation part, at most. Results of which one differs
+        are never averaged or compared."""
         ...
 
     def fit(

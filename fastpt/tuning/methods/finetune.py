@@ -48,7 +48,7 @@ class FineTuned:
 
     def settings(self, **options: Any) -> dict[str, Any]:
         training = self._training(**options)
-        return {"encoder": self.kind, **asdict(training), "weights": training.weights._asdict()}
+        return {"encoder": self.kind, **asdict(training), "weights": training.weights._asdict(), "tried": 1}
 
     def fit(
         self,

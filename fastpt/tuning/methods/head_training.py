@@ -157,7 +157,8 @@ class HeadMethod:
     def settings(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> dict[str, Any]:
         training = self._training(**options)
         weights = list(reg_weights or [training.reg_weight])
-        known = {**asdict(training), "lr": list(lrs or [training.lr])}
+        rates = list(lrs or [training.lr])
+        known = {**asdict(training), "lr": rates, "tried": len(rates) * len(weights)}
         regularizer = {"reg_weight": weights, "weights": training.weights._asdict()} if any(weights) else {}
         return {name: value for name, value in known.items() if name not in ("reg_weight", "weights")} | regularizer
 
@@ -175,11 +176,12 @@ class HeadMethod:
 
         training = self._training(**options)
         grid = lrs or [training.lr], reg_weights or [training.reg_weight]
-        chosen = select(data.features, data.labels, training, heads, *grid, data.classes, device)
+        chosen, validation = select(data.features, data.labels, training, heads, *grid, data.classes, device)
         trained = fit(data.features, data.labels, training, chosen, data.classes, device)
         settings = [{"lr": head.lr, "reg_weight": head.reg_weight} for head in chosen]
         transformed = trained.transformed if training.mlp else None
-        yield Fitted(settings, trained.logits, transformed, has_probabilities=True)
+        of_probe = None if training.mlp else validation
+        yield Fitted(settings, trained.logits, transformed, validation=of_probe, has_probabilities=True)
 
     def _training(self, head_precision: str | None = None, **options: Any) -> HeadTraining:
         return self.configured(**options, precision=head_precision)

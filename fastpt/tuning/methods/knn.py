@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
-from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
+from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +38,7 @@ class Neighbours:
         return "features"
 
     def settings(self) -> dict[str, Any]:
-        return {"k": list(NEIGHBOURS), "temperature": TEMPERATURE}
+        return {"k": list(NEIGHBOURS), "temperature": TEMPERATURE, "tried": len(NEIGHBOURS)}
 
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part: each has its rows and its k."""
@@ -47,9 +46,10 @@ class Neighbours:
 
         features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
-        chosen = [
+        found = [
             _choose(features[one], labels[one], data.classes, head.seed) for head, one in zip(heads, rows, strict=True)
         ]
+        chosen = [k for k, _ in found]
 
         def logits(queries: Tensor) -> Tensor:
             return torch.stack(
@@ -59,7 +59,7 @@ class Neighbours:
                 ]
             )
 
-        yield Fitted([{"k": k} for k in chosen], logits)
+        yield Fitted([{"k": k} for k in chosen], logits, validation=[share for _, share in found])
 
 
 METHOD = Neighbours()
@@ -87,15 +87,15 @@ def votes(
     return scores
 
 
-def _choose(features: Tensor, labels: Tensor, classes: int, seed: int) -> int:
-    """The k of NEIGHBOURS with most right answers on a validation part; of equals, the smallest."""
-    try:
-        kept, held = holdout(labels.cpu().numpy(), VALIDATION_SHARE, seed)
-    except FastptError:
-        return 20
+def _choose(features: Tensor, labels: Tensor, classes: int, seed: int) -> tuple[int, float | None]:
+    """The k of NEIGHBOURS with most right answers on a validation part, and their share; of equals, the smallest."""
+    part = validation_part(labels.cpu().numpy(), seed)
+    if part is None:
+        return 20, None
+    kept, held = part
     scores = votes(features[held], features[kept], labels[kept], classes, NEIGHBOURS)
-    right = (scores.argmax(2) == labels[held]).sum(1)
-    return NEIGHBOURS[int(right.argmax())]
+    right = (scores.argmax(2) == labels[held]).double().mean(1)
+    return NEIGHBOURS[int(right.argmax())], float(right.max())
 
 
 def unit(features: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
-from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
+from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,12 @@ class Logistic:
         return "features"
 
     def settings(self) -> dict[str, Any]:
-        return {"C_exponents": list(FIRST_EXPONENTS), "steps": list(STEPS), "max_iter": MOST_ITERATIONS}
+        return {
+            "C_exponents": list(FIRST_EXPONENTS),
+            "steps": list(STEPS),
+            "max_iter": MOST_ITERATIONS,
+            "tried": len(FIRST_EXPONENTS) + 2 * len(STEPS),
+        }
 
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part, each by itself, on the CPU.
@@ -48,47 +53,54 @@ class Logistic:
         """
         from fastpt.tuning.heads import Heads
 
-        features, parts, settings = data.features.cpu().double().numpy(), [], []
+        features, parts, settings, validation = data.features.cpu().double().numpy(), [], [], []
         for head in heads:
             rows = np.arange(len(data.labels)) if head.rows is None else head.rows
             x, y = features[rows], data.labels[rows]
-            strength = _choose(x, y, head.seed)
+            strength, share = _choose(x, y, head.seed)
             weight, bias = _solve(x, y, data.classes, strength)
             part = Heads(x.shape[1], data.classes, [0]).requires_grad_(False)
             part.classifier.weight[0] = part.classifier.weight.new_tensor(weight)
             part.classifier.bias[0, 0] = part.classifier.bias.new_tensor(bias)
             parts.append(part)
             settings.append({"C": strength})
-        yield Fitted(settings, Heads.join(parts).to(device).eval().logits, has_probabilities=True)
+            validation.append(share)
+        logits = Heads.join(parts).to(device).eval().logits
+        yield Fitted(settings, logits, validation=validation, has_probabilities=True)
 
 
 METHOD = Logistic()
 
 
-def _choose(x: np.ndarray, y: np.ndarray, seed: int) -> float:
-    """The C with most right answers on a validation part, the smallest of equals; 1 if no class has one to spare."""
-    try:
-        kept, held = holdout(y, VALIDATION_SHARE, seed)
-    except FastptError:
-        return 1.0
+def _choose(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float | None]:
+    """The C with most right answers on a validation part, the smallest of equals, and the share of these.
+
+    1 and None if no class has a sample to spare.
+    """
+    part = validation_part(y, seed)
+    if part is None:
+        return 1.0, None
+    kept, held = part
     classes = int(y.max()) + 1
 
     def right(exponent: float) -> float:
         weight, bias = _solve(x[kept], y[kept], classes, 10**exponent)
         return float(((x[held] @ weight.T + bias).argmax(1) == y[held]).mean())
 
-    return 10 ** best_exponent(right)
+    exponent, share = best_exponent(right)
+    return 10**exponent, share
 
 
-def best_exponent(score: Callable[[float], float]) -> float:
-    """Where the score is largest, of FIRST_EXPONENTS and then of two more about the best for each of STEPS."""
+def best_exponent(score: Callable[[float], float]) -> tuple[float, float]:
+    """Where the score is largest, and that score, of FIRST_EXPONENTS and then two more about the best for each step."""
     scores = {exponent: score(exponent) for exponent in FIRST_EXPONENTS}
     for step in STEPS:
         best = _largest(scores)
         for exponent in (best - step, best + step):
             if FIRST_EXPONENTS[0] <= exponent <= FIRST_EXPONENTS[-1] and exponent not in scores:
                 scores[exponent] = score(exponent)
-    return _largest(scores)
+    best = _largest(scores)
+    return best, scores[best]
 
 
 def _largest(scores: dict[float, float]) -> float:

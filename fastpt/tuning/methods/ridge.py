@@ -9,7 +9,7 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
-from fastpt.tuning.subsets import VALIDATION_SHARE, holdout
+from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
     import torch
@@ -35,12 +35,12 @@ class Ridge:
         return "features"
 
     def settings(self) -> dict[str, Any]:
-        return {"l2": list(L2)}
+        return {"l2": list(L2), "tried": len(L2)}
 
     def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
         """All heads in one part, each by itself: the solution of one is a matter of milliseconds."""
-        trained, chosen = fit_ridge(data.features, data.labels, heads, data.classes, device)
-        yield Fitted([{"l2": l2} for l2 in chosen], trained.logits)
+        trained, chosen, validation = fit_ridge(data.features, data.labels, heads, data.classes, device)
+        yield Fitted([{"l2": l2} for l2 in chosen], trained.logits, validation=validation)
 
 
 METHOD = Ridge()
@@ -52,8 +52,10 @@ def fit_ridge(
     heads: Sequence[HeadSpec],
     classes: int | None = None,
     device: torch.device | str = "cpu",
-) -> tuple[Heads, list[float]]:
-    """Linear heads that minimise ‖(X − x̄) W − (Y − ȳ)‖² + l ‖W‖² on a head's rows, Y one-hot; and the l of each.
+) -> tuple[Heads, list[float], list[float | None]]:
+    """Linear heads that minimise ‖(X − x̄) W − (Y − ȳ)‖² + l ‖W‖² on a head's rows, Y one-hot.
+
+    With them the l of each, and the share of right answers that it had on the validation part.
 
     l is the one of `L2` with most right answers on a validation part of the rows, drawn as `fastpt.tuning.fit.select`
     does (of equals, the largest); W is then fit on all rows. A head's learning rate and λ are ignored. Arguments and
@@ -66,26 +68,28 @@ def fit_ridge(
     features, labels, classes = validate(features, labels, classes)
     features = (features[0] if features.ndim == 3 else features).to(device)
     labels = labels.to(device)
-    parts, chosen = [], []
+    parts, chosen, validation = [], [], []
     for head in heads:
         rows = np.arange(len(labels)) if head.rows is None else head.rows
         x, y = features[rows], labels[rows]
-        l2 = _choose(x, y, classes, head.seed)
+        l2, share = _choose(x, y, classes, head.seed)
         parts.append(solve(x, y, classes, [l2])[0])
         chosen.append(l2)
-    return Heads.join(parts).requires_grad_(False).eval(), chosen
+        validation.append(share)
+    return Heads.join(parts).requires_grad_(False).eval(), chosen, validation
 
 
-def _choose(x: Tensor, y: Tensor, classes: int, seed: int) -> float:
+def _choose(x: Tensor, y: Tensor, classes: int, seed: int) -> tuple[float, float | None]:
     from fastpt.tuning.heads import Heads
 
-    try:
-        kept, held = holdout(y.cpu().numpy(), VALIDATION_SHARE, seed)
-    except FastptError:
-        return 1.0
+    part = validation_part(y.cpu().numpy(), seed)
+    if part is None:
+        return 1.0, None
+    kept, held = part
     ladder = L2[::-1]
     candidates = Heads.join(solve(x[kept], y[kept], classes, ladder))
-    return ladder[int((candidates.predict(x[held]) == y[held]).float().mean(1).argmax())]
+    right = (candidates.predict(x[held]) == y[held]).double().mean(1)
+    return ladder[int(right.argmax())], float(right.max())
 
 
 def solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[Heads]:

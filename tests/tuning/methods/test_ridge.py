@@ -23,7 +23,7 @@ def test_the_weights_minimise_the_ridge_objective(samples):
 
 def test_it_learns():
     features, labels = blobs(400, spread=1.0)
-    heads, (l2,) = fit_ridge(features[:300], labels[:300], [HeadSpec(0)])
+    heads, (l2,), _ = fit_ridge(features[:300], labels[:300], [HeadSpec(0)])
     assert (heads.predict(features[300:])[0] == labels[300:]).float().mean() > 0.8
     assert l2 in L2
 
@@ -31,8 +31,8 @@ def test_it_learns():
 def test_heads_keep_to_their_rows():
     features, labels = blobs(200)
     rows = np.arange(0, 200, 2)
-    together, chosen = fit_ridge(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
-    alone, (l2,) = fit_ridge(features[rows], labels[rows], [HeadSpec(1)])
+    together, chosen, _ = fit_ridge(features, labels, [HeadSpec(0), HeadSpec(1, rows=rows)])
+    alone, (l2,), _ = fit_ridge(features[rows], labels[rows], [HeadSpec(1)])
     assert chosen[1] == l2 in L2
     torch.testing.assert_close(together.classifier.weight[1:], alone.classifier.weight)
 
@@ -40,7 +40,7 @@ def test_heads_keep_to_their_rows():
 def test_a_sample_a_class_is_enough():
     features, labels = blobs(100)
     first = [int((labels == label).nonzero()[0]) for label in range(4)]
-    _, (l2,) = fit_ridge(features[first], labels[first], [HeadSpec(0)])
+    _, (l2,), _ = fit_ridge(features[first], labels[first], [HeadSpec(0)])
     assert l2 == 1
 
 

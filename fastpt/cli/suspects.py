@@ -8,6 +8,7 @@ import click
 
 import fastpt
 from fastpt.cli.shared import FOLDER, JSON, SEED
+from fastpt.errors import FastptError
 from fastpt.printable import one_line, percentage, printable
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def suspects(
 
     page = page or out.with_suffix(".html")
     check_page(page)
+    for path in (out, page):
+        if not path.parent.is_dir():
+            raise FastptError(f"{path.parent} is no folder, where {path.name} is to be written. Make it first.")
     dataset = fastpt.Dataset(folder)
     clean = dataset.clean_labels
     given = dataset.targets(noise, of="labels")

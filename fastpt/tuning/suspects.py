@@ -18,6 +18,7 @@ from fastpt.errors import FastptError
 from fastpt.noise.predictions import MOST_CLASSES, Predictions
 from fastpt.noise.ranking import keyed_order
 from fastpt.tuning.features import features_of
+from fastpt.tuning.subsets import VALIDATION_SHARE
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ TEMPERATURES = tuple(2.0**power for power in np.arange(-8, 1.5, 0.5))
 
 @dataclass(frozen=True)
 class Probed:
-    """Out-of-fold probabilities, and the settings that were chosen on the first fold."""
+    """Out-of-fold probabilities, and the settings that were chosen on the first fifth of the folds."""
 
     probabilities: np.ndarray
     """float32 [N, K]."""
@@ -65,19 +66,18 @@ def probe(features: "torch.Tensor", labels: np.ndarray, classes: int, fold: np.n
     if len(np.unique(fold)) < 2:
         raise FastptError(f"{len(labels)} samples are too few for a cross-validated probe. Give more.")
     targets = torch.from_numpy(labels).to(features.device)
+    held = torch.from_numpy(fold < max(1, round(VALIDATION_SHARE * (fold.max() + 1)))).to(features.device)
+    heads = solve(features[~held], targets[~held], classes, L2)
+    choices = [_best_temperature(head.logits(features[held])[0], targets[held]) for head in heads]
+    best = int(np.argmin([loss for loss, _ in choices]))
+    l2, temperature = L2[best], choices[best][1]
     probabilities = np.zeros((len(labels), classes), np.float32)
-    l2s: list[float] = list(L2)
-    temperature = 1.0
     for number in np.unique(fold).tolist():
         held = torch.from_numpy(fold == number).to(features.device)
-        heads = solve(features[~held], targets[~held], classes, l2s)
-        if len(l2s) > 1:
-            choices = [_best_temperature(head.logits(features[held])[0], targets[held]) for head in heads]
-            best = int(np.argmin([loss for loss, _ in choices]))
-            heads, l2s, temperature = [heads[best]], [l2s[best]], choices[best][1]
-        scores = heads[0].logits(features[held])[0].double() / temperature
+        (head,) = solve(features[~held], targets[~held], classes, [l2])
+        scores = head.logits(features[held])[0].double() / temperature
         probabilities[fold == number] = scores.softmax(1).float().cpu().numpy()
-    return Probed(probabilities, l2s[0], temperature)
+    return Probed(probabilities, l2, temperature)
 
 
 def _best_temperature(scores: "torch.Tensor", targets: "torch.Tensor") -> tuple[float, float]:

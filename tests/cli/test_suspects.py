@@ -69,6 +69,7 @@ def test_what_a_run_recorded_of_these_labels_ranks_them_too(split, run, tmp_path
     [
         (["--run", "a", "--encoder", "b"], "--run and --encoder name two encoders; give one"),
         (["--out", "s.csv"], "s.csv is a parquet file: let its name end in .parquet"),
+        (["--out", "no/s.parquet"], "no is no folder, where s.parquet is to be written"),
         (["--page", "s.txt"], "s.txt is to be one page: let its name end in .html."),
     ],
 )

@@ -48,6 +48,14 @@ def test_no_sample_is_judged_by_a_probe_that_saw_its_label():
     assert not differ[fold == fold[row]].any()
 
 
+def test_many_small_folds_are_no_worse():
+    features, given, truth = clusters()
+    fold = folds_of([str(i) for i in range(len(given))], given, 100, 0)
+    found = agreement(predictions_of(probe(features, given, CLASSES, fold).probabilities, given), truth)
+    assert found.precision is not None
+    assert found.precision > 0.9
+
+
 def test_probabilities_are_calibrated_to_the_labels():
     features, given, _ = clusters(2000, wrong=0.3)
     found = probed(features, given).probabilities

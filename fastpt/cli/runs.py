@@ -1,13 +1,16 @@
 """Pre-training runs."""
 
+import json
+import os
 import re
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, RECORDED, let_others_tell
+from fastpt.cli.shared import FOLDER, JSON, RECORDED, let_others_tell
 
 
 @click.command()
@@ -18,6 +21,7 @@ from fastpt.cli.shared import FOLDER, RECORDED, let_others_tell
 @click.option("--allow-changes", is_flag=True, help="Resume although the recipe, dataset or noise plan has changed.")
 @click.option("--dry-run", is_flag=True, help="Say memory, time and disk after a few steps, and begin no run.")
 @click.option("--find-batch", is_flag=True, help="Find by trying how large a piece of a step the GPU holds; no run.")
+@JSON
 def train(
     recipe: Path,
     overrides: tuple[str, ...],
@@ -26,6 +30,7 @@ def train(
     allow_changes: bool,
     dry_run: bool,
     find_batch: bool,
+    as_json: bool,
 ) -> None:
     """Pre-train as RECIPE says. One process; several under torchrun, deepspeed or SLURM.
 
@@ -35,6 +40,8 @@ def train(
         raise click.UsageError("--allow-changes is about a run that goes on; add --resume")
     if resume + dry_run + find_batch > 1:
         raise click.UsageError("--resume, --dry-run and --find-batch exclude one another; give one")
+    if as_json and not dry_run:
+        raise click.UsageError("--json is of --dry-run; add it")
     from fastpt.recipe import load_recipe
 
     loaded = load_recipe(recipe, list(overrides))
@@ -43,8 +50,10 @@ def train(
 
         if find_batch:
             forecast.find_batch(loaded, click.echo)
-        else:
-            forecast.dry_run(loaded, recipe.stem, run_dir, click.echo)
+            return
+        found = forecast.dry_run(loaded, recipe.stem, run_dir)
+        if os.environ["RANK"] == "0":  # of several processes
+            click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(found.lines()))
         return
     from fastpt.training.loop import train as run_training
 

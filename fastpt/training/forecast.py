@@ -5,6 +5,7 @@ import gc
 import shutil
 import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,78 +15,90 @@ from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
 from fastpt.training import launch, memory
 from fastpt.training.evaluation import sum_over_processes
-from fastpt.training.loop import Training, rehearsal, run_folder
+from fastpt.training.loop import rehearsal, run_folder
+from fastpt.training.memory import GIB
 
 WARM_UP = 2  # steps that are not timed
 TIMED, SECONDS = 20, 60.0  # the most steps that are, and about the longest
 
 
-def dry_run(recipe: Recipe, recipe_name: str, run_dir: Path | None, say: Callable[[str], None]) -> None:
-    """Say what would be written where, and the memory, time and disk of it, after a few steps. No run is begun.
+@dataclass(frozen=True)
+class Forecast:
+    """What a training would take and leave."""
+
+    run: str
+    is_there: bool  # a run that has begun
+    steps: int
+    epochs: float
+    batch_size: int
+    processes: int
+    pieces: int  # that each process computes a step in
+    memory_gib: float  # of each process, at most
+    memory: str  # that it has, in words
+    size: int  # of the pictures that were tried, pixels
+    seconds_per_step: float  # with these
+    hours: float  # of all steps; those of other epochs take as long as their pictures have pixels
+    evaluations: int  # beside
+    evaluated_pictures: int  # of each
+    checkpoint_bytes: int
+    checkpoints: int  # that are there at a time, at most
+    export_bytes: int
+    free_bytes: int
+
+    def lines(self) -> list[str]:
+        """For people."""
+        rate = self.batch_size / self.seconds_per_step
+        return [
+            f"run: {self.run} (recipe, provenance, metrics, TensorBoard, checkpoints, export); nothing is written now",
+            *(["run: it has begun already; a training needs --resume or another --run-dir"] if self.is_there else []),
+            f"steps: {self.steps:,} of {self.batch_size:,} samples, {self.epochs:.4g} epochs; {self.processes} "
+            f"process(es) compute {self.pieces} piece(s) of {self.batch_size // (self.processes * self.pieces):,} each",
+            f"memory: {self.memory_gib:.1f} GiB of {self.memory}, for each process",
+            f"time: {self.hours:.3g} hours of steps, {self.seconds_per_step:.3g} s each at {self.size} px "
+            f"({rate:,.0f} pictures/s); beside, {self.evaluations:,} evaluation(s) of {self.evaluated_pictures:,}",
+            f"disk: {self.checkpoint_bytes / GIB:.3g} GiB a checkpoint, {self.checkpoints} of them at most; the export "
+            f"{self.export_bytes / GIB:.3g} GiB; {self.free_bytes / GIB:,.1f} GiB are free",
+        ]
+
+
+def dry_run(recipe: Recipe, recipe_name: str, run_dir: Path | None = None) -> Forecast:
+    """What training a recipe would take, after a few steps. No run is begun.
 
     Every process of a distributed training calls this. Raises FastptError as the training would.
     """
     with rehearsal(recipe) as training:
-        dist_info, engine = training.dist_info, training.engine
+        dist_info, engine, size = training.dist_info, training.engine, training.loader.size
         run = run_dir or run_folder(recipe, recipe_name, training.task)
         with memory.enough_for_steps(recipe, dist_info.world_size, dist_info.device):
             training.try_steps(WARM_UP, SECONDS)
-            seconds = training.try_steps(TIMED, SECONDS)
+            step = statistics.median(training.try_steps(TIMED, SECONDS))
         own = torch.tensor(engine.optimizer_bytes(), dtype=torch.float64)
         optimizer_bytes = int(sum_over_processes(own, dist_info).item())
-        lines = [
-            *_place(run),
-            _length(recipe, training),
-            f"memory: {memory.peak(dist_info.device):.1f} GiB of {memory.describe(dist_info.device)}, for each process",
-            _time(recipe, training, statistics.median(seconds)),
-            _disk(recipe, run, engine.weight_bytes(), optimizer_bytes),
-        ]
-    if dist_info.is_rank_zero:
-        for line in lines:
-            say(line)
-
-
-def _place(run: Path) -> list[str]:
-    told = [f"run: {run} (recipe, provenance, metrics, TensorBoard, checkpoints, export); nothing is written now"]
-    if runs.newest_first(run) or (run / runs.EXPORT).exists():
-        told.append(f"run: {run} is there already: a training needs --resume, or another --run-dir")
-    return told
-
-
-def _length(recipe: Recipe, training: Training) -> str:
-    epochs = training.total / training.steps_per_epoch
-    return (
-        f"steps: {training.total:,} of {recipe.batch_size:,} samples, {epochs:.4g} epochs of "
-        f"{training.steps_per_epoch:,}; each process computes {recipe.engine.gradient_accumulation_steps} piece(s) of "
-        f"{recipe.micro_batch(training.dist_info.world_size):,} a step"
-    )
-
-
-def _time(recipe: Recipe, training: Training, step: float) -> str:
-    """Of all steps, from the seconds of one: those of other epochs take as long as their pictures have pixels."""
-    tried = training.loader.size
-    steps = sum(
-        min(training.steps_per_epoch, training.total - first) * (recipe.data.size_in(epoch) / tried) ** 2
-        for epoch, first in enumerate(range(0, training.total, training.steps_per_epoch))
-    )
-    evaluations = max(1, training.total // (training.steps_per_epoch * recipe.evaluate.every_epochs))
-    pictures = sum(len(dataset) for dataset in training.task.measured_on.values())
-    return (
-        f"time: {step * steps / 3600:.3g} hours of steps, {step:.3g} s each at {tried} px "
-        f"({recipe.batch_size / step:,.0f} pictures/s); {evaluations:,} evaluation(s) of {pictures:,} pictures beside"
-    )
-
-
-def _disk(recipe: Recipe, run: Path, weights: int, optimizer: int) -> str:
-    """From the bytes of weights and of what the processes save of the optimiser."""
-    checkpoint = 2 * weights + optimizer  # weights that are evaluated, and those that are trained
-    most = recipe.checkpoint.keep + 1 + (recipe.checkpoint.keep_best is not None)  # a new one comes before one goes
-    place = next(folder for folder in run.absolute().parents if folder.exists())
-    free = shutil.disk_usage(place).free
-    return (
-        f"disk: {checkpoint / memory.GIB:.3g} GiB a checkpoint, {most} of them at most; the export "
-        f"{weights / memory.GIB:.3g} GiB; {free / memory.GIB:,.1f} GiB are free"
-    )
+        firsts = range(0, training.total, training.steps_per_epoch)
+        pixels = sum(
+            min(training.steps_per_epoch, training.total - first) * recipe.data.size_in(epoch) ** 2
+            for epoch, first in enumerate(firsts)
+        )
+        return Forecast(
+            run=str(run),
+            is_there=bool(runs.newest_first(run)) or (run / runs.EXPORT).exists(),
+            steps=training.total,
+            epochs=training.total / training.steps_per_epoch,
+            batch_size=recipe.batch_size,
+            processes=dist_info.world_size,
+            pieces=recipe.engine.gradient_accumulation_steps,
+            memory_gib=memory.peak(dist_info.device),
+            memory=memory.describe(dist_info.device),
+            size=size,
+            seconds_per_step=step,
+            hours=step * pixels / size**2 / 3600,
+            evaluations=max(1, training.total // (training.steps_per_epoch * recipe.evaluate.every_epochs)),
+            evaluated_pictures=sum(len(dataset) for dataset in training.task.measured_on.values()),
+            checkpoint_bytes=2 * engine.weight_bytes() + optimizer_bytes,  # what is evaluated, and what is trained
+            checkpoints=recipe.checkpoint.keep + 1 + (recipe.checkpoint.keep_best is not None),
+            export_bytes=engine.weight_bytes(),
+            free_bytes=shutil.disk_usage(next(one for one in run.absolute().parents if one.exists())).free,
+        )
 
 
 def find_batch(recipe: Recipe, say: Callable[[str], None]) -> None:

@@ -100,11 +100,11 @@ def rehearsal(recipe: Recipe) -> Iterator["Training"]:
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(_loader(recipe, task, dist_info)) as loader,
-        Preemption(dist_info) as preemption,
         torch_left_as_it_was(),
     ):
         loader.set_size(max(side for _, side in recipe.data.sizes or [(0, recipe.data.size)]))
-        training = Training(recipe, dist_info, task, loader, Path(folder), preemption, settings_sha256="")
+        # Not entered: SIGTERM ends what has nothing to save.
+        training = Training(recipe, dist_info, task, loader, Path(folder), Preemption(dist_info), settings_sha256="")
         try:
             yield training
         finally:
@@ -230,10 +230,11 @@ class Training:
         for message in messages:
             _say(dist_info, message)
         convert = found is not None and checkpoint.needs_conversion(found, dist_info, recipe)
-        model = self.task.model.to(dist_info.device)
-        self.ema = Ema(model, recipe.ema) if recipe.ema else None
-        optimizer = build_optimizer(model, recipe.optim, self.task.decays)
-        self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
+        with memory.enough_for_weights(recipe, dist_info.device):
+            model = self.task.model.to(dist_info.device)
+            self.ema = Ema(model, recipe.ema) if recipe.ema else None
+            optimizer = build_optimizer(model, recipe.optim, self.task.decays)
+            self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
             self.observed.begin(0, {})
             return

@@ -22,7 +22,7 @@ def peak(device: torch.device) -> float:
 def describe(device: torch.device) -> str:
     """The GPU's memory in words."""
     if device.type != "cuda":
-        return "the memory"
+        return "the machine's memory"
     return f"the GPU's memory ({torch.cuda.get_device_properties(device).total_memory / GIB:.1f} GiB)"
 
 
@@ -50,8 +50,20 @@ def _divide(recipe: Recipe, pieces: int, world_size: int) -> bool:
 
 
 @contextlib.contextmanager
+def enough_for_weights(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Within, torch's "out of memory" is a FastptError, about the model itself."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise FastptError(
+            f"{describe(device)} does not hold {recipe.model.name}, before any picture. End what else uses it, set "
+            "engine.zero_stage with several GPUs, or train a smaller model."
+        ) from None
+
+
+@contextlib.contextmanager
 def enough_for_steps(recipe: Recipe, world_size: int, device: torch.device) -> Iterator[None]:
-    """Within, torch's "out of memory" is a FastptError that says in how many pieces a batch would need less."""
+    """The same for steps: it says in how many pieces a batch would need less."""
     try:
         yield
     except torch.OutOfMemoryError:

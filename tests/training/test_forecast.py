@@ -3,6 +3,7 @@
 import gc
 import json
 import re
+import signal
 import weakref
 from pathlib import Path
 
@@ -43,13 +44,11 @@ def gpu_of(monkeypatch):
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_a_dry_run_tells_the_disk_that_the_run_then_takes(supervised, tmp_path, stage):
     recipe = supervised(*LARGE, f"engine.zero_stage={stage}", "checkpoint={every_epochs: 1, keep: 2}")
-    told: list[str] = []
-    forecast.dry_run(recipe, "tiny", tmp_path / "run", told.append)
+    found = forecast.dry_run(recipe, "tiny", tmp_path / "run")
     run = train(recipe, "tiny", tmp_path / "run")
-    found = [float(one) for one in re.findall(r"([0-9.e-]+) GiB", told[-1])]
-    for said, folder in zip(found, (next((run / "checkpoints").glob("step-*")), run / "export"), strict=False):
-        size = sum(file.stat().st_size for file in folder.iterdir())
-        assert said == pytest.approx(size / memory.GIB, rel=0.1)
+    checkpoint = next((run / "checkpoints").glob("step-*"))
+    for said, folder in ((found.checkpoint_bytes, checkpoint), (found.export_bytes, run / "export")):
+        assert said == pytest.approx(sum(file.stat().st_size for file in folder.iterdir()), rel=0.1)
 
 
 def test_a_dry_run_begins_no_run(supervised, tmp_path, monkeypatch):
@@ -60,26 +59,32 @@ def test_a_dry_run_begins_no_run(supervised, tmp_path, monkeypatch):
     assert ran.exit_code == 0, ran.output
     assert sorted(Path().rglob("*")) == before
     assert "run: runs/tiny-symmetric-0.2-seed0-s0 (" in ran.output
-    assert "steps: 10 of 8 samples, 2 epochs of 5; each process computes 2 piece(s) of 4 a step" in ran.output
+    assert "steps: 10 of 8 samples, 2 epochs; 1 process(es) compute 2 piece(s) of 4 each" in ran.output
     assert re.search(r"memory: [0-9.]+ GiB", ran.output)
-    assert re.search(r"time: .* hours of steps, .* s each at 32 px.* 2 evaluation\(s\) of 12 pictures", ran.output)
+    assert "--resume" not in ran.output
+    assert re.search(r"time: .* hours of steps, .* s each at 32 px.* 2 evaluation\(s\) of 12", ran.output)
+
+
+def test_a_dry_run_can_be_read_by_programs(supervised, tmp_path):
+    save(supervised(), tmp_path / "tiny.yaml")
+    ran = CliRunner().invoke(main, ["train", str(tmp_path / "tiny.yaml"), "--dry-run", "--json"])
+    assert json.loads(ran.stdout)["steps"] == 10
+    refused = CliRunner().invoke(main, ["train", str(tmp_path / "tiny.yaml"), "--json"])
+    assert "--json is of --dry-run" in refused.output
 
 
 def test_a_dry_run_says_that_the_run_is_there(supervised, tmp_path):
-    recipe, told = supervised("schedule={steps: 1}"), []
+    recipe = supervised("schedule={steps: 1}")
     run = train(recipe, "tiny", tmp_path / "run")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
-    forecast.dry_run(recipe, "tiny", run, told.append)
-    assert f"run: {run} is there already: a training needs --resume, or another --run-dir" in told
+    assert forecast.dry_run(recipe, "tiny", run).is_there
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
 def test_smaller_pictures_of_early_epochs_take_less_time(supervised, tmp_path, monkeypatch):
     monkeypatch.setattr(loop.Training, "try_steps", lambda *_: [360.0])
-    told = []
-    for sizes in ("null", "[[0, 16], [1, 32]]"):
-        forecast.dry_run(supervised(f"data.sizes={sizes}"), "tiny", tmp_path / "run", told.append)
-    hours = [float(re.findall(r"time: ([0-9.]+) hours", line)[0]) for line in told if line.startswith("time")]
+    recipes = [supervised(f"data.sizes={sizes}") for sizes in ("null", "[[0, 16], [1, 32]]")]
+    hours = [forecast.dry_run(recipe, "tiny", tmp_path / "run").hours for recipe in recipes]
     assert hours == [1.0, 0.625]  # ten steps; five of them with a quarter of the pixels
 
 
@@ -134,6 +139,27 @@ def test_a_gpu_that_is_too_small_is_told_with_what_would_be_tried(supervised, gp
     assert "does not hold a step in pieces of 8 samples" in str(error.value)
     assert "--set engine.gradient_accumulation_steps=2 " in str(error.value)
     train(supervised("engine.gradient_accumulation_steps=2"), "tiny", tmp_path / "run")
+
+
+def test_a_model_that_is_too_large_is_told(supervised, tmp_path, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(loop, "Engine", full)
+    with pytest.raises(FastptError, match="does not hold resnet10_half, before any picture"):
+        train(supervised(), "tiny", tmp_path / "run")
+
+
+def test_a_dry_run_is_ended_by_sigterm(supervised, monkeypatch, tmp_path):
+    handlers, steps = [], loop.Training.try_steps
+
+    def watched(self, *arguments):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        return steps(self, *arguments)
+
+    monkeypatch.setattr(loop.Training, "try_steps", watched)
+    forecast.dry_run(supervised(), "tiny", tmp_path / "run")
+    assert set(handlers) == {signal.SIG_DFL}
 
 
 def test_an_evaluation_that_is_too_large_names_its_own_key(supervised, tmp_path, monkeypatch):

@@ -54,6 +54,8 @@ def test_the_gradient_is_that_of_the_whole_batch_in_one_process(supervised, tmp_
         )
         for stage in STAGES
     }
+    twice = (f"engine.gradient_accumulation_steps={pieces}", "engine.activation_checkpointing=true")
+    runs[tmp_path / "activations computed twice"] = supervised(*GRADIENT, *twice)
     if processes == 1:
         for run, recipe in runs.items():
             train(recipe, "tiny", run)

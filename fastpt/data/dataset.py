@@ -13,6 +13,7 @@ import os
 import resource
 import weakref
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import overload
@@ -23,24 +24,33 @@ import pyarrow.parquet as pq
 
 from fastpt.data import manifest
 from fastpt.data.columns import TextColumn, arrow_errors, check_column, column_sum, take
+from fastpt.data.fetched import FetchedSplit, StillFetchedError
 from fastpt.data.hashes import xxh3_64
 from fastpt.data.pictures import Pictures
 from fastpt.data.plan import NoisePlan, Targets, load_plan, misfit, plan_names, plans_of_rate
 from fastpt.data.samples import Samples
 from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.address import ADDRESS, RemotePath
 
 PLACES = 1 << 20  # rows whose places are checked at once
+MOST_WAITED = 32  # pictures that are read at once from an address
 
 
 class Dataset:
     """A prepared split, opened for reading. Opening reads the manifest; columns and shards come in when first used.
 
+    `path` may be an address (`s3://bucket/imagenet/train`): its shards are kept in a cache of this machine, and until
+    one is there its pictures are read where they lie (see `fastpt.data.fetched`).
+
     Raises FastptError if the folder is no prepared split, DamagedData if a file of it is not what was written.
     """
 
     def __init__(self, path: Path | str):
-        self.path = Path(path)
+        self._fetched = FetchedSplit(RemotePath.parse(str(path))) if ADDRESS.match(str(path)) else None
+        self.path = self._fetched.folder if self._fetched else Path(path)
         self.manifest = manifest.read(self.path)
+        if self._fetched:
+            self._fetched.open(self.manifest)
         self.name: str = self.manifest["name"]
         self.split: str = self.manifest["split"]
         self._samples_file = self.path / "samples.parquet"
@@ -158,6 +168,14 @@ class Dataset:
         self.require_captions()
         return self.table(["caption"]).column("caption")
 
+    def require_local(self) -> None:
+        """Raise FastptError if the split lies at an address, where nothing is written."""
+        if self._fetched:
+            raise FastptError(
+                f"{self._fetched.address} is an address, which is only read. Make the noise plan in the folder that "
+                "was copied there, and copy its noise/ too."
+            )
+
     def require_captions(self) -> None:
         """Raise FastptError if the split has no captions."""
         if not self.has_captions:
@@ -194,8 +212,12 @@ class Dataset:
         """
         samples = self.samples
         index, size = int(samples.shard[sample_id]), int(samples.size[sample_id])
+        offset = int(samples.offset[sample_id])
         try:
-            stored = os.pread(self.shard(index), size, int(samples.offset[sample_id]))
+            if self._fetched and index not in self._shards and not self._fetched.has(index):
+                stored = self._fetched.picture(index, offset, size)
+            else:
+                stored = os.pread(self.shard(index), size, offset)
         except OSError as error:
             raise FastptError(f"{self.shard_path(index)} cannot be read: {error.strerror}. Mend the disk.") from None
         if len(stored) != size:
@@ -214,8 +236,13 @@ class Dataset:
         stored.
         """
         jpegs, results = self._pictures.read(sample_ids, self.shard)
-        for row in np.flatnonzero(results).tolist():
-            jpegs[row] = self.jpeg(int(sample_ids[row]), checked)  # which says what is wrong
+        rows = np.flatnonzero(results).tolist()
+        left = (self.jpeg(int(sample_ids[row]), checked) for row in rows)  # which says what is wrong
+        if self._fetched and len(rows) > 1:  # still on their way: threads wait for them together
+            with ThreadPoolExecutor(min(len(rows), MOST_WAITED)) as threads:
+                left = list(threads.map(self.jpeg, sample_ids[rows].tolist(), [checked] * len(rows)))
+        for row, jpeg in zip(rows, left, strict=True):
+            jpegs[row] = jpeg
         return jpegs
 
     @cached_property
@@ -230,8 +257,13 @@ class Dataset:
             )
 
     def shard(self, index: int) -> int:
-        """The file descriptor of a shard, open as long as the dataset. Raises DamagedData if its length is wrong."""
+        """The file descriptor of a shard, open as long as the dataset.
+
+        Raises DamagedData if its length is wrong, StillFetchedError if it is on its way here.
+        """
         if index not in self._shards:
+            if self._fetched and not self._fetched.has(index):
+                raise StillFetchedError(f"{self.shard_path(index)} is still on its way. Read its pictures one by one.")
             try:
                 opened = _open(self.shard_path(index))
             except OSError as error:

@@ -17,14 +17,18 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import file_sha256
 from fastpt.jpeg import entropy
 from fastpt.processes import cores
+from fastpt.storage.address import ADDRESS, RemotePath
 
 NAMED = 10  # damaged pictures of a shard that are named
 READ = 256  # pictures that are read at once
 
 
 def split_folders(path: Path) -> list[Path]:
-    """The prepared splits at `path` or directly below it. Raises FastptError if there are none."""
-    if (path / "dataset.json").exists():
+    """The prepared splits at `path` or directly below it; at an address, the one there.
+
+    Raises FastptError if there are none.
+    """
+    if ADDRESS.match(str(path)) or (path / "dataset.json").exists():
         return [path]
     folders = sorted(child.parent for child in path.glob("*/dataset.json"))
     if not folders:
@@ -33,7 +37,15 @@ def split_folders(path: Path) -> list[Path]:
 
 
 def verify(path: Path) -> list[str]:
-    """Check one split. Returns a line for each file that changed, is missing or does not belong there."""
+    """Check one split. Returns a line for each file that changed, is missing or does not belong there.
+
+    Raises FastptError for one at an address.
+    """
+    if ADDRESS.match(str(path)):
+        raise FastptError(
+            f"{RemotePath.parse(str(path))} is an address: each shard is held to its sha256 when it is fetched, each "
+            "picture to its own when it is read. Verify the folder that was copied there."
+        )
     try:
         dataset = Dataset(path)
     except FastptError as error:

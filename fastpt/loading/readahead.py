@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from fastpt.data.fetched import StillFetchedError
 from fastpt.data.samples import ImageDataset
 
 PIECE = 128 << 10  # bytes asked for at a time: Linux reads no more for one hint than its readahead window
@@ -64,7 +65,9 @@ def ask_for(dataset: ImageDataset, block: int) -> None:
     stops = starts + samples.size[ids]
     apart = (np.diff(shards.astype(np.int64)) != 0) | (starts[1:] - stops[:-1] > PIECE)
     for run in np.split(np.arange(len(ids)), np.flatnonzero(apart) + 1):
-        file, start, stop = dataset.shard(int(shards[run[0]])), int(starts[run[0]]), int(stops[run].max())
-        with contextlib.suppress(OSError):  # a hint, which not every file system takes
+        start, stop = int(starts[run[0]]), int(stops[run].max())
+        # A hint, which not every file system takes; a shard that is still fetched is on no disk.
+        with contextlib.suppress(OSError, StillFetchedError):
+            file = dataset.shard(int(shards[run[0]]))
             for piece in range(start, stop, PIECE):
                 os.posix_fadvise(file, piece, min(PIECE, stop - piece), os.POSIX_FADV_WILLNEED)

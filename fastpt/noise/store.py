@@ -50,6 +50,7 @@ def add_noise(
     given = source or file
     source = source or (file.name if file else None)
     if name not in dataset.noise_plans():
+        dataset.require_local()
         with KINDS.blaming(kind):
             made = member.make(dataset, of, rate or 0.0, seed, files)
         if wrong := misfit(of, made.array, len(dataset), len(dataset.classes)):

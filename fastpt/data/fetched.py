@@ -22,7 +22,6 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +35,6 @@ log = logging.getLogger("fastpt.data")
 
 CACHE_GB = "FASTPT_CACHE_GB"
 DEFAULT_GB = 200.0
-PIECE = 8 << 20  # bytes of a shard that are asked for at once
-AT_ONCE = 8  # pieces on their way
 LOOK_AGAIN_SECONDS = 0.2  # for a shard that another process fetches
 
 
@@ -115,7 +112,7 @@ class FetchedSplit:
                     make_room(self.folder.parent, shard["bytes"])
                     os.posix_fallocate(aside.fileno(), 0, shard["bytes"])  # its room is taken from here on
                 digest = hashlib.sha256()
-                for piece in _pieces(file):
+                for piece in file.pieces(0, file.stamp[0]):
                     digest.update(piece)
                     aside.write(piece)
                 if digest.hexdigest() != shard["sha256"]:
@@ -286,17 +283,6 @@ def _try_lock(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
-
-
-def _pieces(file: RemoteFile) -> Iterator[bytes]:
-    """A file piece by piece, several of them on their way."""
-    size, started = file.stamp[0], deque[Future[bytes]]()
-    for at in range(0, size, PIECE):
-        started.append(transfer.pool().submit(file.pread, min(PIECE, size - at), at))
-        if len(started) >= AT_ONCE:
-            yield started.popleft().result()
-    while started:
-        yield started.popleft().result()
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,14 +1,17 @@
 """A file at an address, read by ranges."""
 
-from collections import OrderedDict
-from concurrent.futures import Future
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from threading import Lock
 
 from fastpt.storage import transfer
 from fastpt.storage.address import RemotePath
 from fastpt.storage.opened import OpenedFile, Stamp
 
-PIECE = 8 << 20  # bytes of a request at most: several of them are on their way at once
+PIECE = 8 << 20  # bytes of a request at most
+AT_ONCE = 8  # requests on their way
 BLOCK = 1 << 20  # bytes that a walk asks for at once
 AHEAD = 8  # blocks on their way before a walk comes to them
 KEPT = 16  # blocks
@@ -24,11 +27,24 @@ class RemoteFile(OpenedFile):
         end = min(at + size, self.stamp[0])
         if end - at <= PIECE:
             return transfer.fetch(self.path, self.stamp, at, end)
-        cuts = range(at, end, PIECE)
-        pieces = [
-            transfer.pool().submit(transfer.fetch, self.path, self.stamp, cut, min(cut + PIECE, end)) for cut in cuts
-        ]
-        return b"".join(piece.result() for piece in pieces)
+        return b"".join(self.pieces(at, end))
+
+    def pieces(self, start: int, end: int) -> Iterator[bytes]:
+        """The bytes from `start` to `end`, piece by piece, with the next ones on their way."""
+        cuts = iter(range(start, end, PIECE))
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fastpt-transfer") as threads:
+
+            def begin(count: int) -> list[Future[bytes]]:
+                some = [(cut, min(cut + PIECE, end)) for cut in islice(cuts, count)]
+                return [threads.submit(transfer.fetch, self.path, self.stamp, *one) for one in some]
+
+            started = deque(begin(AT_ONCE))
+            try:
+                while started:
+                    yield started.popleft().result()
+                    started.extend(begin(1))
+            finally:
+                threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
         pass  # connections are the file system's
@@ -44,6 +60,7 @@ class WalkedFile(RemoteFile):
         super().__init__(path, stamp)
         self._blocks: OrderedDict[int, Future[bytes]] = OrderedDict()
         self._lock = Lock()
+        self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="fastpt-transfer")
 
     def pread(self, size: int, at: int) -> bytes:
         end = min(at + size, self.stamp[0])
@@ -65,7 +82,7 @@ class WalkedFile(RemoteFile):
     def _block(self, number: int) -> Future[bytes]:
         start, size = number * BLOCK, self.stamp[0]
         if number not in self._blocks and start < size:
-            self._blocks[number] = transfer.pool().submit(
+            self._blocks[number] = self._threads.submit(
                 transfer.fetch, self.path, self.stamp, start, min(start + BLOCK, size)
             )
         elif start < size:
@@ -73,6 +90,5 @@ class WalkedFile(RemoteFile):
         return self._blocks.get(number) or Future()
 
     def close(self) -> None:
-        for block in self._blocks.values():
-            block.cancel()
+        self._threads.shutdown(wait=False, cancel_futures=True)
         self._blocks.clear()

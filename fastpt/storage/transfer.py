@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fastpt.storage.address import RemotePath
 
 WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before a transfer that gave nothing is tried again
-THREADS = 32  # ranges that a process asks for at once
+LOOKED_UP = 32  # files whose stamp is asked for at once
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
 
 
@@ -87,7 +87,9 @@ def find(path: "RemotePath") -> Iterator[tuple[str, Stamp]]:
             start = f"{str(path).rstrip('/')}/"
             names = [name for url in _links(path) if (name := _below(url, path))]
             files = [path / name for name in names]
-            for name, found in zip(names, pool().map(look_up, files), strict=True):
+            with ThreadPoolExecutor(LOOKED_UP, thread_name_prefix="fastpt-transfer") as threads:
+                stamps = list(threads.map(look_up, files))
+            for name, found in zip(names, stamps, strict=True):
                 if not isinstance(found, tuple):
                     raise FastptError(f"{start}{name} is linked to, and is no file. Name the files one by one.")
                 yield name, found
@@ -194,16 +196,6 @@ def _made_file_system(process: int, scheme: str) -> Any:
 def _inside(path: "RemotePath") -> str:
     """An address as its file system takes it."""
     return path.url if path.scheme.startswith("http") else str(path).partition("://")[2]
-
-
-def pool() -> ThreadPoolExecutor:
-    """The threads of this process that wait for transfers."""
-    return _made_pool(os.getpid())
-
-
-@lru_cache(maxsize=1)
-def _made_pool(process: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(THREADS, thread_name_prefix="fastpt-transfer")
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

@@ -123,13 +123,13 @@ def ranged(request) -> re.Match | None:
 
 def test_a_killed_fetch_leaves_nothing_wrong(labelled, server, cache):
     script = (
-        "import sys; from fastpt import Dataset; from fastpt.data import fetched; import os, signal\n"
-        "real = fetched._pieces\n"
-        "def pieces(file):\n"
-        "    for piece in real(file):\n"
+        "import sys; from fastpt import Dataset; from fastpt.storage.ranges import RemoteFile; import os, signal\n"
+        "real = RemoteFile.pieces\n"
+        "def pieces(*words):\n"
+        "    for piece in real(*words):\n"
         "        yield piece[:1000]\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "fetched._pieces = pieces\n"
+        "RemoteFile.pieces = pieces\n"
         "d = Dataset(sys.argv[1]); d._fetched.has(0)\n"
         "import time; time.sleep(60)\n"
     )

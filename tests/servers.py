@@ -9,6 +9,7 @@ from hashlib import sha1
 from pathlib import Path
 from urllib.parse import parse_qs, quote
 
+from fastpt.storage import transfer
 from tools.bench.range_server import Answer, RangeServer, Request
 
 API = r"/api/datasets/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)(/.*)?)?"
@@ -74,6 +75,7 @@ def _entry(path: Path, folder: Path) -> dict:
 def s3_server() -> Iterator[str]:
     """moto's S3 server with credentials in the environment; its address, which AWS_ENDPOINT_URL names."""
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
@@ -86,6 +88,8 @@ def s3_server() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
+    transfer._made_file_system.cache_clear()  # that of another server
+    S3FileSystem.clear_instance_cache()
     try:
         yield given["AWS_ENDPOINT_URL"]
     finally:

@@ -6,6 +6,7 @@
       metrics.jsonl      an event a line: train, eval, end
       samples/           what each sample's loss did, epoch by epoch, where the recipe asks for it: see `dynamics`
       tensorboard/       the same numbers for TensorBoard
+      trackers/          under which id trackers know the run, and what they leave here, where the recipe names some
       checkpoints/       what a training that was stopped goes on from
       export/            the finished model, as timm or open_clip loads it, and the sums of its files
       tune/              what `fastpt tune` found, a file for each suite
@@ -35,7 +36,8 @@ from fastpt.tuned import places, read_tunes, replaced
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
-TENSORBOARD, SAMPLES, CHECKPOINTS, EXPORT, TUNE = "tensorboard", "samples", "checkpoints", "export", "tune"
+TENSORBOARD, SAMPLES, TRACKERS = "tensorboard", "samples", "trackers"
+CHECKPOINTS, EXPORT, TUNE = "checkpoints", "export", "tune"
 EXPORT_FORMAT = "2.1"
 CHECKPOINT_FORMAT = "2.3"
 PROVENANCE_FORMAT = "2.4"
@@ -264,7 +266,7 @@ class Run:
     @property
     def bytes(self) -> int:
         """Disk of what training and tuning left; a report may lie in the run's folder too."""
-        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, SAMPLES, TUNE)
+        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, SAMPLES, TRACKERS, TUNE)
         return sum(file.stat().st_size for part in parts for file in (self.path / part).rglob("*") if file.is_file())
 
     @property

@@ -163,6 +163,12 @@ class Record(Section):
     """Measures of each training sample in each epoch, in the run's `samples/` (supervised, without mixup and cutmix):
     the cross entropy of its label, its label's logit less the largest other one, whether it was predicted so."""
 
+    trackers: list[Literal["wandb", "mlflow"]] = []
+    """Trackers that get what is logged, too, where their own environment says (WANDB_MODE, MLFLOW_TRACKING_URI, ...).
+    One that fails is left off, and training goes on."""
+
     def problems(self) -> Iterable[str]:
-        if len(set(self.samples)) < len(self.samples):
-            yield f"record.samples names one twice: {', '.join(self.samples)}."
+        for key in ("samples", "trackers"):
+            names = getattr(self, key)
+            if len(set(names)) < len(names):
+                yield f"record.{key} names one twice: {', '.join(names)}."

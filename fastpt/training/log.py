@@ -1,4 +1,4 @@
-"""The record of a running training: metrics.jsonl, TensorBoard, and the line on the screen."""
+"""The record of a running training: metrics.jsonl, TensorBoard, trackers, and the line on the screen."""
 
 import datetime
 import sys
@@ -10,20 +10,23 @@ from tqdm import tqdm
 
 from fastpt import runs
 from fastpt.files import atomic_write, unwritten_is_oserror
+from fastpt.recipe import Recipe
 from fastpt.records import sealed_line
+from fastpt.training.trackers import Trackers
 
 PLAIN_LINE_SECONDS = 10.0
 
 
 class MetricsLogger:
-    """The open record of a running training: metrics.jsonl and TensorBoard from `step` on, and the progress line.
+    """The open record of a running training: metrics.jsonl, TensorBoard and the recipe's trackers from `step` on, and
+    the progress line.
 
     What the file says of later steps (a killed run got further than its checkpoint) is dropped first, so that no line
     is there twice; so is that the run has ended, if it goes on. `lines` is how many there were when the checkpoint was
     written: fewer are told, as a power cut can lose some.
     """
 
-    def __init__(self, run: Path, step: int, total: int, lines: int = 0):
+    def __init__(self, run: Path, recipe: Recipe, step: int, total: int, lines: int = 0):
         from torch.utils.tensorboard import SummaryWriter
 
         kept = [event for event in runs.read_metrics(run) if event["step"] <= step and event["event"] != "end"]
@@ -35,6 +38,7 @@ class MetricsLogger:
         self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
         self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
         self._bar = tqdm(total=total, initial=step, unit="step") if sys.stderr.isatty() else None
+        self._trackers, self._finished = Trackers(run, recipe, goes_on=step > 0, say=self.say), False
         if self.lines < lines:
             self.say(f"{run / runs.METRICS} has lost {lines - self.lines} of its {lines} lines up to step {step}.")
 
@@ -66,6 +70,7 @@ class MetricsLogger:
     def end(self, **values: Any) -> None:
         """The last line: what says that the run is finished."""
         self._write("end", values)
+        self._finished = True
 
     def say(self, text: str) -> None:
         """A line for the person who waits: to stderr, above the progress bar if there is one."""
@@ -76,6 +81,7 @@ class MetricsLogger:
         if self._bar is not None:
             self._bar.close()
         self._board.close()
+        self._trackers.close(self._finished)
         self._file.close()
 
     def _write(self, event: str, values: dict) -> None:
@@ -84,6 +90,7 @@ class MetricsLogger:
             self._file.flush()
         self.lines += 1
         group = values.get("split", event)
-        for name, value in values.items():
-            if isinstance(value, float):
-                self._board.add_scalar(f"{group}/{name}", value, values["step"])
+        scalars = {f"{group}/{name}": value for name, value in values.items() if isinstance(value, float)}
+        for name, value in scalars.items():
+            self._board.add_scalar(name, value, values["step"])
+        self._trackers.log(values["step"], scalars)

@@ -36,6 +36,7 @@ from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import Task
+from fastpt.training.trackers import check_installed
 from fastpt.training.trial import check_names
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
 
@@ -121,6 +122,8 @@ def _prepared(recipe: Recipe) -> tuple[DistInfo, Task]:
         recipe.micro_batch(dist_info.world_size)
     with problems.noted():
         launch.precision(recipe, dist_info.device)
+    with problems.noted():
+        on_rank_zero(dist_info, lambda: check_installed(recipe))
     with problems.noted():
         torch.manual_seed(recipe.seed)  # the weights' initial values
         task = TASKS.get(recipe.task).build(recipe, dist_info)
@@ -221,7 +224,7 @@ class Training:
         self.waited = self.stepping = 0.0  # seconds, of the logged steps
         self.warned_data_bound = self.warned_busy = False
         self.began = time.monotonic()
-        self.record = MetricsLogger(run, self.step, self.total, self.lines) if dist_info.is_rank_zero else None
+        self.record = MetricsLogger(run, recipe, self.step, self.total, self.lines) if dist_info.is_rank_zero else None
 
     def _start(self) -> None:
         """Make the engine, and put the newest whole checkpoint into it if there is one."""

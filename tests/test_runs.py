@@ -22,6 +22,7 @@ from fastpt.runs import (
     read_runs,
     verify,
 )
+from fastpt.tuned import FORMAT
 from tests.report.conftest import add_lines, tune_results, write_run, write_tune
 
 
@@ -158,7 +159,7 @@ def test_a_split_that_was_replaced_since_is_told(tmp_path, monkeypatch):
 def test_tuning_results_of_an_unknown_format_are_left_out_and_told(tmp_path):
     run = read_run(write_run(tmp_path, tune={**tune_results({}), "format": 3}))
     assert run.tunes == []
-    assert any("demo.json has format 3, not '2.2', and is left out" in problem for problem in run.problems)
+    assert any(f"demo.json has format 3, not '{FORMAT}', and is left out" in problem for problem in run.problems)
 
 
 def test_checkpoints_are_those_with_the_name_of_one(tmp_path):

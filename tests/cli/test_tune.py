@@ -13,8 +13,8 @@ from fastpt.tuning.methods import METHODS
 @pytest.fixture
 def tune(monkeypatch):
     """Run `fastpt tune ARGS` without the tuning; returns the exit code, the output, and what tuning was asked for."""
-    import fastpt.tuning.results
     import fastpt.tuning.run
+    import fastpt.tuning.tables
 
     asked = {}
 
@@ -26,7 +26,7 @@ def tune(monkeypatch):
     monkeypatch.setattr(
         fastpt.tuning.run, "tune_command", lambda **words: asked.update(words) or SimpleNamespace(failed=[])
     )
-    monkeypatch.setattr(fastpt.tuning.results, "text_table", lambda results: "table")
+    monkeypatch.setattr(fastpt.tuning.tables, "text_table", lambda results: "table")
     return run
 
 

@@ -30,7 +30,7 @@ def test_a_version_that_was_not_tested_is_told(monkeypatch, caplog, version, war
 def test_the_package_pins_the_tested_version():
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     major, minor = map(int, deepspeed_adapter.TESTED.split("."))
-    assert f"deepspeed>={major}.{minor},<{major}.{minor + 1}" in project["dependencies"]
+    assert f"deepspeed>={major}.{minor},<{major}.{minor + 1}" in project["optional-dependencies"]["train"]
 
 
 def test_only_the_adapter_imports_deepspeed():

@@ -39,6 +39,7 @@ RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
 TENSORBOARD, SAMPLES, TRACKERS = "tensorboard", "samples", "trackers"
 CHECKPOINTS, EXPORT, TUNE = "checkpoints", "export", "tune"
 EXPORT_FORMAT = "2.1"
+EXPORT_HF = "export-hf"  # as transformers loads it
 CHECKPOINT_FORMAT = "2.3"
 PROVENANCE_FORMAT = "2.4"
 IDS = ("samples_id", "images_id")  # of a split
@@ -167,7 +168,8 @@ def verify(run: Path) -> list[str]:
     except FastptError as error:
         problems.append(str(error))
     sealed = [(path, CHECKPOINT_FORMAT) for path in reversed(newest_first(run))]
-    for folder, version in [*sealed, *([(run / EXPORT, EXPORT_FORMAT)] if is_exported else [])]:
+    exports = [run / EXPORT] * is_exported + [run / EXPORT_HF] * (run / EXPORT_HF).exists()
+    for folder, version in [*sealed, *((export, EXPORT_FORMAT) for export in exports)]:
         try:
             problems += [f"{folder}: {problem}" for problem in damages(folder, version)]
         except FastptError as error:
@@ -266,7 +268,7 @@ class Run:
     @property
     def bytes(self) -> int:
         """Disk of what training and tuning left; a report may lie in the run's folder too."""
-        parts = (CHECKPOINTS, EXPORT, TENSORBOARD, SAMPLES, TRACKERS, TUNE)
+        parts = (CHECKPOINTS, EXPORT, EXPORT_HF, TENSORBOARD, SAMPLES, TRACKERS, TUNE)
         return sum(file.stat().st_size for part in parts for file in (self.path / part).rglob("*") if file.is_file())
 
     @property

@@ -13,6 +13,18 @@ import click
 from fastpt.cli.shared import FOLDER, JSON, RECORDED, let_others_tell
 
 
+class HubModel(click.ParamType[str]):
+    """hf://OWNER/NAME, as OWNER/NAME."""
+
+    name = "model"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)", value, re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is no model of the hub. Write hf://OWNER/NAME.", param, ctx)
+        return found[1]
+
+
 @click.command()
 @click.argument("recipe", type=FOLDER)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key: data.noise=0.3.")
@@ -68,8 +80,29 @@ def train(
 @click.command()
 @click.argument("run", type=FOLDER)
 @click.option("--best", is_flag=True, help="Of the best evaluation (checkpoint.keep_best) instead of the last step.")
-def export(run: Path, best: bool) -> None:
-    """Write the weights of RUN as a timm or open_clip folder. It has a model card."""
+@click.option(
+    "--format",
+    "store",
+    type=click.Choice(["native", "hf"]),
+    default="native",
+    help="As timm and open_clip load it, or transformers.",
+)
+@click.option(
+    "--push", type=HubModel(), metavar="hf://OWNER/NAME", help="Upload it to this model of the Hugging Face hub, too."
+)
+def export(run: Path, best: bool, store: str, push: str | None) -> None:
+    """Write the weights of RUN as a timm or open_clip folder. It has a model card.
+
+    \b
+    fastpt export runs/NAME                                  runs/NAME/export, as timm or open_clip load it
+    fastpt export runs/NAME --format hf                      runs/NAME/export-hf, as transformers loads it
+    fastpt export runs/NAME --format hf --push hf://me/name  and uploads that; a new model there is private
+    """
     from fastpt.training.export import export_run
 
-    click.echo(f"exported to {export_run(run, best)}")
+    folder = export_run(run, best, for_transformers=store == "hf")
+    click.echo(f"exported to {folder}")
+    if push:
+        from fastpt.training.hub import push_folder
+
+        click.echo(f"pushed to {push_folder(folder, push)}")

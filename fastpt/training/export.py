@@ -1,6 +1,7 @@
 """A finished run's model in a folder that its library loads, with a card that says what it was trained on.
 
-Weights are safetensors only. `export_run` reads the newest whole checkpoint, so it can be repeated at any time.
+Weights are safetensors only. `export_run` reads the newest whole checkpoint, so it can be repeated at any time. For
+transformers it writes a folder of its own: `tune` and reports know `export/` alone.
 """
 
 from pathlib import Path
@@ -11,17 +12,18 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, locked, seal_folder
 from fastpt.printable import percentage
 from fastpt.recipe import Recipe, recipe_of
-from fastpt.runs import EXPORT, EXPORT_FORMAT, read_metrics, read_provenance
+from fastpt.runs import EXPORT, EXPORT_FORMAT, EXPORT_HF, read_metrics, read_provenance
 from fastpt.training import checkpoint
 from fastpt.training.tasks import TASKS
 
 INSTALLED = "of an installed package"
 
 
-def export_run(run: Path, best: bool = False) -> Path:
-    """Write `run`/export anew, of the last checkpoint or the best, and return it.
+def export_run(run: Path, best: bool = False, for_transformers: bool = False) -> Path:
+    """Write `run`/export anew, of the last checkpoint or the best, or `run`/export-hf, and return it.
 
-    Raises FastptError if `run` is no run or has no such checkpoint, DamagedData if it is damaged.
+    Raises FastptError if `run` is no run or has no such checkpoint, or transformers has no such model; DamagedData if
+    it is damaged.
     """
     origin = read_provenance(run)
     recipe = recipe_of(run)
@@ -37,12 +39,14 @@ def export_run(run: Path, best: bool = False) -> Path:
     checkpoint.check_is_of(run, chosen)
     weights, state = checkpoint.read_weights(chosen), checkpoint.read_state(chosen)
     facts = {key: state[key] for key in ("step", "settings_sha256")} | {"chosen": "best" if best else "last"}
-    with locked(run / f".{EXPORT}.lock"), atomic_folder(run / EXPORT) as export:  # of two exports one waits
-        usage = TASKS.get(recipe.task).export(export, recipe, origin, weights)
+    kind, name = TASKS.get(recipe.task), EXPORT_HF if for_transformers else EXPORT
+    with locked(run / f".{name}.lock"), atomic_folder(run / name) as export:  # of two exports one waits
+        write = kind.export_hf if for_transformers else kind.export
+        usage = write(export, recipe, origin, weights)
         card = _card(recipe, origin, read_metrics(run), state["step"], usage)
         (export / "README.md").write_text(card, encoding="utf-8")
         seal_folder(export, EXPORT_FORMAT, **facts)
-    return run / EXPORT
+    return run / name
 
 
 def _resumed(start: dict) -> list[str]:

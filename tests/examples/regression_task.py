@@ -62,6 +62,9 @@ class Kind:
         safetensors.torch.save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})
         return 'import timm\n\nmodel = timm.create_model("local-dir:PATH", pretrained=True)'
 
+    def export_hf(self, *_: Any) -> str:
+        raise FastptError("transformers has no model whose output is in standard units. Leave --format out.")
+
 
 class Regression:
     """The squared error of the standardised number."""

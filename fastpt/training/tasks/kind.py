@@ -62,6 +62,12 @@ class TaskKind(Protocol):
         """
         ...
 
+    def export_hf(
+        self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
+    ) -> str:
+        """As `export`, for transformers. Raises FastptError if it has no such model."""
+        ...
+
 
 class Task(Protocol):
     """A task in training."""

@@ -101,5 +101,12 @@ class Kind:
 
         return export(folder, recipe, weights)
 
+    def export_hf(
+        self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
+    ) -> str:
+        from fastpt.training.tasks.clip.task import export_hf
+
+        return export_hf(folder, recipe, weights)
+
 
 KIND: TaskKind = Kind()

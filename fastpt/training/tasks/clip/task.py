@@ -42,6 +42,8 @@ from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
+# open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
+PREPROCESS = {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "shortest"}
 OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")  # the last of SigLIP's alone
 SIGMOID = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}  # Zhai et al. 2023, section 3.2
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -338,9 +340,7 @@ def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
     for name in {"logit_scale", "logit_bias"} & set(weights):
         weights[name] = weights[name].reshape(())  # a vector in training, see `Clip`
     build_model(config).load_state_dict(weights, strict=True)
-    # open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
-    preprocess = {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "shortest"}
-    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess})
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": PREPROCESS})
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     tower = config["vision_cfg"].get("timm_model_name") or ""
     ours = timm.is_model(tower) and timm.model_entrypoint(tower).__module__ == "fastpt.models"
@@ -348,4 +348,17 @@ def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
     return (
         f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'
         'tokenizer = open_clip.get_tokenizer("local-dir:PATH")'
+    )
+
+
+def export_hf(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
+    """What transformers loads: see `TaskKind.export_hf`."""
+    try:
+        from fastpt.training.tasks.clip import hf
+    except ImportError:
+        raise FastptError("exporting CLIP for transformers needs it: pip install 'fastpt[hf]'.") from None
+    hf.write(folder, model_config(recipe.model, recipe.data.size), weights, PREPROCESS)
+    return (
+        'from transformers import AutoProcessor, CLIPModel\n\nmodel = CLIPModel.from_pretrained("PATH")\n'
+        'processor = AutoProcessor.from_pretrained("PATH")  # texts: padding=True, truncation=True'
     )

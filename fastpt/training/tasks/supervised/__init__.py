@@ -110,5 +110,18 @@ class Kind:
 
         return export(folder, recipe, provenance["dataset"]["class_names"], weights)
 
+    def export_hf(
+        self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
+    ) -> str:
+        first, ours, _ = self.export(folder, recipe, provenance, weights).rpartition("import fastpt.models")
+        registered = (
+            f"{first}{ours}  # registers the architecture\n" if ours else ""
+        )  # its TimmWrapper reads timm's folder
+        return (
+            f"{registered}from transformers import AutoImageProcessor, AutoModelForImageClassification\n\n"
+            'model = AutoModelForImageClassification.from_pretrained("PATH")\n'
+            'processor = AutoImageProcessor.from_pretrained("PATH")'
+        )
+
 
 KIND: TaskKind = Kind()

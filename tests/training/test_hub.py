@@ -1,0 +1,154 @@
+"""What `fastpt export --format hf` writes, loaded by transformers, and pushed to a stand-in for the hub."""
+
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import open_clip
+import pytest
+import timm
+import torch
+from click.testing import CliRunner
+
+from fastpt.cli import main
+from fastpt.errors import FastptError
+from fastpt.runs import verify
+from fastpt.training.export import export_run
+from fastpt.training.loop import train
+from tests.training.conftest import TINY_CLIP, VIT_CLIP
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture
+def run(supervised, tmp_path):
+    return train(supervised("data.noise=0.2"), "tiny", tmp_path / "run")
+
+
+def test_transformers_loads_timms_models_with_identical_logits(run):
+    folder = export_run(run, for_transformers=True)
+    theirs = transformers.AutoModelForImageClassification.from_pretrained(folder).eval()
+    ours = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True).eval()
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(theirs(images).logits, ours(images))
+    assert theirs.config.id2label == {i: f"class {i}" for i in range(4)}
+    assert transformers.AutoImageProcessor.from_pretrained(folder)
+    assert verify(run) == []
+    (folder / "config.json").write_text("{}")
+    assert "config.json" in str(verify(run))
+
+
+def test_transformers_loads_clip_with_the_same_features_and_tokens(clip, tmp_path):
+    run = train(clip(f"model={json.dumps(VIT_CLIP)}", "data.size=16"), "tiny", tmp_path / "run")
+    folder = export_run(run, for_transformers=True)
+    theirs = transformers.CLIPModel.from_pretrained(folder).eval()
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    ours, _, _ = open_clip.create_model_and_transforms(f"local-dir:{run / 'export'}")
+    texts = ["a picture of a Cat, isn't it?", "Zürich, 1234"]
+    ids = processor(text=texts, return_tensors="pt", padding=True, truncation=True)["input_ids"]
+    tokens = open_clip.get_tokenizer(f"local-dir:{run / 'export'}")(texts)
+    end = 49407
+    for found, wanted in zip(ids.tolist(), tokens.tolist(), strict=True):
+        assert found[: found.index(end) + 1] == wanted[: wanted.index(end) + 1]
+    images = torch.randn(3, 3, 16, 16)
+    with torch.no_grad():
+        found, wanted = theirs(pixel_values=images, input_ids=ids), ours.eval()(images, tokens)
+    assert torch.allclose(found.image_embeds, wanted["image_features"], atol=1e-5)
+    assert torch.allclose(found.text_embeds, wanted["text_features"], atol=1e-5)
+    assert torch.allclose(found.logits_per_image, wanted["logit_scale"] * found.image_embeds @ found.text_embeds.T)
+
+
+def test_a_clip_that_transformers_does_not_have_is_refused(clip, tmp_path):
+    run = train(clip(f"model={json.dumps(TINY_CLIP)}"), "tiny", tmp_path / "run")
+    with pytest.raises(FastptError, match="does not have a ResNet as picture tower"):
+        export_run(run, for_transformers=True)
+    assert not (run / "export-hf").exists()
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The hub's endpoints that an upload in one commit uses."""
+
+    pushed: dict[str, bytes]
+    asked: list[tuple[str, str | None, dict]]
+    refuses = False
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        lines = [json.loads(line) for line in body.splitlines()]
+        self.asked.append((self.path, self.headers["Authorization"], lines[0]))
+        if self.refuses:
+            self._answer(403, {"error": "You may not"})
+        elif self.path.endswith("/preupload/main"):
+            files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in lines[0]["files"]]
+            self._answer(200, {"files": files})
+        elif self.path.endswith("/commit/main"):
+            values = [line["value"] for line in lines if line["key"] == "file"]
+            self.pushed |= {value["path"]: base64.b64decode(value["content"]) for value in values}
+            self._answer(200, {"commitUrl": "http://hub/me/name/commit/1", "commitOid": "1"})
+        else:
+            self._answer(200, {"url": "http://hub/me/name", "warnings": [], "errors": []})
+
+    def do_GET(self):
+        self._answer(404, {"error": "not here"})
+
+    def _answer(self, status: int, content: dict) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A stand-in for the hub that HF_ENDPOINT points at."""
+    handler = type("Handler", (Hub,), {"pushed": {}, "asked": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    yield handler
+    server.shutdown()
+    server.server_close()
+
+
+def test_nothing_is_pushed_without_push_and_all_of_it_with(run, hub):
+    export = ["export", str(run)]
+    assert CliRunner().invoke(main, export).exit_code == 0
+    assert hub.asked == []
+    done = CliRunner().invoke(main, [*export, "--push", "hf://me/name"])
+    assert done.exit_code == 0, done.output
+    assert "pushed to http://hub/me/name/commit/1" in done.output
+    paths, tokens, bodies = zip(*hub.asked, strict=True)
+    assert paths[0] == "/api/repos/create"
+    assert (bodies[0]["name"], bodies[0]["private"]) == ("name", True)
+    assert set(tokens) == {"Bearer hf_secret"}
+    folder = run / "export"
+    assert set(hub.pushed) == {path.name for path in folder.iterdir()}
+    assert all(hub.pushed[path.name] == path.read_bytes() for path in folder.iterdir() if path.name != "README.md")
+    card = hub.pushed["README.md"].decode()
+    assert "hf-hub:me/name" in card
+    assert "symmetric" in card or "swap" in card  # the noise
+
+
+def test_what_the_hub_refuses_is_one_line_without_the_token(run, hub):
+    hub.refuses = True
+    done = CliRunner().invoke(main, ["export", str(run), "--push", "hf://me/name"])
+    assert done.exit_code == 1
+    told = done.output.splitlines()[-1]
+    assert told.startswith("Error: ")
+    assert "could not be pushed to me/name" in told
+    assert "hf_secret" not in done.output
+
+
+@pytest.mark.parametrize("address", ["me/name", "hf://name", "hf://me/name/more", "hf://me/ name"])
+def test_what_is_no_model_of_the_hub_is_refused_first(run, address):
+    done = CliRunner().invoke(main, ["export", str(run), "--push", address])
+    assert done.exit_code == 2
+    assert "Write hf://OWNER/NAME" in done.output

@@ -134,8 +134,20 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
 @click.argument("runs", type=RECORDED, nargs=-1, required=True)
 @click.option("--out", type=RECORDED, default=Path("report.html"), show_default=True, help="The page to write.")
 @click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
-def report(runs: tuple[Path, ...], out: Path, files: bool) -> None:
-    """Write one HTML page that compares RUNS. It has accuracies, spectra, curves, what the noise did."""
+@click.option("--serve", "served", is_flag=True, help="Show it at a local address, made anew as runs change.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Of --serve; 0: a free one."
+)
+def report(runs: tuple[Path, ...], out: Path, files: bool, served: bool, port: int) -> None:
+    """Write one HTML page that compares RUNS. It has accuracies, spectra, curves, what the noise did.
+
+    With --serve a folder of runs is all that are in it, those too that begin later.
+    """
+    if served:
+        from fastpt.report.serve import serve
+
+        serve(runs, out, files, port, lambda text: click.echo(printable(text)))
+        return
     from fastpt.report.page import write_report
     from fastpt.runs import read_runs
 

@@ -154,5 +154,5 @@ def _tokenizer(context: int) -> transformers.CLIPTokenizer:
     theirs = open_clip.SimpleTokenizer(context_length=context)
     vocabulary = {theirs.decoder[number]: number for number in range(theirs.vocab_size - 2)}
     vocabulary |= {"<|startoftext|>": theirs.sot_token_id, "<|endoftext|>": theirs.eot_token_id}
-    merges = sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)
+    merges: Any = sorted(theirs.bpe_ranks, key=theirs.bpe_ranks.__getitem__)  # pairs, which its hint does not know
     return transformers.CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=context)

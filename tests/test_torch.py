@@ -3,7 +3,6 @@
 import json
 import pickle
 import shutil
-import subprocess
 import sys
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from fastpt.augment.transforms import normalize
 from fastpt.errors import DamagedData, FastptError
 from fastpt.torch import FastptDataset, FastptMapDataset
 from tests.loading.conftest import damage
+from tests.training.conftest import run_command
 
 HALF = (0.5, 0.5, 0.5)
 EPOCHS = 3
@@ -159,7 +159,7 @@ def run(code: str, processes: int, folder: Path) -> list[dict]:
     script = folder / "script.py"
     script.write_text(code)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run([*launcher, str(script)], capture_output=True, text=True)
+    done = run_command([*launcher, str(script)])
     assert done.returncode == 0, done.stderr[:3000]
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(processes)]
 

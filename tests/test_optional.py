@@ -18,6 +18,9 @@ class Without:
         hidden = name.partition('.')[0] in {missing!r} or name in {missing!r}
         return None if hidden else self.finder.find_spec(name, path, target)
 
+    def find_distributions(self, *context):  # of packages that look up their own version
+        return getattr(self.finder, 'find_distributions', lambda *_: ())(*context)
+
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
 """
 EXTRAS = ("ffcv", "numba", "deepspeed", "nvidia.dali", "ray", "onnx", "onnxruntime")

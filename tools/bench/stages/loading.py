@@ -21,7 +21,7 @@ Epoch = Callable[[], int]
 PEERS = {
     "fastpt": ("fastpt", "ours", {}),
     "fastpt, tars": ("fastpt", "ours", {"format": "wds"}),
-    "fastpt, Pillow only": ("fastpt", "ours", {"native": False}),
+    "fastpt without its kernel": ("fastpt", "ours", {"native": False}),
     "fastpt, decoder dali": ("fastpt", "ours", {"decoder": "dali"}),
     "whole decode (libjpeg-turbo)": ("fastpt", "whole_decode", {}),
     "FFCV Loader": ("ffcv", "ffcv", {}),
@@ -36,7 +36,7 @@ PEERS = {
     "streaming": ("streaming", "streaming", {}),
     "LanceDB": ("lance", "lance", {}),
 }
-NO_COLD = ("fastpt, Pillow only", "fastpt, decoder dali", "whole decode (libjpeg-turbo)")
+NO_COLD = ("fastpt without its kernel", "fastpt, decoder dali", "whole decode (libjpeg-turbo)")
 
 
 def contests(options: Options, scratch: Path) -> Iterator[Contest]:

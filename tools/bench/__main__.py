@@ -16,23 +16,8 @@ import click
 
 from tools.bench import machine, page
 from tools.bench.contest import hold, text
-from tools.bench.options import Options
+from tools.bench.options import DATA, Options
 from tools.bench.stages import STAGES
-
-DATA = "FASTPT_REAL_DATA"
-
-
-BUSY = click.option("--busy", is_flag=True, help="Measure though others use the machine; figures are marked.")
-
-
-def refuse_if_busy(busy: bool) -> None:
-    """Raise ClickException if others use the machine, and that was not allowed."""
-    others = machine.load(2.0)
-    if others > machine.QUIET and not busy:
-        raise click.ClickException(
-            f"others use {others:.0%} of this machine's processors, so that nothing can be measured. Wait, or give "
-            "--busy, which marks the figures."
-        )
 
 
 @click.command(help=__doc__)
@@ -42,7 +27,7 @@ def refuse_if_busy(busy: bool) -> None:
 @click.option("--against", multiple=True, help="Contestants whose label has this, and ours; repeatable.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
 @click.option("--quick", is_flag=True, help="Fewer pictures and steps: for a look, not for figures to be told.")
-@BUSY
+@machine.BUSY
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Add what is found to this file.")
 @click.option("--page", "to", type=click.Path(path_type=Path), help="Write the page of all in the --json file.")
 def main(
@@ -58,7 +43,7 @@ def main(
 ) -> None:
     if to and not out:
         raise click.UsageError("--page is made of the --json file; name one")
-    refuse_if_busy(busy)
+    machine.refuse_if_busy(busy)
     data = data or Path(os.environ.get(DATA, "."))
     facts = machine.facts()
     print(", ".join(f"{key} {value}" for key, value in facts.items() if value), flush=True)

@@ -11,20 +11,19 @@ from pathlib import Path
 import click
 
 from tools.bench import machine
-from tools.bench.__main__ import BUSY, DATA, refuse_if_busy
 from tools.bench.contest import Contest, hold
-from tools.bench.options import Options
+from tools.bench.options import DATA, Options
 from tools.bench.stages import STAGES
 
 FLOORS = Path(__file__).with_suffix(".json")
 
 
 @click.command(help=__doc__)
-@BUSY
+@machine.BUSY
 @click.option("--rounds", type=click.IntRange(1), default=3, show_default=True)
 def main(busy: bool, rounds: int) -> None:
     """Hold the contests that have floors; end with 1 if a ratio lies below its floor, or a peer took no part."""
-    refuse_if_busy(busy)
+    machine.refuse_if_busy(busy)
     began, floors = time.monotonic(), json.loads(FLOORS.read_text())
     options = Options(Path(os.environ.get(DATA, ".")), quick=True)
     print(f"{machine.facts()['processor']}, {machine.facts()['cores']} cores", flush=True)

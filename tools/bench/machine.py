@@ -6,10 +6,25 @@ import time
 from pathlib import Path
 from typing import Any
 
+import click
+
 from fastpt.processes import cores
 from tools.bench.peers import ROOT
 
 QUIET = 0.1  # share of the processors that others may use
+
+
+BUSY = click.option("--busy", is_flag=True, help="Measure though others use the machine; figures are marked.")
+
+
+def refuse_if_busy(busy: bool) -> None:
+    """Raise ClickException if others use the machine, and that was not allowed."""
+    others = load(2.0)
+    if others > QUIET and not busy:
+        raise click.ClickException(
+            f"others use {others:.0%} of this machine's processors, so that nothing can be measured. Wait, or give "
+            "--busy, which marks the figures."
+        )
 
 
 def facts() -> dict[str, Any]:

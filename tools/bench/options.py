@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+DATA = "FASTPT_REAL_DATA"  # the variable that names the folder of tars
+
 
 @dataclass(frozen=True)
 class Options:

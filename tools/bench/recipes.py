@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """The rate at which this machine trains the recipes' models, with each decoder, for a few steps of each.
 
-    python tools/bench/recipes.py PHOTOS.tar [--count 4096] [--steps 60] [--cudnn-benchmark]
+    python -m tools.bench.recipes PHOTOS.tar [--count 4096] [--steps 60] [--cudnn-benchmark]
         [--only resnet50_in1k_a2:synthetic] [--set engine.compile=true]
 
 PHOTOS are prepared once (500 px, quality 90) and repeated to `count` samples of 1,000 classes with a caption each. A
@@ -17,8 +17,9 @@ import tempfile
 from pathlib import Path
 
 import click
-import numpy as np
 import torch
+
+from tools.bench.pictures import prepared
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 LOGGED = 10  # steps
@@ -30,25 +31,7 @@ ROWS = {
     "clip_yfcc": ["batch_size=1024"],
     "clip_vitb16_yfcc_cc12m": ["batch_size=1024", "engine.gradient_accumulation_steps=4"],
 }
-DECODERS = ("synthetic", "dali", "ffcv")
-
-
-def prepared(photos: Path, out: Path, count: int) -> Path:
-    from datasets_prep.convert import prepare
-    from datasets_prep.listing import Found, SplitListing
-    from datasets_prep.shard import Options
-    from fastpt.loading.loader import default_threads
-    from fastpt.storage.files import open_files
-    from fastpt.storage.names import is_image
-
-    files = open_files(photos)
-    names = [name for name in files.names() if is_image(name)]
-    classes = [f"class {i}" for i in range(1000)]
-    keys, captions = [f"{i:06d}" for i in range(count)], [f"photo number {i}" for i in range(count)]
-    labels = np.arange(count) % len(classes)
-    split = SplitListing("train", keys, labels, captions, classes, classes, lambda i: files.read(names[i % len(names)]))
-    next(prepare(Found.only([split]), out, "bench", Options(), [], default_threads(), 0.0, lambda *_: None))
-    return out / "train"
+DECODERS = ("synthetic", "dali", "cpu")
 
 
 def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str], folder: Path) -> list[dict]:
@@ -88,7 +71,7 @@ def main(photos: Path, count: int, steps: int, cudnn_benchmark: bool, only: tupl
     print(f"{card}, torch {torch.__version__}, {steps} steps, cudnn.benchmark {cudnn_benchmark} {' '.join(changes)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        split = prepared(photos, folder, count)
+        split = prepared(photos, folder, count, classes=1000, captions=True).path
         for recipe, decoder in pairs:
             torch.cuda.reset_peak_memory_stats() if torch.cuda.is_available() else None
             try:

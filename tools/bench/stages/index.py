@@ -7,9 +7,9 @@ from typing import Literal
 
 from tools.bench.contest import Contest, Entry
 from tools.bench.options import Options
-from tools.bench.scale import forget_peak, made_up, resident
+from tools.bench.scale import made_up, resident
 
-Part = Literal["seconds", "memory", "peak"]
+Part = Literal["seconds", "memory"]
 
 
 def contests(options: Options, scratch: Path) -> Iterator[Contest]:
@@ -30,7 +30,6 @@ def opened(path: str, part: Part) -> Callable[[], float]:
     from fastpt import Dataset
     from fastpt.loading.order import epoch_order
 
-    forget_peak()
     before = resident()
 
     def run() -> float:
@@ -38,7 +37,6 @@ def opened(path: str, part: Part) -> Callable[[], float]:
         dataset = Dataset(path)
         kept = dataset.samples, dataset.targets(None), epoch_order(len(dataset), 0, 0, "random", dataset.block)
         found = {"seconds": time.perf_counter() - start, "memory": resident() - before}
-        found["peak"] = resident("VmHWM") - before
         del kept
         return found[part]
 

@@ -4,7 +4,7 @@
     for images, targets, sample_ids in DataLoader(data, batch_size=None): ...
 
 `FastptDataset` gives the batches of `fastpt.Loader`, whose native threads do what workers would; `FastptMapDataset` has
-one sample under each index, for samplers and workers of others. docs/loops.md has complete loops.
+one sample under each index, for samplers and workers of others. docs/howto/loops.md has complete loops.
 """
 
 import io

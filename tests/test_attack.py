@@ -1,4 +1,4 @@
-"""The attack does its work and finds nothing where there is nothing; docs/reliability.md has what it found."""
+"""The attack does its work and finds nothing where there is nothing; docs/results/reliability.md has what it found."""
 
 import subprocess
 import sys

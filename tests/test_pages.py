@@ -1,6 +1,9 @@
-"""Pages and files that are not run here name what is there, and their sums are right."""
+"""Pages and files that are not run here name what is there, and their sums are right; the site builds."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -19,10 +22,44 @@ def test_the_dockerfile_names_files_and_extras_that_are_there():
     assert set(asked.replace("$CUDA", "cuda12,cuda13").split(",")) <= set(extras)
 
 
-@pytest.mark.parametrize("page", sorted((TOP / "docs").glob("*.md")), ids=lambda page: page.name)
-def test_links_of_a_page_lead_to_files_that_are_there(page):
-    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
-    assert [name for name in targets if "://" not in name and not (page.parent / name).exists()] == []
+PAGES = [*TOP.glob("*.md"), *sorted((TOP / "docs").rglob("*.md"))]
+
+
+def slugs(page: Path) -> set[str]:
+    """What links may name of a page, as GitHub and MkDocs both write it."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    return {
+        re.sub(r"[^\w\- ]", "", head.lower()).strip().replace(" ", "-") for head in re.findall(r"^#+ (.*)$", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_links_of_a_page_lead_to_what_is_there(page):
+    lost = []
+    for name, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#?([^)\s]*)\)", page.read_text(encoding="utf-8")):
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in slugs(target)):
+            lost.append(f"{name}#{anchor}")
+    assert lost == []
+
+
+def test_the_site_shows_every_page():
+    listed = re.findall(r"[\w/-]+\.md", (TOP / "tools" / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert sorted(listed) == sorted(page.relative_to(TOP / "docs").as_posix() for page in (TOP / "docs").rglob("*.md"))
+
+
+@pytest.mark.long
+def test_the_site_builds_without_the_net(tmp_path):
+    """Every warning is an error; of what a reader's browser fetches, all is in the folder."""
+    command = [TOP / "tools" / "docs", "build", "--site-dir", tmp_path / "site"]
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    environment = {**os.environ, **proxies, "PYTHON": sys.executable}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    pages = [page.read_text(encoding="utf-8") for page in (tmp_path / "site").rglob("*.html")]
+    assert len(pages) > 60
+    fetched = re.compile(r'<(?:script|img|iframe|link)\b[^>]*?(?:src|href)="?(?:https?:)?//[^>]*>')
+    assert {found for page in pages for found in fetched.findall(page)} == set()
 
 
 IN1K, YFCC = 1_281_167, 15e6
@@ -43,7 +80,9 @@ IN1K, YFCC = 1_281_167, 15e6
 )
 def test_sizes_are_what_their_derivations_give(row, sums):
     (line,) = [
-        line for line in (TOP / "docs" / "sizes.md").read_text(encoding="utf-8").splitlines() if f"| {row} |" in line
+        line
+        for line in (TOP / "docs" / "reference" / "sizes.md").read_text(encoding="utf-8").splitlines()
+        if f"| {row} |" in line
     ]
     for written, value in sums.items():
         assert written in line

@@ -1,4 +1,4 @@
-"""A decoder that serves pictures of one grey level: all that a decoder has to bring (see CONTRIBUTING.md)."""
+"""A decoder that serves pictures of one grey level: all that a decoder has to bring (see docs/howto/extend.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """A task that learns a number of each picture, such as an age or a price: all that a task has to bring.
 
-Its labels' classes stand for numbers, which the recipe gives: `regression: {values: [1, 2.5, 4]}`. See CONTRIBUTING.md.
+Its labels' classes stand for numbers, which the recipe gives: `regression: {values: [1, 2.5, 4]}`.
+See docs/howto/extend.md.
 """
 
 from __future__ import annotations

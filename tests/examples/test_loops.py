@@ -1,4 +1,4 @@
-"""The loops of docs/loops.md train, and go on after a stop as if there had been none."""
+"""The loops of docs/howto/loops.md train, and go on after a stop as if there had been none."""
 
 import re
 import shutil
@@ -136,5 +136,5 @@ FastptDataset._batches = noted
 
 @pytest.mark.parametrize("loop", [plain_pytorch, timm_parts, lightning_trainer, transformers_trainer])
 def test_the_page_shows_the_files(loop):
-    page = (Path(__file__).parents[2] / "docs" / "loops.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "loops.md").read_text(encoding="utf-8")
     assert Path(loop.__file__).read_text(encoding="utf-8") in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S)

@@ -7,7 +7,8 @@
     unshare -rm python -m tools.attack disk --count 20         disks that fill while something is written
 
 Tiny data, so that a command takes less than a second. Prints what became of each; ends with 1 if anything was wrong:
-a traceback, a signal, no end, other results without a word, work that is lost. docs/reliability.md has what was found.
+a traceback, a signal, no end, other results without a word, work that is lost. What was found:
+docs/results/reliability.md.
 """
 
 import argparse

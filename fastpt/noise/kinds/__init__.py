@@ -3,7 +3,7 @@
 A new one is a file here, a line in `KINDS` and a test, which starts with `fastpt.testing.assert_makes_noise`; or an
 entry point `fastpt.noise_kinds` of an installed package. Beside the object stands the pure function that it calls.
 Modules are also imported for the sake of what `fastpt noise --help` shows: they import pyarrow and the like inside
-their functions. docs/noise.md defines each kind and compares it with other generators.
+their functions. docs/internals/noise.md defines each kind and compares it with other generators.
 """
 
 from __future__ import annotations

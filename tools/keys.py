@@ -5,6 +5,7 @@ options, from the command line itself.
 """
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,15 +49,15 @@ def _sections(command: click.Command, name: str, parent: click.Context | None, d
     """What the help of a command and of those below it says."""
     ctx = click.Context(command, parent, info_name=name.rpartition(" ")[2])
     if parent:
-        yield f"{'#' * depth} `{' '.join([name, *command.collect_usage_pieces(ctx)])}`\n"
+        yield f"{'#' * depth} {name}\n\n`{' '.join([name, *command.collect_usage_pieces(ctx)])}`\n"
         yield from _help(command)
         common = COMMON if name.startswith("fastpt prep ") else ()
         records = [
             option.get_help_record(ctx)
             for option in command.get_params(ctx)
-            if option not in common and "--help" not in option.opts
+            if isinstance(option, click.Option) and option not in common and "--help" not in option.opts
         ]
-        rows = [[f"`{names}`", meaning] for names, meaning in filter(None, records)]
+        rows = [[re.sub(r"--[\w-]+", r"`\g<0>`", names), meaning] for names, meaning in filter(None, records)]
         if rows:
             yield _table(["option", "meaning"], rows)
     if isinstance(command, click.Group):

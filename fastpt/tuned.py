@@ -100,7 +100,8 @@ def places(run: Path) -> tuple[Path, ...]:
 
 def _paths(tune: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     splits = tune.get("splits")
-    return {str(one.get("path")): one for one in (splits if isinstance(splits, list) else []) if isinstance(one, dict)}
+    every = [one for one in (splits if isinstance(splits, list) else []) if isinstance(one, dict)]
+    return {str(part.get("path")): part for one in every for part in map(mapping, one.get("joined") or [one])}
 
 
 def replaced(recorded: Mapping[str, Mapping[str, Any]], places: Iterable[Path]) -> list[str]:

@@ -55,11 +55,11 @@ def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
         raise FastptError(f"two folders are called {twice[0]!r}, and so would be their sets. Write one suite a folder.")
 
     def split(spec: SplitSpec) -> str:
-        path = _scalar(str(spec.split))
+        path = _scalar(spec.splits[0])
         return f"{{split: {path}, classes: {spec.classes}}}" if spec.classes else path
 
-    def size(path: str | None) -> str:
-        dataset = fastpt.Dataset(str(path))
+    def size(spec: SplitSpec) -> str:
+        dataset = fastpt.Dataset(spec.splits[0])
         return f"{plural(len(dataset), 'sample')} of {len(dataset.classes)} classes"
 
     lines = [
@@ -74,8 +74,8 @@ def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
     for one in found.id:
         lines += [
             f"  - name: {_scalar(one.name)}",
-            f"    train: {split(one.train)}  # {size(one.train.split)}",
-            f"    test: {split(one.test)}  # {size(one.test.split)}",
+            f"    train: {split(one.train)}  # {size(one.train)}",
+            f"    test: {split(one.test)}  # {size(one.test)}",
             "    metric: accuracy  # or mean_per_class, where classes are unequal",
         ]
     if found.ood:
@@ -84,7 +84,7 @@ def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
         tests = [f"      {_scalar(name)}: {split(spec)}" for name, spec in one.tests.items()]
         lines += [
             f"  - name: {_scalar(one.name)}",
-            f"    train: {split(one.train)}  # {size(one.train.split)}",
+            f"    train: {split(one.train)}  # {size(one.train)}",
             "    tests:",
             *tests,
         ]

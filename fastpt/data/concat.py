@@ -36,6 +36,7 @@ class ConcatDataset:
         self.class_names: list[str] = self.parts[0].class_names if alike else []
         self.path = " and ".join(str(part.path) for part in self.parts)  # for messages
         self.name = "+".join(part.name for part in self.parts)
+        self.has_labels = all(part.has_labels for part in self.parts)
         self.block = min(part.block for part in self.parts)
         identity = [f"{part.samples_id} {weight}" for part, weight in zip(self.parts, weights, strict=True)]
         self.samples_id = _sha256(identity)
@@ -99,6 +100,16 @@ class ConcatDataset:
                 "their labels cannot be trained on as one. Prepare them with the same classes in the same order."
             )
         return np.concatenate([shown[index] for index in self._segments])
+
+    @property
+    def keys(self) -> list[str]:
+        """The source's name of each sample, behind that of its split, as the names of two splits may be the same."""
+        names = [[f"{part.split}/{key}" for key in part.keys] for part in self.parts]
+        return [name for index in self._segments for name in names[index]]
+
+    def first_rows(self) -> list[int]:
+        """The sample id of each split's first sample."""
+        return self._first_rows[:-1].tolist()
 
     @cached_property
     def clean_labels(self) -> np.ndarray:

@@ -167,7 +167,7 @@ def _tuning(train: Step, run: Path, tuning: Tuning, named: str, suite: Suite, sp
 
 def _splits(suite: Suite) -> list[list[str] | None]:
     """Of every split of a suite: None where it is not there, so that a set that comes later is measured then."""
-    paths = [source.split for _, source in suite.sources() if source.split]
+    paths = [split for _, source in suite.sources() for split in source.splits]
     return [_ids(path) if Path(path, "dataset.json").is_file() else None for path in paths]
 
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fastpt import Dataset
 from fastpt.errors import FastptError
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders.encoder import Encoder
+from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import features_of
 from fastpt.tuning.kept import KeptHeads, Part, code
 from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
@@ -65,7 +65,7 @@ class Job:
             return TrainingData(features, train.labels, downstream.classes)
         assert self.encoder is not None
         assert train.sample_ids is not None
-        assert isinstance(downstream.train, Dataset)
+        assert not isinstance(downstream.train, FeatureSet)
         images = TrainingImages(self.encoder, downstream.train, train.sample_ids, self.decoder, self.threads)
         return TrainingData(features, train.labels, downstream.classes, images)
 
@@ -106,7 +106,7 @@ class Job:
         splits = {"": one.train} | {name: test.data for name, test in one.tests.items()}
         return {
             "encoder": [encoder.architecture, encoder.weights_sha256, asdict(encoder.preprocessing), encoder.precision],
-            "pictures": {name: data.images_id for name, data in splits.items() if isinstance(data, Dataset)},
+            "pictures": {name: data.images_id for name, data in splits.items() if not isinstance(data, FeatureSet)},
             "decoder": self.decoder,
         }
 

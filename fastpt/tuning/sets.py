@@ -10,14 +10,15 @@ import numpy as np
 import torch
 
 from fastpt import Dataset
+from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError
 from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
-from fastpt.tuning.features import Features, training_view
+from fastpt.tuning.features import Features, View, training_view
 from fastpt.tuning.kept import content
 from fastpt.tuning.methods import Fitted
 from fastpt.tuning.metrics import Answers
-from fastpt.tuning.suites import DownstreamSet, TestSplit
+from fastpt.tuning.suites import Data, DownstreamSet, TestSplit
 
 VIEWS = 2
 """Of the pictures of a training split, for methods that train on views."""
@@ -109,17 +110,17 @@ def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | 
         return FeaturedSet(downstream, train, tests, None)
     if encoder is None or read is None or isinstance(downstream.train, FeatureSet):
         raise FastptError(f"it has one view of each sample, and the method wants {VIEWS}. Choose another.")
-    augmented = [read(downstream.train, view=training_view(encoder, number)).values for number in range(VIEWS)]
+    augmented = [_features(downstream.train, read, training_view(encoder, number)).values for number in range(VIEWS)]
     return FeaturedSet(downstream, train, tests, torch.from_numpy(np.stack(augmented)))
 
 
-def read_split(data: Dataset | FeatureSet, read: Reader | None, answers: np.ndarray | None = None) -> Split:
+def read_split(data: Data, read: Reader | None, answers: np.ndarray | None = None) -> Split:
     """Features and labels of a split, from the cache, the encoder or the suite's own files."""
     if isinstance(data, FeatureSet):
         features, labels, ids = data.values, data.labels, None
     else:
         assert read is not None  # an encoder comes with a suite of prepared splits
-        found = read(data)
+        found = _features(data, read)
         features, labels, ids = found.values, data.targets(None, of="labels")[found.sample_ids], found.sample_ids
     if answers is not None:
         known = np.isin(labels, answers)
@@ -127,6 +128,15 @@ def read_split(data: Dataset | FeatureSet, read: Reader | None, answers: np.ndar
             say(f"{data.path}: {np.sum(~known)} of {len(known)} samples have no training class and are left out")
         features, labels, ids = features[known], labels[known], None if ids is None else ids[known]
     return Split(torch.from_numpy(features), labels, answers, ids)
+
+
+def _features(data: Dataset | ConcatDataset, read: Reader, view: View | None = None) -> Features:
+    """Features of a split, or of several as one: each is computed by itself, as it may be part of other sets, too."""
+    if isinstance(data, Dataset):
+        return read(data, view=view)
+    parts = [read(part, view=view) for part in data.parts]
+    ids = [part.sample_ids + first for part, first in zip(parts, data.first_rows(), strict=True)]
+    return Features(np.concatenate([part.values for part in parts]), np.concatenate(ids))
 
 
 def splits_of(downstream: DownstreamSet, samples: dict[str | None, int] | None = None) -> list[dict[str, Any]]:
@@ -149,10 +159,11 @@ def splits_of(downstream: DownstreamSet, samples: dict[str | None, int] | None =
     ]
 
 
-def _ids(data: Dataset | FeatureSet) -> dict[str, str | None]:
-    if isinstance(data, Dataset):
-        return {"samples_id": data.samples_id, "images_id": data.images_id}
-    return {"samples_id": content(data.values, data.labels), "images_id": None}
+def _ids(data: Data) -> dict[str, Any]:
+    if isinstance(data, FeatureSet):
+        return {"samples_id": content(data.values, data.labels), "images_id": None}
+    joined = [{"path": str(one.path), **_ids(one)} for one in data.parts] if isinstance(data, ConcatDataset) else None
+    return {"samples_id": data.samples_id, "images_id": data.images_id, **({"joined": joined} if joined else {})}
 
 
 def say(text: str) -> None:

@@ -10,6 +10,10 @@ A split is a prepared one, or files of features that somebody else has computed:
 
       - {name: mnli, train: {features: mnli.npy, labels: mnli_y.npy}, test: {features: mnli_dev.npy, labels: dev_y.npy}}
 
+Splits in a list are one, as where a set has a part to validate on, which its benchmark trains on too:
+
+      - {name: pcam, train: [data/pcam/train, data/pcam/valid], test: data/pcam/test}
+
 A test may know only some of the training classes; heads then answer among these:
 
         tests: {a: {split: data/imagenet_a/test, classes: subset}}
@@ -22,27 +26,30 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fastpt import Dataset
 from fastpt.config import Section, load_strict
+from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError, RecipeError, suggestion
 from fastpt.storage.names import is_plain
 from fastpt.tuning.feature_files import FeatureSet, read_features
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
+Folder = Annotated[str, Field(min_length=1)]
+Data = Dataset | ConcatDataset | FeatureSet
 Domain = Literal["id", "ood"]
 
 
 class SplitSpec(Section):
     """Where a labelled split comes from: the path of a prepared split, or one of these."""
 
-    split: str | None = Field(default=None, min_length=1)
-    """Folder of a prepared split."""
+    split: Folder | Annotated[list[Folder], Field(min_length=1)] | None = None
+    """Folder of a prepared split, or of several that are one."""
     features: str | None = Field(default=None, min_length=1)
     """File of features: .npy, .safetensors or .parquet."""
     labels: str | None = Field(default=None, min_length=1)
@@ -56,7 +63,12 @@ class SplitSpec(Section):
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
-        return {"split": value} if isinstance(value, str) else value
+        return {"split": value} if isinstance(value, str | list) else value
+
+    @property
+    def splits(self) -> list[str]:
+        """Folders of its prepared splits; none of features."""
+        return [self.split] if isinstance(self.split, str) else self.split or []
 
 
 class TrainedSet(Section):
@@ -110,7 +122,7 @@ class Suite(Section):
 class TestSplit:
     """A split to test on."""
 
-    data: Dataset | FeatureSet
+    data: Data
     answers: np.ndarray | None = None
     """int64 [training classes]: the class of `data` that each stands for, −1 for none; None if they are the same."""
 
@@ -122,7 +134,7 @@ class DownstreamSet:
     domain: Domain
     name: str
     metric: Metric
-    train: Dataset | FeatureSet
+    train: Data
     tests: dict[str, TestSplit]
 
     @property
@@ -185,6 +197,8 @@ def load_suite(suite: str) -> Suite:
     for name, source in loaded.sources():
         if (source.split is None) == (source.features is None):
             raise RecipeError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
+        if twice := sorted({one for one in source.splits if source.splits.count(one) > 1}):
+            raise RecipeError(f"{path}: set {name} joins {twice[0]} with itself. Name it once.")
         if (source.features is not None) != loaded.has_features:
             raise RecipeError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
     return loaded
@@ -225,7 +239,7 @@ def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
 def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
     if isinstance(one, OutOfDomain):
         return one.tests
-    return {Path(one.test.split).name if one.test.split else "test": one.test}
+    return {"+".join(Path(split).name for split in one.test.splits) or "test": one.test}
 
 
 class _Opened:
@@ -235,9 +249,9 @@ class _Opened:
         self.reasons: list[str] = []
         self.failed = False
 
-    def split(self, source: SplitSpec, prep: str | None) -> Dataset | FeatureSet | None:
+    def split(self, source: SplitSpec, prep: str | None) -> Data | None:
         """The split, or None and a sentence more."""
-        paths = [Path(one) for one in (source.split, source.features, source.labels) if one]
+        paths = [Path(one) for one in (*source.splits, source.features, source.labels) if one]
         gone = [path for path in paths if not (path / "dataset.json" if source.split else path).exists()]
         if gone and (prep or source.features):
             advice = f"Prepare it: {prep}" if prep else "Put it there, or mend its path in the suite."
@@ -245,20 +259,25 @@ class _Opened:
             self.reasons.append(f"{gone[0]} is not there. {advice}")
             return None
         try:
-            return read_features(*paths) if source.features else Dataset(paths[0])
+            if source.features:
+                return read_features(*paths)
+            return Dataset(paths[0]) if len(paths) == 1 else ConcatDataset(paths, [1] * len(paths))
         except FastptError as error:
             self.reasons.append(str(error))
             self.failed |= not gone
             return None
 
 
-def _answers(
-    name: str, train: Dataset | FeatureSet, test: Dataset | FeatureSet, classes: str | None
-) -> np.ndarray | None:
+def _answers(name: str, train: Data, test: Data, classes: str | None) -> np.ndarray | None:
     """`TestSplit.answers`, after a check that the classes agree as `classes` says."""
     for data in (train, test):
         if not data.has_labels:
             raise FastptError(f"set {name}: {data.path} has no labels to tune on.")
+        if isinstance(data, ConcatDataset) and not data.classes:
+            raise FastptError(
+                f"set {name}: {data.path} are joined, but differ in their classes "
+                f"({', '.join(str(len(part.classes)) for part in data.parts)}). Prepare them from one source."
+            )
     if isinstance(train, FeatureSet) or isinstance(test, FeatureSet):
         assert isinstance(train, FeatureSet)  # a suite does not mix them
         assert isinstance(test, FeatureSet)
@@ -321,7 +340,7 @@ def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: st
     return np.where(np.isin(np.arange(len(train.classes)), test.labels), np.arange(len(train.classes)), -1)
 
 
-def _mapping(path: Path, test: Dataset) -> dict[str, str | list[str]]:
+def _mapping(path: Path, test: Dataset | ConcatDataset) -> dict[str, str | list[str]]:
     """A JSON file {class of the test: training class, or list of them}."""
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"))

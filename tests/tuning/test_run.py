@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
-from fastpt.tuned import FORMAT
+from fastpt.tuned import FORMAT, _paths, replaced
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.jobs import Job, noisy, train
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
@@ -94,6 +95,22 @@ def test_everything_by_default(workplace, capsys):
     assert "NMTune" in table
     assert len(path.with_suffix(".csv").read_text().splitlines()) == 1 + len(results["rows"])
     assert "gone is left out" in capsys.readouterr().err
+
+
+def test_splits_that_are_joined_are_trained_and_tested_on_as_one(workplace):
+    prepared(Path("data/pets"), made_up(12, name="valid", is_train=False))
+    both = ["data/pets/train", "data/pets/valid"]
+    suite = {"name": "joined", "id": [{"name": "pets", "train": both, "test": both}]}
+    Path("joined.yaml").write_text(yaml.safe_dump(suite))
+    found = tune_command(suite="joined.yaml", methods=["ridge", "mlp"], epochs=2, variant="reference-code").as_dict()
+    train, test = found["splits"]
+    assert (train["samples"], test["samples"], test["test"]) == (52, 52, "train+valid")
+    assert [one["path"] for one in train["joined"]] == both
+    assert all(row["samples"] == 52 for row in found["rows"])
+    assert replaced(_paths(found), [Path()]) == []
+    shutil.rmtree("data/pets/valid")
+    prepared(Path("data/pets"), made_up(12, classes=3, name="valid", is_train=False))
+    assert replaced(_paths(found), [Path()]) == ["data/pets/valid holds other samples now than those that are recorded"]
 
 
 def test_the_best_probe_of_each_set_stands_beside_the_others(workplace):

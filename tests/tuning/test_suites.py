@@ -174,3 +174,34 @@ def test_splits_and_features_do_not_mix(tmp_path):
     entry = {"name": "a", "train": split, "tests": {"v2": {"split": split, "clases": "index"}}}
     with pytest.raises(FastptError, match=r"unknown key ood.0.tests.v2.clases; did you mean ood.0.tests.v2.classes"):
         load_suite(write(tmp_path, {"name": "x", "ood": [entry]}))
+
+
+def joined_suite(first, second, test):
+    entry = {"name": "a", "train": [str(first.path), str(second.path)], "test": str(test.path)}
+    return Suite.model_validate({"name": "x", "id": [entry]})
+
+
+def test_splits_in_a_list_are_one(labelled, tmp_path):
+    other = prepared(tmp_path, made_up(12, name="valid"))
+    (found,), _ = open_suite(joined_suite(labelled, other, labelled))
+    assert len(found.train) == len(labelled) + 12
+    assert found.train.targets(None, "labels").tolist() == [*labelled.clean_labels, *other.clean_labels]
+    assert found.tests["train"].answers is None
+
+
+def test_joined_splits_must_have_the_same_classes(labelled, tmp_path):
+    other = prepared(tmp_path, made_up(10, classes=5))
+    with pytest.raises(FastptError, match=r"set a: .* are joined, but differ in their classes \(4, 5\)"):
+        open_suite(joined_suite(labelled, other, labelled))
+
+
+def test_each_split_that_is_missing_of_a_list_is_told(labelled, tmp_path):
+    entry = {"name": "a", "train": [str(labelled.path), str(tmp_path / "valid")], "test": str(labelled.path)}
+    with pytest.raises(FastptError, match=r"a: .*valid is not there. Prepare it: fastpt prep a"):
+        open_suite(Suite.model_validate({"name": "x", "id": [entry | {"prep": "fastpt prep a"}]}))
+
+
+def test_lists_of_splits_that_mean_nothing_are_refused(tmp_path):
+    for train, message in ((["a", "b", "a"], "joins a with itself"), ([], r"id.0.train.split"), (["a", ""], "train")):
+        with pytest.raises(FastptError, match=message):
+            load_suite(write(tmp_path, {"name": "x", "id": [{"name": "s", "train": train, "test": "t"}]}))

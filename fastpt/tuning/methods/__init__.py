@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+    from fastpt.data.concat import ConcatDataset
     from fastpt.data.dataset import Dataset
     from fastpt.tuning.encoders.encoder import Encoder
 
@@ -49,7 +50,7 @@ class TrainingImages:
 
     encoder: Encoder
     """Pre-trained; its `model` is there."""
-    dataset: Dataset
+    dataset: Dataset | ConcatDataset
     sample_ids: np.ndarray
     """int64 [N], of the pictures that could be decoded."""
     decoder: str

@@ -161,7 +161,9 @@ def _split(entry: Mapping[str, Any]) -> str:
 
 
 def _of_split(entry: Mapping[str, Any]) -> Values:
-    return {name: entry.get(name) for name in ("samples_id", "images_id", "samples", "answers")}
+    return {
+        name: entry.get(name) for name in ("samples_id", "images_id", "samples", "answers", "corruption", "trained")
+    }
 
 
 def flat(values: Mapping[Any, Any], prefix: str = "") -> Values:

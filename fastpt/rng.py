@@ -11,7 +11,7 @@ import numpy as np
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 # The first part of every key says what the numbers are for, so that no two uses share a stream.
-BLOCK_ORDER, SAMPLE_ORDER, CROP, AUGMENTATION = range(4)
+BLOCK_ORDER, SAMPLE_ORDER, CROP, AUGMENTATION, CORRUPTION = range(5)
 
 
 def bits(*key: int | np.ndarray) -> np.ndarray:

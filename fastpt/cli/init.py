@@ -72,6 +72,7 @@ def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
     if found.id:
         lines += ["# In domain: trained and tested on one kind of pictures.", "id:"]
     for one in found.id:
+        assert one.test  # what a folder's splits are
         lines += [
             f"  - name: {_scalar(one.name)}",
             f"    train: {split(one.train)}  # {size(one.train)}",

@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -28,6 +29,7 @@ from fastpt.errors import FastptError
 from fastpt.files import atomic_write, cache_dir, remove, write_json
 from fastpt.loading.batch import Batch
 from fastpt.progress import Progress
+from fastpt.tuning.corruptions import Corruption, corrupted
 from fastpt.tuning.encoders.encoder import Encoder
 
 FORMAT = "2.1"
@@ -86,21 +88,24 @@ def features_of(
     threads: int | None = None,
     cache: Path | None = None,
     view: View | None = None,
+    corruption: Corruption | None = None,
 ) -> Features:
     """The encoder's features of every picture's centre crop, or of a view, from the cache as far as they are there.
+
+    With `corruption` those of the corrupted pictures.
 
     `cache` is a folder, by default fastpt's own.
 
     Raises FastptError if no picture can be decoded or if features are not finite.
     """
-    key = cache_key(encoder, dataset, decoder, view)
+    key = cache_key(encoder, dataset, decoder, view, corruption)
     name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
     folder = (cache or cache_dir("features")) / name
     pieces = list(_kept(folder, len(dataset)))
     if gaps := list(_gaps(pieces, len(dataset))):
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "key.json", key)
-        with closing(_extracted(encoder, dataset, decoder, threads, view, gaps)) as extracted:
+        with closing(_extracted(encoder, dataset, decoder, threads, view, corruption, gaps)) as extracted:
             for piece in extracted:
                 pieces.append(piece)
                 if piece.is_whole:
@@ -123,7 +128,13 @@ def features_of(
     return features
 
 
-def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | None = None) -> dict:
+def cache_key(
+    encoder: Encoder,
+    dataset: Dataset,
+    decoder: str,
+    view: View | None = None,
+    corruption: Corruption | None = None,
+) -> dict:
     """All that features depend on."""
     return {
         "format": FORMAT,
@@ -137,6 +148,7 @@ def cache_key(encoder: Encoder, dataset: Dataset, decoder: str, view: View | Non
         "view": asdict(view) if view else "center",
         "precision": encoder.precision,
         "decoder": decoder,
+        **({"corruption": corruption.model_dump()} if corruption else {}),
     }
 
 
@@ -150,7 +162,13 @@ def _gaps(pieces: Sequence[_Piece], total: int) -> Iterator[range]:
 
 
 def _extracted(
-    encoder: Encoder, dataset: Dataset, decoder: str, threads: int | None, view: View | None, gaps: Sequence[range]
+    encoder: Encoder,
+    dataset: Dataset,
+    decoder: str,
+    threads: int | None,
+    view: View | None,
+    corruption: Corruption | None,
+    gaps: Sequence[range],
 ) -> Generator[_Piece, None, None]:
     """The features of the samples in rising gaps, which begin with a batch, piece by piece. Raises FastptError if any
     is not finite."""
@@ -177,11 +195,17 @@ def _extracted(
         for gap in gaps:
             state = {"epoch": view.number if view else 0, "position": gap.start}
             loader.load_state_dict(loader.state_dict() | state)
-            yield from _pieces(encoder, dataset, iter(loader), gap, lambda done: progress(done, total))
+            pieces = _pieces(encoder, dataset, iter(loader), corruption, gap, lambda done: progress(done, total))
+            yield from pieces
 
 
 def _pieces(
-    encoder: Encoder, dataset: Dataset, batches: Iterator[Batch], gap: range, progress: Callable[[int], None]
+    encoder: Encoder,
+    dataset: Dataset,
+    batches: Iterator[Batch],
+    corruption: Corruption | None,
+    gap: range,
+    progress: Callable[[int], None],
 ) -> Iterator[_Piece]:
     """The features of the samples of a gap, whose batches these are the first of."""
     first, began = gap.start, time.monotonic()
@@ -189,8 +213,14 @@ def _pieces(
     for start in range(gap.start, gap.stop, BATCH):
         batch, stop = next(batches), min(start + BATCH, gap.stop)
         if len(batch.sample_ids):
-            values.append(encoder(batch.images).cpu().numpy())
-            ids.append(batch.sample_ids.cpu().numpy())
+            sample_ids = batch.sample_ids.cpu().numpy()
+            images = batch.images
+            if corruption:
+                keys = [dataset.keys[sample] for sample in sample_ids]
+                changed = corrupted(images.cpu().numpy(), keys, corruption)
+                images = torch.from_numpy(changed).to(images.device)
+            values.append(encoder(images).cpu().numpy())
+            ids.append(sample_ids)
         progress(stop)
         if stop == gap.stop or stop - first >= CHUNK or time.monotonic() - began >= SECONDS:
             features = Features(

@@ -2,11 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,11 +20,11 @@ from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import features_of
-from fastpt.tuning.kept import KeptHeads, Part, code
+from fastpt.tuning.kept import KeptHeads, Part, code, content
 from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
-from fastpt.tuning.metrics import measured
+from fastpt.tuning.metrics import Answers, measured
 from fastpt.tuning.results import Row, Spectrum
-from fastpt.tuning.sets import FeaturedSet, Split, read_split, say
+from fastpt.tuning.sets import FeaturedSet, Fold, Split, read_split, say
 from fastpt.tuning.spectrum import (
     class_alignment,
     effective_rank,
@@ -56,11 +57,13 @@ class Job:
         """What is trained on what, for those who wait."""
         return f"{self.data.downstream.domain} {self.data.downstream.name}: {self.method}"
 
-    def training_data(self) -> TrainingData:
+    def training_data(self, fold: Fold) -> TrainingData:
         """What the method gets to see."""
-        train, downstream = self.data.train, self.data.downstream
-        views = self.data.views if self.trains_on == "views" else None
-        features = train.features if views is None else views
+        train, downstream = self.data.train.rows(fold.trained), self.data.downstream
+        features = train.features
+        if self.trains_on == "views":
+            assert self.data.views is not None
+            features = self.data.views if fold.trained is None else self.data.views[:, torch.from_numpy(fold.trained)]
         if self.trains_on != "images":
             return TrainingData(features, train.labels, downstream.classes)
         assert self.encoder is not None
@@ -69,15 +72,14 @@ class Job:
         images = TrainingImages(self.encoder, downstream.train, train.sample_ids, self.decoder, self.threads)
         return TrainingData(features, train.labels, downstream.classes, images)
 
-    def tests(self, fitted: Fitted) -> dict[str, Split]:
-        """The tests under the fine-tuned encoder, if there is one: its features are of one use and not kept."""
+    def tests(self, fitted: Fitted, fold: Fold) -> dict[str, Split]:
+        """What a fold tests, under the fine-tuned encoder, if there is one: its features are of one use, not kept."""
         if fitted.encoder is None:
-            return self.data.tests
+            return {name: split.rows(fold.tested) for name, split in self.data.tests.items()}
         with TemporaryDirectory() as scratch:
             read = partial(features_of, fitted.encoder, decoder=self.decoder, threads=self.threads, cache=Path(scratch))
-            return {
-                name: read_split(test.data, read, test.answers) for name, test in self.data.downstream.tests.items()
-            }
+            tests = self.data.downstream.tests.items()
+            return {name: read_split(test, read).rows(fold.tested) for name, test in tests}
 
     def key(self, device: torch.device) -> dict[str, Any]:
         """All that what the heads measure depends on."""
@@ -94,6 +96,7 @@ class Job:
             "train": self.data.train.content,
             "views": self.data.views_content if self.trains_on == "views" else None,
             "images": self._images_key() if self.trains_on == "images" else None,
+            "folds": [content(fold.trained, fold.tested) for fold in self.data.folds],
             "tests": {name: split.content for name, split in self.data.tests.items()},
             "device": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
@@ -129,7 +132,8 @@ class Job:
         if done:
             say(f"{self.title}: {done} of {heads} heads are kept from before")
         if done < heads:
-            for fitted in train(self.config, self.method, self.training_data(), device, done):
+            given = map(self.training_data, self.data.folds)
+            for fitted in zip(*(train(self.config, self.method, one, device, done) for one in given), strict=True):
                 part = self._measured(fitted, device)
                 kept.write(done, part)
                 done += part.heads
@@ -137,25 +141,37 @@ class Job:
                     say(f"{self.title}, {done} of {heads} heads: {_accuracies(part.rows)}")
                 yield part
 
-    def _measured(self, fitted: Fitted, device: torch.device) -> Part:
-        """The spectrum is that of the first seed, trained on the largest fraction."""
-        one, spectra = self.data.downstream, []
+    def _measured(self, fitted: Sequence[Fitted], device: torch.device) -> Part:
+        """What the heads of each fold reach together. The spectrum is that of the first seed, trained on the largest
+        fraction; of the first fold, as what the heads of others make of features has axes of its own."""
+        one, spectra, of_first = self.data.downstream, [], fitted[0]
         shown = {"seed": self.config.seeds[0], "fraction": max(self.config.fractions)}
-        tests = self.tests(fitted)
-        rows = [row for test, split in tests.items() for row in self._rows(test, split, fitted, device)]
-        heads = [head for head, settings in enumerate(fitted.settings) if shown.items() <= settings.items()]
-        if fitted.transformed and heads:
+        tests = [self.tests(of_fold, fold) for of_fold, fold in zip(fitted, self.data.folds, strict=True)]
+        rows = [row for test in tests[0] for row in self._rows(test, [one[test] for one in tests], fitted, device)]
+        heads = [head for head, settings in enumerate(of_first.settings) if shown.items() <= settings.items()]
+        if of_first.transformed and heads:
             spectra = [
-                spectrum(one, test, self.method, fitted.transformed(split.features.to(device), heads[0]), split.labels)
-                for test, split in tests.items()
+                spectrum(
+                    one, test, self.method, of_first.transformed(split.features.to(device), heads[0]), split.labels
+                )
+                for test, split in tests[0].items()
             ]
-        return Part(len(fitted.settings), rows, spectra)
+        return Part(len(of_first.settings), rows, spectra)
 
-    def _rows(self, test: str, split: Split, fitted: Fitted, device: torch.device) -> Iterator[Row]:
+    def _rows(
+        self, test: str, splits: Sequence[Split], fitted: Sequence[Fitted], device: torch.device
+    ) -> Iterator[Row]:
+        """Of each head a row; `splits` are what each fold tests."""
         one = self.data.downstream
-        found = map(measured, split.answered(fitted, one.classes, device))
-        validation = fitted.validation or [None] * len(fitted.settings)
-        for settings, measures, validated in zip(fitted.settings, found, validation, strict=True):
+        answered = zip(
+            *(split.answered(mine, one.classes, device) for split, mine in zip(splits, fitted, strict=True)),
+            strict=True,
+        )
+        found = (measured(self._in_order(answers)) for answers in answered)
+        chosen = zip(*(mine.settings for mine in fitted), strict=True)
+        validations = zip(*(mine.validation or [None] * len(mine.settings) for mine in fitted), strict=True)
+        for of_folds, measures, validation in zip(chosen, found, validations, strict=True):
+            settings, known = _of_all_folds(of_folds), [value for value in validation if value is not None]
             value = measures[one.metric]
             assert value is not None  # of answers alone
             yield Row(
@@ -165,13 +181,29 @@ class Job:
                 method=self.method,
                 metric=one.metric,
                 value=value,
-                samples=len(split.labels),
+                samples=sum(len(split.labels) for split in splits),
                 seed=settings["seed"],
                 fraction=settings["fraction"],
                 settings={name: value for name, value in settings.items() if name not in ("seed", "fraction")},
-                validation=validated,
+                validation=fmean(known) if len(known) == len(fitted) else None,
                 measures=measures,
             )
+
+    def _in_order(self, answers: Sequence[Answers]) -> Answers:
+        """The answers of all folds as of one head, in the order of the test."""
+        if len(answers) == 1:
+            return answers[0]
+        order = np.argsort(np.concatenate([fold.tested for fold in self.data.folds if fold.tested is not None]))
+        predicted, labels, scores = (
+            np.concatenate([getattr(one, name) for one in answers])[order] for name in ("predicted", "labels", "scores")
+        )
+        return Answers(predicted, labels, scores, answers[0].has_probabilities)
+
+
+def _of_all_folds(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What was chosen for a head; where folds chose otherwise, their choices in order, as a text."""
+    every = {name: [one[name] for one in settings] for name in settings[0]}
+    return {name: of[0] if of.count(of[0]) == len(of) else ", ".join(map(str, of)) for name, of in every.items()}
 
 
 def _accuracies(rows: Sequence[Row]) -> str:

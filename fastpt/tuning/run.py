@@ -167,8 +167,10 @@ def tune(
             spectra = [
                 spectrum(one, test, ENCODER, split.features, split.labels) for test, split in found.tests.items()
             ]
-            flipped = noisy(found.train.labels, one.classes, config.label_noise) != found.train.labels
-            tuning.wrong_labels[one.domain, one.name] = int(flipped.sum())
+            tuning.wrong_labels[one.domain, one.name] = sum(
+                int((noisy(labels, one.classes, config.label_noise) != labels).sum())
+                for labels in found.trained_labels()
+            )
             tuning.sets.append(found)
             tuning.spectra += spectra
             if other:
@@ -203,7 +205,7 @@ def similarities(data: FeaturedSet, other: Encoder, read: Reader) -> Iterator[Si
     """Of each test CKA with the features of another encoder, of the samples that both could read."""
     one = data.downstream
     for test, split in data.tests.items():
-        theirs = read_split(one.tests[test].data, read, split.answers)
+        theirs = read_split(one.tests[test], read)
         assert split.sample_ids is not None
         assert theirs.sample_ids is not None
         _, mine, its = np.intersect1d(split.sample_ids, theirs.sample_ids, True, True)

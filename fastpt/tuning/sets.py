@@ -14,7 +14,7 @@ from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError
 from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
-from fastpt.tuning.features import Features, View, training_view
+from fastpt.tuning.features import Features, training_view
 from fastpt.tuning.kept import content
 from fastpt.tuning.methods import Fitted
 from fastpt.tuning.metrics import Answers
@@ -44,6 +44,13 @@ class Split:
     @cached_property
     def content(self) -> str:
         return content(self.features, self.labels, self.answers, self.sample_ids)
+
+    def rows(self, rows: np.ndarray | None) -> "Split":
+        """Those samples alone; None: all."""
+        if rows is None:
+            return self
+        ids = None if self.sample_ids is None else self.sample_ids[rows]
+        return Split(self.features[torch.from_numpy(rows)], self.labels[rows], self.answers, ids)
 
     def answered(self, fitted: Fitted, classes: int, device: torch.device) -> Iterator[Answers]:
         """What each head answers, of the classes that the split knows, numbered by their order there.
@@ -80,6 +87,16 @@ def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tenso
 
 
 @dataclass(frozen=True, eq=False)
+class Fold:
+    """What heads of a set are trained and tested on; there are several of a cross-fitted set."""
+
+    trained: np.ndarray | None
+    """Rows of the training split, int64; None: all."""
+    tested: np.ndarray | None
+    """Rows of the test, int64; None: all of every test."""
+
+
+@dataclass(frozen=True, eq=False)
 class FeaturedSet:
     """A downstream set with the features of its splits."""
 
@@ -88,6 +105,21 @@ class FeaturedSet:
     tests: dict[str, Split]
     views: torch.Tensor | None
     """float32 [VIEWS, N, D], of augmented training pictures."""
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """One, unless the set is cross-fitted."""
+        ids, one = self.train.sample_ids, self.downstream
+        if one.trained is None or ids is None:
+            return [Fold(None, None)]
+        rows = [np.flatnonzero(np.isin(ids, trained)) for trained in one.trained]
+        if one.fold is None:
+            return [Fold(rows[0], None)]
+        return [Fold(mine, np.flatnonzero(one.fold[ids] == number)) for number, mine in enumerate(rows)]
+
+    def trained_labels(self) -> list[np.ndarray]:
+        """Of each fold, the labels of what heads are trained on."""
+        return [self.train.labels if one.trained is None else self.train.labels[one.trained] for one in self.folds]
 
     @cached_property
     def views_content(self) -> str:
@@ -104,23 +136,26 @@ def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | 
 
     Raises FastptError.
     """
-    train = read_split(downstream.train, read)
-    tests = {name: read_split(test.data, read, test.answers) for name, test in downstream.tests.items()}
+    train = read_split(TestSplit(downstream.train), read)
+    tests = {name: read_split(test, read) for name, test in downstream.tests.items()}
     if not views:
         return FeaturedSet(downstream, train, tests, None)
     if encoder is None or read is None or isinstance(downstream.train, FeatureSet):
         raise FastptError(f"it has one view of each sample, and the method wants {VIEWS}. Choose another.")
-    augmented = [_features(downstream.train, read, training_view(encoder, number)).values for number in range(VIEWS)]
+    augmented = [
+        _features(downstream.train, read, view=training_view(encoder, number)).values for number in range(VIEWS)
+    ]
     return FeaturedSet(downstream, train, tests, torch.from_numpy(np.stack(augmented)))
 
 
-def read_split(data: Data, read: Reader | None, answers: np.ndarray | None = None) -> Split:
+def read_split(split: TestSplit, read: Reader | None) -> Split:
     """Features and labels of a split, from the cache, the encoder or the suite's own files."""
+    data, answers = split.data, split.answers
     if isinstance(data, FeatureSet):
         features, labels, ids = data.values, data.labels, None
     else:
         assert read is not None  # an encoder comes with a suite of prepared splits
-        found = _features(data, read)
+        found = _features(data, read, corruption=split.corruption)
         features, labels, ids = found.values, data.targets(None, of="labels")[found.sample_ids], found.sample_ids
     if answers is not None:
         known = np.isin(labels, answers)
@@ -130,11 +165,11 @@ def read_split(data: Data, read: Reader | None, answers: np.ndarray | None = Non
     return Split(torch.from_numpy(features), labels, answers, ids)
 
 
-def _features(data: Dataset | ConcatDataset, read: Reader, view: View | None = None) -> Features:
+def _features(data: Dataset | ConcatDataset, read: Reader, **how: Any) -> Features:
     """Features of a split, or of several as one: each is computed by itself, as it may be part of other sets, too."""
     if isinstance(data, Dataset):
-        return read(data, view=view)
-    parts = [read(part, view=view) for part in data.parts]
+        return read(data, **how)
+    parts = [read(part, **how) for part in data.parts]
     ids = [part.sample_ids + first for part, first in zip(parts, data.first_rows(), strict=True)]
     return Features(np.concatenate([part.values for part in parts]), np.concatenate(ids))
 
@@ -153,6 +188,8 @@ def splits_of(downstream: DownstreamSet, samples: dict[str | None, int] | None =
             "path": str(split.data.path),
             **_ids(split.data),
             "answers": None if split.answers is None else content(split.answers),
+            "corruption": split.corruption and split.corruption.model_dump(),
+            "trained": content(*downstream.trained) if test is None and downstream.trained else None,
             **({} if samples is None else {"samples": samples[test]}),
         }
         for test, split in found

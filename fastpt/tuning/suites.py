@@ -14,6 +14,14 @@ Splits in a list are one, as where a set has a part to validate on, which its be
 
       - {name: pcam, train: [data/pcam/train, data/pcam/valid], test: data/pcam/test}
 
+Where there is no split to test on, each picture may be tested once, by a head that has not seen it nor its fold:
+
+      - {name: digits, train: data/digits/train, folds: 2}
+
+Pictures of a test may be corrupted:
+
+        tests: {noise: {split: data/pets/test, corruption: {noise: 30}}}
+
 A test may know only some of the training classes; heads then answer among these:
 
         tests: {a: {split: data/imagenet_a/test, classes: subset}}
@@ -23,7 +31,7 @@ Paths are relative to the current folder, as in recipes.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,7 +44,9 @@ from fastpt.config import Section, load_strict
 from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError, RecipeError, suggestion
 from fastpt.storage.names import is_plain
+from fastpt.tuning.corruptions import Corruption
 from fastpt.tuning.feature_files import FeatureSet, read_features
+from fastpt.tuning.folds import first, folds
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
@@ -60,6 +70,9 @@ class SplitSpec(Section):
     to a training class, or to a list of those that count as right. Samples of classes that it does not map are left
     out."""
 
+    corruption: Corruption | None = None
+    """What the pictures of a test go through before the encoder sees them."""
+
     @model_validator(mode="before")
     @classmethod
     def _from_path(cls, value: Any) -> Any:
@@ -80,15 +93,23 @@ class TrainedSet(Section):
     """The split that heads train on."""
     metric: Metric = "accuracy"
     """Share of right answers: of all samples, or the mean over classes of each class's."""
+    max_train: int | None = Field(default=None, ge=1)
+    """Heads are trained on that many samples of the training split at most, of each class its share: the first by a
+    hash of their keys, so that fewer are some of more."""
+    max_train_per_class: int | None = Field(default=None, ge=1)
+    """The same, of each class that many at most."""
     prep: str | None = None
     """The command that makes the set, told where it is missing."""
 
 
 class InDomain(TrainedSet):
-    """Train on a training split, test on the test split of the same set."""
+    """Train on a training split, test on the test split of the same set; or by cross-fitting."""
 
-    test: SplitSpec
+    test: SplitSpec | None = None
     """The split that they are tested on."""
+    folds: int | None = Field(default=None, ge=2, le=100)
+    """In place of a test: the training split is cut into that many parts, equal in every class and by a hash of the
+    keys, and each is tested by heads that were trained on the others."""
 
 
 class OutOfDomain(TrainedSet):
@@ -123,6 +144,7 @@ class TestSplit:
     """A split to test on."""
 
     data: Data
+    corruption: Corruption | None = None
     answers: np.ndarray | None = None
     """int64 [training classes]: the class of `data` that each stands for, −1 for none; None if they are the same."""
 
@@ -136,6 +158,10 @@ class DownstreamSet:
     metric: Metric
     train: Data
     tests: dict[str, TestSplit]
+    trained: tuple[np.ndarray, ...] | None = None
+    """Ids of the training samples that heads are trained on, int64, once for each fold; None: all, without folds."""
+    fold: np.ndarray | None = None
+    """int64 [N], the fold that tests a sample of the training split; None: the tests have splits of their own."""
 
     @property
     def classes(self) -> int:
@@ -197,11 +223,28 @@ def load_suite(suite: str) -> Suite:
     for name, source in loaded.sources():
         if (source.split is None) == (source.features is None):
             raise RecipeError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
+        if source.corruption and source.features:
+            raise RecipeError(f"{path}: set {name} has features, which no corruption changes. Leave it out.")
         if twice := sorted({one for one in source.splits if source.splits.count(one) > 1}):
             raise RecipeError(f"{path}: set {name} joins {twice[0]} with itself. Name it once.")
         if (source.features is not None) != loaded.has_features:
             raise RecipeError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
+    for problem in (problem for one in [*loaded.id, *loaded.ood] for problem in _set_problems(one)):
+        raise RecipeError(f"{path}: {problem}")
     return loaded
+
+
+def _set_problems(one: InDomain | OutOfDomain) -> Iterator[str]:
+    """What keys of a set do not go together."""
+    folds = one.folds if isinstance(one, InDomain) else None
+    if isinstance(one, InDomain) and (one.test is None) == (folds is None):
+        yield f"set {one.name} has neither or both of test and folds. Give one."
+    if one.max_train and one.max_train_per_class:
+        yield f"set {one.name} has both max_train and max_train_per_class. Give one."
+    if one.train.features and (folds or one.max_train or one.max_train_per_class):
+        yield f"set {one.name} has features, whose samples have no names that folds or max_train go by. Leave it out."
+    if one.train.corruption:
+        yield f"set {one.name} corrupts what heads are trained on. Give the corruption to tests."
 
 
 def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
@@ -223,11 +266,15 @@ def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
         for name, test in data.items() if train is not None else ():
             if train is not None and test is not None:
                 try:
-                    tests[name] = TestSplit(test, _answers(one.name, train, test, _tests(one)[name].classes))
+                    source = _tests(one)[name]
+                    tests[name] = TestSplit(test, source.corruption, _answers(one.name, train, test, source.classes))
                 except FastptError as error:
                     wrong.append(str(error))
         if train is not None and tests:
-            found.append(DownstreamSet(domain, one.name, one.metric, train, tests))
+            try:
+                found.append(DownstreamSet(domain, one.name, one.metric, train, tests, *_trained(one, train)))
+            except FastptError as error:
+                wrong.append(f"set {one.name}: {error}")
     if wrong:
         raise FastptError("\n".join(wrong))
     if not found:
@@ -239,7 +286,22 @@ def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
 def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
     if isinstance(one, OutOfDomain):
         return one.tests
+    if one.test is None:
+        return {f"{one.folds} folds": one.train}
     return {"+".join(Path(split).name for split in one.test.splits) or "test": one.test}
+
+
+def _trained(one: InDomain | OutOfDomain, train: Data) -> tuple[tuple[np.ndarray, ...] | None, np.ndarray | None]:
+    """`DownstreamSet.trained` and `.fold`. Raises FastptError if a class is in fewer samples than folds."""
+    number, most, each = (one.folds if isinstance(one, InDomain) else None), one.max_train, one.max_train_per_class
+    if isinstance(train, FeatureSet) or not (number or most or each):
+        return None, None
+    keys, labels = train.keys, train.targets(None, "labels")
+    fold = folds(keys, labels, train.classes, number) if number else None
+    parts = [np.arange(len(labels))] if fold is None else [np.flatnonzero(fold != i) for i in range(number or 0)]
+    return tuple(
+        rows[first([keys[row] for row in rows], labels[rows], train.classes, most, each)] for rows in parts
+    ), fold
 
 
 class _Opened:

@@ -113,6 +113,35 @@ def test_splits_that_are_joined_are_trained_and_tested_on_as_one(workplace):
     assert replaced(_paths(found), [Path()]) == ["data/pets/valid holds other samples now than those that are recorded"]
 
 
+def test_cross_fitted_heads_test_each_picture_once(workplace):
+    suite = {"name": "cross", "id": [{"name": "pets", "train": "data/pets/train", "folds": 2, "max_train": 12}]}
+    Path("cross.yaml").write_text(yaml.safe_dump(suite))
+    found = tune_command(suite="cross.yaml", methods=["ridge", "mlp"], num_seeds=2, epochs=2).as_dict()
+    assert {(row["test"], row["samples"]) for row in found["rows"]} == {("2 folds", 40)}
+    assert all(40 * row["measures"]["accuracy"] == pytest.approx(round(40 * row["value"])) for row in found["rows"])
+    again = tune_command(suite="cross.yaml", methods=["ridge", "mlp"], num_seeds=2, epochs=2).as_dict()
+    assert again["rows"] == found["rows"]
+
+
+def test_a_corrupted_test_has_features_of_its_own(workplace):
+    tests = {
+        name: {"split": "data/pets/test", **more}
+        for name, more in (
+            ("plain", {}),
+            ("noise", {"corruption": {"noise": 60}}),
+            ("blur", {"corruption": {"blur": 12}}),
+        )
+    }
+    suite = {"name": "shifts", "ood": [{"name": "pets", "train": "data/pets/train", "tests": tests}]}
+    Path("shifts.yaml").write_text(yaml.safe_dump(suite))
+    found = tune_command(suite="shifts.yaml", methods=["ridge"]).as_dict()
+    sve = {one["test"]: one["sve"] for one in found["spectra"] if one["stage"] == "encoder"}
+    assert len(set(sve.values())) == 3
+    told = {one["test"]: one["corruption"] for one in found["splits"]}
+    assert told["noise"] == {"noise": 60, "blur": None, "seed": 0}
+    assert told["plain"] is None
+
+
 def test_the_best_probe_of_each_set_stands_beside_the_others(workplace):
     for _ in range(2):  # the second takes the place of the first, which has no more heads
         found = tune_command(methods=["ridge", "nmtune"], num_seeds=2, epochs=2).as_dict()

@@ -205,3 +205,29 @@ def test_lists_of_splits_that_mean_nothing_are_refused(tmp_path):
     for train, message in ((["a", "b", "a"], "joins a with itself"), ([], r"id.0.train.split"), (["a", ""], "train")):
         with pytest.raises(FastptError, match=message):
             load_suite(write(tmp_path, {"name": "x", "id": [{"name": "s", "train": train, "test": "t"}]}))
+
+
+def test_a_set_has_a_test_or_folds(tmp_path):
+    for keys, message in (
+        ({}, "neither or both of test and folds"),
+        ({"test": "t", "folds": 2}, "neither or both of test and folds"),
+        ({"folds": 1}, "greater than or equal to 2"),
+        ({"test": "t", "max_train": 3, "max_train_per_class": 1}, "both max_train and max_train_per_class"),
+    ):
+        with pytest.raises(FastptError, match=message):
+            load_suite(write(tmp_path, {"name": "x", "id": [{"name": "a", "train": "t", **keys}]}))
+
+
+def test_features_have_no_names_to_fold_by(tmp_path):
+    train = {"features": "f.npy", "labels": "y.npy"}
+    with pytest.raises(FastptError, match="has features, whose samples have no names"):
+        load_suite(write(tmp_path, {"name": "x", "id": [{"name": "a", "train": train, "folds": 2}]}))
+
+
+def test_folds_partition_what_they_test_and_train_on_the_others(labelled):
+    entry = {"name": "a", "train": str(labelled.path), "folds": 2, "max_train_per_class": 3}
+    (found,), _ = open_suite(Suite.model_validate({"name": "x", "id": [entry]}))
+    assert list(found.tests) == ["2 folds"]
+    for number, trained in enumerate(found.trained):
+        assert (found.fold[trained] != number).all()
+        assert np.bincount(labelled.clean_labels[trained]).tolist() == [3, 3, 3, 3]

@@ -5,17 +5,23 @@ since, they are of a run that is gone, and are left out.
 """
 
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, is_sealed
 from fastpt.identity import differing, of_results, words
 from fastpt.printable import mapping, one_line
 
-FORMAT = "2.4"
+if TYPE_CHECKING:
+    from pyarrow import Table
+
+FORMAT = "2.5"
+ANSWERS = ".parquet"
+"""Suffix of the file beside results that has what heads answered."""
 
 
 def exported(export: Path) -> dict[str, Any] | None:
@@ -56,6 +62,26 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
             return []
         problems.append(f"tuning results cannot be held against the weights: {gone}")
     return found
+
+
+def read_answers(results: Path) -> "Table":
+    """What every head answered on every picture, from beside a results file (RUN/tune/SUITE.json).
+
+    A row for each picture of each test: domain, set, test, sample (its id in the test's split), label; and a column for
+    each head, 'lp s0' for LP with seed 0, null where the test has none of it. Classes are numbers of the test's list.
+    Raises FastptError if there is none, DamagedData if it is not that of the results.
+    """
+    import pyarrow.parquet as pq
+
+    path = results.with_suffix(ANSWERS)
+    try:
+        told = json.loads(results.read_bytes()).get("answers_sha256")
+        content = path.read_bytes()
+    except (OSError, ValueError, AttributeError) as error:
+        raise FastptError(f"{path} cannot be read beside its results ({error}). `fastpt tune` writes both.") from None
+    if hashlib.sha256(content).hexdigest() != told:
+        raise DamagedData(f"{path} is not what {results} was written with. `fastpt tune` writes both anew.")
+    return pq.read_table(io.BytesIO(content))
 
 
 def _read(path: Path, problems: list[str], where: str) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.noise.kinds.symmetric import symmetric
+from fastpt.tuning.answers import pack
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
@@ -121,7 +122,8 @@ class Job:
         with METHODS.blaming(self.method):
             parts = list(self._parts(device))
         rows, spectra = [row for part in parts for row in part.rows], [one for part in parts for one in part.spectra]
-        return Part(sum(part.heads for part in parts), rows, spectra)
+        answers = [one for part in parts for one in part.answers]
+        return Part(sum(part.heads for part in parts), rows, spectra, answers)
 
     def _parts(self, device: torch.device) -> Iterator[Part]:
         heads = len(self.config.seeds) * len(self.config.fractions)
@@ -147,7 +149,7 @@ class Job:
         one, spectra, of_first = self.data.downstream, [], fitted[0]
         shown = {"seed": self.config.seeds[0], "fraction": max(self.config.fractions)}
         tests = [self.tests(of_fold, fold) for of_fold, fold in zip(fitted, self.data.folds, strict=True)]
-        rows = [row for test in tests[0] for row in self._rows(test, [one[test] for one in tests], fitted, device)]
+        found = [one for test in tests[0] for one in self._rows(test, [one[test] for one in tests], fitted, device)]
         heads = [head for head, settings in enumerate(of_first.settings) if shown.items() <= settings.items()]
         if of_first.transformed and heads:
             spectra = [
@@ -156,25 +158,25 @@ class Job:
                 )
                 for test, split in tests[0].items()
             ]
-        return Part(len(of_first.settings), rows, spectra)
+        return Part(len(of_first.settings), [row for row, _ in found], spectra, [answers for _, answers in found])
 
     def _rows(
         self, test: str, splits: Sequence[Split], fitted: Sequence[Fitted], device: torch.device
-    ) -> Iterator[Row]:
-        """Of each head a row; `splits` are what each fold tests."""
+    ) -> Iterator[tuple[Row, str]]:
+        """Of each head a row, and its packed answers; `splits` are what each fold tests."""
         one = self.data.downstream
         answered = zip(
             *(split.answered(mine, one.classes, device) for split, mine in zip(splits, fitted, strict=True)),
             strict=True,
         )
-        found = (measured(self._in_order(answers)) for answers in answered)
+        found = ((measured(one), pack(one.named)) for one in map(self._in_order, answered))
         chosen = zip(*(mine.settings for mine in fitted), strict=True)
         validations = zip(*(mine.validation or [None] * len(mine.settings) for mine in fitted), strict=True)
-        for of_folds, measures, validation in zip(chosen, found, validations, strict=True):
+        for of_folds, (measures, answers), validation in zip(chosen, found, validations, strict=True):
             settings, known = _of_all_folds(of_folds), [value for value in validation if value is not None]
             value = measures[one.metric]
             assert value is not None  # of answers alone
-            yield Row(
+            row = Row(
                 domain=one.domain,
                 set=one.name,
                 test=test,
@@ -188,6 +190,7 @@ class Job:
                 validation=fmean(known) if len(known) == len(fitted) else None,
                 measures=measures,
             )
+            yield row, answers
 
     def _in_order(self, answers: Sequence[Answers]) -> Answers:
         """The answers of all folds as of one head, in the order of the test."""
@@ -197,7 +200,7 @@ class Job:
         predicted, labels, scores = (
             np.concatenate([getattr(one, name) for one in answers])[order] for name in ("predicted", "labels", "scores")
         )
-        return Answers(predicted, labels, scores, answers[0].has_probabilities)
+        return Answers(predicted, labels, scores, answers[0].has_probabilities, answers[0].classes)
 
 
 def _of_all_folds(settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

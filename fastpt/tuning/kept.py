@@ -2,7 +2,7 @@
 
 <cache>/heads/<key>/
   key.json      what the key is the hash of: all that the numbers depend on
-  00000.json    rows and spectra of the first heads, sealed; the next file is called by the number of its first head
+  00000.json    rows, spectra and answers of the first heads, sealed; the next file is called by the number of its first
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from fastpt.files import file_sha256, read_sealed_json, remove, write_json, writ
 from fastpt.tuning.methods import METHODS
 from fastpt.tuning.results import Row, Spectrum
 
-FORMAT = "2.2"
+FORMAT = "2.3"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Part:
     """How many, in the order of the tuning's configuration."""
     rows: list[Row]
     spectra: list[Spectrum]
+    answers: list[str]
+    """Of each row what its head answered on each picture of the test, packed (`answers.pack`)."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class KeptHeads:
             kept = read_sealed_json(path, FORMAT)
             if (kept["key"], kept["first"]) == (self.folder.name, first) and kept["heads"] > 0:
                 rows, spectra = [Row(**one) for one in kept["rows"]], [Spectrum(**one) for one in kept["spectra"]]
-                return Part(kept["heads"], rows, spectra)
+                return Part(kept["heads"], rows, spectra, kept["answers"])
         except FileNotFoundError:
             return None
         except (FastptError, OSError, KeyError, TypeError):

@@ -86,11 +86,18 @@ class Answers:
     scores: np.ndarray
     """float [N, K], by which a class ranks samples: its probabilities, where there are any."""
     has_probabilities: bool
+    classes: np.ndarray | None = None
+    """int64 [K], the number that each class has in the test's list; None: the same."""
 
     @property
     def members(self) -> np.ndarray:
         """bool [N, K]: which class a sample is of."""
         return self.labels[:, None] == np.arange(self.scores.shape[1])
+
+    @property
+    def named(self) -> np.ndarray:
+        """int64 [N], the answers as numbers of the test's list of classes."""
+        return self.predicted if self.classes is None else self.classes[self.predicted]
 
     def confidence(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each answer its probability, and whether it is right."""

@@ -1,5 +1,6 @@
 """What tuning found, and as JSON; as tables it is in tables.py."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -90,6 +91,8 @@ class Results:
     splits: list[dict[str, Any]]
     """Of each split of a set (`test` null: the training split) what tells it from another; see `sets.splits_of`."""
     rows: list[Row]
+    answers: bytes
+    """The file beside the results that has every head's answer to every picture (`answers.answers_file`)."""
     spectra: list[Spectrum]
     similarities: list[Similarity]
     missing: list[Missing]
@@ -114,6 +117,7 @@ class Results:
             "splits": self.splits,
             "measures": {name: {"label": one.label, "is_share": one.is_share} for name, one in MEASURES.items()},
             "rows": [row.as_dict() for row in self.rows],
+            "answers_sha256": hashlib.sha256(self.answers).hexdigest(),
             "summary": summary(self.rows),
             "spectra": [asdict(one) for one in self.spectra],
             "similarities": [asdict(one) for one in self.similarities],

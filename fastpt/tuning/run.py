@@ -19,8 +19,9 @@ from fastpt.files import atomic_write, cache_dir, write_sealed_json
 from fastpt.processes import cores
 from fastpt.recipe import recipe_of
 from fastpt.runs import EXPORT, PROVENANCE, RECIPE, TUNE, newest_finished, read_provenance
-from fastpt.tuned import check_replaced, exported
+from fastpt.tuned import ANSWERS, check_replaced, exported
 from fastpt.tuning import best_probe
+from fastpt.tuning.answers import answers_file
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
@@ -55,7 +56,8 @@ def tune_command(
     cka_with: str | None = None,
     **options: Any,
 ) -> Results:
-    """What the command line calls: fill in what was not given, tune, write `out` (.json) with .csv and .txt beside it.
+    """What the command line calls: fill in what was not given, tune, write `out` (.json) with .csv, .txt and .parquet
+    beside it.
 
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
     A suite of feature files takes neither. Seeds are 0, 1, ... `options` are those of the methods, such as epochs or
@@ -97,6 +99,8 @@ def _named(encoder: str) -> str:
 
 def _write(path: Path, results: Results) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path.with_suffix(ANSWERS)) as file:
+        file.write(results.answers)
     write_sealed_json(path, results.as_dict())
     for suffix, text in ((".csv", csv_table(results)), (".txt", text_table(results))):
         with atomic_write(path.with_suffix(suffix), "w") as file:
@@ -257,6 +261,10 @@ class _Tuning:
             methods=methods,
             splits=[split for one in self.sets for split in self._splits(one)],
             rows=whole,
+            answers=answers_file(
+                [truth for one in self.sets for truth in one.truths()],
+                [one for part in parts for one in zip(part.rows, part.answers, strict=True)],
+            ),
             spectra=self.spectra + [one for part in parts for one in part.spectra],
             similarities=self.similarities,
             missing=self.missing + under_way,

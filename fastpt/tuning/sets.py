@@ -12,6 +12,7 @@ import torch
 from fastpt import Dataset
 from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError
+from fastpt.tuning.answers import Truth
 from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import Features, training_view
@@ -74,7 +75,7 @@ class Split:
                     how = "sum" if fitted.has_probabilities else "amax"
                     whole = values.new_zeros(len(values), len(names))
                     values = whole.scatter_reduce_(1, where, values, how, include_self=False)
-                yield Answers(predicted, labels, values.numpy(), fitted.has_probabilities)
+                yield Answers(predicted, labels, values.numpy(), fitted.has_probabilities, names)
 
 
 def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tensor:
@@ -116,6 +117,18 @@ class FeaturedSet:
         if one.fold is None:
             return [Fold(rows[0], None)]
         return [Fold(mine, np.flatnonzero(one.fold[ids] == number)) for number, mine in enumerate(rows)]
+
+    def truths(self) -> list[Truth]:
+        """The pictures of the tests."""
+        one = self.downstream
+        return [
+            Truth(
+                (one.domain, one.name, name),
+                np.arange(len(split.labels)) if split.sample_ids is None else split.sample_ids,
+                split.labels,
+            )
+            for name, split in self.tests.items()
+        ]
 
     def trained_labels(self) -> list[np.ndarray]:
         """Of each fold, the labels of what heads are trained on."""

@@ -114,8 +114,8 @@ def test_damaged_kept_heads_are_none(tmp_path, capsys, damage):
     row = Row("id", "a", "test", "lp", "accuracy", 1 / 3, 3, 0, 1.0, {"lr": 0.1})
     kept, other = KeptHeads(tmp_path, {"a": 1}), KeptHeads(tmp_path, {"a": 2})
     for one in (kept, other):
-        one.write(0, Part(1, [row], []))
-    assert kept.read(0) == Part(1, [row], [])
+        one.write(0, Part(1, [row], [], [""]))
+    assert kept.read(0) == Part(1, [row], [], [""])
     assert kept.read(1) is None
     path, first = kept.folder / "00000.json", 0
     if damage == "flipped":

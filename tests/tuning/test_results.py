@@ -25,6 +25,7 @@ RESULTS = Results(
         row("ood", "c", "sketch", "lp", 0, 0.25),
         row("ood", "c", "sketch", "lp", 1, 0.25),
     ],
+    answers=b"",
     spectra=[Spectrum("id", "a", "test", "encoder", 5.12345, 2.0, 168.0, 0.5, None, [1.0])],
     similarities=[Similarity("id", "a", "test", "noisy-run", 0.87654)],
     splits=[],

@@ -45,7 +45,8 @@ def test_links_of_a_page_lead_to_what_is_there(page):
 
 def test_the_site_shows_every_page():
     listed = re.findall(r"[\w/-]+\.md", (TOP / "tools" / "mkdocs.yml").read_text(encoding="utf-8"))
-    assert sorted(listed) == sorted(page.relative_to(TOP / "docs").as_posix() for page in (TOP / "docs").rglob("*.md"))
+    pages = [*(TOP / "docs").rglob("*.md"), *(path.with_suffix(".md") for path in (TOP / "docs").rglob("*.py"))]
+    assert sorted(listed) == sorted(page.relative_to(TOP / "docs").as_posix() for page in pages)
 
 
 @pytest.mark.long

@@ -70,7 +70,10 @@ def _help(command: click.Command) -> Iterator[str]:
     """The paragraphs of a command's help; those that keep their lines are examples."""
     for paragraph in inspect.cleandoc(command.help or "").split("\n\n"):
         first, *lines = paragraph.splitlines()
-        yield "\n".join(["```", *lines, "```\n"]) if first == "\b" else " ".join([first, *lines]) + "\n"
+        if first == "\b":  # examples, with remarks behind them
+            yield "\n".join(["```", *(re.sub(r"(?<=\S)( {2,})(?=[\w.])", r"\1# ", line) for line in lines), "```\n"])
+        else:
+            yield " ".join([first, *lines]) + "\n"
 
 
 def _default(value: str | None) -> str:

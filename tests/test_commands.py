@@ -1,14 +1,26 @@
 """The commands on the pages are commands: those of every page parse, and the blocks of the how-to pages run."""
 
+import io
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 
 import click
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner
 
+from fastpt import Dataset
 from fastpt.cli import main
+from tests.conftest import made_up, picture, prepared
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "CONTRIBUTING.md", *sorted((TOP / "docs").rglob("*.md"))]
@@ -52,3 +64,98 @@ def test_a_command_on_a_page_parses(monkeypatch, page, words):
     monkeypatch.setattr(click.Command, "invoke", lambda *_: None)
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
+
+
+HOW_TO = [page for page in sorted((TOP / "docs" / "howto").glob("*.md")) if any(not why for why, _ in blocks(page))]
+CLASSES = [f"class {i}" for i in range(4)]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory) -> Path:
+    """A folder in which all that the how-to pages name is there, small: photos, lists, tars, prepared splits, a run."""
+    folder = tmp_path_factory.mktemp("workplace")
+    names = [f"{i:03d}.jpg" for i in range(40)]
+    (folder / "photos").mkdir()
+    for i, name in enumerate(names):
+        (folder / "photos" / name).write_bytes(picture(i))
+    labels = [CLASSES[i % 4] for i in range(40)]
+    write_csv(folder / "labels.csv", ["file", "class"], zip(names, labels, strict=True))
+    write_csv(folder / "captions.csv", ["id", "caption"], ((name[:3], f"a {i}") for i, name in enumerate(names)))
+    rows = [{"image": {"bytes": picture(i), "path": name}, "label": i % 4} for i, name in enumerate(names)]
+    (folder / "dataset" / "data").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "dataset" / "data" / "train-00000-of-00001.parquet")
+    write_tar(
+        folder / "pets.tar", {f"pets/{label}/{name}": name for name, label in zip(names, labels, strict=True)}, folder
+    )
+    write_tar(folder / "shop.tar", {f"images/{name}": name for name in names}, folder)
+    for place in ("shards", "yfcc15m_tars"):
+        (folder / place).mkdir()
+        write_tar(
+            folder / place / "00000.tar", {f"{i:04d}.jpg": name for i, name in enumerate(names)}, folder, texts=True
+        )
+    for name, captions in (("imagenet", False), ("mine", False), ("yfcc15m", True)):
+        for split in ("train", "val"):
+            listing = made_up(
+                40, captions=captions, name=split, is_train=split == "train", classes=0 if captions else 4
+            )
+            shutil.move(
+                prepared(folder / "made", listing, [0.3] * (split == "train")).path, folder / "data" / name / split
+            )
+    keys = Dataset(folder / "data" / "imagenet" / "train").keys
+    write_csv(folder / "annotators.csv", ["key", "label"], ((key, CLASSES[i % 3]) for i, key in enumerate(keys)))
+    np.save(folder / "confusion.npy", np.ones((4, 4)))
+    (folder / "wordnet.is_a.txt").write_text("".join(f"thing,{name}\n" for name in CLASSES))
+    return folder
+
+
+def write_csv(path: Path, head: list[str], rows) -> None:
+    path.write_text("".join(",".join(row) + "\n" for row in [head, *rows]), encoding="utf-8")
+
+
+def write_tar(path: Path, members: dict[str, str], folder: Path, texts: bool = False) -> None:
+    """A tar of photos, each with a text if there are to be."""
+    with tarfile.open(path, "w") as tar:
+        for member, name in members.items():
+            tar.add(folder / "photos" / name, member)
+            if texts:
+                info = tarfile.TarInfo(member.replace(".jpg", ".txt"))
+                info.size = len(text := f"a picture called {member}".encode())
+                tar.addfile(info, io.BytesIO(text))
+
+
+@pytest.fixture(scope="module")
+def trained(workplace) -> Path:
+    """The same with a recipe, and a run that was trained by it."""
+    recipe = {
+        "task": "supervised",
+        "data": {"train": "data/mine/train", "val": "data/mine/val", "size": 32, "threads": 1},
+        "model": {"name": "resnet10_half", "args": {"channels": [8, 8, 16, 16]}},
+        "optim": {"name": "adamw", "lr": 0.01},
+        "schedule": {"epochs": 2},
+        "batch_size": 8,
+        "engine": {"precision": "fp32"},
+        "checkpoint": {"every_epochs": 1, "keep_best": "top1"},
+        "suite": "data/mine",
+    }
+    (workplace / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run_block("fastpt train recipe.yaml --run-dir runs/NAME", workplace)
+    return workplace
+
+
+def run_block(block: str, folder: Path) -> None:
+    """Run a block of a page as a shell does that ends at what fails."""
+    words = f'set -euo pipefail\nfastpt() {{ "{sys.executable}" -m fastpt "$@"; }}\n{block}'
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOP)}
+    done = subprocess.run(["bash", "-c", words], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{block}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", HOW_TO, ids=lambda page: page.stem)
+def test_the_blocks_of_a_how_to_page_run(trained, tmp_path, page):
+    shutil.copytree(trained, tmp_path / "here")
+    if any("fastpt init recipe" in block for _, block in blocks(page)):
+        (tmp_path / "here" / "recipe.yaml").unlink()
+    for why, block in blocks(page):
+        if not why:
+            run_block(block.replace("timm:resnet50", "run:runs/NAME"), tmp_path / "here")  # whose weights lie elsewhere

@@ -135,7 +135,7 @@ def trained(workplace) -> Path:
         "batch_size": 8,
         "engine": {"precision": "fp32"},
         "checkpoint": {"every_epochs": 1, "keep_best": "top1"},
-        "suite": "data/mine",
+        "tune": {"suite": "data/mine"},
     }
     (workplace / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run_block("fastpt train recipe.yaml --run-dir runs/NAME", workplace)

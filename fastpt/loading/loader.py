@@ -163,7 +163,8 @@ class Loader:
         )
         reader = self._reader()
         if self._reads_ahead:
-            positions = read_ahead(self.dataset, reader.sample_ids, positions, first // accumulated * self.global_batch)
+            start, own = first // accumulated * self.global_batch, self._drawn_here(reader.sample_ids)
+            positions = read_ahead(self.dataset, reader.sample_ids, positions, start, own)
         batches = self._batches = self._decoder.batches(reader, positions)
         with closing(batches):
             for number, batch in enumerate(batches, first):
@@ -274,6 +275,17 @@ class Loader:
         images, ids, views = decoded
         keys = rng.bits(rng.AUGMENTATION, self.seed, epoch, ids, views).view(np.int64)
         return Batch(images, *(torch.from_numpy(column) for column in (ids, views, keys)))
+
+    def _drawn_here(self, sample_ids: np.ndarray) -> np.ndarray | None:
+        """Which samples the ranks of this machine draw in an epoch of this order: bool [N]. None for all, also where no
+        launcher has said how many ranks are here."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", self.world_size))
+        if here >= self.world_size:
+            return None
+        first = self.rank - int(os.environ.get("LOCAL_RANK", "0"))  # of this machine: ranks are numbered by machine
+        own = np.zeros(len(self.dataset), bool)
+        own[sample_ids[(np.arange(len(sample_ids)) - first) % self.world_size < here]] = True
+        return own
 
     def _crop(self, ids: np.ndarray, views: np.ndarray, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes int32 [B, 4] and flips bool [B] of samples in an epoch."""

@@ -3,6 +3,7 @@
 Samples of a block are drawn in any order, among those of all open blocks. Read one by one they would be as many small
 reads as in random order; asked for as a block they are one large sequential read, and each is then found in the page
 cache. So the page cache has to hold `order.OPEN_BLOCKS` blocks (about 0.5 GB); it is shared by the ranks of a machine.
+A machine whose ranks draw few of the samples asks for these alone, or each machine would read the whole dataset.
 """
 
 import contextlib
@@ -39,27 +40,39 @@ def openings(sample_ids: np.ndarray, block: int, start: int = 0) -> tuple[np.nda
 
 
 def read_ahead(
-    dataset: ImageDataset, sample_ids: np.ndarray, positions: Iterable[np.ndarray], start: int
+    dataset: ImageDataset,
+    sample_ids: np.ndarray,
+    positions: Iterable[np.ndarray],
+    start: int,
+    own: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
-    """The same `positions`, int64 arrays from `start` on, one a step; blocks are asked for as the steps are taken."""
+    """The same `positions`, int64 arrays from `start` on, one a step; blocks are asked for as the steps are taken.
+
+    `own`, bool [N], are the samples that this machine needs; None: all.
+    """
     blocks, opened_at = openings(sample_ids, dataset.block, start)
     asked = 0
     for places in positions:
         last = places.max(initial=start)
         until = int(np.searchsorted(opened_at, last + LEAD * dataset.block, side="right"))
         for block in blocks[asked:until]:
-            ask_for(dataset, int(block))
+            ask_for(dataset, int(block), own)
         asked = max(asked, until)
         yield places
 
 
-def ask_for(dataset: ImageDataset, block: int) -> None:
-    """Ask the disk for the bytes of a block of consecutive samples, without waiting for them.
+def ask_for(dataset: ImageDataset, block: int, own: np.ndarray | None = None) -> None:
+    """Ask the disk for the bytes of a block of consecutive samples, or of those that are `own`, without waiting.
 
-    What lies between two of its pictures is asked for too if it is short: padding, but not what a subset leaves out.
+    What lies between two of its pictures is asked for too if it is short: padding, but not what a subset or another
+    machine's ranks leave out.
     """
     samples = dataset.samples
     ids = np.arange(block * dataset.block, min((block + 1) * dataset.block, len(dataset)))
+    if own is not None:
+        ids = ids[own[ids]]
+    if not len(ids):
+        return
     ids = ids[np.lexsort((samples.offset[ids], samples.shard[ids]))]
     shards, starts = samples.shard[ids], samples.offset[ids].astype(np.int64)
     stops = starts + samples.size[ids]

@@ -26,7 +26,7 @@ def test_blocks_open_with_their_first_sample(start):
 
 def test_every_block_is_asked_for_before_its_samples_are_read_and_not_much_sooner(split, monkeypatch):
     events = []
-    monkeypatch.setattr(readahead, "ask_for", lambda dataset, block: events.append(block))
+    monkeypatch.setattr(readahead, "ask_for", lambda dataset, block, own: events.append(block))
     ids = epoch_order(400, 0, 0, "quasi_random", 4)[0]  # 100 blocks of 4, as in the split
     steps = [np.arange(at, at + 10) for at in range(0, 400, 10)]
     asked_when_read = [len(events) for _ in read_ahead(split, ids, steps, 0)]
@@ -57,6 +57,29 @@ def test_only_quasi_random_order_reads_ahead(split, monkeypatch, decoder):
     hints = hints_of(split, monkeypatch, order="quasi_random", decoder=decoder)
     first_of_blocks = {int(split.samples.offset[i]) for i in range(0, len(split), split.block)}
     assert first_of_blocks <= {start for _, start in hints}
+
+
+def test_a_machine_asks_for_what_its_ranks_draw(split, monkeypatch):
+    """Four ranks on two machines: each picture is asked for by the machines that draw it, and by no other."""
+    monkeypatch.setattr(readahead, "PIECE", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    settings = {"order": "quasi_random", "decoder": "cpu", "world_size": 4}
+    starts = split.samples.offset.astype(np.int64)
+    asked, drawn = [], []
+    for machine in range(2):
+        mine = set()
+        for local in range(2):
+            rank = 2 * machine + local
+            monkeypatch.setenv("LOCAL_RANK", str(local))
+            with Loader(split, 4, 16, seed=0, rank=rank, drop_last=False, **settings) as loader:
+                mine |= {int(i) for batch in loader for i in batch.sample_ids}
+        drawn.append(mine)
+        hints = hints_of(split, monkeypatch, rank=2 * machine + 1, **settings)
+        files = {split.shard(index): index for index in range(len(split.manifest["shards"]))}
+        there = {(files[file], start) for file, start in hints if file in files}
+        places = zip(split.samples.shard.tolist(), starts.tolist(), strict=True)
+        asked.append({i for i, place in enumerate(places) if place in there})
+    assert asked == drawn
 
 
 def test_a_file_system_that_takes_no_hints_is_read_all_the_same(split, monkeypatch):

@@ -36,6 +36,7 @@ from fastpt.registry import Origin
 from fastpt.storage.opened import what_changed
 
 STAMPS = "stamps"  # a parquet file
+MOST_SHARDS = 1 << 16  # the samples table numbers them in uint16
 FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
 
 
@@ -131,6 +132,11 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
         left_out = (*split.rejected, *split.pictureless)
         why = f": {len(left_out):,} are left out, the first ({left_out[0][0]}): {left_out[0][1]}" if left_out else ""
         raise FastptError(f"split {split.name} has no samples to prepare{why}. Check the source.")
+    if (shards := -(-len(split) // options.shard_samples)) > MOST_SHARDS:
+        raise FastptError(
+            f"split {split.name}: {len(split):,} samples would be {shards:,} shards, and a split has at most "
+            f"{MOST_SHARDS:,}. Give --shard-samples {-(-len(split) // MOST_SHARDS)} or more."
+        )
     if folder.exists() and not (folder / ".parts").exists() and any(folder.iterdir()):
         raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
     (folder / ".parts").mkdir(parents=True, exist_ok=True)

@@ -228,6 +228,15 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(tmp_path, monkeypatch):
     assert content(prepared(tmp_path, made_up(20), shard_samples=5).path) == content(whole.path)
 
 
+def test_more_shards_than_the_table_can_number_are_refused_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert, "MOST_SHARDS", 4)
+    told = r"40 samples would be 14 shards, and a split has at most 4\. Give --shard-samples 10 or more\."
+    with pytest.raises(FastptError, match=told):
+        prepared(tmp_path, made_up(40), shard_samples=3)
+    assert not (tmp_path / "train").exists()
+    assert len(prepared(tmp_path, made_up(40), shard_samples=10)) == 40
+
+
 def test_a_foreign_folder_is_not_written_into(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "thesis.txt").write_text("mine")

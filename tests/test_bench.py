@@ -3,16 +3,20 @@
 import importlib
 import json
 import os
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from tools.bench import __main__ as bench
 from tools.bench import floors, machine, page
-from tools.bench.contest import Contest, Entry, Outcome, Standing, hold, text
+from tools.bench.contest import LEAST, Contest, Entry, Outcome, Standing, hold, text
 from tools.bench.options import Options
-from tools.bench.stages import STAGES
+from tools.bench.stages import SHARES, STAGES
+
+SVG = "{http://www.w3.org/2000/svg}"
 
 
 def counting(file: str, name: str, amount: int = 10):
@@ -105,6 +109,26 @@ def test_a_busy_machine_is_refused(monkeypatch, command):
     assert "others use 60% of this machine's processors" in told.output
 
 
+def test_a_program_without_a_package_says_so_in_a_line():
+    @click.command()
+    @machine.told()
+    def program() -> None:
+        without_a_package()
+
+    done = CliRunner().invoke(program)
+    assert (done.exit_code, done.output) == (
+        1,
+        "Error: no_such_package is not installed. Run tools/setup, which brings all.\n",
+    )
+
+
+def test_a_stage_without_its_data_is_told_and_the_others_are_held(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    done = CliRunner().invoke(bench.main, ["disk", "--data", str(tmp_path), "--rounds", "1"])
+    assert done.exit_code == 1
+    assert f"disk was not held: sign_digits_64.tar is not in {tmp_path}. Give --data" in done.output
+
+
 def outcome(name: str, **changes) -> dict:
     standings = [
         Standing("ours", "fastpt", "0.2", [30.0, 31.0, 29.0], 5.0),
@@ -117,13 +141,52 @@ def outcome(name: str, **changes) -> dict:
 
 
 def test_the_page_tells_all_that_a_figure_is_stated_with(tmp_path):
-    page.write(tmp_path / "page.md", [outcome("photos"), outcome("tiny", busy=0.5, quick=True)])
-    told = (tmp_path / "page.md").read_text()
+    told = written(tmp_path, [outcome("photos"), outcome("tiny", busy=0.5, quick=True)])
     assert "| peer | 10 | 9 to 11 | 3.00x | peer 1.0 |" in told
     assert "| gone | - | not installed (gone) | | |" in told
-    assert "P, 2 cores, 3 GiB; S; commit c, t: `python -m tools.bench loading`" in told
-    assert told.count("a quick look, not to be quoted") == told.count("others used up to 50% of the processors") == 1
-    assert (tmp_path / "figures" / "bench-loading-photos.svg").read_text().startswith("<?xml")
+    assert "- P, 2 cores, 3 GiB, no GPU; S; commit c, t: `python -m tools.bench loading`" in told
+    assert told.count("A quick look, not to be quoted") == told.count("Others used up to 50% of the processors") == 1
+
+
+def written(folder: Path, found: list[dict]) -> str:
+    page.write(folder / "page.md", found, "record.json")
+    return (folder / "page.md").read_text()
+
+
+def test_the_page_says_where_fastpt_loses_and_why(tmp_path):
+    slow = outcome("photos")
+    slow["entries"][1] |= {"ratio": 0.5, "why": "it does less"}
+    assert "| [Loading: photos](#loading-photos) | peer | 0.50x | it does less |" in written(tmp_path, [slow])
+    assert "loses" not in written(tmp_path, [outcome("photos")]).partition("## Loading")[0].partition("Run by")[2]
+
+
+def test_a_bar_is_as_long_as_its_median_and_old_pictures_go(tmp_path):
+    written(tmp_path, [outcome("tiny")])
+    written(tmp_path, [outcome("photos")])
+    (picture,) = (tmp_path / "figures").iterdir()
+    assert picture.name == "bench-loading-photos.svg"
+    widths = [float(bar.get("width")) for bar in ElementTree.parse(picture).iter(f"{SVG}rect")][1:]
+    assert widths[0] / widths[1] == pytest.approx(3, rel=0.01)
+
+
+def test_what_an_error_says_breaks_no_table(tmp_path):
+    broken = outcome("photos")
+    broken["entries"][2]["missing"] = "ValueError: a|b <c>"
+    assert r"| gone | - | ValueError: a\|b \<c\> | | |" in written(tmp_path, [broken])
+
+
+def test_an_empty_record_makes_a_page(tmp_path):
+    assert written(tmp_path, []).startswith("# Benchmarks")
+
+
+def test_a_contest_that_comes_late_has_its_fewest_rounds(tmp_path):
+    given = {"file": str(tmp_path / "notes"), "name": "a"}
+    assert len(hold(contest(("a", "counting", given)), 5, lambda _: None, ends=0.0).standings[0].values) == LEAST
+    assert len(hold(contest(("a", "counting", given)), 5, lambda _: None).standings[0].values) == 5
+
+
+def test_the_shares_of_the_stages_are_of_one_whole():
+    assert sum(SHARES.values()) == pytest.approx(1)
 
 
 def test_a_contest_held_again_replaces_itself_in_the_record(tmp_path):
@@ -154,6 +217,23 @@ def test_every_stage_makes_contests_whose_functions_are_there(tmp_path, real_dat
             for entry in found.entries:
                 module, _, name = entry.call.partition(":")
                 assert callable(getattr(importlib.import_module(module), name)), (stage, number)
+
+
+def test_the_check_fails_where_a_ratio_is_below_its_floor(monkeypatch, tmp_path):
+    """A contest of two that do the same, against a floor that they hold and one that they do not."""
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    monkeypatch.setattr(floors, "STAGES", {"stage": __name__})
+    for floor, code in ((0.001, 0), (1e6, 1)):
+        file = tmp_path / "floors.json"
+        file.write_text(json.dumps([{"stage": "stage", "contest": "name", "peer": "b", "floor": floor}]))
+        monkeypatch.setattr(floors, "FLOORS", file)
+        told = CliRunner().invoke(floors.main, ["--rounds", "1"])
+        assert told.exit_code == code, told.output
+
+
+def contests(options: Options, scratch: Path):
+    """As a stage has it."""
+    yield contest(*((name, "counting", {"file": str(scratch / "notes"), "name": name}) for name in "ab"))
 
 
 def test_floors_are_of_stages_that_there_are():

@@ -5,19 +5,23 @@ their own and take turns, a round each that warms up and does not count, then th
 to fastpt. A busy machine is refused. `tools/bench/setup` installs the peers; one that is not there is said to be.
 """
 
+import dataclasses
 import importlib
 import json
+import math
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from tools.bench import machine, page
-from tools.bench.contest import hold, text
-from tools.bench.options import DATA, Options
-from tools.bench.stages import STAGES
+from tools.bench.contest import Contest, Outcome, hold, text
+from tools.bench.options import DATA, MissingData, Options
+from tools.bench.stages import SHARES, STAGES
 
 
 @click.command(help=__doc__)
@@ -26,6 +30,7 @@ from tools.bench.stages import STAGES
 @click.option("--only", multiple=True, help="Contests whose name has this; repeatable.")
 @click.option("--against", multiple=True, help="Contestants whose label has this, and ours; repeatable.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--minutes", type=click.FloatRange(0), help="For all: late contests have 3 rounds, or none.")
 @click.option("--quick", is_flag=True, help="Fewer pictures and steps: for a look, not for figures to be told.")
 @machine.BUSY
 @click.option("--json", "out", type=click.Path(path_type=Path), help="Add what is found to this file.")
@@ -36,6 +41,7 @@ def main(
     only: tuple[str, ...],
     against: tuple[str, ...],
     rounds: int,
+    minutes: float | None,
     quick: bool,
     busy: bool,
     out: Path | None,
@@ -47,32 +53,58 @@ def main(
     data = data or Path(os.environ.get(DATA, "."))
     facts = machine.facts()
     print(", ".join(f"{key} {value}" for key, value in facts.items() if value), flush=True)
-    found = []
-    for stage in STAGES if "all" in stages else dict.fromkeys(stages):
-        with tempfile.TemporaryDirectory() as scratch:
-            for contest in importlib.import_module(STAGES[stage]).contests(Options(data, quick), Path(scratch)):
-                if only and not any(one in contest.name for one in only):
-                    continue
-                outcome = hold(chosen(contest, against), rounds, lambda line: print(line, flush=True))
+    asked = [stage for stage in STAGES if stage in stages or "all" in stages]
+    seconds = minutes * 60 / sum(SHARES[stage] for stage in asked) if minutes is not None else math.inf
+    missing, ends = [], time.monotonic()
+    stop = ends + 60 * (math.inf if minutes is None else minutes)
+    for stage in asked:
+        ends += seconds * SHARES[stage]
+        try:
+            for outcome in outcomes(stage, Options(data, quick), only, against, rounds, ends, stop):
                 print(f"\n{text(outcome)}", flush=True)
-                found.append({**outcome.as_dict(), "machine": facts, "quick": quick, "command": command()})
                 if out:
-                    page.add(out, found[-1])
+                    page.add(out, {**outcome.as_dict(), "machine": facts, "quick": quick, "command": command()})
+        except MissingData as error:
+            missing.append(f"{stage} was not held: {error}")
+            print(missing[-1], flush=True)
     if to and out:
-        page.write(to, json.loads(out.read_text()))
+        page.write(to, json.loads(out.read_text()) if out.exists() else [], out.name)
+    if missing:
+        raise click.ClickException(" ".join(missing))
 
 
-def chosen(contest, against: tuple[str, ...]):
+def outcomes(
+    stage: str,
+    options: Options,
+    only: tuple[str, ...],
+    against: tuple[str, ...],
+    rounds: int,
+    ends: float,
+    stop: float,
+) -> Iterator[Outcome]:
+    """The contests of a stage that are asked for, held one by one.
+
+    After `ends` with the fewest rounds. Raises MissingData for those whose inputs are missing, and after `stop`.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        for contest in importlib.import_module(STAGES[stage]).contests(options, Path(scratch)):
+            if only and not any(one in contest.name for one in only):
+                continue
+            if time.monotonic() > stop:
+                raise MissingData(f"the time was over at {contest.name}.")
+            yield hold(chosen(contest, against), rounds, lambda line: print(line, flush=True), ends)
+
+
+def chosen(contest: Contest, against: tuple[str, ...]) -> Contest:
     """A contest with the contestants that are asked for."""
-    import dataclasses
-
     ours, *peers = contest.entries
     kept = [one for one in peers if not against or any(name in one.label for name in against)]
     return dataclasses.replace(contest, entries=[ours, *kept])
 
 
 def command() -> str:
-    words = [word for word in sys.argv[1:] if not word.startswith("/")]
+    """What was typed, without the folders of one machine."""
+    words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
     return f"python -m tools.bench {' '.join(words)}"
 
 

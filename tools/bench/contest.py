@@ -1,6 +1,7 @@
 """A contest: the same work by several contestants in turns, each in a process of its own."""
 
 import json
+import math
 import os
 import select
 import statistics
@@ -11,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tools.bench.machine import load
+from tools.bench.machine import load, threads
 from tools.bench.peers import PEERS, ROOT, python_of
 from tools.bench.worker import MARK
 
 LIMIT = 600.0  # seconds that a contestant may take for a round
+LEAST = 3  # rounds that count, however little time there is
 Measure = Literal["rate", "seconds", "value"]
 
 
@@ -28,6 +30,8 @@ class Entry:
     """MODULE:FUNCTION that makes what is measured; see `tools.bench.worker`."""
     peer: str = "fastpt"
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
+    """Why it does better than ours, where it does."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Standing:
     """Of the round that warms up and does not count."""
     missing: str | None = None
     """Why it took no part."""
+    why: str = ""
+    """Of its entry."""
 
     @property
     def median(self) -> float | None:
@@ -79,6 +85,8 @@ class Outcome:
     standings: list[Standing]
     busy: float
     """The share of the machine's processors that others used, at most, before a round."""
+    seconds: float = 0.0
+    """What all of it took, preparation of its inputs left out."""
 
     def ratio(self, standing: Standing) -> float | None:
         """How many times as good the first entry is."""
@@ -91,10 +99,12 @@ class Outcome:
         return {
             **{key: getattr(self.contest, key) for key in ("stage", "name", "what", "unit", "measure")},
             "busy": round(self.busy, 3),
+            "seconds": round(self.seconds, 1),
             "entries": [
                 {
                     "label": one.label,
                     "package": one.package,
+                    "why": one.why,
                     "version": one.version,
                     "values": one.values,
                     "first": one.first,
@@ -118,7 +128,7 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(threads())},
         )
         self._unread = b""
         self.version: str | None = None
@@ -172,13 +182,18 @@ class Process:
         return lines[-1][:200] if lines else "it printed nothing"
 
 
-def hold(contest: Contest, rounds: int, say: Callable[[str], None]) -> Outcome:
-    """All entries in turns: a round each that warms up, then `rounds` that count; a fresh process needs no warm-up."""
-    standings = [Standing(entry.label, PEERS[entry.peer].package) for entry in contest.entries]
+def hold(contest: Contest, rounds: int, say: Callable[[str], None], ends: float = math.inf) -> Outcome:
+    """All entries in turns: a round each that warms up, then `rounds` that count, or LEAST once it is `ends` o'clock.
+
+    `ends` is of time.monotonic.
+    """
+    standings = [Standing(entry.label, PEERS[entry.peer].package, why=entry.why) for entry in contest.entries]
     processes: dict[str, Process] = {}
-    busy = 0.0
+    busy, began = 0.0, time.monotonic()
     try:
         for number in range(rounds + 1):
+            if number > LEAST and time.monotonic() > ends:
+                break
             busy = max(busy, load())
             for entry, standing in zip(contest.entries, standings, strict=True):
                 if standing.missing:
@@ -202,7 +217,7 @@ def hold(contest: Contest, rounds: int, say: Callable[[str], None]) -> Outcome:
     finally:
         for process in processes.values():
             process.end()
-    return Outcome(contest, standings, busy)
+    return Outcome(contest, standings, busy, time.monotonic() - began)
 
 
 def text(outcome: Outcome) -> str:
@@ -228,4 +243,4 @@ def number(value: float) -> str:
     """With three digits, and thousands apart."""
     if value >= 100:
         return f"{value:,.0f}"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if value >= 1e-4 or value <= 0 else f"{value:.7f}"

@@ -1,13 +1,17 @@
 """The machine that a bench runs on, and who else uses it."""
 
+import contextlib
+import os
 import platform
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fastpt.errors import FastptError
 from fastpt.processes import cores
 from tools.bench.peers import ROOT
 
@@ -15,6 +19,17 @@ QUIET = 0.1  # share of the processors that others may use
 
 
 BUSY = click.option("--busy", is_flag=True, help="Measure though others use the machine; figures are marked.")
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """End with one line where a package is missing or fastpt refuses something, as a contest tells it of a peer."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise click.ClickException(f"{error.name} is not installed. Run tools/setup, which brings all.") from None
+    except FastptError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def refuse_if_busy(busy: bool) -> None:
@@ -38,6 +53,11 @@ def facts() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD")[:12] + ("-dirty" if _git("status", "--porcelain") else ""),
         "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
+
+
+def threads() -> int:
+    """That torch and the like compute with in every contestant: OMP_NUM_THREADS, or one a core."""
+    return int(os.environ.get("OMP_NUM_THREADS", cores()))
 
 
 def load(seconds: float = 0.5) -> float:

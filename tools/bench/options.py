@@ -6,6 +6,10 @@ from pathlib import Path
 DATA = "FASTPT_REAL_DATA"  # the variable that names the folder of tars
 
 
+class MissingData(Exception):
+    """What a stage measures with is not there."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Inputs and sizes that stages share."""
@@ -20,5 +24,8 @@ class Options:
         return quick if self.quick else count
 
     def tar(self, name: str) -> Path:
-        """A tar of the data."""
-        return self.data / name
+        """A tar of the data. Raises MissingData if it is not there."""
+        path = self.data / name
+        if not path.is_file():
+            raise MissingData(f"{name} is not in {self.data}. Give --data, or set {DATA}.")
+        return path

@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Do features from the two decoders make the same linear probe?
 
-    .venv/bin/python tools/bench/parity.py data/flowers17/train data/flowers17/test \
+    python -m tools.bench.parity data/flowers17/train data/flowers17/test \
         --encoder recipes/encoders/efficientnet_lite0.yaml
 
 Features of both splits are computed from the pictures of either decoder; a linear probe (softmax regression on
@@ -18,6 +17,7 @@ import torch
 from fastpt import Dataset, Loader
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder
+from tools.bench import machine
 
 DECODERS = ("cpu", "dali")
 
@@ -63,6 +63,7 @@ def probe(x: torch.Tensor, labels: torch.Tensor, classes: int, decay: float) -> 
 @click.argument("test", type=Path)
 @click.option("--encoder", "spec", required=True, help="As `fastpt tune --encoder` takes it.")
 @click.option("--decay", default=1e-3, show_default=True, help="Weight decay of the probe.")
+@machine.told()
 def main(train: Path, test: Path, spec: str, decay: float) -> None:
     encoder, sets = open_encoder(spec), {"train": Dataset(train), "test": Dataset(test)}
     labels = {name: torch.from_numpy(dataset.clean_labels) for name, dataset in sets.items()}

@@ -13,7 +13,7 @@ class Peer:
     """A package to be compared with, as pip knows it."""
 
     requirement: str
-    """With the version that was tested, where it is not fastpt's own dependency."""
+    """With the version that was tested, where it is not fastpt's own dependency, and with what it needs older."""
     own: bool = False
     """Whether it has an environment of its own, as its pins clash with ours or it is nobody's dependency."""
 
@@ -35,10 +35,13 @@ PEERS = {
     "streaming": Peer("mosaicml-streaming==0.13.0", own=True),
     "litdata": Peer("litdata==0.2.76", own=True),
     "spdl": Peer("spdl==0.8.0", own=True),
-    "torchcodec": Peer("torchcodec", own=True),
-    "grain": Peer("grain", own=True),
-    "lance": Peer("pylance", own=True),
-    "cleanlab": Peer("cleanlab", own=True),
+    "torchcodec": Peer("torchcodec==0.17.0", own=True),
+    "grain": Peer("grain==0.2.18", own=True),
+    "lance": Peer("pylance==14.0.2", own=True),
+    "img2dataset": Peer("img2dataset==1.47.0", own=True),
+    "CLIP_benchmark": Peer("clip-benchmark==1.6.2 numpy<2.4", own=True),
+    "cleanlab": Peer("cleanlab"),
+    "timm": Peer("timm"),
 }
 
 

@@ -1,8 +1,7 @@
-#!/usr/bin/env python
 """What an epoch in each order asks of the disk: bytes, requests and their length, and what the page cache must hold.
 
-    .venv/bin/python tools/bench/reading.py simulate --samples 1281167 --bytes 110000
-    .venv/bin/python tools/bench/reading.py measure data/imagenet/train
+    python -m tools.bench.reading simulate --samples 1281167 --bytes 110000
+    python -m tools.bench.reading measure data/imagenet/train
 
 `simulate` goes through one epoch of an imagined split and counts what a disk would be asked for under a page cache that
 evicts what was used longest ago: samples one by one, or for quasi_random with reading ahead, blocks as a whole. A
@@ -18,7 +17,7 @@ import mmap
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -29,7 +28,8 @@ from fastpt import Dataset, Loader
 from fastpt.data.beton import PAGE_SIZE
 from fastpt.loading import loader as loader_module
 from fastpt.loading.order import OPEN_BLOCKS, Order, epoch_order
-from fastpt.loading.readahead import LEAD, openings
+from fastpt.loading.readahead import LEAD, PIECE, openings
+from tools.bench import machine
 
 
 @click.group(help=__doc__)
@@ -65,24 +65,38 @@ class Disk:
         return True
 
 
-def epoch(order: Order, sizes: np.ndarray, block: int, cache: float, ahead: bool) -> Disk:
-    """One epoch over samples of `sizes` bytes that lie one after the other."""
+def epoch(
+    order: Order, sizes: np.ndarray, block: int, cache: float, ahead: bool, world_size: int = 1, ranks: int = 1
+) -> Disk:
+    """One epoch over samples of `sizes` bytes that lie one after the other, by the first `ranks` of all."""
     ids = epoch_order(len(sizes), 0, 0, order, block)[0]
     offsets = np.concatenate([[0], np.cumsum(sizes)])
+    own = np.zeros(len(sizes), bool)
+    own[ids[np.arange(len(ids)) % world_size < ranks]] = True
     disk = Disk(cache)
     blocks, positions = openings(ids, block) if ahead else (np.empty(0, int), np.empty(0, int))
     opened = 0
     for position, sample in enumerate(ids.tolist()):
         while opened < len(blocks) and positions[opened] <= position + LEAD * block:
             which = int(blocks[opened])
-            start, stop = (int(offsets[min(at, len(sizes))]) for at in (which * block, (which + 1) * block))
             if not disk.has(which):
-                disk.read(start, stop - start)
-                disk.hold(which, stop - start)
+                runs = list(_runs(which, block, own, offsets))
+                for start, stop in runs:
+                    disk.read(start, stop - start)
+                disk.hold(which, sum(stop - start for start, stop in runs))
             opened += 1
-        if not (ahead and disk.has(sample // block)):
+        if position % world_size < ranks and not (ahead and disk.has(sample // block)):
             disk.read(int(offsets[sample]), int(sizes[sample]))
     return disk
+
+
+def _runs(which: int, block: int, own: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[int, int]]:
+    """What is asked for of a block: from where to where, over gaps that are short."""
+    mine = which * block + np.flatnonzero(own[which * block : (which + 1) * block])
+    apart = offsets[mine[1:]] - offsets[mine[:-1] + 1] > PIECE
+    for run in np.split(mine, np.flatnonzero(apart) + 1):
+        if len(run):
+            yield int(offsets[run[0]]), int(offsets[run[-1] + 1])
 
 
 @main.command()
@@ -162,6 +176,7 @@ def device_of(file: Path) -> str:
 @click.argument("split", type=Path)
 @click.option("--batch-size", default=64, show_default=True)
 @click.option("--size", default=64, show_default=True, help="Side of the crops: small ones let reading be the bound.")
+@machine.told()
 def measure(split: Path, batch_size: int, size: int) -> None:
     dataset = Dataset(split)
     files = [dataset.shard_path(i) for i in range(len(dataset.manifest["shards"]))]

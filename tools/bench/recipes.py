@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """The rate at which this machine trains the recipes' models, with each decoder, for a few steps of each.
 
     python -m tools.bench.recipes PHOTOS.tar [--count 4096] [--steps 60] [--cudnn-benchmark]
@@ -19,6 +18,7 @@ from pathlib import Path
 import click
 import torch
 
+from tools.bench import machine
 from tools.bench.pictures import prepared
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -64,6 +64,7 @@ def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str]
 @click.option("--cudnn-benchmark", is_flag=True)
 @click.option("--only", multiple=True, help="RECIPE:DECODER")
 @click.option("--set", "changes", multiple=True)
+@machine.told()
 def main(photos: Path, count: int, steps: int, cudnn_benchmark: bool, only: tuple[str, ...], changes: tuple[str, ...]):
     torch.backends.cudnn.benchmark = cudnn_benchmark
     pairs = [tuple(pair.split(":")) for pair in only] or [(name, decoder) for name in ROWS for decoder in DECODERS]

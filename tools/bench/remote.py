@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """Preparation from a server against the same from a disk: pictures a second, requests, and seconds of the processor.
 
-    .venv/bin/python tools/bench/remote.py PHOTOS.tar [--count 4000] [--workers 2] [--rounds 3] [--layout webdataset]
+    python -m tools.bench.remote PHOTOS.tar [--count 4000] [--workers 2] [--rounds 3] [--layout webdataset]
 
 The pictures of a tar, over and over, lie in WebDataset tars (or parquet files) of 1,000. They are re-encoded to at most
 500 px at quality 90, in random order: from the disk, from a light server of the same files on the loopback address
@@ -21,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from io import BytesIO
 from multiprocessing import get_context
 from pathlib import Path
@@ -29,6 +27,7 @@ from pathlib import Path
 import click
 
 from fastpt.processes import cores
+from tools.bench import machine
 
 SHARD = 1000  # pictures of a shard that is made
 HELD = 1000  # pictures of a tar or table of the source
@@ -114,8 +113,12 @@ def prepare(layout: str, place: object, out: Path, workers: int) -> tuple[float,
 @click.option("--workers", default=cores())
 @click.option("--rounds", default=3)
 @click.option("--layout", type=click.Choice(["webdataset", "parquet"]), default="webdataset")
+@machine.told()
 def main(photos: Path, count: int, workers: int, rounds: int, layout: str) -> None:
-    made_with = {name: version(name) for name in ("fsspec", "aiohttp")}
+    import aiohttp
+    import fsspec
+
+    made_with = {"fsspec": fsspec.__version__, "aiohttp": aiohttp.__version__}
     print(json.dumps({"count": count, "workers": workers, "layout": layout, "cores": os.cpu_count(), **made_with}))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -1,7 +1,6 @@
-#!/usr/bin/env python
 """How often --subsampling auto chooses wrongly, either way, by the PSNR of what is stored.
 
-    .venv/bin/python tools/bench/subsampling.py photos_fullsize.tar pacs_96.tar [--count 200]
+    python -m tools.bench.subsampling photos_fullsize.tar pacs_96.tar [--count 200]
 
 Pictures of the given places, reduced to each --max-side, and drawn ones: as PNG, and as JPEG of twice the size that is
 reduced. Missed are those kept at 4:2:0 though that leaves less than 35 dB, wasted those stored at 4:4:4 though it
@@ -13,13 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
-import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
 from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
 from fastpt.storage.files import open_files
 from fastpt.storage.names import is_image
+from tools.bench import machine
 
 ENOUGH = 35.0  # dB
 QUALITY = 90
@@ -112,6 +111,8 @@ def drawn(draw: Draw, count: int, pen: int) -> Iterator[bytes]:
 
 def psnr(jpeg: bytes, source: bytes) -> float:
     """dB of a stored JPEG against its source, reduced by area."""
+    import cv2
+
     pixels = np.asarray(Image.open(io.BytesIO(jpeg), formats=["JPEG"]).convert("RGB"))
     wanted = np.asarray(Image.open(io.BytesIO(source), formats=KEPT).convert("RGB"))
     if wanted.shape != pixels.shape:
@@ -147,6 +148,7 @@ def judged(sources: Iterator[bytes], side: Callable[[bytes], int]) -> str:
 @click.argument("places", nargs=-1, type=click.Path(exists=True, path_type=Path))
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Pictures a set.")
 @click.option("--max-side", "sides", multiple=True, default=(500, 224, 96), show_default=True, type=click.IntRange(1))
+@machine.told()
 def main(places: tuple[Path, ...], count: int, sides: tuple[int, ...]) -> None:
     """Judge the choice of subsampling on pictures of PLACES and on drawn ones."""
     print(f"{'':30}     n  4:4:4   4:2:0: median, min   stored: median, min   missed wasted   bytes")

@@ -6,18 +6,22 @@ RandomResizedCrop, tokenizer) and as many workers as fastpt has decoding threads
 
 import io
 import logging
+import statistics
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from fastpt.processes import cores
 from tools.bench.contest import Contest, Entry
+from tools.bench.machine import threads
 from tools.bench.options import Options
 from tools.bench.pictures import prepared
-from tools.bench.stages.training import LOGGED, WARM_UP, checked, trained_rate
+from tools.bench.stages.training import WARM_UP, checked, trained_rate
 
+LOGGED = 5  # steps of a logged stretch
 TOWER = {
     "embed_dim": 256,
     "vision_cfg": {
@@ -33,24 +37,23 @@ TOWER = {
 
 def contests(options: Options, scratch: Path) -> Iterator[Contest]:
     """A small CLIP on photos with captions."""
-    tar, steps = options.tar("photos_fullsize.tar"), options.sized(50, 30)
-    if not tar.exists():
-        return
-    dataset = prepared(tar, scratch, 1024, captions=True)
+    tar, steps = options.tar("photos_fullsize.tar"), options.sized(20, 15)
+    dataset = prepared(tar, scratch, 512, captions=True)
     recipe = {
         "task": "clip",
-        "data": {"train": str(dataset.path), "size": 112, "threads": cores()},
+        "data": {"train": str(dataset.path), "size": 64, "threads": cores()},
         "model": {"name": "small", "config": TOWER},
         "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.1},
         "schedule": {"steps": steps},
-        "batch_size": 64,
+        "batch_size": 32,
         "engine": {"precision": "fp32"},
         "log_every": LOGGED,
         "clip": {"memorization_samples": 0},
     }
     what = (
-        f"ResNet-18 and a text tower of width 256 on photos at 112 px, batches of 64, {steps} steps, {cores()} threads "
-        "or workers that decode, fp32."
+        f"ResNet-18 and a text tower of width 256 on photos at 64 px, batches of 32, {steps} steps, {cores()} threads "
+        f"or workers that decode, {threads()} that compute, fp32; the median of "
+        f"stretches of {LOGGED} steps, without the first {WARM_UP}."
     )
     entries = [
         Entry("fastpt", f"{__name__}:ours", "fastpt", {"recipe": recipe}),
@@ -149,8 +152,8 @@ def open_clip(recipe: dict[str, Any]) -> Callable[[], float]:
         data = {"train": SimpleNamespace(dataloader=timed, set_epoch=lambda epoch: None)}
         optimizer = build_optimizer(model, chosen.optim, open_clip_decays)
         train_one_epoch(model, data, ClipLoss(), 0, optimizer, None, None, None, arguments)
-        first = WARM_UP * LOGGED
-        return (steps - first) * size / (timed.asked[-1] - timed.asked[first])
+        stretches = pairwise(timed.asked[WARM_UP * LOGGED :: LOGGED])
+        return statistics.median(LOGGED * size / (after - before) for before, after in stretches)
 
     torch.manual_seed(0)
     return run

@@ -1,7 +1,8 @@
 """Preparation: the same JPEGs of a tar, in place, converted by everybody's own writer with as many processes.
 
-`re-encoded` brings them to at most 500 px at quality 90. litdata, streaming, webdataset and LanceDB have no resizing of
-their own, so they are given OpenCV's, the kernels that FFCV uses. `passed through` stores them as they are: FFCV's
+`re-encoded` brings them to at most 500 px at quality 90. img2dataset has a resizer and a writer, which are called on
+what it would have downloaded; litdata, streaming, webdataset and LanceDB have no resizing of their own, so they are
+given OpenCV's, the kernels that FFCV and img2dataset use. `passed through` stores them as they are: FFCV's
 writer cannot and encodes again, others copy, fastpt checks each to its last bit.
 """
 
@@ -34,21 +35,28 @@ PEERS = {
     "streaming MDSWriter": ("streaming", "streaming"),
     "litdata optimize": ("litdata", "litdata"),
     "LanceDB": ("lance", "lance"),
+    "img2dataset": ("img2dataset", "img2dataset"),
 }
+COPIES = "it copies bytes: nothing is decoded, summed or waited for on the disk"
 
 
 def contests(options: Options, scratch: Path) -> Iterator[Contest]:
     """Photos, re-encoded and passed through."""
-    tar, count = options.tar("photos_fullsize.tar"), options.sized(4000, 500)
-    if not tar.exists():
-        return
+    tar, count = options.tar("photos_fullsize.tar"), options.sized(1000, 250)
     for name, encode in (("photos re-encoded to 500 px", True), ("photos passed through", False)):
         shared = {"tar": str(tar), "count": count, "encode": encode, "workers": cores(), "scratch": str(scratch)}
         what = (
             f"{count:,} JPEGs of about 640 x 480 and 83 kB, {cores()} processes. sha256 of every file is on for fastpt "
-            "and streaming; the others have none."
+            "and streaming; the others have none. "
         )
-        entries = [Entry(label, f"{__name__}:{make}", peer, shared) for label, (peer, make) in PEERS.items()]
+        what += (
+            "To at most 500 px at quality 90: FFCV, img2dataset and fastpt by their own means, the others by OpenCV."
+            if encode
+            else "Stored as they are, but by FFCV, which encodes again. fastpt alone reads each to its last bit, notes "
+            "its entry points and waits until it is on the disk."
+        )
+        why = "" if encode else COPIES
+        entries = [Entry(label, f"{__name__}:{make}", peer, shared, why) for label, (peer, make) in PEERS.items()]
         yield Contest("prep", name, what, "pictures/s", entries, least=count)
 
 
@@ -161,6 +169,32 @@ def webdataset_part(out: Path, photos: Photos, encode: bool, rows: range) -> int
     with ShardWriter(str(out / "%06d.tar"), maxcount=SHARD, verbose=0) as writer:
         for i in rows:
             writer.write({"__key__": f"{i:06d}", "jpg": stored(photos, encode, i), "cls": 0})
+    return len(rows)
+
+
+def img2dataset(**given) -> Convert:
+    import img2dataset as downloader
+
+    assert downloader
+    return _by_processes(img2dataset_part, **given)
+
+
+def img2dataset_part(out: Path, photos: Photos, encode: bool, rows: range) -> int:
+    import pyarrow as pa
+    from img2dataset.resizer import Resizer
+    from img2dataset.writer import WebDatasetSampleWriter
+
+    out.mkdir()
+    resize = Resizer(MAX_SIDE, "keep_ratio_largest", True, encode_quality=QUALITY, disable_all_reencoding=not encode)
+    schema = pa.schema([("key", pa.string())])
+    for shard, start in enumerate(range(rows.start, rows.stop, SHARD)):
+        writer = WebDatasetSampleWriter(shard, str(out), False, 5, schema, "jpg")
+        for i in range(start, min(start + SHARD, rows.stop)):
+            stored, *_, error = resize(io.BytesIO(photos(i)))
+            if error:
+                raise RuntimeError(error)
+            writer.write(stored, f"{i:06d}", None, {"key": f"{i:06d}"})
+        writer.close()
     return len(rows)
 
 

@@ -1,6 +1,8 @@
-"""Training steps: fastpt's loop on DeepSpeed, with its record, against the loop that everybody writes.
+"""Training steps: fastpt's loop on DeepSpeed, with its record, against timm's and the loop that everybody writes.
 
-Both have the same model, weights in channels_last, precision, AdamW, loss, batch, loader and threads.
+All have the same model, weights in channels_last, precision, AdamW, loss, batch and threads. The plain loop has our
+loader; timm has its own, with Pillow, on the stored JPEGs as files, and as many workers as fastpt has decoding threads.
+timm's script is no part of its package: its data set, loader, task and optimiser are, and the steps are the script's.
 """
 
 import itertools
@@ -14,14 +16,17 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastpt.processes import cores
 from tools.bench.contest import Contest, Entry
+from tools.bench.machine import threads
 from tools.bench.options import Options
 
 if TYPE_CHECKING:
     from fastpt.recipe import Recipe
 
-LOGGED = 10  # steps of a logged stretch
+LOGGED = 5  # steps of a logged stretch
 WARM_UP = 2  # stretches that do not count
+RECORD = "it keeps no record: DeepSpeed's gradient norm, the metrics and the state of the loader are in fastpt's time"
 
 
 def contests(options: Options, scratch: Path) -> Iterator[Contest]:
@@ -32,26 +37,39 @@ def contests(options: Options, scratch: Path) -> Iterator[Contest]:
     from datasets_prep.sources.demo.scenes import demo_splits
 
     splits = [split for split in demo_splits(0) if split.name == "train"]
-    next(prepare(Found.only(splits), scratch, "demo", Prep(), [], 2, 0.0, lambda *_: None))
-    steps = options.sized(80, 40)
-    models = ["resnet18"] if options.quick else ["resnet18", "resnet50"]
-    for model, decoder in itertools.product(models, ("synthetic", "cpu")):
+    ((dataset, _),) = prepare(Found.only(splits), scratch, "demo", Prep(), [], 2, 0.0, lambda *_: None)
+    files = str(scratch / "files")
+    store_files(dataset, Path(files))
+    decoded, grey = ("decoded pictures", "cpu"), ("grey pictures at no cost", "synthetic")
+    rows = [("resnet18", 30, *decoded), ("resnet50", 20, *grey)]
+    for model, steps, pictures, decoder in rows[:1] if options.quick else rows:
         recipe = {
             "task": "supervised",
-            "data": {"train": str(scratch / "train"), "decoder": decoder, "size": 64},
+            "data": {"train": str(dataset.path), "decoder": decoder, "size": 64, "threads": cores()},
             "model": {"name": model},
             "optim": {"name": "adamw", "lr": 1e-3, "weight_decay": 0.05},
             "schedule": {"steps": steps},
             "batch_size": 32,
             "log_every": LOGGED,
         }
-        pictures = "grey pictures at no cost" if decoder == "synthetic" else "decoded pictures"
-        what = f"{model} at 64 px, batches of 32, {steps} steps, {pictures}; the median of stretches of {LOGGED} steps."
+        what = (
+            f"{model} at 64 px, batches of 32, {steps} steps, {pictures}, {threads()} threads that compute, {cores()} "
+            f"threads or workers that decode; the median of stretches of {LOGGED} steps, without the first {WARM_UP}."
+        )
         entries = [
             Entry("fastpt", f"{__name__}:ours", "fastpt", {"recipe": recipe}),
-            Entry("plain loop", f"{__name__}:plain", "torch", {"recipe": recipe}),
+            Entry("plain loop", f"{__name__}:plain", "torch", {"recipe": recipe}, RECORD),
+            Entry("timm", f"{__name__}:of_timm", "timm", {"recipe": recipe, "files": files}, RECORD),
         ]
         yield Contest("training", f"{model}, {pictures}", what, "pictures/s", entries, measure="value")
+
+
+def store_files(dataset, folder: Path) -> None:
+    """The stored JPEGs as files in a folder of each class."""
+    for i, label in enumerate(dataset.targets()):
+        file = folder / dataset.classes[label] / f"{i:06d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(dataset.jpeg(i).tobytes())
 
 
 def checked(recipe: dict[str, Any]) -> "Recipe":
@@ -108,7 +126,7 @@ def plain(recipe: dict[str, Any]) -> Callable[[], float]:
         model = timm.create_model(chosen.model.name, num_classes=len(dataset.classes)).to(device)
         model = model.to(memory_format=torch.channels_last)
         optimizer, rates = build_optimizer(model, chosen.optim, timm_decays(model)), []
-        options = {"seed": 0, "decoder": data.decoder, "device": device}
+        options = {"seed": 0, "decoder": data.decoder, "device": device, "threads": data.threads}
         with Loader(dataset, chosen.batch_size, data.size, **options) as loader:
             source, steps = batches(loader), recipe["schedule"]["steps"]
             for _ in range(steps // LOGGED):
@@ -123,6 +141,64 @@ def plain(recipe: dict[str, Any]) -> Callable[[], float]:
                     optimizer.zero_grad()
                 loss.item()
                 rates.append(LOGGED * chosen.batch_size / (time.perf_counter() - began))
+        return statistics.median(rates[WARM_UP:])
+
+    return run
+
+
+def of_timm(recipe: dict[str, Any], files: str) -> Callable[[], float]:
+    """The steps of timm's train.py without the options that fastpt's recipe does not have."""
+    import timm
+    import torch
+    from timm.data import ImageDataset, create_loader
+    from timm.optim import create_optimizer_v2
+    from timm.task import ClassificationTask
+    from timm.utils import AverageMeter
+
+    from fastpt.training import launch
+
+    chosen = checked(recipe)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    cast, size = launch.precision(chosen, device) == "bf16", chosen.data.size
+    dataset = ImageDataset(files)
+    labels = torch.zeros(chosen.batch_size, dtype=torch.int64, device=device)
+    grey = torch.zeros(chosen.batch_size, 3, size, size, device=device)
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        if chosen.data.decoder == "synthetic":
+            yield from itertools.repeat((grey, labels))
+        loader = create_loader(
+            dataset,
+            (3, size, size),
+            chosen.batch_size,
+            is_training=True,
+            color_jitter=0.0,
+            num_workers=chosen.data.threads or cores(),
+            device=device,
+        )
+        while True:
+            yield from loader
+
+    def run() -> float:
+        model = timm.create_model(chosen.model.name, num_classes=len(dataset.reader.class_to_idx)).to(device)
+        model = model.to(memory_format=torch.channels_last)
+        optim = chosen.optim
+        optimizer = create_optimizer_v2(model, optim.name, lr=optim.lr, weight_decay=optim.weight_decay)
+        task = ClassificationTask(model, torch.nn.CrossEntropyLoss(), device=device, verbose=False)
+        source, losses, rates = batches(), AverageMeter(), []
+        for _ in range(recipe["schedule"]["steps"] // LOGGED):
+            began = time.perf_counter()
+            for _ in range(LOGGED):
+                images, targets = next(source)
+                images = images.contiguous(memory_format=torch.channels_last)
+                with torch.autocast(device.type, torch.bfloat16, enabled=cast):
+                    loss = task(images, targets)["loss"]
+                loss.backward()
+                optimizer.step()
+                losses.update(loss.item(), len(images))
+                optimizer.zero_grad()
+            rates.append(LOGGED * chosen.batch_size / (time.perf_counter() - began))
+        source.close()
         return statistics.median(rates[WARM_UP:])
 
     return run

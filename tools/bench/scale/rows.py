@@ -1,0 +1,211 @@
+"""One step on made-up splits of ten times as many rows each, in processes of their own.
+
+Processor time (which other work on the machine lengthens little) and memory beyond the imports, at its peak. From the
+two largest sizes follow the exponent (1 is linear) and what 10^8 rows would take, where they were not tried: on from
+the largest size by the exponent, or in proportion where that is below 1.
+"""
+
+import json
+import math
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from tools.bench.made_up import forget_peak, made_up, resident
+
+LARGEST = 100_000_000
+Work = Callable[[], object]
+
+
+# --- The steps: each is given a split, imports what it needs, and returns what is measured. ---
+
+
+def index(path: Path) -> Work:
+    from fastpt import Dataset
+
+    def work() -> object:
+        dataset = Dataset(path)
+        return dataset.samples, dataset.targets(None, "labels")
+
+    return work
+
+
+def order(path: Path) -> Work:
+    from fastpt.loading.order import epoch_order
+
+    count = int(path.name)
+    return lambda: epoch_order(count, 0, 0, "random", 256)
+
+
+def quasi_random_order(path: Path) -> Work:
+    from fastpt.loading.order import epoch_order
+
+    count = int(path.name)
+    return lambda: epoch_order(count, 0, 0, "quasi_random", 256)
+
+
+def resume(path: Path) -> Work:
+    """A loader that goes on in the middle of an epoch, up to its first batch; decoding left out."""
+    from fastpt import Dataset, Loader
+
+    def work() -> object:
+        dataset = Dataset(path)
+        size = min(256, len(dataset) // 2)
+        loader = Loader(dataset, size, 8, seed=0, decoder="synthetic")
+        loader.load_state_dict({**loader.state_dict(), "epoch": 3, "position": len(dataset) // 2 // size * size})
+        return loader, next(iter(loader))
+
+    return work
+
+
+def noise_of_labels(path: Path) -> Work:
+    from fastpt import Dataset
+    from fastpt.noise import add_noise
+
+    return lambda: add_noise(Dataset(path), 0.1, 0, "labels")
+
+
+def noise_of_captions(path: Path) -> Work:
+    from fastpt import Dataset
+    from fastpt.noise import add_noise
+
+    return lambda: add_noise(Dataset(path), 0.1, 0, "captions")
+
+
+def tokens(path: Path) -> Work:
+    """The first time; by as many processes as there are cores where there are many captions."""
+    from fastpt import Dataset
+    from fastpt.training.tokens import Tokens
+
+    return lambda: Tokens([Dataset(path)], 32, path.parent / "tokens")
+
+
+def tokens_again(path: Path) -> Work:
+    """They are there, and held against their sum."""
+    from fastpt import Dataset
+    from fastpt.training.tokens import Tokens
+
+    Tokens([Dataset(path)], 32, path.parent / "tokens")
+    return lambda: Tokens([Dataset(path)], 32, path.parent / "tokens")
+
+
+def verify(path: Path) -> Work:
+    """The tables of a split and its plans; its pictures, which are not there, cost as their bytes."""
+    from fastpt.data import verify as verification
+
+    return lambda: verification.verify(path)
+
+
+STEPS = {
+    "open, with every picture's place and the labels": (index, LARGEST),
+    "an epoch's order, random": (order, LARGEST),
+    "an epoch's order, quasi-random": (quasi_random_order, LARGEST),
+    "resume in mid-epoch, to the first batch": (resume, LARGEST),
+    "a noise plan of labels": (noise_of_labels, LARGEST),
+    "a noise plan of captions": (noise_of_captions, LARGEST),
+    "tokens of all captions, 32 each": (tokens, 100_000),
+    "tokens that are there": (tokens_again, 100_000),
+    "verify the tables": (verify, LARGEST),
+}
+"""By name, with the most rows that the step is tried with."""
+
+
+def measured(name: str, path: Path) -> dict[str, float]:
+    """Do a step in this process: seconds of processors, this one's and its children's, and MB at the peak."""
+    work = STEPS[name][0](path)
+    forget_peak()
+    before, began = resident(), _spent()
+    started = time.perf_counter()
+    kept = work()
+    found = {"cpu": _spent() - began, "wall": time.perf_counter() - started, "peak": resident("VmHWM") - before}
+    del kept
+    return found
+
+
+def _spent() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+@click.command(help=__doc__)
+@click.option("--most", default=10_000_000, show_default=True, help="Rows; 10^8 takes 12 GB of disk and of memory.")
+@click.option("--only", multiple=True, help="Steps whose name has this; repeatable.")
+@click.option(
+    "--json", "out", type=click.Path(path_type=Path), help="Keep what is found in this file, and go on there."
+)
+def rows(most: int, only: tuple[str, ...], out: Path | None) -> None:
+    found: dict[str, dict[str, dict[str, float]]] = json.loads(out.read_text()) if out and out.exists() else {}
+    names = [name for name in STEPS if not only or any(part in name for part in only)]
+    for power in range(3, round(math.log10(most)) + 1):
+        count = 10**power
+        todo = [name for name in names if count <= STEPS[name][1] and str(count) not in found.get(name, {})]
+        if not todo:
+            continue
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch, str(count))
+            if any("order" not in name for name in todo):
+                subprocess.run([sys.executable, "-m", "tools.bench.scale", "make", str(path)], check=True)
+            for name in todo:
+                command = [sys.executable, "-m", "tools.bench.scale", "one", name, str(path)]
+                done = subprocess.run(command, capture_output=True, text=True)
+                if done.returncode:
+                    print(f"{name}, {count:,}: {done.stderr.strip().splitlines()[-1:]}", flush=True)
+                    continue
+                found.setdefault(name, {})[str(count)] = json.loads(done.stdout.splitlines()[-1])
+                print(f"{name}, {count:,}: {found[name][str(count)]}", flush=True)
+                shutil.rmtree(path / "noise", ignore_errors=True)
+            if out:
+                out.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(found))
+
+
+def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Seconds and MB by rows, the exponent between the two largest, and what 10^8 rows follow from it."""
+    sizes = sorted({int(size) for by_size in found.values() for size in by_size})
+    lines = [f"| step | {' | '.join(f'{size:,}' for size in sizes)} | exponent | 10^8 rows |"]
+    lines += [f"| --- | {'---: | ' * len(sizes)}---: | ---: |"]
+    for name, by_size in found.items():
+        cells = []
+        for size in sizes:
+            one = by_size.get(str(size))
+            cells.append(f"{_short(one['cpu'])} s, {one['peak']:,.0f} MB" if one else "")
+        mine = sorted(map(int, by_size))[-2:]
+        after = before = by_size[str(mine[-1])]
+        if len(mine) == 2:
+            before = by_size[str(mine[0])]
+        power = {key: _exponent(before[key], after[key], mine) for key in ("cpu", "peak")}
+        ahead = {key: after[key] * (LARGEST / mine[-1]) ** max(power[key], 1.0) for key in power}
+        tried = mine[-1] == LARGEST
+        last = "measured" if tried else f"{_short(ahead['cpu'])} s, {ahead['peak'] / 1000:,.1f} GB"
+        lines.append(f"| {name} | {' | '.join(cells)} | {power['cpu']:.2f}, {power['peak']:.2f} | {last} |")
+    return "\n".join(lines)
+
+
+def _exponent(before: float, after: float, sizes: list[int]) -> float:
+    if len(sizes) < 2 or min(before, after) <= 0:
+        return float("nan")
+    return math.log(after / before) / math.log(sizes[1] / sizes[0])
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds:.3f}" if seconds < 1 else f"{seconds:.3g}" if seconds < 100 else f"{seconds:,.0f}"
+
+
+@click.command(hidden=True)
+@click.argument("name")
+@click.argument("path", type=click.Path(path_type=Path))
+def one(name: str, path: Path) -> None:
+    print(json.dumps(measured(name, path)))
+
+
+@click.command(hidden=True)
+@click.argument("path", type=click.Path(path_type=Path))
+def make(path: Path) -> None:
+    made_up(path, int(path.name))

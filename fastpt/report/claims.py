@@ -7,9 +7,11 @@ of one kind of noise in a family. The claims of an arm are one family of tests.
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 from fastpt.errors import FastptError
+from fastpt.printable import one_line
 from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_label
 from fastpt.report.config import Claim, RightPart
 from fastpt.report.effects import by_run
@@ -28,7 +30,7 @@ from fastpt.report.statistics import (
     votes,
 )
 from fastpt.report.text import NBSP, listing, rate
-from fastpt.runs import right_part
+from fastpt.runs import Run, right_part
 
 TESTS = (
     "One mean a condition, and one variance over all conditions of a recipe; runs count as independent, and methods "
@@ -63,6 +65,15 @@ class Declaration:
     """Of each recipe and kind of noise (None: clean). An arm has no verdict before all of its runs are there."""
     votes: Mapping[str, str] = field(default_factory=dict)
     """Of sets that share pictures, the name of the one vote that they have when effects are pooled over sets."""
+
+    tunings: Mapping[str, str | None] = field(default_factory=dict)
+    """Of each file of results (without .json) the name of the tuning that wrote it; claims name theirs."""
+
+    def asked_of(self, runs: Sequence[Run], suite: str) -> list[Claim]:
+        """The claims about the tuning that has measured a suite's results."""
+        files = {Path(tune["file"]).stem for run in runs for tune in run.tunes if one_line(tune["suite"]) == suite}
+        names = {self.tunings[file] for file in files if file in self.tunings}
+        return [claim for claim in self.claims if claim.tuning in names or not self.tunings]
 
     def progress_of(self, arm: "Arm") -> Progress:
         """Of the arm's noise, of its right part, and of the clean runs that it is compared with."""

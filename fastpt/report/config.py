@@ -35,6 +35,8 @@ class Claim(Section):
     """In points: what lies within ± this is negligible."""
     recipe: str | None = None
     """Recipe of whose runs it is asked, as its file is called without .yaml; by default each of the grid."""
+    tuning: str | None = None
+    """Name of the tuning (`tune[].name`) whose results it is asked of; by default that without a name."""
     kind: str | None = None
     """Kind of noise of which it is asked; by default each of the grid."""
 

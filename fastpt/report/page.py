@@ -110,7 +110,8 @@ def _suite_results(
         (suite, arm, mine, declaration.progress_of(arm))
         for family in groups
         for arm in arms(family)
-        if (mine := answers(arm, suite, declaration.claims or claims(arm, suite), declaration.votes))
+        for asked in [declaration.asked_of(runs, suite) if declaration.claims else claims(arm, suite)]
+        if (mine := answers(arm, suite, asked, declaration.votes))
     ]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 

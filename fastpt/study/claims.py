@@ -100,10 +100,17 @@ def claim_problems(study: "Study") -> Iterator[str]:
         if names.index(claim.name) < index:
             yield f"{here}: another claim has that name. Give it one of its own."
         for where, method in (("method", claim.method), ("minus", claim.minus)):
-            known = [BASELINE, *(name for tuning in study.tune for name in tuning.methods)]
+            known = [BASELINE, *(name for one in study.tune if one.name == claim.tuning for name in one.methods)]
             if method and method not in known:
                 told = suggestion(method, dict.fromkeys(known))
                 yield f"{here}: {where} {method!r} is not among tune.methods; {told}"
+        if claim.tuning not in (names_ := [one.name for one in study.tune]):
+            asked = (
+                f"no tuning is called {claim.tuning!r}"
+                if claim.tuning
+                else "every tuning has a name, and it names none"
+            )
+            yield f"{here}: {asked}. Its tunings: {listing([one or '(without a name)' for one in names_])}."
         about = [arm for arm in every if claim.is_about(arm.recipe, arm.kind)]
         if not about:
             asked = " and ".join(
@@ -113,6 +120,17 @@ def claim_problems(study: "Study") -> Iterator[str]:
             yield f"{here}: the grid has no arm{f' of {asked}' if asked else ''}. Its arms: {known}."
         for arm in about:
             yield from (f"{here}: {arm.label}: {problem}" for problem in _lacks(claim, arm))
+
+
+def tunings_of(study: "Study") -> dict[str, str | None]:
+    """Of each file of results (without .json) the name of the tuning that writes it."""
+    suites = {load_suite(named).name for one in study.pretrain for named in one.suites}
+    return {results_name(suite, tuning.name): tuning.name for suite in suites for tuning in study.tune}
+
+
+def results_name(suite: str, tuning: str | None) -> str:
+    """What the results of a suite are called."""
+    return f"{suite}-{tuning}" if tuning else suite
 
 
 def _sets(named: str) -> list[InDomain | OutOfDomain]:

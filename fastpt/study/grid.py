@@ -22,7 +22,7 @@ from fastpt.noise.kinds import KINDS
 from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
-from fastpt.study.claims import condition_of, kind_of
+from fastpt.study.claims import condition_of, kind_of, results_name
 from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
@@ -157,7 +157,7 @@ class StudyGrid:
 
 
 def _tuning(train: Step, run: Path, tuning: Tuning, named: str, suite: Suite, splits: list[list[str] | None]) -> Step:
-    name = "-".join(filter(None, (suite.name, tuning.name)))
+    name = results_name(suite.name, tuning.name)
     out = run / TUNE / f"{name}.json"
     words = ["tune", "--run", str(run), "--suite", named, "--num-seeds", str(tuning.num_seeds), "--out", str(out)]
     words += [word for method in tuning.methods for word in ("--method", method)] + tuning.options

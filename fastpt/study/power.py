@@ -7,13 +7,14 @@ from typing import Any
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.printable import plural
-from fastpt.report.claims import in_words, weights
+from fastpt.report.apart import compared
+from fastpt.report.claims import Declaration, in_words, weights
 from fastpt.report.compare import accuracies, families, suites
 from fastpt.report.config import Claim
 from fastpt.report.effects import averages
 from fastpt.report.statistics import Design, runs_to_decide, scaled
 from fastpt.runs import Run
-from fastpt.study.claims import PlannedArm, planned_arms
+from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study
 
 RUNS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # of each noisy condition
@@ -74,12 +75,14 @@ def power_table(study: Study, sds: Mapping[str, float], pilot: Sequence[Run]) ->
     names = [one.name for one in study.claims]
     if unknown := [one for one in sds if one not in names]:
         raise FastptError(f"--sd {unknown[0]}: no claim has that name; {suggestion(unknown[0], dict.fromkeys(names))}")
+    # As on the page, results of other settings stand apart.
+    runs, tunings = compared(pilot).runs if pilot else [], tunings_of(study)
     return [
         _planned(arm, claim, mine, suite, spread)
         for arm in planned_arms(study)
         if (mine := [one for one in study.claims if one.is_about(arm.recipe, arm.kind)])
         for claim in mine
-        for suite, spread in _spreads(arm, claim, sds, pilot)
+        for suite, spread in _spreads(arm, claim, sds, runs, tunings)
     ]
 
 
@@ -100,7 +103,11 @@ def _planned(arm: PlannedArm, claim: Claim, family: Sequence[Claim], suite: str 
 
 
 def _spreads(
-    arm: PlannedArm, claim: Claim, sds: Mapping[str, float], pilot: Sequence[Run]
+    arm: PlannedArm,
+    claim: Claim,
+    sds: Mapping[str, float],
+    pilot: Sequence[Run],
+    tunings: Mapping[str, str | None],
 ) -> list[tuple[str | None, Spread]]:
     """With the suite that it is from, where it is from runs."""
     if claim.name in sds:
@@ -108,7 +115,7 @@ def _spreads(
     runs = [one for one in pilot if one.recipe_name == arm.recipe]
     found = []
     for family in families(runs) if runs else []:
-        for suite in suites(runs):
+        for suite in (one for one in suites(runs) if Declaration((claim,), tunings=tunings).asked_of(runs, one)):
             table = accuracies(family, suite, claim.setting)
             if table and {claim.method, claim.minus or claim.method} <= {*table.methods}:
                 model = averages(table, suite, claim.method, claim.minus)

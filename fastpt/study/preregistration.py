@@ -22,7 +22,7 @@ from fastpt.report.claims import TESTS, Declaration, Progress, in_words
 from fastpt.report.template import render
 from fastpt.report.text import listing, rate
 from fastpt.runs import PROVENANCE, RUNS
-from fastpt.study.claims import PlannedArm, planned_arms
+from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.sets import left_out
@@ -113,7 +113,7 @@ def declaration(grid: StudyGrid) -> Declaration:
     if not grid.study.claims:
         return Declaration(progress=progress, votes=vote)
     note = f"{history(_read(grid.folder / FILE))} {draws(grid.study)}".strip()
-    return Declaration(tuple(grid.study.claims), note, progress, vote)
+    return Declaration(tuple(grid.study.claims), note, progress, vote, tunings_of(grid.study))
 
 
 def draws(study: Study) -> str:

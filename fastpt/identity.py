@@ -44,6 +44,7 @@ RUN: Mapping[str, Role] = {
     "versions": "circumstance",
     "git": "circumstance",
     "device": "circumstance",
+    "machine": "circumstance",
     "world_size": "circumstance",
 }
 RESULT: Mapping[str, Role] = {

@@ -260,6 +260,11 @@ class Run:
         return found
 
     @property
+    def machine(self) -> str:
+        """The kind of machine that it was trained on; of several, in their order."""
+        return one_line(", then ".join(map(str, self.over_starts("machine") or self.over_starts("device"))))
+
+    @property
     def seconds(self) -> float | None:
         """Training time; of an unfinished run, up to its last logged step."""
         last = self.end or (self.train[-1] if self.train else {})

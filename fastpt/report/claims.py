@@ -4,6 +4,7 @@ A claim is a contrast of average accuracies with a side and a margin. It is aske
 of one kind of noise in a family. The claims of an arm are one family of tests.
 """
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,13 +15,12 @@ from fastpt.errors import FastptError
 from fastpt.printable import one_line
 from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_label
 from fastpt.report.config import Claim, RightPart
-from fastpt.report.effects import by_run
+from fastpt.report.effects import RunValues, by_run, modelled
 from fastpt.report.statistics import (
     Estimate,
     Judged,
     Model,
     OverSets,
-    fit,
     judge,
     mean_of,
     over_sets,
@@ -130,10 +130,15 @@ class Arm:
         return self.family.conditions[0].runs[0].recipe_name
 
     @property
+    def machines(self) -> dict[str, int]:
+        """How many of the family's runs were trained on each kind of machine."""
+        return dict(Counter(run.machine for one in self.family.conditions for run in one.runs))
+
+    @property
     def rates(self) -> list[float]:
         return sorted({one.rate for one in self.family.conditions if one.kind == self.kind and one.rate})
 
-    def values(self, suite: str, claim: Claim) -> dict[Hashable, list[dict[Key, float]]]:
+    def values(self, suite: str, claim: Claim) -> dict[Hashable, list[RunValues]]:
         """Of each run the values that a claim is about, by test: the arm's conditions by rate, 0 for clean, or
         `RightPart`.
 
@@ -205,7 +210,7 @@ def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, st
 class _Asked:
     """A claim's values of each run by test, the model of their averages, and the weights of its conditions."""
 
-    values: Mapping[Hashable, list[dict[Key, float]]]
+    values: Mapping[Hashable, list[RunValues]]
     model: Model[Hashable]
     weights: Mapping[Hashable, float]
 
@@ -215,13 +220,7 @@ class _Asked:
 
     def of(self, value: Callable[[dict[Key, float]], float]) -> Estimate:
         """The same contrast of another value of each run."""
-        return _modelled(self.values, value).contrast(self.weights)
-
-
-def _modelled(
-    values: Mapping[Hashable, list[dict[Key, float]]], value: Callable[[dict[Key, float]], float]
-) -> Model[Hashable]:
-    return fit({one: [value(mine) for mine in runs] for one, runs in values.items()})
+        return modelled(self.values, value).contrast(self.weights)
 
 
 def _mean(values: Mapping[Key, float]) -> float:
@@ -232,7 +231,7 @@ def _ask(arm: Arm, suite: str, claim: Claim) -> _Asked | str:
     """What a claim is judged by, or why there is nothing."""
     try:
         values = arm.values(suite, claim)
-        model = _modelled(values, _mean)
+        model = modelled(values, _mean)
         return _Asked(values, model, weights(claim, model.counts))
     except FastptError as error:
         return str(error)
@@ -263,7 +262,7 @@ def _answer(
 
 def _set_effects(asked: _Asked, domain: str, vote: Mapping[str, str]) -> SetEffects:
     """On each test, and over votes: tests of one set share one, as their heads do."""
-    keys = list(next(iter(asked.values.values()))[0])
+    keys = list(next(iter(asked.values.values()))[0].values)
     tests = {row_label(domain, key): asked.of(lambda values, key=key: values[key]) for key in keys}
     owner = {key: vote.get(key[0], key[0]) for key in keys}
     names = list(dict.fromkeys(owner.values()))

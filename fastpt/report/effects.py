@@ -4,13 +4,25 @@ A run counts once, as the mean over its heads. Runs of two conditions are indepe
 block. Methods are compared within each run, where what the encoder gives to both cancels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
+from typing import TypeVar
 
+from fastpt.errors import FastptError
 from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, Key, accuracies, run_values
 from fastpt.report.statistics import Estimate, Model, fit
 from fastpt.report.text import NBSP
+
+C = TypeVar("C", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class RunValues:
+    """A run's accuracies, or differences, by test, in shares; and the kind of machine that it was trained on."""
+
+    values: dict[Key, float]
+    machine: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,27 +63,38 @@ def _effects(table: Accuracies, suite: str, compared: Sequence[tuple[str, str]])
 def averages(table: Accuracies, suite: str, method: str, minus: str | None = None) -> Model[Condition]:
     """The model of the runs' average accuracies, in shares, or of their differences between two methods.
 
-    Only of the conditions of which a run has what is asked for.
+    Only of the conditions of which a run has what is asked for. Where machines coincide with conditions, what differs
+    between them is in the differences, as the page's table of differences says; claims are not judged then.
     """
     found = by_run(table, suite, method, minus)
-    return fit({one: [fmean(values.values()) for values in runs] for one, runs in found.items()})
+    try:
+        return modelled(found, lambda values: fmean(values.values()))
+    except FastptError:
+        return fit({one: [fmean(run.values.values()) for run in runs] for one, runs in found.items()})
 
 
-def by_run(
-    table: Accuracies, suite: str, method: str, minus: str | None = None
-) -> dict[Condition, list[dict[Key, float]]]:
+def by_run(table: Accuracies, suite: str, method: str, minus: str | None = None) -> dict[Condition, list[RunValues]]:
     """Each run's accuracies on the table's common sets, in shares, or their differences between two methods.
 
     Runs that lack a set or a method are left out, and conditions without a run.
     """
-    found: dict[Condition, list[dict[Key, float]]] = {}
+    found: dict[Condition, list[RunValues]] = {}
     for one in table.conditions:
         for run in one.runs:
             values = run_values(run, suite, table, method)
             others = run_values(run, suite, table, minus) if minus else dict.fromkeys(table.common, 0.0)
             if table.common and all(key in values and key in others for key in table.common):
-                found.setdefault(one, []).append({key: values[key] - others[key] for key in table.common})
+                mine = {key: values[key] - others[key] for key in table.common}
+                found.setdefault(one, []).append(RunValues(mine, run.machine))
     return found
+
+
+def modelled(runs: Mapping[C, Sequence[RunValues]], value: Callable[[dict[Key, float]], float]) -> Model[C]:
+    """The model of one value of each run, with a term for the kind of machine where there are several."""
+    return fit(
+        {one: [value(run.values) for run in mine] for one, mine in runs.items()},
+        {one: [run.machine for run in mine] for one, mine in runs.items()},
+    )
 
 
 def points(difference: Estimate, of: int = 1) -> str:

@@ -210,6 +210,7 @@ def _provenance(run: Run) -> dict[str, Any]:
         ("Noise plan sha256", noise.get("array_sha256") if noise else None),
         ("Versions", "; then ".join(map(_versions, run.over_starts("versions"))) or None),
         ("Processes", ", then ".join(map(str, run.over_starts("world_size"))) or None),
+        ("Machine", ", then ".join(map(str, run.over_starts("machine"))) or None),
         ("Device", ", then ".join(map(str, run.over_starts("device"))) or None),
         ("Precision", ", then ".join(map(str, run.over_starts("precision"))) or None),
     ]

@@ -8,7 +8,7 @@ from fastpt.report.claims import TESTS, Answer, Arm, Progress
 from fastpt.report.effects import points
 from fastpt.report.statistics import Estimate
 from fastpt.report.tables import Cell, Group, Row, Table, csv_text
-from fastpt.report.text import NBSP, count
+from fastpt.report.text import NBSP, count, listing
 
 _VERDICT_COLUMNS = ["Verdict", "Estimate", "All at once", "p", "Margin", "p within", "Least margin", "Runs to decide"]
 _CHECK_COLUMNS = ["SD of a run", "df", "Over sets", "Sets", "Next set", "Welch p", "Permutation p"]
@@ -28,11 +28,13 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
         if progress.is_interim
         else ""
     )
+    machines = listing([f"{one_line(name)} ({runs})" for name, runs in arm.machines.items()])
+    mixed = f"Runs were trained on {machines}: the kind of machine is a term of the model. " * (len(arm.machines) > 1)
     note = (
-        f"{interim}{TESTS} In points; ± is a 95 % interval, all at once: those of all {len(found)} hold together "
-        "(Bonferroni); p are Holm's, within: of the test against the margin. Least margin: what would have held, at "
-        "Holm's strictest step. Runs to decide: of each noisy condition, by the spread seen, to tell an effect of the "
-        "margin's size from 0 and to show one of 0 to be within it (power 80 %)."
+        f"{interim}{mixed}{TESTS} In points; ± is a 95 % interval, all at once: those of all {len(found)} hold "
+        "together (Bonferroni); p are Holm's, within: of the test against the margin. Least margin: what would have "
+        "held, at Holm's strictest step. Runs to decide: of each noisy condition, by the spread seen, to tell an "
+        "effect of the margin's size from 0 and to show one of 0 to be within it (power 80 %)."
     )
     names, checks = [one_line(one.claim.name) for one in found], [_check_cells(one, progress) for one in found]
     behind = (

@@ -72,16 +72,21 @@ class StudyGrid:
         self._told: set[str] = set()  # what is wrong with records
 
     @cached_property
-    def cells(self) -> list[Cell]:
+    def blocks(self) -> list[list[Cell]]:
         """Every pre-training, one recipe after the other, and of each the first seed of every condition before the
         second of any, so that a study that stops is balanced. Raises FastptError."""
-        found: list[Cell] = []
+        found: list[list[Cell]] = []
         for recipe in dict.fromkeys(one.recipe for one in self.study.pretrain):
-            entries = [self._blocks(one) for one in self.study.pretrain if one.recipe == recipe]
-            found += [cell for blocks in zip_longest(*entries, fillvalue=()) for block in blocks for cell in block]
+            entries = [self._entry(one) for one in self.study.pretrain if one.recipe == recipe]
+            found += [[cell for block in blocks for cell in block] for blocks in zip_longest(*entries, fillvalue=())]
         return found
 
-    def _blocks(self, one: Pretrain) -> Iterator[list[Cell]]:
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Every pre-training, in the order of the blocks."""
+        return [cell for block in self.blocks for cell in block]
+
+    def _entry(self, one: Pretrain) -> Iterator[list[Cell]]:
         """The cells of an entry of the grid, by training seed."""
         recipe = load_recipe(one.recipe, one.set)
         if not isinstance(recipe.data.train, str):

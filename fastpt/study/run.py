@@ -1,6 +1,7 @@
 """Doing a study: every step that is not done, in a process of its own; then the report."""
 
 import subprocess
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from fastpt import ray_cluster
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, locked
 from fastpt.printable import plural
-from fastpt.runs import PROVENANCE, read_runs
+from fastpt.runs import PROVENANCE, Run, read_runs
 from fastpt.study import preregistration
 from fastpt.study.declaration import Study
 from fastpt.study.grid import Step, StudyGrid
@@ -108,11 +109,25 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
     if not begun:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
     page = grid.folder / PAGE
-    told = without(read_runs(begun), left_out(grid.study))
+    read = read_runs(begun)
+    for line in mixed_blocks(grid, read):
+        say(f"warning: {line}")
+    told = without(read, left_out(grid.study))
     for line in write_report(told, page, True, steps_table(grid), preregistration.declaration(grid)):
         say(line)
     say(f"report on {len(begun)} of {len(runs)} runs: {page}")
     return page
+
+
+def mixed_blocks(grid: StudyGrid, runs: Sequence[Run]) -> list[str]:
+    """A line for each block whose runs were trained on several kinds of machine: they differ by more than noise."""
+    machine = {run.path.name: run.machine for run in runs}
+    lines = []
+    for number, block in enumerate(grid.blocks, 1):
+        kinds = list(dict.fromkeys(machine[cell.train.name] for cell in block if cell.train.name in machine))
+        if len(kinds) > 1:
+            lines.append(f"block {number} was trained on {len(kinds)} kinds of machine: {'; '.join(kinds)}.")
+    return lines
 
 
 def _raise_if(failed: list[Step], grid: StudyGrid) -> None:

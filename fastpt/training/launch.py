@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from fastpt.errors import FastptError, RecipeError
+from fastpt.processes import cpu_kind
 from fastpt.recipe import Recipe
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import join_group
@@ -160,6 +161,7 @@ def machine(recipe: Recipe, dist_info: DistInfo) -> dict:
     """What a training runs on: number of processes, the first one's device, and the precision really used."""
     gpu = dist_info.device.type == "cuda"
     return {
+        "machine": torch.cuda.get_device_name(dist_info.device) if gpu else cpu_kind(),
         "world_size": dist_info.world_size,
         "device": torch.cuda.get_device_name(dist_info.device)
         if gpu

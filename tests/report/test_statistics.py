@@ -91,6 +91,49 @@ def test_a_difference_of_differences_is_a_contrast_of_differences_within_runs():
     assert gains.contrast({"noisy": 1, "clean": -1}).p() == pytest.approx(expected)
 
 
+def on_two_machines():
+    """Three conditions on two kinds of machine, unbalanced, the second kind 5 higher."""
+    samples = drawn(a=6, b=4, c=5)
+    machines = {"a": list("xxxyyy"), "b": list("xxxy"), "c": list("yyxyy")}
+    shift = {"x": 0.0, "y": 5.0}
+    shifted = {one: values + [shift[kind] for kind in machines[one]] for one, values in samples.items()}
+    return shifted, machines
+
+
+def test_the_term_of_the_machine_is_that_of_least_squares():
+    samples, machines = on_two_machines()
+    design = np.array(
+        [[one == other for other in samples] + [kind == "y"] for one in samples for kind in machines[one]], float
+    )
+    values = np.concatenate([*samples.values()])
+    effects, (squares,), *_ = np.linalg.lstsq(design, values)
+    contrast = np.array([-1, 1, 0, 0])
+    wanted_se = math.sqrt(squares / (15 - 4) * contrast @ np.linalg.inv(design.T @ design) @ contrast)
+    found = fit(samples, machines).contrast({"b": 1, "a": -1})
+    assert (found.value, found.se, found.df) == pytest.approx((effects[1] - effects[0], wanted_se, 11))
+
+
+def test_a_shift_between_machines_moves_no_contrast():
+    samples, machines = on_two_machines()
+    less = {one: values - 5 * (np.array(machines[one]) == "y") for one, values in samples.items()}
+    for weights in ({"b": 1, "a": -1}, {"a": -0.5, "b": -0.5, "c": 1}):
+        moved, still = (fit(one, machines).contrast(weights) for one in (samples, less))
+        assert (moved.value, moved.se) == pytest.approx((still.value, still.se))
+
+
+def test_one_kind_of_machine_has_no_term():
+    samples = drawn(a=4, b=5)
+    machines = {one: ["x"] * len(values) for one, values in samples.items()}
+    weights = {"b": 1, "a": -1}
+    assert fit(samples, machines).contrast(weights) == fit(samples).contrast(weights)
+
+
+def test_machines_that_coincide_with_conditions_are_refused():
+    samples = drawn(a=4, b=5)
+    with pytest.raises(FastptError, match=r"2 kinds of machines \(x, y\), and too few conditions on several"):
+        fit(samples, {"a": ["x"] * 4, "b": ["y"] * 5})
+
+
 def test_the_interval_of_the_spread_is_by_chi_square():
     low, high = fit({"a": [0.0, 1.0, 2.0], "b": [4.0, 5.0]}).sd_interval()
     sd = math.sqrt(2.5 / 3)

@@ -8,13 +8,15 @@ import pytest
 import yaml
 
 from fastpt.errors import DamagedData, FastptError, RecipeError
+from fastpt.report.apart import compared
 from fastpt.runs import read_runs
 from fastpt.study import preregistration
 from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
+from fastpt.study.run import mixed_blocks
 from fastpt.study.sets import left_out, without
-from tests.report.conftest import tune_results, write_run
+from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
 
 RECIPE = {
     "task": "supervised",
@@ -361,9 +363,37 @@ def test_each_run_is_tuned_in_every_way_with_results_of_their_own(here):
     assert cell.tunings[0].key == StudyGrid(study()).cells[0].tunings[0].key  # another tuning changes nothing of it
 
 
-def test_a_claim_may_name_what_any_of_the_tunings_measures(here):
-    claims = [{**SLIGHT, "method": "nmtune", "minus": "mlp"}]
-    assert len(study(tune=TUNINGS, claims=claims).claims) == 1
+def test_a_claim_is_asked_of_the_tuning_that_it_names(here):
+    code = {**SLIGHT, "name": "C2", "method": "nmtune", "tuning": "code"}
+    told = preregistration.declaration(StudyGrid(study(tune=TUNINGS, claims=[SLIGHT, code])))
+    assert told.tunings == {"suite": None, "suite-code": "code"}
+    results = tune_results({("id", "pictures", "train"): {"lp": [0.5], "mlp": [0.5], "nmtune": [0.5]}})
+    path = write_run(Path("code"), "tiny")
+    write_tune(path, {**results, "suite": "suite"}, "suite-code")
+    [run] = compared(read_runs([path])).runs
+    assert [one.name for one in told.asked_of([run], "suite")] == ["C2"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"method": "nmtune"}, "method 'nmtune' is not among tune.methods"),
+        ({"tuning": "cod"}, r"no tuning is called 'cod'. Its tunings: \(without a name\) and code"),
+    ],
+)
+def test_a_claim_about_what_its_tuning_lacks_is_told(here, changes, problem):
+    with pytest.raises(RecipeError, match=problem):
+        study(tune=TUNINGS, claims=[{**SLIGHT, **changes}])
+
+
+def test_a_block_on_two_kinds_of_machine_is_told(here):
+    grid = StudyGrid(study())
+    first, second = grid.blocks
+    for block, machines in ((first, ("A", "A", "B")), (second, ("B", "B", "B"))):
+        for cell, machine in zip(block, machines, strict=True):
+            change_provenance(write_run(Path("studies/s"), "tiny", name=cell.train.name), machine=machine)
+    runs = read_runs(sorted(Path("studies/s/runs").iterdir()))
+    assert mixed_blocks(grid, runs) == ["block 1 was trained on 2 kinds of machine: A; B."]
 
 
 def test_tunings_whose_results_would_be_one_file_are_refused(here):

@@ -93,18 +93,15 @@ def workplace(tmp_path_factory) -> Path:
         write_tar(
             folder / place / "00000.tar", {f"{i:04d}.jpg": name for i, name in enumerate(names)}, folder, texts=True
         )
-    for name, captions in (("imagenet", False), ("mine", False), ("yfcc15m", True)):
+    for name, classes in (("imagenet", 4), ("mine", 4), ("yfcc15m", 0)):
         for split in ("train", "val"):
-            listing = made_up(
-                40, captions=captions, name=split, is_train=split == "train", classes=0 if captions else 4
-            )
-            shutil.move(
-                prepared(folder / "made", listing, [0.3] * (split == "train")).path, folder / "data" / name / split
-            )
+            listing = made_up(40, classes, captions=not classes, name=split, is_train=split == "train")
+            made = prepared(folder / "made" / name, listing, [0.3] if listing.is_train else [])
+            shutil.copytree(made.path, folder / "data" / name / split)
     keys = Dataset(folder / "data" / "imagenet" / "train").keys
     write_csv(folder / "annotators.csv", ["key", "label"], ((key, CLASSES[i % 3]) for i, key in enumerate(keys)))
     np.save(folder / "confusion.npy", np.ones((4, 4)))
-    (folder / "wordnet.is_a.txt").write_text("".join(f"thing,{name}\n" for name in CLASSES))
+    (folder / "wordnet.is_a.txt").write_text("".join(f"thing\t{name}\n" for name in CLASSES))
     return folder
 
 
@@ -129,7 +126,7 @@ def trained(workplace) -> Path:
     recipe = {
         "task": "supervised",
         "data": {"train": "data/mine/train", "val": "data/mine/val", "size": 32, "threads": 1},
-        "model": {"name": "resnet10_half", "args": {"channels": [8, 8, 16, 16]}},
+        "model": {"name": "test_resnet"},
         "optim": {"name": "adamw", "lr": 0.01},
         "schedule": {"epochs": 2},
         "batch_size": 8,

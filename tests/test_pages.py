@@ -1,5 +1,6 @@
 """Pages and files that are not run here name what is there, and their sums are right; the site builds."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -41,6 +42,15 @@ def test_links_of_a_page_lead_to_what_is_there(page):
         if not target.exists() or (anchor and anchor not in slugs(target)):
             lost.append(f"{name}#{anchor}")
     assert lost == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(TOP).as_posix())
+def test_lists_and_tables_of_a_page_are_seen_as_such(page):
+    """MkDocs wants an empty line before them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S).splitlines()
+    within = re.compile(r"- |\d+\. |\||  |#|$")
+    starts = [(before, line) for before, line in itertools.pairwise(text) if re.match(r"- |\d+\. |\|", line)]
+    assert [line for before, line in starts if not within.match(before)] == []
 
 
 def test_the_site_shows_every_page():

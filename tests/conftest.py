@@ -21,14 +21,25 @@ from fastpt.jpeg import entropy
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Caches of the tests, those of their processes too, are their own; Ctrl-C is what it is in a terminal.
+    """Caches and temporary files of the tests, those of their processes too, are their own, and go when they are done.
 
-    A run that a shell started in the background ignores it, and so would the jobs that tests interrupt.
+    Ctrl-C is what it is in a terminal: a run that a shell started in the background ignores it, and so would the jobs
+    that tests interrupt.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    folder = tempfile.TemporaryDirectory(prefix="fastpt-tests-")
-    os.environ["XDG_CACHE_HOME"] = folder.name
-    config.add_cleanup(folder.cleanup)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if not worker:
+        # pytest's own folders stay beside it, for those who look at what failed.
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
+        folder = tempfile.TemporaryDirectory(prefix="fastpt-tests-", ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ["TMPDIR"] = tempfile.tempdir = folder.name
+    os.environ["XDG_CACHE_HOME"] = f"{tempfile.gettempdir()}/cache{worker}"
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Names of cases are the same in each process that collects them: packed bytes have the time in them."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 16 else None
 
 
 def picture(seed: int, size: tuple[int, int] = (80, 64), mode: str = "RGB", format: str = "JPEG", **save) -> bytes:

@@ -66,7 +66,7 @@ def once_a_node(dist_info: DistInfo, work: Callable[[], object]) -> None:
     It may take longer than a collective of the training may, after which a process is thought dead.
     """
     error: Exception | None = None
-    if int(os.environ["LOCAL_RANK"]) == 0:
+    if dist_info.world_size == 1 or int(os.environ["LOCAL_RANK"]) == 0:
         try:
             work()
         except (FastptError, OSError) as found:

@@ -1,9 +1,12 @@
 """Tiny trainings: 40 made-up pictures, models of a few thousand weights, seconds on one busy core."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,10 +118,24 @@ def command(recipe: Recipe, run: Path, *options: str, launcher: tuple[str, ...] 
 
 def in_processes(count: int, function: Callable[..., None], *arguments: object) -> None:
     """Call a function of a test module in that many processes, with its arguments as words."""
-    script = Path(__file__).with_name("call_forked.py")
-    words = [function.__module__, function.__name__, *map(str, arguments)]
-    done = run_command([sys.executable, str(script), str(count), *words])
-    assert done.returncode == 0, done.stderr
+    server = fork_server()
+    assert server.stdin
+    assert server.stdout
+    with tempfile.NamedTemporaryFile() as said:
+        job = [ENVIRONMENT, said.name, count, function.__module__, function.__name__, *map(str, arguments)]
+        server.stdin.write(json.dumps(job) + "\n")
+        server.stdin.flush()
+        code = server.stdout.readline().strip()
+        assert code == "0", Path(said.name).read_text(errors="replace")
+
+
+@functools.cache
+def fork_server() -> subprocess.Popen:
+    """The process that forks those of `in_processes`: one for all tests."""
+    words = [sys.executable, "-m", "tests.training.fork_server"]
+    server = subprocess.Popen(words, env=ENVIRONMENT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(server.communicate)
+    return server
 
 
 def train_all(*words: str) -> None:

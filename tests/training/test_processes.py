@@ -1,12 +1,9 @@
 import json
-import sys
 
 import pytest
 
 from fastpt.training.loop import train
-from tests.training.conftest import TINY_VIT, VIT_CLIP, command, lines, losses, run_command
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+from tests.training.conftest import TINY_VIT, VIT_CLIP, in_processes, lines, losses, save, train_all
 
 
 @pytest.mark.parametrize(("task", "model"), [("supervised", TINY_VIT), ("clip", VIT_CLIP)])
@@ -14,8 +11,8 @@ def test_two_processes_train_as_one(request, tmp_path, task, model):
     """Without BatchNorm and in fp32, the same global batches give the same losses and measures to rounding."""
     recipe = request.getfixturevalue(task)(f"model={json.dumps(model)}", "data.size=16")
     one = train(recipe, "tiny", tmp_path / "one")
-    done = run_command(command(recipe, tmp_path / "two", launcher=TORCHRUN))
-    assert done.returncode == 0, done.stderr
+    save(recipe, tmp_path / "recipe.yaml")
+    in_processes(2, train_all, tmp_path / "recipe.yaml", tmp_path / "two")
     assert losses(tmp_path / "two") == pytest.approx(losses(one), rel=1e-4)
     measures = [
         {k: v for k, v in lines(run, "eval")[-1].items() if isinstance(v, float)} for run in (one, tmp_path / "two")

@@ -18,8 +18,8 @@ from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
 from fastpt.tuning.encoders import open_encoder
 from tests.training.conftest import ENVIRONMENT, TINY_VIT, command, forget_the_end, lines, losses
-from tests.training.test_processes import TORCHRUN
 
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 AUGMENTED = (
     "schedule.epochs=6",
     "checkpoint.every_steps=4",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 def load(name: str, beside: str) -> ctypes.CDLL | None:
     """The library `name` in the folder of the file `beside`; None if it was not built, or does not load."""
-    for path in Path(beside).parent.glob(f"{name}*.so"):
+    for path in sorted(Path(beside).parent.glob(f"{name}*.so")):  # .abi3.so before what other builds left
         try:
             return ctypes.CDLL(str(path))
         except OSError:

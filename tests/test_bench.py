@@ -129,6 +129,21 @@ def test_a_stage_without_its_data_is_told_and_the_others_are_held(monkeypatch, t
     assert f"disk was not held: sign_digits_64.tar is not in {tmp_path}. Give --data" in done.output
 
 
+def test_what_is_no_record_is_refused_before_anything_is_measured(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    for content in ("{", "{}", "[1]"):
+        (tmp_path / "record.json").write_text(content)
+        done = CliRunner().invoke(bench.main, ["order", "--quick", "--json", str(tmp_path / "record.json")])
+        assert done.exit_code == 1
+        assert "Name another file" in done.output
+
+
+def test_a_name_that_no_contest_has_is_told(monkeypatch):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    done = CliRunner().invoke(bench.main, ["order", "--quick", "--only", "nothing"])
+    assert (done.exit_code, done.output.splitlines()[-1]) == (1, "Error: no contest of order is called nothing.")
+
+
 def outcome(name: str, **changes) -> dict:
     standings = [
         Standing("ours", "fastpt", "0.2", [30.0, 31.0, 29.0], 5.0),

@@ -7,7 +7,6 @@ to fastpt. A busy machine is refused. `tools/bench/setup` installs the peers; on
 
 import dataclasses
 import importlib
-import json
 import math
 import os
 import sys
@@ -49,26 +48,31 @@ def main(
 ) -> None:
     if to and not out:
         raise click.UsageError("--page is made of the --json file; name one")
+    if out:
+        page.read(out)  # before hours are spent
     machine.refuse_if_busy(busy)
     data = data or Path(os.environ.get(DATA, "."))
     facts = machine.facts()
     print(", ".join(f"{key} {value}" for key, value in facts.items() if value), flush=True)
     asked = [stage for stage in STAGES if stage in stages or "all" in stages]
     seconds = minutes * 60 / sum(SHARES[stage] for stage in asked) if minutes is not None else math.inf
-    missing, ends = [], time.monotonic()
+    missing, held, ends = [], 0, time.monotonic()
     stop = ends + 60 * (math.inf if minutes is None else minutes)
     for stage in asked:
         ends += seconds * SHARES[stage]
         try:
             for outcome in outcomes(stage, Options(data, quick), only, against, rounds, ends, stop):
                 print(f"\n{text(outcome)}", flush=True)
+                held += 1
                 if out:
                     page.add(out, {**outcome.as_dict(), "machine": facts, "quick": quick, "command": command()})
         except MissingData as error:
             missing.append(f"{stage} was not held: {error}")
             print(missing[-1], flush=True)
     if to and out:
-        page.write(to, json.loads(out.read_text()) if out.exists() else [], out.name)
+        page.write(to, page.read(out), out.name)
+    if not held and not missing:
+        raise click.ClickException(f"no contest of {', '.join(asked)} is called {' or '.join(only)}.")
     if missing:
         raise click.ClickException(" ".join(missing))
 

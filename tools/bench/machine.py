@@ -50,7 +50,8 @@ def facts() -> dict[str, Any]:
         "memory_gib": round(int(_field("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
         "gpu": _gpu(),
         "system": f"Linux {platform.release()}, Python {platform.python_version()}",
-        "commit": _git("rev-parse", "HEAD")[:12] + ("-dirty" if _git("status", "--porcelain") else ""),
+        "commit": _git("rev-parse", "HEAD")[:12]
+        + ("-dirty" if _git("status", "--porcelain", "--untracked-files=no") else ""),
         "time": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
     }
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from fastpt.processes import cores
+from fastpt.processes import cores, die_with
 from tools.bench import machine
 
 TABLE = 100_000  # pictures of a table of the source
@@ -93,7 +93,7 @@ class Watched:
         self.driver = self.worker = 0.0
         self.killed: list[int] = []
         self.began = time.monotonic()
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=partial(die_with, os.getpid()))
         next_kill, asked = self.began + every, False
         while self._process.poll() is None:
             time.sleep(0.5)
@@ -154,6 +154,7 @@ def main(
     twice: bool,
 ) -> None:
     began, ends = time.monotonic(), time.monotonic() + 60 * minutes
+    folder = folder / str(count)
     source, ray, plain = folder / "source", folder / "ray", folder / "plain"
     source.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(cores()) as pool:

@@ -22,10 +22,20 @@ part is in the table with the reason, and rows where fastpt loses stay. `tools/b
 """
 
 
+def read(path: Path) -> list[Found]:
+    """The contests of a record; none if there is no such file. Raises ClickException if it is something else."""
+    try:
+        found = json.loads(path.read_text()) if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise click.ClickException(f"{path} cannot be read as a record ({error}). Name another file.") from None
+    if not isinstance(found, list) or not all(isinstance(one, dict) and "stage" in one for one in found):
+        raise click.ClickException(f"{path} is no record of contests. Name another file.")
+    return found
+
+
 def add(path: Path, outcome: Found) -> None:
     """Add a contest to a record; the one of its name before goes."""
-    there = json.loads(path.read_text()) if path.exists() else []
-    kept = [one for one in there if (one["stage"], one["name"]) != (outcome["stage"], outcome["name"])]
+    kept = [one for one in read(path) if (one["stage"], one["name"]) != (outcome["stage"], outcome["name"])]
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.write_text(json.dumps([*kept, outcome], indent=1) + "\n")
@@ -151,7 +161,7 @@ def _cell(text: str) -> str:
 @click.argument("record", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("to", metavar="PAGE", type=click.Path(dir_okay=False, path_type=Path))
 def main(record: Path, to: Path) -> None:
-    write(to, json.loads(record.read_text()), record.name)
+    write(to, read(record), record.name)
 
 
 if __name__ == "__main__":

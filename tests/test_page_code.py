@@ -1,5 +1,8 @@
-"""The commands on the pages are commands: those of every page parse, and the blocks of the how-to pages run."""
+"""What stands in the code blocks of pages is there: `fastpt` commands parse, Python imports what it names, and the shell
+blocks of the how-to pages run, on small stand-ins for what they name."""
 
+import ast
+import importlib.util
 import io
 import os
 import re
@@ -64,6 +67,22 @@ def test_a_command_on_a_page_parses(monkeypatch, page, words):
     monkeypatch.setattr(click.Command, "invoke", lambda *_: None)
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
+
+
+PYTHON = [
+    (page, block)
+    for page in PAGES
+    for block in re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.M | re.S)
+]
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[page.stem for page, _ in PYTHON])
+def test_python_on_a_page_imports_what_is_there(page, block):
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastpt"):
+            module = importlib.import_module(node.module or "")
+            for name in node.names:
+                assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
 
 
 HOW_TO = [page for page in sorted((TOP / "docs" / "howto").glob("*.md")) if any(not why for why, _ in blocks(page))]

@@ -1,5 +1,5 @@
-"""What stands in the code blocks of pages is there: `fastpt` commands parse, Python imports what it names, and the shell
-blocks of the how-to pages run, on small stand-ins for what they name."""
+"""The code blocks of pages are true: `fastpt` commands parse, Python imports what is there, and the shell blocks of
+the how-to pages run, on small stand-ins for what they name."""
 
 import ast
 import importlib.util

@@ -8,14 +8,17 @@ import hashlib
 import json
 import posixpath
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+from fastpt.files import atomic_write
 from tools import notebooks
 
 KEPT = Path(__file__).parents[1] / "build" / "notebooks"
@@ -49,8 +52,14 @@ def _run_once(path: Path) -> list[notebooks.Cell]:
     folder = KEPT / f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
     kept = folder / "cells.json"
     if not kept.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        kept.write_text(json.dumps([asdict(cell) for cell in notebooks.run(path, folder)]), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)  # what a build that was stopped left
+        folder.mkdir(parents=True)
+        try:
+            cells = notebooks.run(path, folder)
+        except RuntimeError as error:
+            raise PluginError(str(error)) from None
+        with atomic_write(kept, "w") as file:
+            json.dump([asdict(cell) for cell in cells], file)
     return [notebooks.Cell(**cell) for cell in json.loads(kept.read_text(encoding="utf-8"))]
 
 

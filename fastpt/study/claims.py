@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastpt.errors import suggestion
+from fastpt.data.dataset import Dataset
+from fastpt.data.plan import NoisePlan
+from fastpt.errors import FastptError, suggestion
 from fastpt.noise.kinds import DEFAULTS
 from fastpt.recipe import load_recipe
 from fastpt.report.config import Claim, RightPart
@@ -69,17 +71,36 @@ def planned_arms(study: "Study") -> list[PlannedArm]:
     families: dict[tuple[str, ...], dict[Condition, int]] = {}
     domains: dict[tuple[str, ...], frozenset[str]] = {}
     for one in study.pretrain:
-        key, kind = (Path(one.recipe).stem, *one.set), kind_of(one)
+        key = (Path(one.recipe).stem, *one.set)
         counts = families.setdefault(key, {})
-        for rate_ in one.rates:
-            condition = (condition_of(one, kind) if rate_ else None, rate_)
-            counts[condition] = counts.get(condition, 0) + one.runs(rate_)
+        for condition, runs in _conditions(one):
+            counts[condition] = counts.get(condition, 0) + runs
         found = [load_suite(suite) for suite in one.suites]
         mine = {name for name in ("id", "ood") for suite in found if getattr(suite, name)}
         domains[key] = domains.get(key, frozenset()) | mine
     return [
         PlannedArm(key[0], kind, counts, domains[key]) for key, counts in families.items() for kind in _noises(counts)
     ]
+
+
+def _conditions(one: "Pretrain") -> Iterator[tuple[Condition, int]]:
+    """The conditions of an entry, and the runs of each. Raises FastptError if a plan that it names is not there."""
+    kind = kind_of(one)
+    for rate_ in one.rates:
+        yield (condition_of(one, kind) if rate_ else None, rate_), one.runs(rate_)
+    for plan in named_plans(one):
+        yield (condition_of(one, plan.kind), plan.rate), len(one.seeds)
+
+
+def named_plans(one: "Pretrain") -> list[NoisePlan]:
+    """The plans that an entry names. Raises FastptError if one is not there."""
+    if not one.plans:
+        return []
+    recipe = load_recipe(one.recipe, one.set)
+    if not isinstance(recipe.data.train, str):
+        raise FastptError(f"{one.recipe} trains on several splits, but a study on one. Name one in data.train.")
+    train_set = Dataset(recipe.data.train)
+    return [train_set.noise_plan(name, TASKS.get(recipe.task).of) for name in one.plans]
 
 
 def _noises(counts: Mapping[Condition, int]) -> Iterator[str]:

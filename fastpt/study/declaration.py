@@ -11,7 +11,7 @@ from pydantic import Field, field_validator
 
 from fastpt.config import Section, Seed, load_strict
 from fastpt.data.plan import check_rate
-from fastpt.errors import FastptError, RecipeError
+from fastpt.errors import FastptError, RecipeError, suggestion
 from fastpt.noise.kinds import KINDS
 from fastpt.recipe import load_recipe
 from fastpt.report.config import Claim
@@ -59,8 +59,13 @@ class Pretrain(Section):
     """Overrides of recipe keys, as `fastpt train --set` takes them."""
     kind: str | None = None
     """Kind of noise; by default symmetric for a classifier, swap for CLIP."""
-    rates: list[float] = Field(min_length=1)
+    rates: list[float] = []
     """Noise rates; 0 is clean."""
+    files: dict[str, str] = {}
+    """What plans of a kind are made from that needs a file, by its option of `fastpt noise`: {predictions: FILE}."""
+    plans: list[str] = []
+    """In place of kind and rates: names of noise plans beside the training split, such as those of annotators, of which
+    each has its own rate."""
     noise_seeds: Annotated[list[Seed], Field(min_length=1)] | Literal["same"] = [0]
     """Seeds of the noise plans, each with every training seed; `same`: that of a run is its training seed, so that runs
     differ in their draw of noise, too. Of one seed, what is wrong at 5 % is wrong at 10 % too (but in pairswap)."""
@@ -71,20 +76,24 @@ class Pretrain(Section):
     """Seeds of training."""
 
     def problems(self) -> Iterable[str]:
+        if bool(self.rates) == bool(self.plans):
+            yield "neither or both of rates and plans are given. Give one; other conditions are an entry of their own."
+        if self.plans and (self.kind or self.files or self.noise_seeds != [0]):
+            yield "plans have a kind, a file and a seed of their own. Leave kind, files and noise_seeds out."
         if self.keep == "right" and 0 in self.rates:
             yield "keep right needs noise, and rate 0 has none. Give the clean runs an entry of their own."
 
     suites: list[str] = []
     """What each run is tuned on: names of suites, or their files."""
 
-    def plans(self, seed: int, rate: float) -> list[tuple[float, int]]:
+    def draws(self, seed: int, rate: float) -> list[tuple[float, int]]:
         """Rate and seed of the noise plans that a training seed has at a rate; of clean a single one, of no weight."""
         seeds = [seed] if self.noise_seeds == "same" else self.noise_seeds
         return [(rate, one) for one in (seeds if rate else seeds[:1])]
 
     def runs(self, rate: float) -> int:
         """Pre-trainings at a rate."""
-        return sum(len(self.plans(seed, rate)) for seed in self.seeds)
+        return sum(len(self.draws(seed, rate)) for seed in self.seeds)
 
 
 class Tuning(Section):
@@ -132,7 +141,8 @@ class Study(Section):
     @property
     def size(self) -> int:
         """Pre-trainings of the grid."""
-        return sum(one.runs(rate) for one in self.pretrain for rate in one.rates)
+        drawn = sum(one.runs(rate) for one in self.pretrain for rate in one.rates)
+        return drawn + sum(len(one.plans) * len(one.seeds) for one in self.pretrain)
 
 
 def load_study(path: Path) -> Study:
@@ -177,6 +187,7 @@ def _problems(one: Pretrain) -> list[str]:
         f"{what} {values} names something twice."
         for what, values in (
             ("rates", one.rates),
+            ("plans", one.plans),
             ("seeds", one.seeds),
             ("noise_seeds", one.noise_seeds),
             ("suites", one.suites),
@@ -209,15 +220,19 @@ def _of_one_name(suites: Iterable[str]) -> Iterator[str]:
 def _check_kind(one: Pretrain) -> None:
     """Raise FastptError if a grid's recipe cannot be trained on noise of its kind and rates."""
     of = TASKS.get(load_recipe(one.recipe, one.set).task).of
+    if one.plans:
+        return
     name = kind_of(one)
     kind = KINDS.get(name)
+    if unknown := [option for option in one.files if option not in kind.files]:
+        raise FastptError(f"files: {name} noise is made from no {unknown[0]}; {suggestion(unknown[0], kind.files)}")
     if of not in kind.of:
         changes = " or ".join(sorted(kind.of))
         raise FastptError(f"{name} noise changes {changes}, but {one.recipe} trains on {of}. Choose another kind.")
     if not kind.takes_rate:
         raise FastptError(
-            f"{name} noise has the rate of its file, so that no grid of rates has it. Train on its plan alone: "
-            f"`fastpt train {one.recipe} --set data.noise=PLAN`."
+            f"{name} noise has the rate of its file, so that no grid of rates has it. Make its plan with `fastpt "
+            "noise`, and name that in plans, in an entry of its own."
         )
 
 

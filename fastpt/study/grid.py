@@ -22,7 +22,7 @@ from fastpt.noise.kinds import KINDS
 from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
 from fastpt.runs import EXPORT, RUNS, TUNE, run_name
-from fastpt.study.claims import condition_of, kind_of, results_name
+from fastpt.study.claims import condition_of, kind_of, named_plans, results_name
 from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suites import Suite, load_suite
@@ -97,10 +97,10 @@ class StudyGrid:
         splits = [_ids(path) for path in (recipe.data.train, recipe.data.val) if path]
         versions = [".".join(version(name).split(".")[:2]) for name in VERSIONS]
         suites = [(named, suite, _splits(suite)) for named in one.suites for suite in [load_suite(named)]]
-        find_plan = cache(partial(self._noise, recipe, train_set, kind))
+        find_plan = cache(partial(self._noise, one, recipe, train_set, kind))
+        named = [(condition_of(one, plan.kind), plan.name, plan.array_sha256) for plan in named_plans(one)]
 
-        def cell(seed: int, rate: float, noise_seed: int) -> Cell:
-            noise, sha256 = find_plan(rate, noise_seed)
+        def cell(seed: int, condition: str | None, noise: str | None, sha256: str | None) -> Cell:
             trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0, "keep": one.keep}}
             key = _key(trained, splits, sha256, versions)
             name = f"{run_name(stem, noise, seed, one.keep)}-{key[:8]}"
@@ -110,21 +110,27 @@ class StudyGrid:
                 words += ["--set", override]
             train = Step(name, "train", stem, tuple(words), key, run / EXPORT)
             tunings = tuple(_tuning(train, run, tuning, *suite) for suite in suites for tuning in self.study.tune)
-            return Cell(stem, condition_of(one, kind) if rate else None, train, tunings)
+            return Cell(stem, condition, train, tunings)
 
         for seed in one.seeds:
-            yield [cell(seed, *plan) for rate in one.rates for plan in one.plans(seed, rate)]
+            draws = [draw for rate in one.rates for draw in one.draws(seed, rate)]
+            drawn = [(condition_of(one, kind) if draw[0] else None, *find_plan(*draw)) for draw in draws]
+            yield [cell(seed, *noise) for noise in [*drawn, *named]]
 
     def _noise(
-        self, recipe: Recipe, train_set: Dataset, kind: str, rate: float, seed: int
+        self, one: Pretrain, recipe: Recipe, train_set: Dataset, kind: str, rate: float, seed: int
     ) -> tuple[str | None, str | None]:
         """Name and sha256 of a cell's noise plan: neither for clean, no sha256 if it is missing and not to be made."""
         if not rate:
             return None, None
         of, name = TASKS.get(recipe.task).of, plan_name(kind, rate, seed)
-        if name in train_set.noise_plans() or KINDS.get(kind).files:  # what is made from a file is not made here
+        is_there = name in train_set.noise_plans()
+        if not one.files and (is_there or KINDS.get(kind).files):  # that of an unnamed file is not made here
             return name, train_set.noise_plan(name, of).array_sha256
-        return name, None if self._look_only else add_noise(train_set, rate, seed, of, kind).array_sha256
+        if self._look_only and not is_there:
+            return name, None
+        files = {option: Path(file) for option, file in one.files.items()}  # against which a plan that is there is held
+        return name, add_noise(train_set, rate, seed, of, kind, files).array_sha256
 
     def record(self, step: Step) -> dict:
         """What is known of a step under its present key: how it ended; {} if it has not."""

@@ -118,7 +118,7 @@ def declaration(grid: StudyGrid) -> Declaration:
 
 def draws(study: Study) -> str:
     """How far verdicts carry over draws of noise: a sentence, where they do not."""
-    noisy = [one for one in study.pretrain if any(one.rates)]
+    noisy = [one for one in study.pretrain if any(one.rates) or one.plans]
     if any(one.noise_seeds != "same" and len(one.noise_seeds) > 1 for one in noisy):
         return "Runs that share a draw of noise, or a training seed, count as independent."
     if any(one.noise_seeds != "same" and len(one.seeds) > 1 for one in noisy):

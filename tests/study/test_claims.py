@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fastpt import Dataset
 from fastpt.errors import DamagedData, FastptError, RecipeError
+from fastpt.noise import add_noise
 from fastpt.report.apart import compared
 from fastpt.runs import read_runs
 from fastpt.study import preregistration
@@ -170,6 +172,62 @@ def test_a_run_may_have_the_noise_of_its_training_seed(here):
         "tiny-clean-s1",
         "tiny-symmetric-0.1-seed1-s1",
     ]
+
+
+def annotated(name="human.csv") -> None:
+    """A plan of labels that annotators gave, of which ten are wrong."""
+    train = Dataset("data/train")
+    wrong = [train.classes[(label + (row < 10)) % 4] for row, label in enumerate(train.clean_labels)]
+    Path(name).write_text(
+        "key,label\n" + "".join(f"{key},{label}\n" for key, label in zip(train.keys, wrong, strict=True))
+    )
+    add_noise(train, None, 0, "labels", "external", {"file": Path(name)})
+
+
+HUMAN = {"recipe": "tiny.yaml", "plans": ["external-human"], "seeds": [0, 1], "suites": ["suite.yaml"]}
+CLEAN = {**ENTRY, "rates": [0]}
+
+
+def test_a_plan_of_annotators_is_a_condition_of_its_own_rate(here):
+    annotated()
+    told = study(pretrain=[CLEAN, HUMAN], claims=[{**SLIGHT, "rates": None}])
+    (arm,) = planned_arms(told)
+    assert (arm.kind, arm.by_rate, told.size) == ("external", {0: 2, 0.25: 2}, 4)
+    names = [cell.train.name.rpartition("-")[0] for cell in StudyGrid(told).cells]
+    assert names == ["tiny-clean-s0", "tiny-external-human-s0", "tiny-clean-s1", "tiny-external-human-s1"]
+
+
+def test_training_on_the_right_part_of_a_plan_of_annotators_is_a_condition(here):
+    annotated()
+    (arm,) = planned_arms(study(pretrain=[CLEAN, HUMAN, {**HUMAN, "keep": "right"}], claims=[]))
+    assert arm.right == {0.25: 2}
+
+
+def test_a_plan_that_is_made_from_a_file_is_made_by_the_study(here):
+    Path("matrix.csv").write_text("0,1,0,0\n0,0,1,0\n0,0,0,1\n1,0,0,0\n")
+    entry = {**ENTRY, "kind": "asymmetric", "rates": [0.25], "files": {"matrix": "matrix.csv"}}
+    names = [cell.train.name for cell in StudyGrid(study(pretrain=[entry], claims=[])).cells]
+    assert names[0].startswith("tiny-asymmetric-0.25-seed0-s0-")
+    Path("matrix.csv").write_text("0,0,1,0\n0,0,1,0\n0,0,0,1\n1,0,0,0\n")
+    with pytest.raises(FastptError, match=r"was made from another file than matrix\.csv"):
+        _ = StudyGrid(study(pretrain=[entry], claims=[])).cells
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"rates": [0.1]}, "neither or both of rates and plans"),
+        ({"plans": []}, "neither or both of rates and plans"),
+        ({"kind": "external"}, "plans have a kind, a file and a seed of their own"),
+        ({"plans": ["external-human"] * 2}, "plans .* names something twice"),
+        ({"plans": ["external-humans"]}, "no noise plan 'external-humans' for labels .found: external-human"),
+        ({"plans": [], "rates": [0.1], "kind": "instance", "files": {"prediction": "x"}}, "mean predictions"),
+    ],
+)
+def test_plans_that_cannot_be_are_told(here, changes, problem):
+    annotated()
+    with pytest.raises(FastptError, match=problem):
+        study(pretrain=[CLEAN, {**HUMAN, **changes}], claims=[])
 
 
 def test_noise_seeds_are_crossed_with_training_seeds_but_for_clean(here):

@@ -90,18 +90,21 @@ def configuration(recipe: Recipe, world_size: int, precision: TrainingPrecision,
     """DeepSpeed's configuration: the only place where one is written.
 
     bf16 and fp16 are torch autocast over fp32 weights, because DeepSpeed's own bf16 mode breaks BatchNorm on a CPU and
-    keeps no fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not.
+    keeps no fp32 statistics. `gradient_clipping` is always stated, because DeepSpeed clips at 1.0 where it is not; it
+    is 0 without ZeRO, where `Engine` clips. DeepSpeed's timer would wait for the GPU before and after each piece.
     """
+    engine = recipe.engine
     return {
         "train_batch_size": recipe.batch_size,
         "train_micro_batch_size_per_gpu": recipe.micro_batch(world_size),
-        "gradient_accumulation_steps": recipe.engine.gradient_accumulation_steps,
-        "gradient_clipping": recipe.engine.gradient_clipping,
-        "zero_optimization": {"stage": recipe.engine.zero_stage},
+        "gradient_accumulation_steps": engine.gradient_accumulation_steps,
+        "gradient_clipping": engine.gradient_clipping if engine.zero_stage else 0.0,
+        "zero_optimization": {"stage": engine.zero_stage},
         "zero_allow_untested_optimizer": True,
         "torch_autocast": {"enabled": precision != "fp32", "dtype": "float16" if precision == "fp16" else "bfloat16"},
         "checkpoint": {"load_universal": load_universal},
         "steps_per_print": 10**9,
+        "timers": {"throughput": {"enabled": False}},
     }
 
 
@@ -124,6 +127,7 @@ class Engine:
 
         self.module = model
         self._zero, self._universal = recipe.engine.zero_stage, load_universal
+        self._clipping = recipe.engine.gradient_clipping
         config = configuration(recipe, world_size, precision, load_universal)
         started = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config=config)
         self._engine: Any = started[0]
@@ -137,6 +141,8 @@ class Engine:
             self._engine.enable_backward_allreduce = False
             if world_size > 1:
                 self._reducer = GradientReducer(model.parameters())
+        # Batches are all of one shape, or of the few sizes of data.sizes: what cuDNN finds out once serves many steps.
+        torch.backends.cudnn.benchmark = True
         if recipe.engine.compile:
             model.compile()
 
@@ -147,8 +153,10 @@ class Engine:
     def evaluating(self, precision: TrainingPrecision) -> Iterator[None]:
         """Within, `module` itself is to be called: in evaluation mode, and in this precision, not the training's."""
         self._engine.eval()
+        torch.backends.cudnn.benchmark = False  # the last batch of each split has a shape of its own
         with autocast(self._engine.device, precision), _sent_whole(self.module.parameters()):
             yield
+        torch.backends.cudnn.benchmark = True
         self._engine.train()
         if self._zero == 3:
             # It fetches weights ahead for what it expects to run next. After an evaluation that does not come, and the
@@ -182,15 +190,29 @@ class Engine:
 
         Returns the norm of the step's gradient before clipping, if it is wanted (after the last piece); else NaN.
         """
-        norm = self._gradient_norm() if wants_norm and not self._zero else math.nan
+        norm = None if self._zero else self._clip(wants_norm)
         self._engine.step()
-        return float(self._engine.get_global_grad_norm()) if wants_norm and self._zero else norm
+        if not wants_norm:
+            return math.nan
+        return float(self._engine.get_global_grad_norm() if norm is None else norm)
 
-    def _gradient_norm(self) -> float:
-        """Without ZeRO, which computes it itself."""
+    def _clip(self, wants_norm: bool) -> Tensor | None:
+        """Without ZeRO, which does it itself: clip, if this piece is the last of its step, waiting for nothing.
+
+        DeepSpeed would launch five kernels a weight, and send two numbers to the GPU, for which it waits. Returns the
+        norm before, if it was computed.
+        """
+        clips = self._clipping and self._engine.is_gradient_accumulation_boundary()
+        if not clips and not wants_norm:
+            return None
         gradients = [parameter.grad for parameter in self.module.parameters() if parameter.grad is not None]
         scaler = self._engine.torch_autocast_z0_gradscaler  # of fp16
-        return torch.nn.utils.get_total_norm(gradients).item() / (scaler.get_scale() if scaler else 1.0)
+        if clips and scaler:
+            scaler.unscale_(self._engine.optimizer)
+        norm = nn.utils.get_total_norm(gradients)
+        if clips:
+            nn.utils.clip_grads_with_norm_(self.module.parameters(), self._clipping, norm)
+        return norm if clips or not scaler else norm / scaler.get_scale()
 
     def weight_bytes(self) -> int:
         """Of all weights and buffers, whatever part of them this process keeps."""
@@ -274,12 +296,13 @@ def _tensors_and_plain_values_only() -> Iterator[None]:
 
 @contextlib.contextmanager
 def torch_left_as_it_was() -> Iterator[None]:
-    """Put back torch's linear function, which ZeRO 3 replaces for the whole process: its last bits are others."""
-    linear = torch.nn.functional.linear
+    """Put back what trainings set for the whole process: ZeRO 3 torch's linear function, whose last bits are others,
+    and `Engine` that cuDNN tries out its algorithms."""
+    linear, tries = torch.nn.functional.linear, torch.backends.cudnn.benchmark
     try:
         yield
     finally:
-        torch.nn.functional.linear = linear
+        torch.nn.functional.linear, torch.backends.cudnn.benchmark = linear, tries
 
 
 def autocast(device: torch.device, precision: TrainingPrecision) -> torch.autocast:

@@ -236,7 +236,9 @@ class Training:
         with memory.enough_for_weights(recipe, dist_info.device):
             model = self.task.model.to(dist_info.device)
             self.ema = Ema(model, recipe.ema) if recipe.ema else None
-            optimizer = build_optimizer(model, recipe.optim, self.task.decays)
+            # ZeRO gives the optimiser few and large tensors, for which nothing is gained.
+            fused = True if dist_info.device.type == "cuda" and recipe.engine.zero_stage == 0 else None
+            optimizer = build_optimizer(model, recipe.optim, self.task.decays, fused)
             self.engine = Engine(model, optimizer, recipe, dist_info.world_size, self.precision, convert)
         if found is None:
             self.observed.begin(0, {})

@@ -28,14 +28,19 @@ def open_clip_decays(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim >= 2 and not any(part in name for part in ("bn", "ln", "bias", "logit_scale"))
 
 
-def build_optimizer(model: nn.Module, optim: Optim, decays: Decays) -> torch.optim.Optimizer:
-    """The optimiser over two groups, of which the second `decays`; with nothing to decay, one."""
+def build_optimizer(model: nn.Module, optim: Optim, decays: Decays, fused: bool | None = None) -> torch.optim.Optimizer:
+    """The optimiser over two groups, of which the second `decays`; with nothing to decay, one.
+
+    `fused`: SGD and AdamW as one kernel over all weights; None leaves it to torch. On a GPU, timm's LAMB goes over all
+    weights in some twenty kernels whatever it says.
+    """
     groups = _groups(model, optim.weight_decay, decays)
     if optim.name == "sgd":
         nesterov = bool(optim.nesterov and optim.momentum)
-        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum or 0.0, nesterov=nesterov)
-    kind = {"lamb": Lamb, "adamw": torch.optim.AdamW}[optim.name]
-    return kind(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum or 0.0, nesterov=nesterov, fused=fused)
+    if optim.name == "adamw":
+        return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=fused)
+    return Lamb(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
 
 
 def _groups(model: nn.Module, weight_decay: float, decays: Decays) -> list[dict]:

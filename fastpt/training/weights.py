@@ -1,5 +1,8 @@
 """A model's weights as a whole, whatever ZeRO stage cuts them, and their moving average."""
 
+from collections.abc import Iterator
+from itertools import chain
+
 import torch
 import torch.distributed as dist
 from timm.utils.model_ema import ModelEmaV3
@@ -59,5 +62,19 @@ class Ema(ModelEmaV3):
 
     def follow(self, model: nn.Module, step: int) -> None:
         """Move towards the weights after step `step` (from 1). Under ZeRO 3 every process must call this."""
-        with gathered_parameters(model.parameters()):
-            self.update(model, step)
+        with gathered_parameters(model.parameters()), torch.no_grad():
+            pairs = zip(_tensors(self.module), _tensors(model), strict=True)
+            moved, copied = [], []
+            for own, other in pairs:
+                (moved if own.is_floating_point() else copied).append((own, other))
+            torch._foreach_lerp_(*_columns(moved), weight=1 - self.get_decay(step))
+            if copied:  # the counters of BatchNorms: a kernel each, one by one
+                torch._foreach_copy_(*_columns(copied))
+
+
+def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:
+    return chain(model.parameters(), model.buffers())
+
+
+def _columns(pairs: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    return [own for own, _ in pairs], [other for _, other in pairs]

@@ -2,15 +2,35 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 from fastpt.training import deepspeed_adapter
+from fastpt.training.loop import _Since, rehearsal
 
 
-@pytest.mark.parametrize("clipping", [0.0, 1.5])
-def test_clipping_is_always_stated(supervised, clipping):
-    # DeepSpeed clips at 1.0 where the configuration says nothing.
-    recipe = supervised(f"engine.gradient_clipping={clipping}")
-    assert deepspeed_adapter.configuration(recipe, 1, "fp32")["gradient_clipping"] == clipping
+@pytest.mark.parametrize(("zero", "clipping", "stated"), [(0, 0.0, 0.0), (0, 1.5, 0.0), (1, 0.0, 0.0), (1, 1.5, 1.5)])
+def test_clipping_is_always_stated(supervised, zero, clipping, stated):
+    # DeepSpeed clips at 1.0 where the configuration says nothing. Without ZeRO the engine clips by itself.
+    recipe = supervised(f"engine.gradient_clipping={clipping}", f"engine.zero_stage={zero}")
+    assert deepspeed_adapter.configuration(recipe, 1, "fp32")["gradient_clipping"] == stated
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_without_zero_the_gradient_of_the_whole_step_is_clipped(supervised, monkeypatch, pieces):
+    """The last piece's step moves SGD's weights by the rate times the largest norm; what is told is the norm before."""
+    recipe = supervised(
+        "optim={name: sgd, lr: 1.0, momentum: 0, nesterov: false}",
+        "engine.gradient_clipping=0.01",
+        f"engine.gradient_accumulation_steps={pieces}",
+    )
+    with rehearsal(recipe) as training:
+        before = [parameter.detach().clone() for parameter in training.engine.module.parameters()]
+        batches = iter(list(training.loader))
+        _, norm = training._step(4, batches, _Since(), logged=True)
+        after = training.engine.module.parameters()
+        moved = torch.stack([(new - old).norm() for new, old in zip(after, before, strict=True)]).norm()
+        assert norm > 0.02
+        assert torch.isclose(moved, torch.tensor(0.01 * training.engine.learning_rate), rtol=1e-3)
 
 
 def test_the_batch_is_cut_for_processes_and_pieces(supervised):

@@ -132,7 +132,7 @@ def counted(recipe: Any) -> Count:
         count.waits[count.part] += 1
 
     with (
-        mock.patch.object(optimizer, "_get_foreach_kernels_supported_devices", lambda: ["cpu"]),
+        mock.patch.object(optimizer, "_get_foreach_kernels_supported_devices", return_value=["cpu"]),
         mock.patch.object(type(get_accelerator()), "synchronize", wait),
         rehearsal(recipe) as training,
     ):

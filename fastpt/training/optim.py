@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from fnmatch import fnmatch
+from typing import Any
 
 import torch
 from timm.optim.lamb import Lamb
@@ -38,9 +39,8 @@ def build_optimizer(model: nn.Module, optim: Optim, decays: Decays, fused: bool 
     if optim.name == "sgd":
         nesterov = bool(optim.nesterov and optim.momentum)
         return torch.optim.SGD(groups, lr=optim.lr, momentum=optim.momentum or 0.0, nesterov=nesterov, fused=fused)
-    if optim.name == "adamw":
-        return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps, fused=fused)
-    return Lamb(groups, lr=optim.lr, betas=optim.betas, eps=optim.eps)
+    settings: dict[str, Any] = {"lr": optim.lr, "betas": optim.betas, "eps": optim.eps}
+    return torch.optim.AdamW(groups, fused=fused, **settings) if optim.name == "adamw" else Lamb(groups, **settings)
 
 
 def _groups(model: nn.Module, weight_decay: float, decays: Decays) -> list[dict]:

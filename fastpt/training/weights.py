@@ -67,9 +67,9 @@ class Ema(ModelEmaV3):
             moved, copied = [], []
             for own, other in pairs:
                 (moved if own.is_floating_point() else copied).append((own, other))
-            torch._foreach_lerp_(*_columns(moved), weight=1 - self.get_decay(step))
+            torch._foreach_lerp_(*_columns(moved), weight=1 - self.get_decay(step))  # type: ignore[attr-defined]
             if copied:  # the counters of BatchNorms: a kernel each, one by one
-                torch._foreach_copy_(*_columns(copied))
+                torch._foreach_copy_(*_columns(copied))  # type: ignore[attr-defined]
 
 
 def _tensors(model: nn.Module) -> Iterator[torch.Tensor]:

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 import pytest
-from torch.autograd import DeviceType
+from torch._C._autograd import DeviceType
 
 from tools.bench.profile_step import summary
 

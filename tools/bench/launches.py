@@ -24,7 +24,8 @@ from unittest import mock
 
 import click
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 REST = "loss, and the loop"
@@ -85,7 +86,7 @@ class Count(TorchDispatchMode):
     def __torch_dispatch__(self, operation: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
         out = operation(*arguments, **(named or {}))
         name = operation.overloadpacket.__name__
-        tensors = [one for one in torch.utils._pytree.tree_leaves((arguments, named, out)) if torch.is_tensor(one)]
+        tensors = [one for one in tree_leaves((arguments, named, out)) if torch.is_tensor(one)]
         devices = {one.device.type for one in tensors if one.ndim or one.device.type == self.device}
         if self.device not in devices:
             return out
@@ -115,14 +116,13 @@ class Count(TorchDispatchMode):
             self.device = "meta"
             function(images.to("meta"), *rest)
             self.device = "cpu"
-        with torch.utils._python_dispatch._disable_current_modes():
+        with _disable_current_modes():
             return function(images, *rest)
 
 
 def counted(recipe: Any) -> Count:
     """Of one step, after some that do what is done once."""
     from deepspeed.accelerator import get_accelerator
-    from torch.optim import optimizer
 
     from fastpt.training.loop import _Since, rehearsal
 
@@ -132,7 +132,7 @@ def counted(recipe: Any) -> Count:
         count.waits[count.part] += 1
 
     with (
-        mock.patch.object(optimizer, "_get_foreach_kernels_supported_devices", return_value=["cpu"]),
+        mock.patch("torch.optim.optimizer._get_foreach_kernels_supported_devices", return_value=["cpu"]),
         mock.patch.object(type(get_accelerator()), "synchronize", wait),
         rehearsal(recipe) as training,
     ):

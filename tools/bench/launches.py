@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """What a training step asks of a GPU, by part, counted without one: operations dispatched, and waits.
 
     python -m tools.bench.launches [--recipe resnet50_in1k_a2] [--batch 256] [--set ema=0.999] [--json]

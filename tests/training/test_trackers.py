@@ -6,6 +6,7 @@ import signal
 import struct
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +21,20 @@ from tests.training.test_zero import stopped_at
 BOTH = "record.trackers=[wandb, mlflow]"
 
 
+@pytest.fixture(scope="module")
+def database(tmp_path_factory) -> Path:
+    """An empty one of MLflow: its tables take seconds to make, and a kill meanwhile leaves one that it refuses."""
+    from mlflow import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
 @pytest.fixture
-def offline(tmp_path, monkeypatch):
+def offline(tmp_path, monkeypatch, database):
     """Both trackers write to files of the test's folder, in the processes that it starts, too."""
+    shutil.copy(database, tmp_path / "mlflow.db")
     where = {
         "WANDB_MODE": "offline",
         "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}",
@@ -89,9 +101,6 @@ def test_both_are_told_what_is_logged(supervised, offline, tmp_path):
 
 
 def test_a_run_that_goes_on_is_the_same_run_there(supervised, offline, tmp_path):
-    from mlflow import MlflowClient
-
-    MlflowClient().search_experiments()  # makes the database: a kill while MLflow does that leaves one that it refuses
     recipe = supervised(BOTH, "checkpoint={every_steps: 3, keep: 9}", "schedule.epochs=6")
     run = tmp_path / "run"
     train_and_stop(recipe, run, signal.SIGKILL, after=13)

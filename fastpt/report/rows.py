@@ -6,7 +6,7 @@ from typing import Any
 from fastpt.intervals import Interval
 from fastpt.printable import finite, mapping, one_line
 from fastpt.report.compare import DOMAINS, Family, accuracies, records, suites
-from fastpt.report.tables import Cell, Group, Row, Table, csv_text, mean_half
+from fastpt.report.tables import Cell, Group, Row, Table, csv_text, mean_half, times_100
 from fastpt.runs import Run
 
 _COLUMNS = "suite recipe run noise rate noise_seed seed domain set test metric method fraction head_seed percent"
@@ -61,13 +61,9 @@ def rows_csv(runs: Sequence[Run]) -> str:
                 value = finite(row.get("value"))
                 told = [row.get(key) for key in ("domain", "set", "test", "metric", "method", "fraction", "seed")]
                 found = {name: finite(mapping(row.get("measures")).get(name)) for name in known}
-                more = [_as_percent(one) if known[name].get("is_share") else one for name, one in found.items()]
-                rows.append([*map(_plain, [*where, *told]), _as_percent(value), *more])
+                more = [times_100(one) if known[name].get("is_share") else one for name, one in found.items()]
+                rows.append([*map(_plain, [*where, *told]), times_100(value), *more])
     return csv_text(rows)
-
-
-def _as_percent(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def _plain(value: Any) -> Any:

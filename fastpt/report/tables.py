@@ -25,8 +25,8 @@ from fastpt.report.measures import measures_of, memorization_of, memorized
 from fastpt.report.text import NBSP, count, duration, percent, rate
 from fastpt.runs import Run
 
-_ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean ci95_half n"
-_EFFECT_COLUMNS = "suite recipe domain condition method minus difference se df ci95_half p"
+_ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean_percent ci95_half_percent n"
+_EFFECT_COLUMNS = "suite recipe domain condition method minus difference_points se_points df ci95_half_points p"
 
 
 @dataclass(frozen=True)
@@ -209,13 +209,13 @@ def _effect_row(family: Family, found: Sequence[Effect], method: str, other: str
 
 
 def effects_csv(found: Sequence[tuple[str, Family, Sequence[Effect]]]) -> str:
-    """The effects of every suite and family in long form; shares, unrounded."""
+    """The effects of every suite and family in long form; points of a percentage, unrounded."""
     rows: list[list[Any]] = [_EFFECT_COLUMNS.split()]
     for suite, family, mine in found:
         for one in mine:
             where = [suite, family.label, one.domain, one.condition.label]
             found_ = one.difference
-            numbers = [found_.value, found_.se, found_.df, found_.half(), found_.p()]
+            numbers = [times_100(found_.value), times_100(found_.se), found_.df, times_100(found_.half()), found_.p()]
             rows.append([*where, one.method, one.other or "clean pre-training", *numbers])
     return csv_text(rows)
 
@@ -257,12 +257,13 @@ def _cost_cells(one: StepCost) -> list[Cell]:
 
 
 def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracies]]) -> dict[str, str]:
-    """The runs, and the accuracies in long form, as CSV text by file name. Shares stay shares, unrounded."""
+    """The runs, and the accuracies in long form, in per cent and unrounded, as CSV text by file name."""
     columns = [column for column, _ in run_cells(runs[0])]
     long: list[list[Any]] = [_ACCURACY_COLUMNS.split()]
     for suite, family, table in tables:
         for (condition, key, method), cell in table.cells.items():
-            long.append([suite, family.label, condition.label, table.domain, *key, table.fraction, method, *cell])
+            where = [suite, family.label, condition.label, table.domain, *key, table.fraction, method]
+            long.append([*where, times_100(cell.mean), times_100(cell.ci95_half), cell.n])
     return {
         "runs.csv": csv_text([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": csv_text(long),
@@ -307,6 +308,11 @@ _TEX = {
 
 def _tex(text: str) -> str:
     return "".join(_TEX.get(char, char) for char in text)
+
+
+def times_100(share: float | None) -> float | None:
+    """A share in per cent, or a difference of shares in points, as all CSV files have it; what is not there stays so."""
+    return None if share is None else 100 * share
 
 
 def csv_text(rows: list[list]) -> str:

@@ -7,14 +7,15 @@ from fastpt.printable import one_line
 from fastpt.report.claims import TESTS, Answer, Arm, Progress
 from fastpt.report.effects import points
 from fastpt.report.statistics import Estimate
-from fastpt.report.tables import Cell, Group, Row, Table, csv_text
+from fastpt.report.tables import Cell, Group, Row, Table, csv_text, times_100
 from fastpt.report.text import NBSP, count, listing
 
 _VERDICT_COLUMNS = ["Verdict", "Estimate", "All at once", "p", "Margin", "p within", "Least margin", "Runs to decide"]
 _CHECK_COLUMNS = ["SD of a run", "df", "Over sets", "Sets", "Next set", "Welch p", "Permutation p"]
 _CSV_COLUMNS = (
-    "suite arm name question verdict estimate se df ci95_half simultaneous_half p p_holm margin p_within_margin_holm "
-    "p_welch p_permutation least_margin runs_to_decide over_sets over_sets_half sets between_sets_sd next_set_half"
+    "suite arm name question verdict estimate_points se_points df ci95_half_points simultaneous_half_points p p_holm "
+    "margin_points p_within_margin_holm p_welch p_permutation least_margin_points runs_to_decide over_sets_points "
+    "over_sets_half_points sets between_sets_sd_points next_set_half_points"
 )
 
 
@@ -111,26 +112,31 @@ def _p(value: float | None) -> str:
 
 
 def csv(found: Sequence[tuple[str, Arm, Sequence[Answer], Progress]]) -> str:
-    """The answers of every suite and arm, unrounded: differences and margins are shares. Interim ones lack p-values."""
+    """The answers of every suite and arm, unrounded, in points of a percentage. Interim ones lack p-values."""
     rows: list[list[Any]] = [_CSV_COLUMNS.split()]
     for suite, arm, answers, progress in found:
         for one in answers:
             is_tested = one.estimate is not None and one.estimate.se is not None and not progress.is_interim
             tests = [one.estimate.p(), one.judged.p] if one.estimate and is_tested else [None, None]
             within = one.judged.p_equivalence if is_tested else None
-            checks = [None] * 3 if progress.is_interim else [one.welch_p, one.permutation_p, one.least_margin]
+            checks = [one.welch_p, one.permutation_p, times_100(one.least_margin)]
+            checks = [None] * 3 if progress.is_interim else checks
             where = [suite, arm.label, one.claim.name, one.question, verdict(one, progress).lower()]
             numbers = _numbers(one.estimate, len(answers))
-            rows.append([*where, *numbers, *tests, one.margin, within, *checks, one.runs_to_decide, *_over_sets(one)])
+            margin = times_100(one.margin)
+            rows.append([*where, *numbers, *tests, margin, within, *checks, one.runs_to_decide, *_over_sets(one)])
     return csv_text(rows)
 
 
 def _numbers(one: Estimate | None, family: int) -> list[float | None]:
-    return [one.value, one.se, one.df, one.half(), one.half(family)] if one else [None] * 5
+    if one is None:
+        return [None] * 5
+    return [times_100(one.value), times_100(one.se), one.df, times_100(one.half()), times_100(one.half(family))]
 
 
 def _over_sets(one: Answer) -> list[float | None]:
     if one.sets is None or one.sets.pooled is None:
         return [None] * 5
     pooled = one.sets.pooled
-    return [pooled.mean.value, pooled.mean.half(), one.sets.votes, pooled.between, pooled.prediction_half]
+    mean, between, following = pooled.mean, times_100(pooled.between), times_100(pooled.prediction_half)
+    return [times_100(mean.value), times_100(mean.half()), one.sets.votes, between, following]

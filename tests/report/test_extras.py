@@ -27,9 +27,13 @@ def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
     assert "ID, minus clean pre-training LP – −10.0 ± 0.2" in seen
     files = tmp_path / "out" / "report_files"
     (row,) = csv.DictReader((files / "effects.csv").open())
-    assert (row["minus"], float(row["difference"]), row["df"]) == ("clean pre-training", pytest.approx(-0.1), "4")
+    assert (row["minus"], float(row["difference_points"]), row["df"]) == ("clean pre-training", pytest.approx(-10), "4")
+    assert 0 < float(row["se_points"]) < float(row["ci95_half_points"]) < 1
     (row,) = csv.DictReader((files / "claims.csv").open())
-    assert (row["verdict"], float(row["estimate"]), row["margin"]) == ("contradicted", pytest.approx(-0.1), "0.005")
+    assert (row["verdict"], float(row["estimate_points"])) == ("contradicted", pytest.approx(-10))
+    assert (row["margin_points"], float(row["least_margin_points"])) == ("0.5", pytest.approx(10.2, abs=0.05))
+    first, *_ = csv.DictReader((files / "accuracy.csv").open())
+    assert float(first["mean_percent"]) == pytest.approx(50.1)
 
 
 def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_path):

@@ -22,7 +22,7 @@ from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import features_of
 from fastpt.tuning.kept import KeptHeads, Part, code, content
-from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages
+from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages, TrainsOn
 from fastpt.tuning.metrics import Answers, measured
 from fastpt.tuning.results import Row, Spectrum
 from fastpt.tuning.sets import FeaturedSet, Fold, Split, read_split, say
@@ -46,7 +46,7 @@ class Job:
 
     data: FeaturedSet
     method: str
-    trains_on: str
+    trains_on: TrainsOn
     config: TuningConfig
     encoder: Encoder | None
     decoder: str
@@ -61,10 +61,10 @@ class Job:
     def training_data(self, fold: Fold) -> TrainingData:
         """What the method gets to see."""
         train, downstream = self.data.train.rows(fold.trained), self.data.downstream
-        features = train.features
-        if self.trains_on == "views":
-            assert self.data.views is not None
-            features = self.data.views if fold.trained is None else self.data.views[:, torch.from_numpy(fold.trained)]
+        views = self._views()
+        features = train.features if views is None else views
+        if views is not None and fold.trained is not None:
+            features = views[:, torch.from_numpy(fold.trained)]
         if self.trains_on != "images":
             return TrainingData(features, train.labels, downstream.classes)
         assert self.encoder is not None
@@ -72,6 +72,13 @@ class Job:
         assert not isinstance(downstream.train, FeatureSet)
         images = TrainingImages(self.encoder, downstream.train, train.sample_ids, self.decoder, self.threads)
         return TrainingData(features, train.labels, downstream.classes, images)
+
+    def _views(self) -> torch.Tensor | None:
+        """float32 [V, N, D], for a method that trains on views."""
+        if not isinstance(self.trains_on, int):
+            return None
+        assert self.data.views is not None
+        return self.data.views[: self.trains_on]
 
     def tests(self, fitted: Fitted, fold: Fold) -> dict[str, Split]:
         """What a fold tests, under the fine-tuned encoder, if there is one: its features are of one use, not kept."""
@@ -95,7 +102,7 @@ class Job:
             "label_noise": config.label_noise,
             "set": [one.domain, one.name, one.metric, one.classes],
             "train": self.data.train.content,
-            "views": self.data.views_content if self.trains_on == "views" else None,
+            "views": content(self._views()),
             "images": self._images_key() if self.trains_on == "images" else None,
             "folds": [content(fold.trained, fold.tested) for fold in self.data.folds],
             "tests": {name: split.content for name, split in self.data.tests.items()},

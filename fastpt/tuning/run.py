@@ -154,6 +154,7 @@ def tune(
     needs = {method: METHODS.get(method).trains_on(**config.options_of(method)) for method in config.methods}
     if "images" in needs.values():
         check_trainable(encoder)
+    views = max((need for need in needs.values() if isinstance(need, int)), default=0)
     origin = _origin(encoder)  # here, so that damage is found before all the work
     downstream, missing = open_suite(suite)
     for entry in missing:
@@ -167,7 +168,7 @@ def tune(
     read = encoder and partial(features_of, encoder, **reading)
     for one in downstream:
         try:
-            found = read_set(encoder, one, read, "views" in needs.values())
+            found = read_set(encoder, one, read, views)
             spectra = [
                 spectrum(one, test, ENCODER, split.features, split.labels) for test, split in found.tests.items()
             ]

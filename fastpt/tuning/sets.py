@@ -21,8 +21,6 @@ from fastpt.tuning.methods import Fitted
 from fastpt.tuning.metrics import Answers
 from fastpt.tuning.suites import Data, DownstreamSet, TestSplit
 
-VIEWS = 2
-"""Of the pictures of a training split, for methods that train on views."""
 MOST_SCORES = 2**27
 """Scores of heads of a test in memory at once, unless those of one head are more."""
 Reader = Callable[..., Features]
@@ -105,7 +103,7 @@ class FeaturedSet:
     train: Split
     tests: dict[str, Split]
     views: torch.Tensor | None
-    """float32 [VIEWS, N, D], of augmented training pictures."""
+    """float32 [V, N, D], of augmented training pictures, where a method trains on some."""
 
     @cached_property
     def folds(self) -> list[Fold]:
@@ -134,18 +132,14 @@ class FeaturedSet:
         """Of each fold, the labels of what heads are trained on."""
         return [self.train.labels if one.trained is None else self.train.labels[one.trained] for one in self.folds]
 
-    @cached_property
-    def views_content(self) -> str:
-        return content(self.views)
-
     @property
     def samples(self) -> dict[str | None, int]:
         """Of each split (None: the training split) the samples that were used: those that could be read."""
         return {None: len(self.train.labels)} | {name: len(split.labels) for name, split in self.tests.items()}
 
 
-def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: bool) -> FeaturedSet:
-    """Features and labels of a downstream set, and views of its training pictures where asked for.
+def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: int) -> FeaturedSet:
+    """Features and labels of a downstream set, and so many views of its training pictures.
 
     Raises FastptError.
     """
@@ -154,9 +148,9 @@ def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | 
     if not views:
         return FeaturedSet(downstream, train, tests, None)
     if encoder is None or read is None or isinstance(downstream.train, FeatureSet):
-        raise FastptError(f"it has one view of each sample, and the method wants {VIEWS}. Choose another.")
+        raise FastptError(f"it has one view of each sample, and the method wants {views}. Choose another.")
     augmented = [
-        _features(downstream.train, read, view=training_view(encoder, number)).values for number in range(VIEWS)
+        _features(downstream.train, read, view=training_view(encoder, number)).values for number in range(views)
     ]
     return FeaturedSet(downstream, train, tests, torch.from_numpy(np.stack(augmented)))
 

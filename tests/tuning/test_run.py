@@ -17,6 +17,7 @@ from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.tuned import FORMAT, _paths, replaced
+from fastpt.tuning import jobs
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.jobs import Job, noisy, train
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
@@ -557,3 +558,20 @@ def test_a_share_of_labels_that_is_none_of_a_set_is_said(workplace, features):
     tune_command(suite="texts.yaml", methods=["lp"], epochs=1, label_noise=0.5, out=path)
     assert "of which" not in path.with_suffix(".txt").read_text()
     assert read_sealed_json(path, FORMAT)["splits"][0]["wrong_labels"] == 30
+
+
+def test_methods_on_views_get_as_many_as_asked_for_each_drawn_anew(workplace, monkeypatch):
+    seen = {}
+
+    def train(config, method, data, device, done=0):
+        seen[method] = data.features
+        raise FastptError("seen")
+
+    monkeypatch.setattr(jobs, "train", train)
+    with pytest.raises(FastptError, match="seen"):
+        tune_command(methods=["mlp"], variant="reference-code", views=3, epochs=1, threads=1)
+    assert seen["lp"].ndim == 2
+    views, centre = seen["mlp"], seen["lp"]
+    assert views.shape == (3, *centre.shape)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not torch.equal(views[one], views[other])

@@ -31,6 +31,10 @@ FINETUNING = ("lora", "full")
 """How the encoder is trained with a head: the method is then called HEAD+FINETUNING."""
 
 
+TrainsOn = Literal["features", "images"] | int
+"""A number is that of augmented views: the features of so many random crops of each picture."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeadSpec:
     """What one head has to itself."""
@@ -62,7 +66,7 @@ class TrainingData:
     """What heads of one downstream set are trained on. Nothing of a test is in it."""
 
     features: torch.Tensor
-    """float32 [N, D], finite; for a method that trains on views float32 [2, N, D], of two augmentations."""
+    """float32 [N, D], finite; for a method that trains on V views float32 [V, N, D], each of another augmentation."""
     labels: np.ndarray
     """int64 [N] in [0, classes)."""
     classes: int
@@ -108,7 +112,7 @@ class Method(Protocol):
         """Raise FastptError if the options cannot be run, before any work is done."""
         ...
 
-    def trains_on(self, **options: Any) -> Literal["features", "views", "images"]:
+    def trains_on(self, **options: Any) -> TrainsOn:
         """What the training data must hold; images come with features."""
         ...
 

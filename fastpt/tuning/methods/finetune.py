@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import click
 
 from fastpt.errors import FastptError
-from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, linear_probe, mlp, nmtune
+from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, TrainsOn, linear_probe, mlp, nmtune
 from fastpt.tuning.methods.head_training import HeadMethod, HeadTraining
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class FineTuned:
     def options(self) -> tuple[click.Option, ...]:
         return self.head.options
 
-    def check(self, **options: Any) -> None:
+    def check(self, views: int | None = None, **options: Any) -> None:
         grids = [values for name in ("lrs", "reg_weights") if len(values := options.get(name, ())) > 1]
         if grids or options.get("variant", "paper") != "paper":
             raise FastptError(
@@ -43,7 +43,7 @@ class FineTuned:
             )
         self.head.check(**options)
 
-    def trains_on(self, **options: Any):
+    def trains_on(self, **options: Any) -> TrainsOn:
         return "images"
 
     def settings(self, **options: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import click
 
 from fastpt.errors import FastptError, suggestion
-from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData
+from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainsOn
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 Variant = Literal["paper", "reference-code"]
 Init = Literal["linear", "kaiming"]
 Loss = Literal["cross_entropy", "gce", "sce", "smoothed", "elr"]
+
+
+DEFAULT_VIEWS = 8
+"""Of each training picture, for the MLP of the reference code. The authors' code draws two anew in each epoch, 60 in
+all; docs/tuning.md has what fewer cost."""
 
 
 class Numbers(click.ParamType):
@@ -66,6 +71,12 @@ ABLATE = click.Option(
     default=(),
     help="A term to leave out of NMTune's regulariser; may be given again.",
 )
+VIEWS = click.Option(
+    ["--views"],
+    type=click.IntRange(2, 10**4),
+    help=f"Of --variant reference-code: augmented views of each picture, of which each step draws two (default: "
+    f"{DEFAULT_VIEWS}).",
+)
 EPOCHS = click.Option(
     ["--epochs"],
     type=click.IntRange(1, 10**6),
@@ -94,7 +105,7 @@ class HeadTraining:
     weight_decay: float
     """AdamW's decoupled weight decay, on every parameter."""
     mlp: Variant | None
-    """The MLP that stands before the linear classifier. That of the reference code trains on two views a sample."""
+    """The MLP that stands before the linear classifier. That of the reference code sees two views of a sample."""
     classifier_init: Init = "linear"
     """Initial values of the classifier; see `fastpt.tuning.heads.Heads`."""
     loss: Loss = "cross_entropy"
@@ -146,21 +157,33 @@ class HeadMethod:
         weights = chosen.weights._replace(**dict.fromkeys(ablate, 0.0))
         return replace(chosen, weights=weights, **{key: value for key, value in changes.items() if value is not None})
 
-    def check(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> None:
+    def check(
+        self,
+        lrs: Sequence[float] = (),
+        reg_weights: Sequence[float] = (),
+        views: int | None = None,
+        **options: Any,
+    ) -> None:
         training = self._training(**options)
+        if views is not None and (views < 2 or training.mlp != "reference-code"):
+            raise FastptError(
+                f"views {views} cannot be run: the variant reference-code draws two different ones of at least 2, and "
+                "that of the paper has none. Leave it out, or give --variant reference-code and 2 or more."
+            )
         for changes in (*({"lr": lr} for lr in lrs), *({"reg_weight": weight} for weight in reg_weights)):
             replace(training, **changes)
 
-    def trains_on(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any):
-        return "views" if self._training(**options).mlp == "reference-code" else "features"
+    def trains_on(self, views: int | None = None, **options: Any) -> TrainsOn:
+        return views or DEFAULT_VIEWS if self._training(**options).mlp == "reference-code" else "features"
 
     def settings(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> dict[str, Any]:
-        training = self._training(**options)
+        training, views = self._training(**options), self.trains_on(**options)
         weights = list(reg_weights or [training.reg_weight])
         rates = list(lrs or [training.lr])
         known = {**asdict(training), "lr": rates, "tried": len(rates) * len(weights)}
         regularizer = {"reg_weight": weights, "weights": training.weights._asdict()} if any(weights) else {}
-        return {name: value for name, value in known.items() if name not in ("reg_weight", "weights")} | regularizer
+        known = {name: value for name, value in known.items() if name not in ("reg_weight", "weights")} | regularizer
+        return known | ({"views": views} if isinstance(views, int) else {})
 
     def fit(
         self,
@@ -183,8 +206,16 @@ class HeadMethod:
         of_probe = None if training.mlp else validation
         yield Fitted(settings, trained.logits, transformed, validation=of_probe, has_probabilities=True)
 
-    def _training(self, head_precision: str | None = None, **options: Any) -> HeadTraining:
-        return self.configured(**options, precision=head_precision)
+    def _training(
+        self,
+        variant: Variant = "paper",
+        ablate: Sequence[str] = (),
+        epochs: int | None = None,
+        head_precision: str | None = None,
+        **_: Any,
+    ) -> HeadTraining:
+        """What all heads share; rates, λ and views are not of it."""
+        return self.configured(variant, ablate, epochs=epochs, precision=head_precision)
 
 
 def head_training(method: str, variant: Variant = "paper", ablate: Sequence[str] = (), **changes: Any) -> HeadTraining:

@@ -10,6 +10,7 @@ from fastpt.tuning.methods.head_training import (
     LRS,
     REG_WEIGHTS,
     VARIANT,
+    VIEWS,
     HeadMethod,
     Weights,
 )
@@ -19,6 +20,6 @@ METHOD = HeadMethod(
     "#008f68",
     "NMTune: MLP tuning with the paper's regularisers.",
     replace(mlp.METHOD.training, reg_weight=0.01),
-    (LRS, REG_WEIGHTS, VARIANT, ABLATE, EPOCHS, HEAD_PRECISION),
+    (LRS, REG_WEIGHTS, VARIANT, VIEWS, ABLATE, EPOCHS, HEAD_PRECISION),
     {**mlp.METHOD.reference_code, "reg_weight": 1.0, "weights": Weights(1.0, 0.04, 0.001)},
 )

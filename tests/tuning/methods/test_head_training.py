@@ -33,9 +33,20 @@ def test_an_unknown_precision_is_refused():
 
 def test_options_have_their_values_and_others_their_own():
     method = METHODS.get("nmtune")
-    assert method.trains_on(variant="reference-code", lrs=[0.1]) == "views"
+    assert method.trains_on(variant="reference-code", lrs=[0.1], views=5) == 5
     assert method.trains_on(ablate=("covariance",)) == "features"
     with pytest.raises(FastptError, match=r"There is no term 'covarianc'; did you mean covariance\?"):
         method.check(ablate=("covarianc",))
     with pytest.raises(FastptError, match="reg_weight -1"):
         method.check(reg_weights=[0.1, -1.0])
+
+
+@pytest.mark.parametrize("method", ["mlp", "nmtune"])
+def test_the_number_of_views_is_recorded_and_belongs_to_the_reference_code(method):
+    method = METHODS.get(method)
+    assert method.trains_on(variant="reference-code") == method.settings(variant="reference-code")["views"] == 8
+    assert method.settings(variant="reference-code", views=3)["views"] == 3
+    assert "views" not in method.settings()
+    for options in ({"views": 3}, {"views": 1, "variant": "reference-code"}):
+        with pytest.raises(FastptError, match=r"views [13] cannot be run"):
+            method.check(**options)

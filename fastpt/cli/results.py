@@ -119,11 +119,17 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
     for name in chosen:
         if name in broken:
             raise broken[name]
-    from fastpt.tuning.run import tune_command
+    from fastpt.tuning.ranks import joined
+    from fastpt.tuning.run import features_command, tune_command
     from fastpt.tuning.tables import text_table
 
     defaults = [name for name in _options(known) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
-    result = tune_command(methods=chosen, **{name: value for name, value in settings.items() if name not in defaults})
+    asked = {"methods": chosen, **{name: value for name, value in settings.items() if name not in defaults}}
+    with joined() as ranks:
+        if ranks.rank:
+            features_command(ranks, **asked)
+            return
+        result = tune_command(ranks=ranks, **asked)
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else printable(text_table(result)))
     if result.failed:
         failures = "\n".join(f"set {one.where}: {one.reason}" for one in result.failed)

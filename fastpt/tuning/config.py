@@ -6,7 +6,7 @@ from typing import Any
 
 from fastpt.config import Section
 from fastpt.errors import FastptError
-from fastpt.tuning.methods import BASELINE, HEADS, METHODS
+from fastpt.tuning.methods import BASELINE, HEADS, METHODS, TrainsOn
 
 
 class Tune(Section):
@@ -54,6 +54,15 @@ class TuningConfig:
     def options_of(self, method: str) -> dict[str, Any]:
         """The options that the method has, by name, with their values here."""
         return {name: self.options.get(name, default) for name, default in _defaults(method).items()}
+
+    def trained_on(self) -> dict[str, TrainsOn]:
+        """Of each method what it trains on."""
+        return {method: METHODS.get(method).trains_on(**self.options_of(method)) for method in self.methods}
+
+    @property
+    def views(self) -> int:
+        """How many augmented views of each training picture the methods want, of which each takes the first."""
+        return max((one for one in self.trained_on().values() if isinstance(one, int)), default=0)
 
     def as_dict(self) -> dict[str, Any]:
         """What the results record of it; methods are recorded by themselves."""

@@ -2,18 +2,18 @@
 
 <cache>/features/<key>/
   key.json                           what the key is the hash of
-  000000000-000002048.safetensors    features and ids of the samples 0 to 2,047, with a sha256; and so on
+  000000000-000000512.safetensors    features and ids of the samples 0 to 511, with a sha256; and so on
 
 A file is whole or not there, so an extraction that was stopped goes on with the samples that are missing. Its sum is
 also over the key and the place in the split, so that a file of another place, split or encoder is none of these. A file
-is kept only if all its pictures could be read: what a damaged split gave never stands for the mended one.
+is kept only if all its pictures could be read: what a damaged split gave never stands for the mended one. Where files
+begin and end is a matter of the samples alone, so that several processes write the files that one would.
 """
 
 import hashlib
 import json
 import re
 import sys
-import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -32,12 +32,10 @@ from fastpt.progress import Progress
 from fastpt.tuning.corruptions import Corruption, corrupted
 from fastpt.tuning.encoders.encoder import Encoder
 
-FORMAT = "2.1"
+FORMAT = "2.2"
 BATCH = 128
-CHUNK = 2048
-"""Samples a file at most, a multiple of BATCH."""
-SECONDS = 30.0
-"""Work a file at most, but for one batch more: what is lost when an extraction is stopped."""
+CHUNK = 512
+"""Samples a file, a multiple of BATCH: at most these are lost when an extraction is stopped."""
 
 
 @dataclass(frozen=True)
@@ -98,34 +96,44 @@ def features_of(
 
     Raises FastptError if no picture can be decoded or if features are not finite.
     """
-    key = cache_key(encoder, dataset, decoder, view, corruption)
-    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-    folder = (cache or cache_dir("features")) / name
-    pieces = list(_kept(folder, len(dataset)))
-    if gaps := list(_gaps(pieces, len(dataset))):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "key.json", key)
-        with closing(_extracted(encoder, dataset, decoder, threads, view, corruption, gaps)) as extracted:
-            for piece in extracted:
-                pieces.append(piece)
-                if piece.is_whole:
-                    _write(folder, piece)
-        pieces.sort(key=lambda piece: piece.first)
-    parts = [piece.features for piece in pieces]
-    features = Features(
-        np.concatenate([part.values for part in parts if len(part.values)] or [np.empty((0, 0), np.float32)]),
-        np.concatenate([part.sample_ids for part in parts]),
-    )
-    if len(features.values) == 0:
+    values, is_read = np.empty((0, 0), np.float32), np.zeros(len(dataset), bool)
+    for piece in _pieces_of(encoder, dataset, decoder, threads, cache, view, corruption, range(len(dataset))):
+        if len(ids := piece.features.sample_ids):
+            if not len(values):  # in memory once: those of ImageNet are 10 GB
+                values = np.empty((len(dataset), piece.features.values.shape[1]), np.float32)
+            values[ids], is_read[ids] = piece.features.values, True
+    if not is_read.any():
         raise FastptError(f"{dataset.path} gave no picture. `fastpt verify {dataset.path}` tells what is wrong.")
-    lost = len(dataset) - len(features.values)
-    if lost:
+    if lost := len(dataset) - int(is_read.sum()):
         print(
             f"tune: {lost} of {len(dataset)} pictures of {dataset.path} could not be read and are left out; "
             f"`fastpt verify {dataset.path}` names them",
             file=sys.stderr,
         )
-    return features
+    return Features(values[is_read] if lost else values, np.flatnonzero(is_read))
+
+
+def compute_share(
+    encoder: Encoder,
+    dataset: Dataset,
+    decoder: str = "cpu",
+    threads: int | None = None,
+    cache: Path | None = None,
+    view: View | None = None,
+    corruption: Corruption | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+) -> None:
+    """Have the cache hold one process's share of what `features_of` returns: files side by side, of all processes as
+    many. The first process shows its progress.
+
+    Raises FastptError if features are not finite.
+    """
+    files = -(-len(dataset) // CHUNK)
+    first, stop = (CHUNK * (files * place // world_size) for place in (rank, rank + 1))
+    mine = range(first, min(stop, len(dataset)))
+    for _ in _pieces_of(encoder, dataset, decoder, threads, cache, view, corruption, mine, is_shown=rank == 0):
+        pass
 
 
 def cache_key(
@@ -152,10 +160,39 @@ def cache_key(
     }
 
 
-def _gaps(pieces: Sequence[_Piece], total: int) -> Iterator[range]:
-    """The samples of which no piece has the features; pieces by rising samples."""
-    reached = 0
-    for first, stop in [*((piece.first, piece.stop) for piece in pieces), (total, total)]:
+def _pieces_of(
+    encoder: Encoder,
+    dataset: Dataset,
+    decoder: str,
+    threads: int | None,
+    cache: Path | None,
+    view: View | None,
+    corruption: Corruption | None,
+    wanted: range,
+    is_shown: bool = True,
+) -> Iterator[_Piece]:
+    """The features of samples that files begin and end with, from the cache, then those that were not there: these are
+    kept."""
+    key = cache_key(encoder, dataset, decoder, view, corruption)
+    name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+    folder, places = (cache or cache_dir("features")) / name, []
+    for piece in _kept(folder, wanted, len(dataset)):
+        places.append((piece.first, piece.stop))
+        yield piece
+    if gaps := list(_gaps(places, wanted)):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "key.json", key)
+        with closing(_extracted(encoder, dataset, decoder, threads, view, corruption, gaps, is_shown)) as extracted:
+            for piece in extracted:
+                if piece.is_whole:
+                    _write(folder, piece)
+                yield piece
+
+
+def _gaps(places: Sequence[tuple[int, int]], wanted: range) -> Iterator[range]:
+    """What of the wanted samples is in none of the places, which rise."""
+    reached = wanted.start
+    for first, stop in [*places, (wanted.stop, wanted.stop)]:
         if reached < first:
             yield range(reached, first)
         reached = stop
@@ -169,6 +206,7 @@ def _extracted(
     view: View | None,
     corruption: Corruption | None,
     gaps: Sequence[range],
+    is_shown: bool,
 ) -> Generator[_Piece, None, None]:
     """The features of the samples in rising gaps, which begin with a batch, piece by piece. Raises FastptError if any
     is not finite."""
@@ -195,8 +233,8 @@ def _extracted(
         for gap in gaps:
             state = {"epoch": view.number if view else 0, "position": gap.start}
             loader.load_state_dict(loader.state_dict() | state)
-            pieces = _pieces(encoder, dataset, iter(loader), corruption, gap, lambda done: progress(done, total))
-            yield from pieces
+            shown = (lambda done: progress(done, total)) if is_shown else (lambda done: None)
+            yield from _pieces(encoder, dataset, iter(loader), corruption, gap, shown)
 
 
 def _pieces(
@@ -208,8 +246,7 @@ def _pieces(
     progress: Callable[[int], None],
 ) -> Iterator[_Piece]:
     """The features of the samples of a gap, whose batches these are the first of."""
-    first, began = gap.start, time.monotonic()
-    values, ids = [], []
+    first, values, ids = gap.start, [], []
     for start in range(gap.start, gap.stop, BATCH):
         batch, stop = next(batches), min(start + BATCH, gap.stop)
         if len(batch.sample_ids):
@@ -222,7 +259,7 @@ def _pieces(
             values.append(encoder(images).cpu().numpy())
             ids.append(sample_ids)
         progress(stop)
-        if stop == gap.stop or stop - first >= CHUNK or time.monotonic() - began >= SECONDS:
+        if stop == gap.stop or stop % CHUNK == 0:
             features = Features(
                 np.concatenate(values) if values else np.empty((0, 0), np.float32),
                 np.concatenate(ids) if ids else np.empty(0, np.int64),
@@ -234,7 +271,7 @@ def _pieces(
                     f"{dataset.path}. Its training may have diverged; choose another checkpoint or encoder."
                 )
             yield _Piece(first, stop, features)
-            first, began, values, ids = stop, time.monotonic(), [], []
+            first, values, ids = stop, [], []
 
 
 def verify_features(weights_sha256: Collection[str]) -> list[str]:
@@ -259,19 +296,17 @@ def verify_features(weights_sha256: Collection[str]) -> list[str]:
 def _write(folder: Path, piece: _Piece) -> None:
     tensors = {"features": piece.features.values, "sample_ids": piece.features.sample_ids}
     with atomic_write(folder / f"{piece.first:09d}-{piece.stop:09d}.safetensors") as file:
-        file.write(save(tensors, {"key": folder.name, "sha256": _sha256(folder.name, piece)}))
+        file.write(save(tensors, {"sha256": _sha256(folder.name, piece)}))
 
 
-def _kept(folder: Path, total: int) -> Iterator[_Piece]:
-    """What `_write` wrote, by rising samples; what is damaged is deleted, with a word on stderr."""
-    reached = 0
+def _kept(folder: Path, wanted: range, total: int) -> Iterator[_Piece]:
+    """What `_write` wrote of the wanted samples, rising; what is damaged is deleted, with a word on stderr."""
     for path in sorted(folder.glob("*.safetensors")):
-        first, stop = _place(path) or (0, 0)
-        if not reached <= first < stop <= total or first % BATCH or (stop % BATCH and stop != total):
-            continue  # its samples are known from another; or it is not one of ours
+        first, stop = _place(path) or (-1, 0)
+        if first not in wanted or first % CHUNK or stop != min(first + CHUNK, total):
+            continue  # another's, or not one of ours
         if features := _read(path, folder.name, first, stop):
             yield _Piece(first, stop, features)
-            reached = stop
         else:
             print(f"tune: cached features {path} are damaged; they are computed anew", file=sys.stderr)
             remove(path)

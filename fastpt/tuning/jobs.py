@@ -273,7 +273,7 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
     longest_first = sorted(light, key=lambda job: (-job.config.methods.index(job.method), -len(job.data.train.labels)))
     before = torch.get_num_threads()
     threads = jobs[0].threads
-    torch.set_num_threads(max(1, threads // len(light)))
+    torch.set_num_threads(_threads_each(threads, len(light)))
     # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
     torch.linalg.eigvalsh(torch.eye(2, device=device))
     number = itertools.count(1)
@@ -299,6 +299,26 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
         torch.set_num_threads(before)
     for job in heavy:
         yield job, measured(job)
+
+
+def measure_first(jobs: Sequence[Job], sets: int, device: torch.device) -> Part | None:
+    """What the first of a set's jobs measures, on as many threads as `measure` gives each job of so many sets, told at
+    once. None if it fails: `measure` tells why."""
+    light, before = sum(job.trains_on != "images" for job in jobs), torch.get_num_threads()
+    torch.set_num_threads(_threads_each(jobs[0].threads, sets * light))
+    try:
+        part = jobs[0].measure(device)
+        say(f"first, {jobs[0].title}: {_accuracies(part.rows)}")
+        return part
+    except FastptError:
+        return None
+    finally:
+        torch.set_num_threads(before)
+
+
+def _threads_each(threads: int, jobs: int) -> int:
+    """Of jobs on features side by side: how they are summed in a product depends on it."""
+    return max(1, threads // jobs)
 
 
 def spectrum(downstream: DownstreamSet, test: str, stage: str, features: torch.Tensor, labels: np.ndarray) -> Spectrum:

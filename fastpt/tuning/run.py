@@ -27,9 +27,10 @@ from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.features import features_of
 from fastpt.tuning.found_sets import suite_of
-from fastpt.tuning.jobs import Job, measure, noisy, spectrum
+from fastpt.tuning.jobs import Job, measure, measure_first, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
+from fastpt.tuning.ranks import Ranks, compute_shares
 from fastpt.tuning.results import ENCODER, Results, Similarity, Spectrum
 from fastpt.tuning.sets import FeaturedSet, Reader, read_set, read_split, say, splits_of
 from fastpt.tuning.spectrum import linear_cka
@@ -39,6 +40,7 @@ from fastpt.tuning.tables import csv_table, text_table
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "numpy", "pillow")
 """Whose versions numbers should not depend on, and might."""
 Save = Callable[[Results], None]
+ALONE = Ranks()
 
 
 def tune_command(
@@ -54,6 +56,7 @@ def tune_command(
     decoder: str = "cpu",
     precision: Precision = "fp32",
     cka_with: str | None = None,
+    ranks: Ranks = ALONE,
     **options: Any,
 ) -> Results:
     """What the command line calls: fill in what was not given, tune, write `out` (.json) with .csv, .txt and .parquet
@@ -62,22 +65,12 @@ def tune_command(
     Without `run` and `encoder`, the newest finished run under runs/; without `suite`, the one that its recipe names.
     A suite of feature files takes neither. Seeds are 0, 1, ... `options` are those of the methods, such as epochs or
     lrs. `cka_with` is another encoder, or the folder of another run; CKA compares its features of the tests with these.
+    `ranks` are processes of which this is the first; the others call `features_command` with the same arguments.
     What is measured is written as it comes; `Results.failed` says what could not be. Without `out`, results of
     other settings are not replaced. Raises FastptError.
     """
     config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
-    loaded = _suite(suite) if suite else None
-    if loaded and loaded.has_features:
-        if run or encoder:
-            raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
-        if cka_with:
-            raise FastptError(f"suite {loaded.name} holds features already, of one encoder. Leave --cka-with out.")
-        opened = other = None
-    else:
-        run = newest_finished() if run is None and encoder is None else run
-        loaded = loaded or load_suite(_suite_of(run))
-        opened = open_encoder(f"run:{run}" if encoder is None else encoder, default_device(), precision)
-        other = open_encoder(_named(cka_with), default_device(), precision) if cka_with else None
+    loaded, opened, other = _opened(run, encoder, suite, precision, cka_with)
     name = opened.name if opened else "features"
     path = _checked(out) if out else _place(opened, name) / f"{loaded.name}.json"
     _check_writable(path.parent)
@@ -86,10 +79,54 @@ def tune_command(
     # As it comes, unless results are there: those stay until all of the new ones are.
     save = (lambda results: None) if path.exists() else partial(_write, path)
     check = partial(check_replaced, path, bool(out))
-    results = tune(opened, loaded, config, threads, decoder, save=save, check=check, other=other)
+    results = tune(opened, loaded, config, threads, decoder, save=save, check=check, other=other, ranks=ranks)
     _write(path, results)
     say(f"results in {path}, table in {path.with_suffix('.txt')}")
     return results
+
+
+def features_command(
+    ranks: Ranks,
+    run: Path | None = None,
+    encoder: str | None = None,
+    suite: str | None = None,
+    methods: Sequence[str] = HEADS,
+    num_seeds: int = 1,
+    fractions: Sequence[float] = (1.0,),
+    label_noise: float = 0.0,
+    out: Path | None = None,  # the first process writes it
+    threads: int | None = None,
+    decoder: str = "cpu",
+    precision: Precision = "fp32",
+    cka_with: str | None = None,
+    **options: Any,
+) -> None:
+    """What the other processes do while the first is in `tune_command`: their shares of the features. Raises
+    FastptError."""
+    config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
+    loaded, opened, other = _opened(run, encoder, suite, precision, cka_with)
+    if opened:
+        for one in open_suite(loaded)[0]:
+            reading = {"decoder": decoder, "threads": threads or ranks.cores}
+            compute_shares(ranks, opened, one, config.views, other, **reading)
+
+
+def _opened(
+    run: Path | None, encoder: str | None, suite: str | None, precision: Precision, cka_with: str | None
+) -> tuple[Suite, Encoder | None, Encoder | None]:
+    """The suite, the encoder, and the one that its features are held against. Raises FastptError."""
+    loaded = _suite(suite) if suite else None
+    if loaded and loaded.has_features:
+        if run or encoder:
+            raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
+        if cka_with:
+            raise FastptError(f"suite {loaded.name} holds features already, of one encoder. Leave --cka-with out.")
+        return loaded, None, None
+    run = newest_finished() if run is None and encoder is None else run
+    loaded = loaded or load_suite(_suite_of(run))
+    opened = open_encoder(f"run:{run}" if encoder is None else encoder, default_device(), precision)
+    other = open_encoder(_named(cka_with), default_device(), precision) if cka_with else None
+    return loaded, opened, other
 
 
 def _named(encoder: str) -> str:
@@ -139,22 +176,23 @@ def tune(
     save: Save = lambda results: None,
     check: Callable[[dict[str, Any]], None] = lambda results: None,
     other: Encoder | None = None,
+    ranks: Ranks = ALONE,
 ) -> Results:
     """Train and test what `config` asks for on every set of the suite that is there.
 
     `encoder` is None if the suite holds features. Features, and what heads measured, are kept in `cache`, by default
     that of fastpt, so that a tuning that was stopped goes on. `save` gets the results so far whenever there are more;
     `check` gets them before the work, without a row. `other` is an encoder whose features of the tests are held against
-    these. What fails on one set or by one method is in `Results.missing`,
-    and the rest goes on. Raises FastptError if nothing could be measured.
+    these. The other `ranks` compute their share of the features; this is the first of them. A first head is trained as
+    soon as the features of the first set are there. What fails on one set or by one method is in `Results.missing`, and
+    the rest goes on. Raises FastptError if nothing could be measured.
     """
     for taken, what in ((ENCODER, "stage before all methods"), (best_probe.NAME, "best of the probes")):
         if taken in config.methods:
             raise FastptError(f"a method called {taken!r} would pass for the {what}. Rename it there.")
-    needs = {method: METHODS.get(method).trains_on(**config.options_of(method)) for method in config.methods}
+    needs = config.trained_on()
     if "images" in needs.values():
         check_trainable(encoder)
-    views = max((need for need in needs.values() if isinstance(need, int)), default=0)
     origin = _origin(encoder)  # here, so that damage is found before all the work
     downstream, missing = open_suite(suite)
     for entry in missing:
@@ -162,13 +200,22 @@ def tune(
     tuning = _Tuning(suite, encoder, config, decoder, origin, missing)
     check(replace(tuning.results(), splits=[split for one in downstream for split in splits_of(one)]).as_dict())
 
-    threads = threads or cores()
     start = time.perf_counter()
-    reading = {"decoder": decoder, "threads": threads, "cache": cache}
+    reading = {"decoder": decoder, "threads": threads or ranks.cores, "cache": cache}
+    threads = threads or cores()
     read = encoder and partial(features_of, encoder, **reading)
+    device = encoder.device if encoder else torch.device(default_device())
+    heads = cache / "heads" if cache else cache_dir("heads")
+
+    def jobs_of(data: FeaturedSet) -> list[Job]:
+        return [Job(data, method, needs[method], config, encoder, decoder, threads, heads) for method in needs]
+
+    first = None
     for one in downstream:
         try:
-            found = read_set(encoder, one, read, views)
+            if encoder and ranks.world_size > 1:
+                compute_shares(ranks, encoder, one, config.views, other, **reading)
+            found = read_set(encoder, one, read, config.views)
             spectra = [
                 spectrum(one, test, ENCODER, split.features, split.labels) for test, split in found.tests.items()
             ]
@@ -180,18 +227,18 @@ def tune(
             tuning.spectra += spectra
             if other:
                 tuning.similarities += similarities(found, other, partial(features_of, other, **reading))
+            if len(tuning.sets) == 1:  # a number to look at before the features of all sets are there
+                first = measure_first(jobs_of(found), len(downstream), device)
         except FastptError as error:
             say(f"set {one.name} cannot be used: {error}")
             tuning.fail(one, str(error))
     tuning.seconds["features"] = time.perf_counter() - start
-    heads = cache / "heads" if cache else cache_dir("heads")
-    jobs = [
-        Job(data, method, needs[method], config, encoder, decoder, threads, heads)
-        for data in tuning.sets
-        for method in needs
-    ]
+    jobs = [job for data in tuning.sets for job in jobs_of(data)]
     tuning.to_do = {(job.data.downstream.domain, job.data.downstream.name, job.method): None for job in jobs}
-    for job, found in measure(jobs, encoder.device if encoder else torch.device(default_device())) if jobs else ():
+    if first:
+        tuning.to_do[next(iter(tuning.to_do))] = first
+        del jobs[0]
+    for job, found in measure(jobs, device) if jobs else ():
         one = job.data.downstream
         if isinstance(found, Part):
             tuning.to_do[one.domain, one.name, job.method] = found

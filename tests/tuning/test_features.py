@@ -11,7 +11,7 @@ from fastpt.errors import FastptError
 from fastpt.files import cache_dir
 from fastpt.tuning import features as features_module
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing
-from fastpt.tuning.features import View, cache_key, features_of, training_view, verify_features
+from fastpt.tuning.features import View, cache_key, compute_share, features_of, training_view, verify_features
 from tests.conftest import made_up, prepared
 
 CROP = Preprocessing(size=32, crop_fraction=0.875, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -132,23 +132,26 @@ def test_kept_features_of_an_encoder_are_verified_and_left_as_they_are(
     assert verify_features(["b" * 64]) == []
 
 
-def test_a_piece_is_kept_as_soon_as_it_took_its_time(labelled, encoder, chunks_of_8, tmp_path, monkeypatch):
-    whole = features_of(encoder, labelled, cache=tmp_path / "whole")
-    monkeypatch.setattr(features_module, "SECONDS", 0)
+@pytest.mark.parametrize("world_size", [2, 3, 8])
+def test_several_processes_write_the_files_that_one_would(labelled, encoder, chunks_of_8, tmp_path, world_size):
+    features_of(encoder, labelled, cache=tmp_path / "one")
     calls = encoder.forward.calls
+    for rank in reversed(range(world_size)):
+        compute_share(encoder, labelled, cache=tmp_path / "several", rank=rank, world_size=world_size)
+    assert encoder.forward.calls == calls + 10  # no sample twice
+    files = {path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()}
+    assert len(files) == 6
+    for path in files:
+        assert (tmp_path / "several" / path).read_bytes() == (tmp_path / "one" / path).read_bytes()
 
-    def stops(pixels):
-        if encoder.forward.calls == calls + 3:
-            raise KeyboardInterrupt
-        return encoder.forward(pixels)
 
-    with pytest.raises(KeyboardInterrupt):
-        features_of(dataclasses.replace(encoder, forward=stops), labelled, cache=tmp_path / "stopped")
-    assert len(list((tmp_path / "stopped").glob("*/*.safetensors"))) == 3
-    monkeypatch.setattr(features_module, "SECONDS", 60)
-    resumed = features_of(encoder, labelled, cache=tmp_path / "stopped")
-    assert encoder.forward.calls == calls + 10
-    assert np.array_equal(resumed.values, whole.values)
+def test_a_share_goes_on_with_the_files_that_are_missing_of_it_alone(labelled, encoder, chunks_of_8, tmp_path):
+    compute_share(encoder, labelled, cache=tmp_path, rank=1, world_size=2)  # the last 3 of 5 files
+    next(tmp_path.glob("*/000000024-*.safetensors")).unlink()
+    calls = encoder.forward.calls
+    compute_share(encoder, labelled, cache=tmp_path, rank=1, world_size=2)
+    assert encoder.forward.calls == calls + 2
+    assert len(list(tmp_path.glob("*/*.safetensors"))) == 3
 
 
 def test_files_that_are_no_pieces_or_overlap_do_no_harm(labelled, encoder, chunks_of_8, tmp_path):

@@ -311,7 +311,7 @@ def _tex(text: str) -> str:
 
 
 def times_100(share: float | None) -> float | None:
-    """A share in per cent, or a difference of shares in points, as all CSV files have it; what is not there stays so."""
+    """A share in per cent, or a difference of shares in points, as CSV files have it; what is not there stays so."""
     return None if share is None else 100 * share
 
 

@@ -15,10 +15,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from fastpt import Dataset
+from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError
 from fastpt.processes import cores
 from fastpt.tuning.encoders.encoder import Encoder
+from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import compute_share, training_view
 from fastpt.tuning.suites import DownstreamSet
 
@@ -76,9 +77,10 @@ def compute_shares(
     wanted += [(encoder, one.train, training_view(encoder, number)) for number in range(views)]
     wanted += [(other, data, None) for data in tests if other]
     for by, data, view in wanted:
-        assert isinstance(data, Dataset)  # an encoder comes with prepared splits
-        with suppress(FastptError):  # the first process meets it too when it reads the features, and tells
-            compute_share(by, data, view=view, rank=ranks.rank, world_size=ranks.world_size, **reading)
+        assert not isinstance(data, FeatureSet)  # an encoder comes with prepared splits
+        for split in data.parts if isinstance(data, ConcatDataset) else [data]:
+            with suppress(FastptError):  # the first process meets it too when it reads the features, and tells
+                compute_share(by, split, view=view, rank=ranks.rank, world_size=ranks.world_size, **reading)
     try:
         dist.barrier()
     except RuntimeError:

@@ -39,7 +39,13 @@ def test_an_option_of_no_method_that_takes_part_is_refused():
 def test_each_method_gets_its_own_options():
     config = TuningConfig(["mlp", "nmtune", "ridge"], options={"epochs": 2, "reg_weights": [0.5]})
     assert config.options_of("ridge") == {}
-    assert config.options_of("mlp") == {"lrs": (), "variant": "paper", "epochs": 2, "head_precision": "fp32"}
+    assert config.options_of("mlp") == {
+        "lrs": (),
+        "variant": "paper",
+        "views": None,
+        "epochs": 2,
+        "head_precision": "fp32",
+    }
     assert config.options_of("nmtune")["reg_weights"] == [0.5]
 
 

@@ -19,7 +19,7 @@ from fastpt.printable import mapping, one_line
 if TYPE_CHECKING:
     from pyarrow import Table
 
-FORMAT = "2.5"
+FORMAT = "2.6"
 ANSWERS = ".parquet"
 """Suffix of the file beside results that has what heads answered."""
 

@@ -72,15 +72,15 @@ def compute_shares(
     `views` are of the training pictures; of the encoder that this one is held against, the tests are wanted. `reading`
     are further arguments of `features_of`. Raises FastptError if another process has ended.
     """
-    tests = [test.data for test in one.tests.values()]
-    wanted = [(encoder, data, None) for data in (one.train, *tests)]
-    wanted += [(encoder, one.train, training_view(encoder, number)) for number in range(views)]
-    wanted += [(other, data, None) for data in tests if other]
-    for by, data, view in wanted:
+    tests = [(test.data, {"corruption": test.corruption}) for test in one.tests.values()]
+    drawn = [(one.train, {"view": training_view(encoder, number)}) for number in range(views)]
+    wanted = [(encoder, *pictures) for pictures in [(one.train, {}), *tests, *drawn]]
+    wanted += [(other, *pictures) for pictures in tests if other]
+    for by, data, how in wanted:
         assert not isinstance(data, FeatureSet)  # an encoder comes with prepared splits
         for split in data.parts if isinstance(data, ConcatDataset) else [data]:
             with suppress(FastptError):  # the first process meets it too when it reads the features, and tells
-                compute_share(by, split, view=view, rank=ranks.rank, world_size=ranks.world_size, **reading)
+                compute_share(by, split, rank=ranks.rank, world_size=ranks.world_size, **how, **reading)
     try:
         dist.barrier()
     except RuntimeError:

@@ -1,6 +1,7 @@
 """Sets that torchvision reads (and downloads), by the names and with the splits of the paper's downstream suite.
 
-Training splits are those that the paper's code trains on: `train` even where torchvision also has `val`.
+Training splits are those that the paper's code trains on: `train` even where torchvision also has `val`; PatchCamelyon
+has a third split, `valid`, as the code trains on both.
 """
 
 import io
@@ -25,7 +26,7 @@ SETS = {
     "flowers102": ("Flowers102", BY_NAME),
     "food101": ("Food101", BY_NAME),
     "oxford_pet": ("OxfordIIITPet", {"train": {"split": "trainval"}, "test": {"split": "test"}}),
-    "patch_camelyon": ("PCAM", BY_NAME),
+    "patch_camelyon": ("PCAM", {"train": {"split": "train"}, "valid": {"split": "val"}, "test": {"split": "test"}}),
     "rendered_sst2": ("RenderedSST2", BY_NAME),
     "stanford_cars": ("StanfordCars", BY_NAME),
     "svhn": ("SVHN", BY_NAME),
@@ -46,7 +47,7 @@ class Torchvision(Source):
 
 
 def torchvision_splits(root: Path, set_name: str, download: bool = True) -> list[SplitListing]:
-    """The splits `train` and `test` of one of SETS below `root`, downloaded there if missing. Raises FastptError."""
+    """The splits of one of SETS below `root`, downloaded there if missing. Raises FastptError."""
     kind, splits = SETS[set_name]
     opened = {split: _open(kind, root, arguments, download) for split, arguments in splits.items()}
     labels = {split: _labels(dataset) for split, dataset in opened.items()}

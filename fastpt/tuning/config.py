@@ -7,6 +7,7 @@ from typing import Any
 from fastpt.config import Section
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import BASELINE, HEADS, METHODS, TrainsOn
+from fastpt.tuning.methods.head_training import Variant
 
 
 class Tune(Section):
@@ -54,6 +55,11 @@ class TuningConfig:
     def options_of(self, method: str) -> dict[str, Any]:
         """The options that the method has, by name, with their values here."""
         return {name: self.options.get(name, default) for name, default in _defaults(method).items()}
+
+    @property
+    def variant(self) -> Variant:
+        """Whether methods, and what sets are measured by, are the paper's or those of its authors' code."""
+        return self.options.get("variant", "paper")
 
     def trained_on(self) -> dict[str, TrainsOn]:
         """Of each method what it trains on."""

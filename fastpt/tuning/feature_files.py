@@ -29,6 +29,9 @@ class FeatureSet:
     labels: np.ndarray
     """int64 [N], 0 or more."""
 
+    def __len__(self) -> int:
+        return len(self.labels)
+
     has_labels = True
 
     @property

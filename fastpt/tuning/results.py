@@ -100,6 +100,8 @@ class Results:
     """Versions of packages and the device: what numbers should not depend on."""
     seconds: dict[str, float]
     """Of computing features, and of training heads."""
+    departures: list[str] = field(default_factory=list)
+    """In what sets are not as they were published, a line each."""
 
     @property
     def failed(self) -> list[Missing]:
@@ -122,6 +124,7 @@ class Results:
             "spectra": [asdict(one) for one in self.spectra],
             "similarities": [asdict(one) for one in self.similarities],
             "missing": [asdict(one) for one in self.missing],
+            "departures": self.departures,
             "made_with": self.made_with,
             "seconds": self.seconds,
         }

@@ -194,7 +194,10 @@ def tune(
     if "images" in needs.values():
         check_trainable(encoder)
     origin = _origin(encoder)  # here, so that damage is found before all the work
-    downstream, missing = open_suite(suite)
+    downstream, missing = open_suite(suite, config.variant)
+    for one in downstream:
+        for line in one.departures:
+            say(f"set {one.name} is not as published: {line}")
     for entry in missing:
         say(f"set {entry.set} is {'not used' if entry.failed else 'left out'}: {entry.reason}")
     tuning = _Tuning(suite, encoder, config, decoder, origin, missing)
@@ -316,6 +319,7 @@ class _Tuning:
             spectra=self.spectra + [one for part in parts for one in part.spectra],
             similarities=self.similarities,
             missing=self.missing + under_way,
+            departures=[f"{one.downstream.name} {line}" for one in self.sets for line in one.downstream.departures],
             made_with=_made_with(self.encoder),
             seconds={name: round(value, 2) for name, value in self.seconds.items()},
         )

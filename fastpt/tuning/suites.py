@@ -34,7 +34,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -47,6 +47,8 @@ from fastpt.storage.names import is_plain
 from fastpt.tuning.corruptions import Corruption
 from fastpt.tuning.feature_files import FeatureSet, read_features
 from fastpt.tuning.folds import first, folds
+from fastpt.tuning.methods.head_training import Variant
+from fastpt.tuning.published import Published
 
 FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
@@ -91,8 +93,11 @@ class TrainedSet(Section):
     """Name of the set."""
     train: SplitSpec
     """The split that heads train on."""
-    metric: Metric = "accuracy"
-    """Share of right answers: of all samples, or the mean over classes of each class's."""
+    metric: Metric | dict[Variant, Metric] = "accuracy"
+    """Share of right answers: of all samples, or the mean over classes of each class's. Where the paper has another
+    than its authors' code, one for each: {paper: mean_per_class, reference-code: accuracy}."""
+    published: Published | None = None
+    """Source, licence and counts of the set as it was published, which the splits are held against."""
     max_train: int | None = Field(default=None, ge=1)
     """Heads are trained on that many samples of the training split at most, of each class its share: the first by a
     hash of their keys, so that fewer are some of more."""
@@ -162,6 +167,8 @@ class DownstreamSet:
     """Ids of the training samples that heads are trained on, int64, once for each fold; None: all, without folds."""
     fold: np.ndarray | None = None
     """int64 [N], the fold that tests a sample of the training split; None: the tests have splits of their own."""
+    departures: tuple[str, ...] = ()
+    """In what the splits are not as the set was published, a line each."""
 
     @property
     def classes(self) -> int:
@@ -243,12 +250,16 @@ def _set_problems(one: InDomain | OutOfDomain) -> Iterator[str]:
         yield f"set {one.name} has both max_train and max_train_per_class. Give one."
     if one.train.features and (folds or one.max_train or one.max_train_per_class):
         yield f"set {one.name} has features, whose samples have no names that folds or max_train go by. Leave it out."
+    if isinstance(one.metric, dict) and len(one.metric) < len(get_args(Variant)):
+        yield f"set {one.name} has a metric for {min(one.metric, default='none')} alone. Give one for each variant."
+    if one.published and (stray := sorted(one.published.tests.keys() - _tests(one).keys())):
+        yield f"set {one.name} has no test {stray[0]}, of which `published` counts the pictures. Rename it there."
     if one.train.corruption:
         yield f"set {one.name} corrupts what heads are trained on. Give the corruption to tests."
 
 
-def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
-    """The sets whose splits are there, and those of which one is not, or cannot be used.
+def open_suite(suite: Suite, variant: Variant = "paper") -> tuple[list[DownstreamSet], list[Missing]]:
+    """The sets whose splits are there, and those of which one is not, or cannot be used. Metrics are the variant's.
 
     Raises FastptError if none is there, or if splits of a set do not agree in their classes: of all such sets at once.
     """
@@ -271,8 +282,14 @@ def open_suite(suite: Suite) -> tuple[list[DownstreamSet], list[Missing]]:
                 except FastptError as error:
                     wrong.append(str(error))
         if train is not None and tests:
+            if one.published and (problem := one.published.check_classes(len(train.classes))):
+                missing.append(Missing(domain, one.name, problem, failed=True))
+                continue
+            counts = {name: len(test.data) for name, test in tests.items()}
+            departures = tuple(one.published.departures(len(train), counts)) if one.published else ()
+            metric = one.metric[variant] if isinstance(one.metric, dict) else one.metric
             try:
-                found.append(DownstreamSet(domain, one.name, one.metric, train, tests, *_trained(one, train)))
+                found.append(DownstreamSet(domain, one.name, metric, train, tests, *_trained(one, train), departures))
             except FastptError as error:
                 wrong.append(f"set {one.name}: {error}")
     if wrong:

@@ -61,6 +61,8 @@ def text_table(results: Results) -> str:
         lines += ["", *_aligned([["features", *FEATURE_MEASURES.values()], *_feature_lines(results.spectra, titles)])]
     if results.similarities:
         lines += ["", *_aligned([["linear CKA of the features with those of", "CKA"], *_similarity_lines(results)])]
+    for line in results.departures:
+        lines += _wrapped(f"not as published: {line}")
     for one in results.missing:
         lines += _wrapped(f"{'failed' if one.failed else 'left out'}: {one.where} ({one.reason})")
     return "\n".join(lines) + "\n"

@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -31,5 +32,5 @@ def test_a_full_disk_is_told_in_one_line_and_leaves_nothing(tmp_path, monkeypatc
     lines = [line for line in result.output.splitlines() if not line.startswith("tune: ")]
     assert len(lines) == 1
     assert lines[0].startswith(f"Error: {folder}/")
-    assert "json: No space left on device" in lines[0]
+    assert re.search(r"\.(json|parquet): No space left on device", lines[0])
     assert [path for path in (tmp_path / full_folder).rglob("*") if path.is_file()] == []

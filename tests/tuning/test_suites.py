@@ -231,3 +231,61 @@ def test_folds_partition_what_they_test_and_train_on_the_others(labelled):
     for number, trained in enumerate(found.trained):
         assert (found.fold[trained] != number).all()
         assert np.bincount(labelled.clean_labels[trained]).tolist() == [3, 3, 3, 3]
+
+
+SOURCE = "https://example.org/pets"
+
+
+def published(labelled, **changes):
+    """A set whose splits are one prepared one, and what it is as published: 40 pictures of 2 classes."""
+    counts = {"classes": len(labelled.classes), "train": 40, "tests": {"train": 40}} | changes
+    facts = {"source": SOURCE, "licence": "none stated", **counts}
+    one = {"name": "pets", "train": str(labelled.path), "test": str(labelled.path), "published": facts}
+    return Suite.model_validate({"name": "x", "id": [one]})
+
+
+def test_a_set_as_published_passes_in_silence(labelled):
+    (one,), missing = open_suite(published(labelled))
+    assert (one.departures, missing) == ((), [])
+
+
+def test_other_counts_than_published_are_told(labelled):
+    (one,), missing = open_suite(published(labelled, train=41, tests={"train": 1000}))
+    assert one.departures == (
+        f"train has 40 pictures, as published 1,000 ({SOURCE})",
+        f"the training split has 40 pictures, as published 41 ({SOURCE})",
+    )
+    assert not missing
+
+
+def test_another_number_of_classes_than_published_is_refused(labelled):
+    with pytest.raises(
+        FastptError, match=rf"has {len(labelled.classes)} classes, and the set as published 101 \({SOURCE}"
+    ):
+        open_suite(published(labelled, classes=101))
+
+
+def test_published_counts_are_of_tests_that_are_there(tmp_path, labelled):
+    suite = published(labelled, tests={"val": 40}).model_dump(exclude_none=True)
+    with pytest.raises(FastptError, match="has no test val, of which `published` counts"):
+        load_suite(write(tmp_path, suite))
+
+
+def test_a_metric_may_be_the_papers_or_that_of_its_code(tmp_path, labelled):
+    metric = {"paper": "mean_per_class", "reference-code": "accuracy"}
+    one = {"name": "a", "train": str(labelled.path), "test": str(labelled.path), "metric": metric}
+    suite = Suite.model_validate({"name": "x", "id": [one]})
+    assert [open_suite(suite, variant)[0][0].metric for variant in metric] == list(metric.values())
+    one["metric"] = {"paper": "accuracy"}
+    with pytest.raises(FastptError, match="has a metric for paper alone"):
+        load_suite(write(tmp_path, {"name": "x", "id": [one]}))
+
+
+def test_the_papers_sets_say_what_they_are():
+    sets = [one for name in ("paper_id", "paper_ood") for one in (*load_suite(name).id, *load_suite(name).ood)]
+    assert len(sets) == 17
+    assert all(one.published and one.published.source.startswith("http") and one.published.licence for one in sets)
+    assert next(one for one in sets if one.name == "patch_camelyon").train.splits == [
+        "data/patch_camelyon/train",
+        "data/patch_camelyon/valid",
+    ]

@@ -77,6 +77,7 @@ def select(
     reg_weights: Sequence[float],
     classes: int | None = None,
     device: torch.device | str = "cpu",
+    learned_of: Callable[[np.ndarray], np.ndarray] = lambda rows: rows,
 ) -> tuple[list[HeadSpec], list[float | None]]:
     """Each head with the learning rate and λ that do best on a validation part of its own rows, to be fit on all.
 
@@ -84,8 +85,9 @@ def select(
 
     The part is `VALIDATION_SHARE` of each class, drawn from the head's seed. Best: most right answers on the (first
     view of the) part; of equals, the first in the order given. Arguments and errors are those of `fit`; rates that
-    diverge are not chosen. A single setting is taken as it is: an MLP is not trained for it; a linear head is, for the
-    share alone, which is None where nothing can be held out.
+    diverge are not chosen. `learned_of` gives those of rows int64 [n] that a head learns from; it validates on all of
+    its part, as other methods do. A single setting is taken as it is: an MLP is not trained for it; a linear head is,
+    for the share alone, which is None where nothing can be held out.
     """
     wanted = _settled(heads, training)
     grid = list(itertools.product(lrs, reg_weights))
@@ -102,7 +104,8 @@ def select(
         if len(grid) > 1:
             raise
         return alone, [None] * len(alone)
-    learned = [replace(head, rows=one[kept]) for head, one, (kept, _) in zip(wanted, rows, parts, strict=True)]
+    given = [one[kept] for one, (kept, _) in zip(rows, parts, strict=True)]
+    learned = [replace(head, rows=learned_of(one)) for head, one in zip(wanted, given, strict=True)]
     candidates = [replace(head, lr=lr, reg_weight=reg_weight) for head in learned for lr, reg_weight in grid]
     trained = _train(features.to(device), labels.to(device), training, candidates, classes)
     whole = _are_finite(trained)

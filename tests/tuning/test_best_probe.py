@@ -49,7 +49,7 @@ def test_it_says_which_probes_it_is_of_and_how_many_settings_each_tried():
     assert described(ROWS, methods)["settings"] == {"of": ["lp", "ridge"], "tried": [1, 9]}
 
 
-@pytest.mark.parametrize("method", ["lp", "lp-gce", "ridge", "logistic", "knn"])
+@pytest.mark.parametrize("method", ["lp", "lp-gce", "lp-filtered", "ridge", "logistic", "knn"])
 def test_each_probe_is_validated_on_the_same_part_by_a_head_that_never_saw_it(method, monkeypatch):
     features, labels = blobs(120)
     truth = labels.numpy()

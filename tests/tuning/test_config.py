@@ -38,9 +38,10 @@ def test_an_option_of_no_method_that_takes_part_is_refused():
 
 def test_each_method_gets_its_own_options():
     config = TuningConfig(["mlp", "nmtune", "ridge"], options={"epochs": 2, "reg_weights": [0.5]})
-    assert config.options_of("ridge") == {}
+    assert config.options_of("ridge") == {"budget": None}
     assert config.options_of("mlp") == {
         "lrs": (),
+        "budget": None,
         "variant": "paper",
         "views": None,
         "epochs": 2,
@@ -55,6 +56,7 @@ def test_the_record_has_defaults_too():
         "fractions": [1.0],
         "label_noise": 0.0,
         "lrs": [0.1],
+        "budget": None,
         "variant": "paper",
         "epochs": 30,
         "head_precision": "fp32",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData, linear_probe
+from fastpt.tuning.methods.budget import BUDGET
 from fastpt.tuning.methods.head_training import EPOCHS, HEAD_PRECISION, LRS
 from fastpt.tuning.methods.knn import unit, votes
 
@@ -25,7 +26,7 @@ class FilteredProbe:
 
     label, colour = "LP, filtered", "#8c6d31"
     summary = "LP on the samples whose label their neighbours share."
-    options = (LRS, EPOCHS, HEAD_PRECISION)
+    options = (LRS, BUDGET, EPOCHS, HEAD_PRECISION)
 
     def check(self, **options: Any) -> None:
         linear_probe.METHOD.check(**options)
@@ -39,18 +40,31 @@ class FilteredProbe:
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
     ) -> Iterator[Fitted]:
-        """All heads in one part; the settings of each say which share of its samples was kept."""
+        """All heads in one part; the settings of each say which share of its samples was kept.
+
+        Its validation part is that of other probes, which nothing is filtered from.
+        """
         import torch
 
+        from fastpt.tuning.fit import fit, select
+
         features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
+
+        def kept(rows: np.ndarray) -> np.ndarray:
+            return rows[agreed(features[rows], labels[rows], data.classes)]
+
+        training = linear_probe.METHOD.training_of(**options)
+        known, grid = (data.features, data.labels, training), linear_probe.METHOD.grid(**options)
+        chosen, validation = select(*known, heads, *grid, data.classes, device, kept)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
-        kept = [one[agreed(features[one], labels[one], data.classes)] for one in rows]
-        filtered = [replace(head, rows=one) for head, one in zip(heads, kept, strict=True)]
-        (fitted,) = linear_probe.METHOD.fit(data, filtered, device, **options)
-        shares = [len(one) / len(every) for one, every in zip(kept, rows, strict=True)]
-        settings = [one | {"kept": share} for one, share in zip(fitted.settings, shares, strict=True)]
-        # What it validated on are samples that neighbours agree with, an easier part than that of other probes.
-        yield replace(fitted, settings=settings, validation=None)
+        filtered = [replace(head, rows=kept(one)) for head, one in zip(chosen, rows, strict=True)]
+        trained = fit(*known, filtered, data.classes, device)
+        settings = [
+            {"lr": head.lr, "reg_weight": head.reg_weight, "kept": len(head.rows) / len(one)}
+            for head, one in zip(filtered, rows, strict=True)
+            if head.rows is not None
+        ]
+        yield Fitted(settings, trained.logits, validation=validation, has_probabilities=True)
 
 
 METHOD = FilteredProbe()

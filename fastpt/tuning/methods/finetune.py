@@ -34,12 +34,12 @@ class FineTuned:
     def options(self) -> tuple[click.Option, ...]:
         return self.head.options
 
-    def check(self, views: int | None = None, **options: Any) -> None:
+    def check(self, views: int | None = None, budget: int | None = None, **options: Any) -> None:
         grids = [values for name in ("lrs", "reg_weights") if len(values := options.get(name, ())) > 1]
-        if grids or options.get("variant", "paper") != "paper":
+        if grids or (budget or 1) > 1 or options.get("variant", "paper") != "paper":
             raise FastptError(
                 "Fine-tuning has the variant of the paper only, and chooses nothing on a validation part. "
-                "Give at most one learning rate and one regularisation weight, and leave --variant out."
+                "Give at most one learning rate and one regularisation weight, and leave --variant and --budget out."
             )
         self.head.check(**options)
 

@@ -11,6 +11,7 @@ import click
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainsOn
+from fastpt.tuning.methods.budget import BUDGET, about
 
 if TYPE_CHECKING:
     import torch
@@ -140,7 +141,7 @@ class HeadMethod:
     summary: str
     training: HeadTraining
     """As in the paper."""
-    options: tuple[click.Option, ...] = (LRS, VARIANT, EPOCHS, HEAD_PRECISION)
+    options: tuple[click.Option, ...] = (LRS, BUDGET, VARIANT, EPOCHS, HEAD_PRECISION)
     reference_code: Mapping[str, Any] = field(default_factory=dict)
     """What the authors' published code does otherwise."""
 
@@ -157,14 +158,9 @@ class HeadMethod:
         weights = chosen.weights._replace(**dict.fromkeys(ablate, 0.0))
         return replace(chosen, weights=weights, **{key: value for key, value in changes.items() if value is not None})
 
-    def check(
-        self,
-        lrs: Sequence[float] = (),
-        reg_weights: Sequence[float] = (),
-        views: int | None = None,
-        **options: Any,
-    ) -> None:
-        training = self._training(**options)
+    def check(self, views: int | None = None, **options: Any) -> None:
+        training = self.training_of(**options)
+        lrs, reg_weights = self.grid(**options)
         if views is not None and (views < 2 or training.mlp != "reference-code"):
             raise FastptError(
                 f"views {views} cannot be run: the variant reference-code draws two different ones of at least 2, and "
@@ -174,12 +170,11 @@ class HeadMethod:
             replace(training, **changes)
 
     def trains_on(self, views: int | None = None, **options: Any) -> TrainsOn:
-        return views or DEFAULT_VIEWS if self._training(**options).mlp == "reference-code" else "features"
+        return views or DEFAULT_VIEWS if self.training_of(**options).mlp == "reference-code" else "features"
 
-    def settings(self, lrs: Sequence[float] = (), reg_weights: Sequence[float] = (), **options: Any) -> dict[str, Any]:
-        training, views = self._training(**options), self.trains_on(**options)
-        weights = list(reg_weights or [training.reg_weight])
-        rates = list(lrs or [training.lr])
+    def settings(self, **options: Any) -> dict[str, Any]:
+        training, views = self.training_of(**options), self.trains_on(**options)
+        rates, weights = self.grid(**options)
         known = {**asdict(training), "lr": rates, "tried": len(rates) * len(weights)}
         regularizer = {"reg_weight": weights, "weights": training.weights._asdict()} if any(weights) else {}
         known = {name: value for name, value in known.items() if name not in ("reg_weight", "weights")} | regularizer
@@ -190,15 +185,13 @@ class HeadMethod:
         data: TrainingData,
         heads: Sequence[HeadSpec],
         device: torch.device,
-        lrs: Sequence[float] = (),
-        reg_weights: Sequence[float] = (),
         **options: Any,
     ) -> Iterator[Fitted]:
         """All heads in one part, each with the rate and the λ that do best on a validation part of its own rows."""
         from fastpt.tuning.fit import fit, select
 
-        training = self._training(**options)
-        grid = lrs or [training.lr], reg_weights or [training.reg_weight]
+        training = self.training_of(**options)
+        grid = self.grid(**options)
         chosen, validation = select(data.features, data.labels, training, heads, *grid, data.classes, device)
         trained = fit(data.features, data.labels, training, chosen, data.classes, device)
         settings = [{"lr": head.lr, "reg_weight": head.reg_weight} for head in chosen]
@@ -206,7 +199,27 @@ class HeadMethod:
         of_probe = None if training.mlp else validation
         yield Fitted(settings, trained.logits, transformed, validation=of_probe, has_probabilities=True)
 
-    def _training(
+    def grid(
+        self,
+        lrs: Sequence[float] = (),
+        reg_weights: Sequence[float] = (),
+        budget: int | None = None,
+        **options: Any,
+    ) -> tuple[list[float], list[float]]:
+        """The learning rates and the λ of which each pair is tried: those given, else the published ones; of a budget
+        as many rates about the published one as it has room for. Raises FastptError if it cannot be kept to.
+        """
+        training = self.training_of(**options)
+        weights = list(reg_weights or [training.reg_weight])
+        rates = list(lrs) or (about(training.lr, budget // len(weights)) if budget else [training.lr])
+        if budget and len(rates) * len(weights) != budget:
+            raise FastptError(
+                f"a budget of {budget} settings cannot be kept to by {len(rates) or 'no'} learning rates and "
+                f"{len(weights)} regularisation weights. Give as many as multiply to it, or leave --lrs out."
+            )
+        return rates, weights
+
+    def training_of(
         self,
         variant: Variant = "paper",
         ablate: Sequence[str] = (),
@@ -214,7 +227,7 @@ class HeadMethod:
         head_precision: str | None = None,
         **_: Any,
     ) -> HeadTraining:
-        """What all heads share; rates, λ and views are not of it."""
+        """What all heads share under the options of `fastpt tune`; rates, λ and views are not of it."""
         return self.configured(variant, ablate, epochs=epochs, precision=head_precision)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+from fastpt.tuning.methods.budget import BUDGET, between
 from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
@@ -29,25 +30,29 @@ class Neighbours:
 
     label, colour = "k-NN", "#6f6f6f"
     summary = "Weighted k nearest neighbours, k validated."
-    options = ()
+    options = (BUDGET,)
 
-    def check(self) -> None:
-        """There is nothing to choose."""
+    def check(self, budget: int | None = None) -> None:
+        """Any budget can be kept to."""
 
-    def trains_on(self) -> Literal["features"]:
+    def trains_on(self, budget: int | None = None) -> Literal["features"]:
         return "features"
 
-    def settings(self) -> dict[str, Any]:
-        return {"k": list(NEIGHBOURS), "temperature": TEMPERATURE, "tried": len(NEIGHBOURS)}
+    def settings(self, budget: int | None = None) -> dict[str, Any]:
+        ks = _tried(budget)
+        return {"k": ks, "temperature": TEMPERATURE, "tried": len(ks)}
 
-    def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
+    def fit(
+        self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, budget: int | None = None
+    ) -> Iterator[Fitted]:
         """All heads in one part: each has its rows and its k."""
         import torch
 
         features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
         found = [
-            _choose(features[one], labels[one], data.classes, head.seed) for head, one in zip(heads, rows, strict=True)
+            _choose(features[one], labels[one], data.classes, head.seed, _tried(budget))
+            for head, one in zip(heads, rows, strict=True)
         ]
         chosen = [k for k, _ in found]
 
@@ -87,15 +92,25 @@ def votes(
     return scores
 
 
-def _choose(features: Tensor, labels: Tensor, classes: int, seed: int) -> tuple[int, float | None]:
-    """The k of NEIGHBOURS with most right answers on a validation part, and their share; of equals, the smallest."""
+def _tried(budget: int | None) -> list[int]:
+    """The k that are tried: of a budget as many as it says, by equal factors where these are whole steps."""
+    if budget is None:
+        return list(NEIGHBOURS)
+    found: list[int] = []
+    for k in between(NEIGHBOURS[0], NEIGHBOURS[-1], budget):
+        found.append(max(round(k), found[-1] + 1 if found else 1))
+    return found
+
+
+def _choose(features: Tensor, labels: Tensor, classes: int, seed: int, ks: Sequence[int]) -> tuple[int, float | None]:
+    """The k with most right answers on a validation part, and their share; of equals, the smallest."""
     part = validation_part(labels.cpu().numpy(), seed)
     if part is None:
         return 20, None
     kept, held = part
-    scores = votes(features[held], features[kept], labels[kept], classes, NEIGHBOURS)
+    scores = votes(features[held], features[kept], labels[kept], classes, ks)
     right = (scores.argmax(2) == labels[held]).double().mean(1)
-    return NEIGHBOURS[int(right.argmax())], float(right.max())
+    return ks[int(right.argmax())], float(right.max())
 
 
 def unit(features: Tensor) -> Tensor:

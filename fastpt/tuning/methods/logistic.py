@@ -5,6 +5,7 @@ The sweep is CLIP's (Radford et al. 2021, appendix A.3): strengths first 10² ap
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+from fastpt.tuning.methods.budget import BUDGET, between
 from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
@@ -30,23 +32,26 @@ class Logistic:
 
     label, colour = "Logistic", "#5b4a9e"
     summary = "Logistic regression by L-BFGS, its strength validated (scikit-learn)."
-    options = ()
+    options = (BUDGET,)
 
-    def check(self) -> None:
-        """There is nothing to choose."""
+    def check(self, budget: int | None = None) -> None:
+        """Any budget can be kept to."""
 
-    def trains_on(self) -> Literal["features"]:
+    def trains_on(self, budget: int | None = None) -> Literal["features"]:
         return "features"
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, budget: int | None = None) -> dict[str, Any]:
+        first, steps = _tried(budget)
         return {
-            "C_exponents": list(FIRST_EXPONENTS),
-            "steps": list(STEPS),
+            "C_exponents": list(first),
+            "steps": list(steps),
             "max_iter": MOST_ITERATIONS,
-            "tried": len(FIRST_EXPONENTS) + 2 * len(STEPS),
+            "tried": len(first) + 2 * len(steps),
         }
 
-    def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
+    def fit(
+        self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, budget: int | None = None
+    ) -> Iterator[Fitted]:
         """All heads in one part, each by itself, on the CPU.
 
         A head minimises C Σ CE(W (x − x̄)/s + b, y) + ‖W‖²/2 over its rows, s² the mean variance of the features.
@@ -57,7 +62,7 @@ class Logistic:
         for head in heads:
             rows = np.arange(len(data.labels)) if head.rows is None else head.rows
             x, y = features[rows], data.labels[rows]
-            strength, share = _choose(x, y, head.seed)
+            strength, share = _choose(x, y, head.seed, *_tried(budget))
             weight, bias = _solve(x, y, data.classes, strength)
             part = Heads(x.shape[1], data.classes, [0]).requires_grad_(False)
             part.classifier.weight[0] = part.classifier.weight.new_tensor(weight)
@@ -72,7 +77,18 @@ class Logistic:
 METHOD = Logistic()
 
 
-def _choose(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float | None]:
+def _tried(budget: int | None) -> tuple[Sequence[float], Sequence[float]]:
+    """The exponents that are tried first, and the steps about the best of them: of a budget no steps, whose number
+    depends on where the best lies."""
+    if budget is None:
+        return FIRST_EXPONENTS, STEPS
+    low, high = FIRST_EXPONENTS[0], FIRST_EXPONENTS[-1]
+    return [math.log10(one) for one in between(10**low, 10**high, budget)], ()
+
+
+def _choose(
+    x: np.ndarray, y: np.ndarray, seed: int, exponents: Sequence[float], steps: Sequence[float]
+) -> tuple[float, float | None]:
     """The C with most right answers on a validation part, the smallest of equals, and the share of these.
 
     1 and None if no class has a sample to spare.
@@ -87,17 +103,21 @@ def _choose(x: np.ndarray, y: np.ndarray, seed: int) -> tuple[float, float | Non
         weight, bias = _solve(x[kept], y[kept], classes, 10**exponent)
         return float(((x[held] @ weight.T + bias).argmax(1) == y[held]).mean())
 
-    exponent, share = best_exponent(right)
+    exponent, share = best_exponent(right, exponents, steps)
     return 10**exponent, share
 
 
-def best_exponent(score: Callable[[float], float]) -> tuple[float, float]:
-    """Where the score is largest, and that score, of FIRST_EXPONENTS and then two more about the best for each step."""
-    scores = {exponent: score(exponent) for exponent in FIRST_EXPONENTS}
-    for step in STEPS:
+def best_exponent(
+    score: Callable[[float], float],
+    exponents: Sequence[float] = FIRST_EXPONENTS,
+    steps: Sequence[float] = STEPS,
+) -> tuple[float, float]:
+    """Where the score is largest, and that score, of rising exponents and then two more about the best a step."""
+    scores = {exponent: score(exponent) for exponent in exponents}
+    for step in steps:
         best = _largest(scores)
         for exponent in (best - step, best + step):
-            if FIRST_EXPONENTS[0] <= exponent <= FIRST_EXPONENTS[-1] and exponent not in scores:
+            if exponents[0] <= exponent <= exponents[-1] and exponent not in scores:
                 scores[exponent] = score(exponent)
     best = _largest(scores)
     return best, scores[best]

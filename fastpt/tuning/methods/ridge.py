@@ -9,6 +9,7 @@ import numpy as np
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import Fitted, HeadSpec, TrainingData
+from fastpt.tuning.methods.budget import BUDGET, between
 from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
@@ -26,24 +27,32 @@ class Ridge:
 
     label, colour = "Ridge", "#a8487f"
     summary = "The best linear baseline: ridge classification, its strength validated."
-    options = ()
+    options = (BUDGET,)
 
-    def check(self) -> None:
-        """There is nothing to choose."""
+    def check(self, budget: int | None = None) -> None:
+        """Any budget can be kept to."""
 
-    def trains_on(self) -> Literal["features"]:
+    def trains_on(self, budget: int | None = None) -> Literal["features"]:
         return "features"
 
-    def settings(self) -> dict[str, Any]:
-        return {"l2": list(L2), "tried": len(L2)}
+    def settings(self, budget: int | None = None) -> dict[str, Any]:
+        ladder = _tried(budget)
+        return {"l2": ladder, "tried": len(ladder)}
 
-    def fit(self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device) -> Iterator[Fitted]:
+    def fit(
+        self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, budget: int | None = None
+    ) -> Iterator[Fitted]:
         """All heads in one part, each by itself: the solution of one is a matter of milliseconds."""
-        trained, chosen, validation = fit_ridge(data.features, data.labels, heads, data.classes, device)
+        known = data.features, data.labels, heads, data.classes, device
+        trained, chosen, validation = fit_ridge(*known, _tried(budget))
         yield Fitted([{"l2": l2} for l2 in chosen], trained.logits, validation=validation)
 
 
 METHOD = Ridge()
+
+
+def _tried(budget: int | None) -> list[float]:
+    return list(L2) if budget is None else between(L2[0], L2[-1], budget)
 
 
 def fit_ridge(
@@ -52,15 +61,16 @@ def fit_ridge(
     heads: Sequence[HeadSpec],
     classes: int | None = None,
     device: torch.device | str = "cpu",
+    ladder: Sequence[float] = L2,
 ) -> tuple[Heads, list[float], list[float | None]]:
     """Linear heads that minimise ‖(X − x̄) W − (Y − ȳ)‖² + l ‖W‖² on a head's rows, Y one-hot.
 
     With them the l of each, and the share of right answers that it had on the validation part.
 
-    l is the one of `L2` with most right answers on a validation part of the rows, drawn as `fastpt.tuning.fit.select`
-    does (of equals, the largest); W is then fit on all rows. A head's learning rate and λ are ignored. Arguments and
-    errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where no class has a sample to
-    spare, l is 1.
+    l is the one of the ladder, which rises, with most right answers on a validation part of the rows, drawn as
+    `fastpt.tuning.fit.select` does (of equals, the largest); W is then fit on all rows. A head's learning rate and λ
+    are ignored. Arguments and errors are those of `fastpt.tuning.fit.fit`; of several views the first is taken. Where
+    no class has a sample to spare, l is 1.
     """
     from fastpt.tuning.arrays import validate
     from fastpt.tuning.heads import Heads
@@ -72,21 +82,20 @@ def fit_ridge(
     for head in heads:
         rows = np.arange(len(labels)) if head.rows is None else head.rows
         x, y = features[rows], labels[rows]
-        l2, share = _choose(x, y, classes, head.seed)
+        l2, share = _choose(x, y, classes, head.seed, ladder[::-1])
         parts.append(solve(x, y, classes, [l2])[0])
         chosen.append(l2)
         validation.append(share)
     return Heads.join(parts).requires_grad_(False).eval(), chosen, validation
 
 
-def _choose(x: Tensor, y: Tensor, classes: int, seed: int) -> tuple[float, float | None]:
+def _choose(x: Tensor, y: Tensor, classes: int, seed: int, ladder: Sequence[float]) -> tuple[float, float | None]:
     from fastpt.tuning.heads import Heads
 
     part = validation_part(y.cpu().numpy(), seed)
     if part is None:
         return 1.0, None
     kept, held = part
-    ladder = L2[::-1]
     candidates = Heads.join(solve(x[kept], y[kept], classes, ladder))
     right = (candidates.predict(x[held]) == y[held]).double().mean(1)
     return ladder[int(right.argmax())], float(right.max())

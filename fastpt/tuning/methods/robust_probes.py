@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 from fastpt.tuning.methods import linear_probe
+from fastpt.tuning.methods.budget import BUDGET
 from fastpt.tuning.methods.head_training import EPOCHS, HEAD_PRECISION, LRS, HeadMethod, Loss
 
 
 def _probe(label: str, colour: str, summary: str, loss: Loss) -> HeadMethod:
     training = replace(linear_probe.METHOD.training, loss=loss)
-    return HeadMethod(label, colour, summary, training, (LRS, EPOCHS, HEAD_PRECISION))
+    return HeadMethod(label, colour, summary, training, (LRS, BUDGET, EPOCHS, HEAD_PRECISION))
 
 
 GCE = _probe("LP, GCE", "#3a6ea5", "LP under generalised cross entropy, q = 0.7.", "gce")

@@ -70,6 +70,7 @@ SOURCES: Registry[Source] = Registry(
         "webdataset": "datasets_prep.sources.webdataset:SOURCE",
         "parquet": "datasets_prep.sources.parquet:SOURCE",
         "torchvision": "datasets_prep.sources.torchvision:SOURCE",
+        "vid-robust": "datasets_prep.sources.vid_robust:SOURCE",
     },
     "fastpt.sources",
     Source,

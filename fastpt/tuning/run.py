@@ -241,6 +241,7 @@ def tune(
     if first:
         tuning.to_do[next(iter(tuning.to_do))] = first
         del jobs[0]
+        save(tuning.results())
     for job, found in measure(jobs, device) if jobs else ():
         one = job.data.downstream
         if isinstance(found, Part):

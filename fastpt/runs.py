@@ -32,7 +32,7 @@ from fastpt.printable import finite, mapping, one_line
 if TYPE_CHECKING:
     from fastpt.dynamics import Dynamics
 from fastpt.records import read_sealed_line, read_sealed_yaml, write_sealed_yaml
-from fastpt.tuned import places, read_tunes, replaced
+from fastpt.tuned import checked_answers, places, read_tunes, replaced
 
 RUNS = Path("runs")  # where runs lie unless told otherwise
 RECIPE, PROVENANCE, METRICS = "recipe.yaml", "provenance.json", "metrics.jsonl"
@@ -155,6 +155,11 @@ def verify(run: Path) -> list[str]:
             continue
         if path.parent.name == TUNE and not is_sealed(found):
             problems.append(f"{path} does not match its self_sha256. Tune anew: `fastpt tune --run {run}`.")
+        elif "answers_sha256" in found:
+            try:
+                checked_answers(path)
+            except FastptError as error:
+                problems.append(str(error))
     is_exported = (run / EXPORT).exists()
     try:
         is_exported |= is_finished(run)

@@ -73,6 +73,11 @@ def read_answers(results: Path) -> "Table":
     """
     import pyarrow.parquet as pq
 
+    return pq.read_table(io.BytesIO(checked_answers(results)))
+
+
+def checked_answers(results: Path) -> bytes:
+    """The file that `read_answers` reads, found to be that of the results. Raises as it does."""
     path = results.with_suffix(ANSWERS)
     try:
         told = json.loads(results.read_bytes()).get("answers_sha256")
@@ -81,7 +86,7 @@ def read_answers(results: Path) -> "Table":
         raise FastptError(f"{path} cannot be read beside its results ({error}). `fastpt tune` writes both.") from None
     if hashlib.sha256(content).hexdigest() != told:
         raise DamagedData(f"{path} is not what {results} was written with. `fastpt tune` writes both anew.")
-    return pq.read_table(io.BytesIO(content))
+    return content
 
 
 def _read(path: Path, problems: list[str], where: str) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ import yaml
 
 from fastpt import Dataset
 from fastpt.errors import DamagedData, FastptError
+from fastpt.runs import verify
 from fastpt.tuned import read_answers
 from fastpt.tuning.answers import pack, unpack
 from fastpt.tuning.run import tune_command
@@ -59,6 +60,7 @@ def test_answers_of_other_results_are_refused(tuned):
     content = bytearray(path.read_bytes())
     content[100] ^= 1
     path.write_bytes(content)
+    assert [line for line in verify(Path("runs/tiny-s0")) if "small.parquet is not what" in line]
     with pytest.raises(DamagedData, match=r"is not what .*small.json was written with"):
         read_answers(tuned[1])
     path.unlink()

@@ -45,6 +45,7 @@ KINDS = {
     "checkpoints of a finished run": Kind("run/checkpoints/*/*", ("export", "verify run")),
     "exports": Kind("run/export/*", ("tune", "verify run")),
     "results": Kind("run/tune/*.json", ("report", "verify run")),
+    "answers": Kind("run/tune/*.parquet", ("verify run",)),
     "kept heads": Kind(f"{CACHE}/heads/*/*", ("tune",)),
     "kept features": Kind(f"{CACHE}/features/*/*", ("tune",), (f"{CACHE}/heads",)),
     "kept tokens": Kind(f"{CACHE}/tokens/*.*", ("train clip",)),

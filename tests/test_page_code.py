@@ -151,8 +151,10 @@ def trained(workplace) -> Path:
         "batch_size": 8,
         "engine": {"precision": "fp32"},
         "checkpoint": {"every_epochs": 1, "keep_best": "top1"},
-        "tune": {"suite": "data/mine"},
+        "tune": {"suite": "mine.yaml"},
     }
+    suite = {"name": "mine", "id": [{"name": "mine", "train": "data/mine/train", "test": "data/mine/val"}]}
+    (workplace / "mine.yaml").write_text(yaml.safe_dump(suite))
     (workplace / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run_block("fastpt train recipe.yaml --run-dir runs/NAME", workplace)
     return workplace

@@ -7,11 +7,9 @@ killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
 
 import contextlib
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -32,6 +30,7 @@ from fastpt.training.export import export_run
 from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
 from fastpt.training.log import MetricsLogger
 from fastpt.training.optim import build_optimizer
+from fastpt.training.pace import Pace, Since
 from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks import TASKS
@@ -39,10 +38,6 @@ from fastpt.training.tasks.kind import Task
 from fastpt.training.trackers import check_installed
 from fastpt.training.trial import check_names
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
-
-DATA_BOUND = 0.2  # share of the time spent waiting for data from which a run warns of it
-BUSY = 1.5  # load average over cores from which a run on a CPU warns that others use them too
-WARN_AFTER = 30.0  # seconds of steps before either is said
 
 
 def train(
@@ -179,15 +174,6 @@ def _seed_step(*key: int) -> None:
     np.random.seed(int(second))  # noqa: NPY002  (timm's Mixup draws from the legacy generator)
 
 
-@dataclass
-class _Since:
-    """What has passed since the last logged step."""
-
-    steps: int = 0
-    waited: float = 0.0  # seconds spent waiting for the loader
-    began: float = field(default_factory=time.monotonic)
-
-
 class Training:
     """One training in progress: the DeepSpeed engine, where it stands, and its record."""
 
@@ -221,8 +207,7 @@ class Training:
         self.observed = Recorder(run, recipe, task, TASKS.get(recipe.task).of, dist_info)
         self.saved: int | None = None  # the step of the newest checkpoint that this process knows of
         self._start()
-        self.waited = self.stepping = 0.0  # seconds, of the logged steps
-        self.warned_data_bound = self.warned_busy = False
+        self.pace = Pace()
         self.began = time.monotonic()
         self.record = MetricsLogger(run, recipe, self.step, self.total, self.lines) if dist_info.is_rank_zero else None
 
@@ -278,7 +263,7 @@ class Training:
 
     def try_steps(self, most: int, seconds: float = math.inf) -> list[float]:
         """Make up to so many steps, until about so many seconds have passed; return the seconds of each."""
-        batches, since, took = self._endless(), _Since(), []
+        batches, since, took = self._endless(), Since(), []
         while len(took) < most and sum(took) < seconds:
             began = time.monotonic()
             loss, _ = self._step(self.step, batches, since, logged=False)
@@ -297,7 +282,7 @@ class Training:
         epoch, loaded = self.step // self.steps_per_epoch, self.step // self.steps_per_pass
         self.loader.set_epoch(loaded)
         self.loader.set_size(self.recipe.data.size_in(epoch))
-        batches, since = iter(self.loader), _Since()
+        batches, since = iter(self.loader), Since()
         end = min((epoch + 1) * self.steps_per_epoch, (loaded + 1) * self.steps_per_pass, self.total)
         for step in range(self.step, end):
             logged = (step + 1) % self.recipe.log_every == 0 or step + 1 == self.total
@@ -311,18 +296,18 @@ class Training:
                 mean_loss = self._finite(loss)
                 if logged:
                     self._log(mean_loss, norm, since)
-                    since = _Since()
+                    since = Since()
             is_best = False
             if measured:
                 is_best = self._evaluate()
-                since = _Since()
+                since = Since()
             if is_best or self._checkpoint_is_due(epoch_ends):
                 self._save()
-                since = _Since()
+                since = Since()
             if self.preemption.agreed() and self.step < self.total:
                 self._leave()
 
-    def _step(self, step: int, batches: Iterator[Batch], since: _Since, logged: bool) -> tuple[torch.Tensor, float]:
+    def _step(self, step: int, batches: Iterator[Batch], since: Since, logged: bool) -> tuple[torch.Tensor, float]:
         """One optimiser step: this process's loss (a tensor, as reading it would wait) and, if logged, the norm."""
         recipe, norm = self.recipe, math.nan
         schedule, pieces = recipe.schedule, recipe.engine.gradient_accumulation_steps
@@ -342,7 +327,7 @@ class Training:
         since.steps += 1
         return loss, norm
 
-    def _pieces(self, batches: Iterator[Batch], since: _Since) -> Iterator[Batch]:
+    def _pieces(self, batches: Iterator[Batch], since: Since) -> Iterator[Batch]:
         for _ in range(self.recipe.engine.gradient_accumulation_steps):
             asked = time.monotonic()
             batch = next(batches)
@@ -365,10 +350,9 @@ class Training:
             "Lower optim.lr, warm up longer, or set engine.gradient_clipping."
         )
 
-    def _log(self, mean_loss: float, norm: float, since: _Since) -> None:
+    def _log(self, mean_loss: float, norm: float, since: Since) -> None:
         seconds = time.monotonic() - since.began
-        self.waited += since.waited
-        self.stepping += seconds
+        self.pace.add(since.waited, seconds)
         if self.record:
             self.record.train(
                 step=self.step,
@@ -382,31 +366,8 @@ class Training:
                 memory_gib=memory.peak(self.dist_info.device),
                 seconds=self._seconds(),
             )
-            if self.stepping > WARN_AFTER:
-                self._warn(self.record)
-
-    def _warn(self, record: MetricsLogger) -> None:
-        """Say once what holds the run up, if something does."""
-        if self._is_data_bound() and not self.warned_data_bound:
-            self.warned_data_bound = True
-            record.say(self._data_bound())
-        load, cores, threads = os.getloadavg()[0], os.cpu_count() or 1, torch.get_num_threads()
-        if self.dist_info.device.type == "cpu" and threads > 1 and load > BUSY * cores and not self.warned_busy:
-            self.warned_busy = True
-            record.say(
-                f"Busy cores: a load of {load:.1f} on {cores}. torch's {threads} threads wait for one another, so a "
-                "step can take many times as long; OMP_NUM_THREADS=1 is often faster beside other programs."
-            )
-
-    def _is_data_bound(self) -> bool:
-        return self.waited > DATA_BOUND * self.stepping
-
-    def _data_bound(self) -> str:
-        return (
-            f"Data-bound: {self.waited / self.stepping:.0%} of the time is spent waiting for pictures. Remedies: more "
-            "data.threads or cores, data.decoder dali on a GPU, smaller stored pictures (fastpt prep --max-side), or "
-            "data.order quasi_random on slow disks. `--set data.decoder=synthetic` shows the rate without reading."
-        )
+            for warning in self.pace.warnings(self.dist_info.device):
+                self.record.say(warning)
 
     @contextlib.contextmanager
     def _measuring(self) -> Iterator[Callable]:
@@ -493,8 +454,8 @@ class Training:
             results=results,
             best=self.best,
         )
-        if self._is_data_bound():
-            _say(self.dist_info, self._data_bound())
+        if self.pace.is_data_bound:
+            _say(self.dist_info, self.pace.data_bound())
         _say(self.dist_info, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
 
     def _epochs(self) -> float:

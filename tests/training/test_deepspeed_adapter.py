@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from fastpt.training import deepspeed_adapter
-from fastpt.training.loop import _Since, rehearsal
+from fastpt.training.loop import rehearsal
+from fastpt.training.pace import Since
 
 
 @pytest.mark.parametrize(("zero", "clipping", "stated"), [(0, 0.0, 0.0), (0, 1.5, 0.0), (1, 0.0, 0.0), (1, 1.5, 1.5)])
@@ -26,7 +27,7 @@ def test_without_zero_the_gradient_of_the_whole_step_is_clipped(supervised, monk
     with rehearsal(recipe) as training:
         before = [parameter.detach().clone() for parameter in training.engine.module.parameters()]
         batches = iter(list(training.loader))
-        _, norm = training._step(4, batches, _Since(), logged=True)
+        _, norm = training._step(4, batches, Since(), logged=True)
         after = training.engine.module.parameters()
         moved = torch.stack([(new - old).norm() for new, old in zip(after, before, strict=True)]).norm()
         assert norm > 0.02

@@ -10,7 +10,7 @@ import torch
 from fastpt import Batch
 from fastpt.errors import FastptError
 from fastpt.models import SmallStemResNet
-from fastpt.training import checkpoint, launch, loop
+from fastpt.training import checkpoint, launch, pace
 from fastpt.training.evaluation import evaluation_loader, outputs_of
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
@@ -294,8 +294,8 @@ def test_fp16_on_a_processor_is_refused(supervised, tmp_path):
 
 
 def test_a_run_that_waits_for_its_pictures_says_so(supervised, tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(loop, "DATA_BOUND", 0.0)
-    monkeypatch.setattr(loop, "WARN_AFTER", 0.0)
+    monkeypatch.setattr(pace, "DATA_BOUND", 0.0)
+    monkeypatch.setattr(pace, "WARN_AFTER", 0.0)
     train(supervised(), "tiny", tmp_path / "run")
     said = capfd.readouterr()
     assert said.err.count("Data-bound: ") == 1  # while it runs
@@ -304,7 +304,7 @@ def test_a_run_that_waits_for_its_pictures_says_so(supervised, tmp_path, monkeyp
 
 @pytest.mark.parametrize(("load", "told"), [(1.4, 0), (1.6, 1)])
 def test_a_run_beside_other_programs_is_told_of_its_threads(supervised, tmp_path, capfd, monkeypatch, load, told):
-    monkeypatch.setattr(loop, "WARN_AFTER", 0.0)
+    monkeypatch.setattr(pace, "WARN_AFTER", 0.0)
     monkeypatch.setattr("os.getloadavg", lambda: (load * os.cpu_count(), 0.0, 0.0))
     torch.set_num_threads(2)
     try:

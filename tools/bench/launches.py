@@ -123,7 +123,8 @@ def counted(recipe: Any) -> Count:
     """Of one step, after some that do what is done once."""
     from deepspeed.accelerator import get_accelerator
 
-    from fastpt.training.loop import _Since, rehearsal
+    from fastpt.training.loop import rehearsal
+    from fastpt.training.pace import Since
 
     count = Count()
 
@@ -142,7 +143,7 @@ def counted(recipe: Any) -> Count:
         count.on_host = {id(counter) for counter in counters if torch.is_tensor(counter)}
         batches = iter(list(training.loader)[:1] * recipe.engine.gradient_accumulation_steps)
         with parts(count.of, count.on_a_device), count:
-            training._step(3, batches, _Since(), logged=False)
+            training._step(3, batches, Since(), logged=False)
     return count
 
 

@@ -40,12 +40,13 @@ class Profile:
 
 def profiled(recipe: Any) -> Profile:
     """Some steps of a training that is not begun, after those that do what is done once."""
-    from fastpt.training.loop import _Since, rehearsal
+    from fastpt.training.loop import rehearsal
+    from fastpt.training.pace import Since
 
     gpu = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]
     with rehearsal(recipe) as training, parts(lambda part: record_function(MARK + part)):
-        batches, since = training._endless(), _Since()
+        batches, since = training._endless(), Since()
 
         def steps(count: int) -> None:
             for _ in range(count):

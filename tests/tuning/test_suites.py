@@ -289,3 +289,12 @@ def test_the_papers_sets_say_what_they_are():
         "data/patch_camelyon/train",
         "data/patch_camelyon/valid",
     ]
+
+
+@pytest.mark.parametrize("name", ["study", "study_captions"])
+def test_the_studies_suites_read_what_their_tool_prepares(name):
+    from tools.study_sets import SETS
+
+    suite = load_suite(name)
+    assert {split.split("/")[1] for _, source in suite.sources() for split in source.splits} <= SETS.keys()
+    assert (len(suite.id), sum(len(one.tests) for one in suite.ood)) == (8, 12 if name == "study" else 10)

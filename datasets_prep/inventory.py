@@ -128,6 +128,12 @@ class Containers:
     beside: defaultdict[str, Counter[str]]  # these, by what they are
     warnings: list[str]
 
+    def count_read(self, paths: Iterable[Path]) -> None:
+        """Count files that are no pictures as ones that the source reads."""
+        for path in paths:
+            self.beside[NO_PICTURE] -= Counter([suffix(path.name) or "without suffix"])
+            self.beside[READ][path.name] += 1
+
 
 def find_containers(places: Sequence[Path], ending: str, *others: str) -> Containers:
     """The files whose names end so (".tar"), or as `others`, in places that are folders; other places are such files.

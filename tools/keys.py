@@ -13,7 +13,7 @@ import click
 
 from fastpt.cli import main
 from fastpt.cli.keys import FILES, describe
-from fastpt.cli.prep import COMMON
+from fastpt.cli.prep_options import COMMON
 
 BAR = r"\|"
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"

@@ -2,7 +2,8 @@
 
 The picture is `.jpg` (or another picture's extension), the caption is `.txt`, else "caption" in `.json` (or the columns
 of it that are asked for), and the label is `.cls`, or a column of the `.json`. YFCC15M usually lies on disks in this
-form. Tars are of a split if their names or folders say so: `train-0000.tar`, `val/0000.tar`.
+form. Tars are of a split if their names or folders say so: `train-0000.tar`, `val/0000.tar`. Where CLIP_benchmark made
+them, `classnames.txt` beside the folders of splits names the classes, and `nshards.txt` in each counts its tars.
 """
 
 import os
@@ -27,11 +28,12 @@ from datasets_prep.sources import Request, Source
 from datasets_prep.splits import splits_of_files
 from datasets_prep.tar_samples import LABEL, OUTSIDE, Members, Shard, list_tar
 from datasets_prep.targets import Labels, read_labels
+from fastpt.data.labels import text_of
 from fastpt.errors import FastptError
 from fastpt.printable import plural
 from fastpt.storage.names import hidden_part
 from fastpt.storage.opened import Stamp, check_size
-from fastpt.storage.opening import open_unchanged
+from fastpt.storage.opening import open_regular, open_unchanged
 from fastpt.storage.packed import is_packed, nameless_file
 from fastpt.storage.tar import tar_stem
 
@@ -40,6 +42,7 @@ PACKED = re.compile(r"\.tar\.(lz4|lzma|lzo|br|z|7z)$", re.IGNORECASE)  # in ways
 UNFINISHED = re.compile(
     r"\.(tar|tgz)\b.*\.(tmp|temp|part|partial|incomplete|crdownload|download|aria2)$", re.IGNORECASE
 )
+CLASS_NAMES, TAR_COUNT = "classnames.txt", "nshards.txt"
 MOST_NAMED = 3  # in a warning
 OPENED = 16  # tars that are looked into at once
 
@@ -113,11 +116,14 @@ def webdataset_splits(request: Request, members: Members) -> Found:
         for name, mine in splits.items():
             _check_inside(name, [shards[tar] for tar in mine])
     labels = _labels(root, list(shards.values()), members, warnings)
-    warnings += labels.warnings
+    class_names = _class_names(request.places, found, labels)
+    if class_names:  # some of which may have no picture
+        labels = replace(labels, classes=[str(i) for i in range(len(class_names))])
+    warnings += [*labels.warnings, *_tars_not_there(found)]
     beside = defaultdict(Counter, found.beside)
     listings, start = [], 0
     for name, mine in splits.items():
-        listing = _split(name, [shards[tar] for tar in mine], labels, start)
+        listing = _split(name, [shards[tar] for tar in mine], labels, class_names or labels.classes, start)
         start += sum(len(shards[tar].samples) for tar in mine)
         if not len(listing) and not listing.rejected and any(shards[tar].beside[OUTSIDE] for tar in mine):
             warnings.append(f"no sample of split {name} is in the subset: it is left out")
@@ -189,6 +195,48 @@ def _list_tars(tars: Sequence[Path], members: Members, request: Request) -> dict
     return shards | {tar: work(tar, unpacked=file) for tar in packed}
 
 
+# --- what CLIP_benchmark lays beside tars ---------------------------------------------------------------------------
+
+
+def _class_names(places: Sequence[Path], found: Containers, labels: Labels) -> list[str]:
+    """The readable names of numbered classes, a line each in the `classnames.txt` of a place; [] if there is none.
+
+    Raises FastptError if they cannot be those of the labels.
+    """
+    lists = [path for place in places if (path := place / CLASS_NAMES) in found.others]
+    if not lists or labels.classes != [str(i) for i in range(len(labels.classes))]:
+        return []
+    names = [line.strip() for line in _text(lists[0]).splitlines()]
+    if other := next((path for path in lists[1:] if _text(path) != _text(lists[0])), None):
+        raise FastptError(f"{lists[0]} and {other} name other classes. Prepare each by itself.")
+    if len(names) < len(labels.classes) or not all(names):
+        what = "an empty line" if not all(names) else f"{len(names)} names"
+        raise FastptError(f"{lists[0]} has {what}, and the .cls count {len(labels.classes)} classes. Mend it.")
+    found.count_read(lists)
+    return names
+
+
+def _tars_not_there(found: Containers) -> list[str]:
+    """What to say of folders that hold fewer tars than their `nshards.txt` counts."""
+    counts = [path for path in found.others if path.name == TAR_COUNT]
+    found.count_read(counts)
+    lacking = []
+    for path in counts:
+        there, stated = sum(tar.parent == path.parent for tar in found.files), _text(path).strip()
+        if stated != str(there):
+            lacking.append(f"{path} counts {stated[:20]} tars; {there:,} are there")
+    return lacking
+
+
+def _text(path: Path) -> str:
+    with open_regular(path) as file:
+        check_size(file.stamp[0])
+        try:
+            return text_of(file.pread(file.stamp[0], 0))
+        except ValueError as error:
+            raise FastptError(f"{path} {error}. Mend it or take it away.") from None
+
+
 # --- splits -------------------------------------------------------------------------------------------------------
 
 
@@ -237,7 +285,7 @@ def _what_there_is(shards: Sequence[Shard], labels: Labels) -> str:
     return f" ({'; '.join(told)})" if told else ""
 
 
-def _split(name: str, shards: Sequence[Shard], labels: Labels, start: int) -> SplitListing:
+def _split(name: str, shards: Sequence[Shard], labels: Labels, class_names: Sequence[str], start: int) -> SplitListing:
     """The samples of a split, of which the first is `start` in `labels`; those that lack a target are left out."""
     samples = [(number, sample) for number, shard in enumerate(shards) for sample in shard.samples]
     numbers = labels.numbers[start : start + len(samples)]
@@ -262,7 +310,7 @@ def _split(name: str, shards: Sequence[Shard], labels: Labels, start: int) -> Sp
         labels=numbers[rows] if has_labels else None,
         captions=captions,
         classes=labels.classes,
-        class_names=labels.classes,
+        class_names=list(class_names),
         read=_Reader(
             [shard.tar for shard in shards],
             [shard.stamp for shard in shards],

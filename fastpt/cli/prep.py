@@ -1,9 +1,10 @@
-"""`fastpt prep`: sources in, prepared splits out. A group of commands, one for each source."""
+"""`fastpt prep`: sources in, prepared splits out. A group of commands, one for each source, and for each preset."""
 
 import contextlib
 import json
-import os
+import shlex
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,147 +12,13 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
+from datasets_prep.presets import PRESETS, Preset
 from datasets_prep.sources import SOURCES, Source
-from fastpt.cli.shared import FOLDER, INTERRUPTED, SEED, Rate, claim
-from fastpt.errors import FastptError
+from fastpt.cli.prep_options import COMMON
+from fastpt.cli.shared import INTERRUPTED, claim
+from fastpt.errors import FastptError, suggestion
 from fastpt.printable import one_line, printable
-from fastpt.processes import cores
-from fastpt.storage.address import ADDRESS, RemotePath
 from fastpt.storage.names import is_plain
-
-
-class Place(click.ParamType):
-    """PATH or SPLIT=PATH: (split or None, path)."""
-
-    name = "place"
-
-    def convert(self, value, param, ctx):
-        split, equals, path = value.partition("=")
-        if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
-            return None, _at_home(value)
-        if not path:
-            self.fail(f"SPLIT=PATH; found {value!r}, without a path (a shell variable that is not set?)", param, ctx)
-        return split, _at_home(path)
-
-
-def _at_home(path: str) -> Path:
-    """A path or an address; a `~` that the shell left as it is, as it does behind `train=`, is the home."""
-    if ADDRESS.match(path):
-        return RemotePath.parse(path)
-    return Path(path if os.path.lexists(path) else os.path.expanduser(path))  # noqa: PTH111 - Path's raises
-
-
-class Share(click.ParamType):
-    """A number between 0 and 1, with `ends` or one of these."""
-
-    name = "share"
-
-    def __init__(self, ends: bool = False):
-        self.ends = ends
-
-    def convert(self, value, param, ctx):
-        try:
-            share = float(value)
-        except ValueError:
-            share = float("nan")
-        if not (0 < share < 1 or (self.ends and share in (0, 1))):
-            what = "0 to 1" if self.ends else "above 0 and below 1, such as 0.1"
-            self.fail(f"a share of {what}; found {value!r}", param, ctx)
-        return share
-
-
-class Side(click.ParamType):
-    """A number of pixels, or none: int or None."""
-
-    name = "pixels"
-
-    def convert(self, value, param, ctx):
-        text = str(value)
-        if text == "none":
-            return None
-        if not text.isdecimal() or int(text) == 0:
-            self.fail(f"a number of pixels or none; found {value!r}", param, ctx)
-        return int(text)
-
-
-COMMON = (
-    click.Option(
-        ["--source", "places"],
-        type=Place(),
-        multiple=True,
-        metavar="[SPLIT=]PATH",
-        help="Folder, .tar, .tar.gz or .zip to read, in place, here or at an hf://, s3://, gs:// or https:// address; "
-        "repeatable.",
-    ),
-    click.Option(["--name"], help="Name of the dataset (default: the source's own, or the file name of --source)."),
-    click.Option(["--out"], type=FOLDER, help="Folder for the splits (default: data/NAME)."),
-    click.Option(
-        ["--noise", "rates"], type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only."
-    ),
-    click.Option(["--seed"], type=SEED, default=0, show_default=True, help="Seed of noise, order and holdout."),
-    click.Option(
-        ["--format", "store"],
-        type=click.Choice(["ffcv", "wds"]),
-        default="ffcv",
-        show_default=True,
-        help="FFCV files, or WebDataset tars with DALI indexes.",
-    ),
-    click.Option(
-        ["--max-side"],
-        type=Side(),
-        default="500",
-        show_default=True,
-        help="Larger pictures are reduced to this side; or none.",
-    ),
-    click.Option(
-        ["--quality"], type=click.IntRange(1, 100), default=90, show_default=True, help="JPEG quality if re-encoded."
-    ),
-    click.Option(
-        ["--subsampling"],
-        type=click.Choice(["420", "444", "auto"]),
-        default="auto",
-        show_default=True,
-        help="Colour of re-encoded JPEGs: halved, whole, or whole where halving would spoil it.",
-    ),
-    click.Option(
-        ["--entry-points"],
-        type=click.Choice(["auto", "none"]),
-        default="auto",
-        show_default=True,
-        help="Keep in JPEGs where decoding may begin, for fast crops; or leave their bytes alone.",
-    ),
-    click.Option(
-        ["--order"],
-        type=click.Choice(["random", "source"]),
-        default="random",
-        show_default=True,
-        help="Order of the samples in the shards.",
-    ),
-    click.Option(
-        ["--shard-samples"], type=click.IntRange(1), default=20_000, show_default=True, help="Samples a shard."
-    ),
-    click.Option(
-        ["--holdout"], type=Share(), metavar="SHARE", help="Split off a seeded share as val, if there is one split."
-    ),
-    click.Option(
-        ["--max-rejects"],
-        type=Share(ends=True),
-        metavar="SHARE",
-        default=0.001,
-        show_default=True,
-        help="Share of unusable pictures that is still accepted.",
-    ),
-    click.Option(
-        ["--ignore-damage"],
-        is_flag=True,
-        help="Go on with what can be read of a damaged archive, and say what is lost.",
-    ),
-    click.Option(["--workers"], type=click.IntRange(1), default=cores, show_default="all cores", help="Processes."),
-    click.Option(["--dry-run"], is_flag=True, help="Say what is found and would be written; open no picture."),
-    click.Option(["--read"], is_flag=True, help="With --dry-run: read every picture, and say which cannot be used."),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document instead of text."),
-    click.Option(["--ray"], metavar="ADDRESS", help="Work on a Ray cluster; local starts one here."),
-)
 
 
 class Prep(click.Group):
@@ -161,12 +28,15 @@ class Prep(click.Group):
         return SOURCES.names()
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        if cmd_name in PRESETS:
+            return PresetCommand(cmd_name, PRESETS[cmd_name])
         try:
             return SourceCommand(cmd_name, SOURCES.get(cmd_name))
-        except FastptError as error:
+        except FastptError:
             if cmd_name in SOURCES.names():  # a package that is broken
                 raise
-            raise click.UsageError(str(error), ctx) from None
+            known = [*SOURCES.names(), *PRESETS]
+            raise click.UsageError(f"there is no source {cmd_name!r}; {suggestion(cmd_name, known)}", ctx) from None
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -177,6 +47,8 @@ class Prep(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Sources"):
             formatter.write_dl([(name, one_line(_summary(name))) for name in SOURCES.names()])
+        with formatter.section("Presets, sets of the Hugging Face hub; --presets tells their sizes and licences"):
+            formatter.write_dl([(name, preset.summary) for name, preset in PRESETS.items()])
 
 
 class SourceCommand(click.Command):
@@ -190,7 +62,7 @@ class SourceCommand(click.Command):
             help=f"Prepare {source.summary}.\n\n\b\n{source.example}" + _usual_places(source),
             callback=self.run,
         )
-        self.source = source
+        self.source_name, self.source = name, source
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
@@ -205,14 +77,67 @@ class SourceCommand(click.Command):
                 formatter.write_dl([record for option in options if (record := option.get_help_record(ctx))])
 
     def run(self, **given: Any) -> None:
+        self.prepare(given, None)
+
+    def prepare(self, given: dict[str, Any], preset: Preset | None) -> None:
         ctx = click.get_current_context()
         own = {str(option.name): given[str(option.name)] for option in self.source.options}
-        _prepare(str(self.name), self.source, own, **_common(ctx))
+        _prepare(self.source_name, self.source, own, preset, **_common(ctx))
+
+
+class PresetCommand(SourceCommand):
+    """`fastpt prep PRESET`: the words that it stands for are the defaults of its source's options."""
+
+    def __init__(self, name: str, preset: Preset):
+        source = SOURCES.get(preset.source)
+        super().__init__(preset.source, source)
+        self.name, self.preset = name, preset
+        self.help = f"Prepare {preset.summary}.\n\n\b\n" + "\n".join(_facts(preset))
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> click.Context:
+        with click.Context(self) as ctx:
+            words = [*shlex.split(self.preset.prep)[1:], "--name", str(self.name)]
+            stands_for, _, _ = self.make_parser(ctx).parse_args(words)
+        return super().make_context(info_name, args, parent, default_map=stands_for, **extra)
+
+    def run(self, **given: Any) -> None:
+        if self.preset.how_to_get and not _common(click.get_current_context())["places"]:
+            raise FastptError(f"{self.name}: {self.preset.how_to_get}")
+        self.prepare(given, self.preset)
+
+
+def _facts(preset: Preset) -> Iterator[str]:
+    """What a preset's page states, a line each."""
+    yield f"fastpt prep {preset.prep}" + " --source FOLDER" * bool(preset.how_to_get)
+    if preset.samples:
+        about = "about " * preset.is_rounded
+        yield "samples: " + ", ".join(f"{name} {about}{count:,}" for name, count in preset.samples.items())
+    yield f"targets: {preset.classes} classes" if preset.classes else "targets: captions"
+    yield f"licence: {preset.licence}"
+    yield f"stated at {preset.stated_at}, not verified here; a preparation tells what differs"
+
+
+def _list_presets(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(
+            "\n\n".join("\n    ".join([f"{name}  {one.summary}", *_facts(one)]) for name, one in PRESETS.items())
+        )
+        ctx.exit()
 
 
 prep = Prep(
     "prep",
-    params=list(COMMON),
+    params=[
+        *COMMON,
+        click.Option(
+            ["--presets"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_list_presets,
+            help="List the presets with sizes, licences and pages, and exit.",
+        ),
+    ],
     subcommand_metavar="SOURCE [OPTIONS]",
     help="""Convert a SOURCE into prepared splits, with noise plans.
 
@@ -221,6 +146,7 @@ prep = Prep(
     fastpt prep --noise 0.05 imagenet --source ILSVRC2012
     fastpt prep imagefolder --source pets.tar --name pets --noise 0.05
     fastpt prep imagefolder --help
+    fastpt prep cifar10                         a preset: from the Hugging Face hub, by its name
 
     Pictures are stored once; a noise rate costs one small array. A stopped job goes on when run again. These options
     go before or behind the source's name; a source's own, which its --help shows, behind it.
@@ -259,10 +185,10 @@ def _common(ctx: click.Context) -> dict[str, Any]:
         found = [
             place.params[name]
             for place in (ctx.parent, ctx)
-            if place and place.get_parameter_source(name) is not ParameterSource.DEFAULT
+            if place and place.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP)
         ]
         if option.multiple:
-            values[name] = sum(found, ())
+            values[name] = sum(found, ()) or ctx.params[name]
         elif len(found) > 1 and found[0] != found[1]:
             raise click.UsageError(
                 f"{option.opts[0]} is given before and behind the source's name, once {found[0]}, once {found[1]}", ctx
@@ -276,6 +202,7 @@ def _prepare(
     source_name: str,
     source: Source,
     own: dict[str, Any],
+    preset: Preset | None = None,
     *,
     places: tuple[tuple[str | None, Path], ...],
     name: str | None,
@@ -329,6 +256,8 @@ def _prepare(
             unpack_dir = _folder_above(out) if dry_run else out
             found = list_splits(source, places, own, unpack_dir, seed, workers, ignore_damage, dry_run)
         names = ", ".join(split.name for split in found.splits)
+        if preset:
+            found = replace(found, warnings=(*found.warnings, *preset.differences(found)))
         if holdout is not None:
             if len(found.splits) > 1:
                 raise click.UsageError(f"--holdout is for sources with one split; found {names}")

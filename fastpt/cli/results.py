@@ -1,6 +1,7 @@
 """What was learned: tuning and reports."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,8 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
     "--suite",
     help="A suite file, the name of one in recipes/suites, or a folder with train and test (default: the recipe's).",
 )
+@click.option("--prepare", is_flag=True, help="First make the suite's sets that are not there, after asking once.")
+@click.option("--yes", is_flag=True, help="With --prepare: do not ask.")
 @click.option("--num-seeds", type=click.IntRange(1, 1000), default=1, show_default=True, help="Heads trained a method.")
 @click.option(
     "--fractions",
@@ -98,14 +101,26 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
 )
 @JSON
 @click.pass_context
-def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, as_json: bool, **settings: Any) -> None:
+def tune(
+    ctx: click.Context,
+    /,
+    methods: tuple[str, ...],
+    finetune: str | None,
+    prepare: bool,
+    yes: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Train light heads on frozen features, in and out of domain.
 
     \b
     fastpt tune                                     the newest run, its suite: linear probe, MLP tuning, NMTune
     fastpt tune --nmtune                            NMTune beside the linear probe alone
     fastpt tune --encoder timm:resnet50 --suite mini
+    fastpt tune --suite paper_id --prepare          its sets from the net first, where they are not there
     """
+    if yes and not prepare:
+        raise click.UsageError("--yes goes with --prepare")
     if settings["run"] and settings["encoder"]:
         raise click.UsageError("--run and --encoder name two encoders; give one")
     chosen = list(methods or HEADS)
@@ -119,6 +134,8 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
     for name in chosen:
         if name in broken:
             raise broken[name]
+    if prepare:
+        _prepare(settings["suite"], yes)
     from fastpt.tuning.ranks import joined
     from fastpt.tuning.run import features_command, tune_command
     from fastpt.tuning.tables import text_table
@@ -134,6 +151,25 @@ def tune(ctx: click.Context, /, methods: tuple[str, ...], finetune: str | None, 
     if result.failed:
         failures = "\n".join(f"set {one.where}: {one.reason}" for one in result.failed)
         raise FastptError(f"{failures}\nWhat could be measured is in the results.")
+
+
+def _prepare(suite: str | None, yes: bool) -> None:
+    """Make the sets of a suite that are not there."""
+    if suite is None or Path(suite).is_dir():
+        raise click.UsageError("--prepare goes with --suite, a suite's name or file: its sets name what makes them")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError("--prepare is for one process; prepare first, then tune on several")
+    from fastpt.tuning.preparing import prepare_missing
+    from fastpt.tuning.suites import load_suite
+
+    def tell(text: str) -> None:
+        click.echo(printable(text), err=True)
+
+    def agreed(text: str) -> bool:
+        tell(text)
+        return yes or click.confirm("They fetch what is not here. Go on?", err=True)
+
+    prepare_missing(load_suite(suite), agreed, tell)
 
 
 @click.command()

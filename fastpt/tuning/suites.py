@@ -104,7 +104,8 @@ class TrainedSet(Section):
     max_train_per_class: int | None = Field(default=None, ge=1)
     """The same, of each class that many at most."""
     prep: str | None = None
-    """The command that makes the set, told where it is missing."""
+    """The command that makes the set, `fastpt prep ...`, told where it is missing and run by `tune --prepare`; other
+    words say what to do by hand."""
 
 
 class InDomain(TrainedSet):
@@ -136,7 +137,7 @@ class Suite(Section):
 
     def sources(self) -> list[tuple[str, SplitSpec]]:
         """Every split, with the name of its set."""
-        return [(one.name, source) for one in [*self.id, *self.ood] for source in (one.train, *_tests(one).values())]
+        return [(one.name, source) for one in [*self.id, *self.ood] for source in (one.train, *tests_of(one).values())]
 
     @property
     def has_features(self) -> bool:
@@ -252,7 +253,7 @@ def _set_problems(one: InDomain | OutOfDomain) -> Iterator[str]:
         yield f"set {one.name} has features, whose samples have no names that folds or max_train go by. Leave it out."
     if isinstance(one.metric, dict) and len(one.metric) < len(get_args(Variant)):
         yield f"set {one.name} has a metric for {min(one.metric, default='none')} alone. Give one for each variant."
-    if one.published and (stray := sorted(one.published.tests.keys() - _tests(one).keys())):
+    if one.published and (stray := sorted(one.published.tests.keys() - tests_of(one).keys())):
         yield f"set {one.name} has no test {stray[0]}, of which `published` counts the pictures. Rename it there."
     if one.train.corruption:
         yield f"set {one.name} corrupts what heads are trained on. Give the corruption to tests."
@@ -270,14 +271,14 @@ def open_suite(suite: Suite, variant: Variant = "paper") -> tuple[list[Downstrea
         domain: Domain = "id" if isinstance(one, InDomain) else "ood"
         opened = _Opened()
         train = opened.split(one.train, one.prep)
-        data = {name: opened.split(source, one.prep) for name, source in _tests(one).items()}
+        data = {name: opened.split(source, one.prep) for name, source in tests_of(one).items()}
         if opened.reasons:
             missing.append(Missing(domain, one.name, " ".join(opened.reasons), failed=opened.failed))
         tests: dict[str, TestSplit] = {}
         for name, test in data.items() if train is not None else ():
             if train is not None and test is not None:
                 try:
-                    source = _tests(one)[name]
+                    source = tests_of(one)[name]
                     tests[name] = TestSplit(test, source.corruption, _answers(one.name, train, test, source.classes))
                 except FastptError as error:
                     wrong.append(str(error))
@@ -300,7 +301,8 @@ def open_suite(suite: Suite, variant: Variant = "paper") -> tuple[list[Downstrea
     return found, missing
 
 
-def _tests(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
+def tests_of(one: InDomain | OutOfDomain) -> dict[str, SplitSpec]:
+    """The splits that the heads of a set are tested on, by name."""
     if isinstance(one, OutOfDomain):
         return one.tests
     if one.test is None:

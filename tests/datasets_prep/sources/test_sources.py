@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from datasets_prep.listing import Found
+from datasets_prep.presets import PRESETS
 from datasets_prep.sources import SOURCES, Request, Source
 from fastpt import Dataset
 from fastpt.cli import main
@@ -46,12 +47,13 @@ def test_help_of_a_source_shows_its_options_the_common_ones_and_its_example(run,
     assert SOURCES.get(name).example.splitlines()[0] in output
 
 
-def test_help_lists_the_common_options_and_every_source_in_a_line(run):
+def test_help_lists_the_common_options_and_every_source_and_preset_in_a_line(run):
     code, output = run("--help")
     assert code == 0
     assert "--noise" in output
-    lines = [line.split(maxsplit=1) for line in output[output.index("Sources:") :].splitlines()[1:]]
-    assert [name for name, _ in lines] == SOURCES.names()
+    sections = [section.splitlines()[1:] for section in output[output.index("Sources:") :].split("\n\n")]
+    named = [[name for name, _ in (line.split(maxsplit=1) for line in lines)] for lines in sections]
+    assert named == [SOURCES.names(), list(PRESETS)]
     assert "--split-level" not in output
 
 

@@ -28,6 +28,7 @@ from fastpt.data import beton
 from fastpt.data.dataset import Dataset
 from fastpt.data.manifest import file_entry
 from fastpt.data.plan import Targets
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, suggestion
 from fastpt.files import atomic_folder, locked, write_json, write_sealed_json
 
@@ -70,10 +71,10 @@ def materialize(
         raise FastptError(f"{out} lies inside the prepared split {dataset.path}. Choose another --out.")
     of = of or dataset.default_targets
     plan = dataset.noise_plan(noise, of)
-    targets = dataset.targets(noise, of)
+    shown = _Shown(dataset, dataset.shown(noise, of), of, dataset.targets(noise, of), dataset.wrong(noise, of))
     rows = _rows(dataset, limit, only)
     with _new_folder(out) as folder:
-        samples = _samples(dataset, targets, of, rows, progress)
+        samples = _samples(shown, rows, progress)
         if store == "ffcv":
             _write_ffcv(folder / f"{dataset.split}.beton", samples, len(rows), of)
         elif store == "wds":
@@ -134,21 +135,31 @@ def _new_folder(out: Path) -> Iterator[Path]:
             lock.unlink(missing_ok=True)
 
 
-def _samples(
-    dataset: Dataset, targets: np.ndarray, of: Targets, rows: np.ndarray, progress: Callable[[int, int], None]
-) -> Iterator[Sample]:
+@dataclass(frozen=True)
+class _Shown:
+    """A split under a noise plan: pictures, targets, int64 [N], and which are wrong, bool [N]."""
+
+    dataset: Dataset
+    pictures: ImageDataset
+    of: Targets
+    targets: np.ndarray
+    wrong: np.ndarray
+
+
+def _samples(shown: _Shown, rows: np.ndarray, progress: Callable[[int, int], None]) -> Iterator[Sample]:
     """The samples `rows`, their bytes checked."""
-    stored, clean = dataset.samples, dataset.targets(None, of)
+    dataset, of, targets = shown.dataset, shown.of, shown.targets
+    stored = shown.pictures.samples
     name, keys = of.removesuffix("s"), dataset.table(["key"]).column("key")
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH]
-        shown = targets[some].tolist() if of == "labels" else dataset.captions(targets[some])
+        texts = targets[some].tolist() if of == "labels" else dataset.captions(targets[some])
         own = {"clean_label": dataset.clean_labels[some].tolist()} if dataset.has_labels else {}
         own |= {"clean_caption": dataset.captions(some)} if dataset.has_captions else {}
-        for place, (row, target) in enumerate(zip(some.tolist(), shown, strict=True)):
-            known = {"key": keys[row].as_py(), name: target, "is_noisy": bool(targets[row] != clean[row])}
+        for place, (row, target) in enumerate(zip(some.tolist(), texts, strict=True)):
+            known = {"key": keys[row].as_py(), name: target, "is_noisy": bool(shown.wrong[row])}
             known |= {column: values[place] for column, values in own.items()}
-            jpeg = dataset.jpeg(row, checked=True).tobytes()
+            jpeg = shown.pictures.jpegs(np.array([row]), checked=True)[0].tobytes()
             yield Sample(jpeg, int(stored.width[row]), int(stored.height[row]), target, known)
         progress(start + len(some), len(rows))
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.plan import Changed, NoisePlan
 from fastpt.data.samples import ImageDataset
 from fastpt.loading.batch import Batch
 from fastpt.loading.crops import random_resized_crops
@@ -187,7 +187,7 @@ def _sorted(step: _Step) -> _Step:
 
 
 def assert_makes_noise(
-    kind: NoiseKind, dataset: Dataset, of: Targets, files: Mapping[str, Path] = NO_FILES, nested: bool = True
+    kind: NoiseKind, dataset: Dataset, of: Changed, files: Mapping[str, Path] = NO_FILES, nested: bool = True
 ) -> None:
     """Assert that a kind of noise keeps the contract of `fastpt.noise.kinds.NoiseKind` on a split with such targets.
 
@@ -195,8 +195,11 @@ def assert_makes_noise(
     nothing to say of them. With `nested`, what is wrong at a low rate is wrong in the same way at a higher one. Raises
     AssertionError.
     """
-    count, limit = len(dataset), len(dataset.classes) if of == "labels" else len(dataset)
-    clean = dataset.targets(None, of)
+    count = len(dataset)
+    if of == "pictures":  # of the split that the kind's one option names
+        clean, least, limit = np.full(count, -1), -1, len(Dataset(next(iter(files.values()))))
+    else:
+        clean, least, limit = dataset.targets(None, of), 0, len(dataset.classes) if of == "labels" else count
 
     def make(rate: float, seed: int = 0, made_of: Dataset = dataset) -> np.ndarray:
         return kind.make(made_of, of, rate if kind.takes_rate else 0.0, seed, files).array
@@ -205,7 +208,7 @@ def assert_makes_noise(
     for array in (low, high):
         assert array.dtype == (np.int32 if of == "labels" else np.int64)
         assert array.shape == (count,)
-        assert 0 <= array.min() <= array.max() < limit
+        assert least <= array.min() <= array.max() < limit
         assert (array != clean).any(), "nothing is wrong"
     assert np.array_equal(high, make(0.5)), "it is not the same noise each time"
     realised = realised_rates(dataset, of, low, 0.2 if kind.takes_rate else None)
@@ -219,7 +222,7 @@ def assert_makes_noise(
         assert not np.array_equal(high, make(0.5, seed=1)), "another seed is the same noise"
         rows = np.random.default_rng(0).permutation(count)
         shuffled = make(0.5, made_of=cast(Dataset, _Shuffled(dataset, rows)))
-        expected = high[rows] if of == "labels" else np.argsort(rows)[high[rows]]
+        expected = np.argsort(rows)[high[rows]] if of == "captions" else high[rows]
         assert np.array_equal(shuffled, expected), "it is another noise in another order of the rows"
 
 
@@ -228,6 +231,7 @@ class _Shuffled:
 
     def __init__(self, dataset: Dataset, rows: np.ndarray):
         self.path, self.classes, self.class_names = dataset.path, dataset.classes, dataset.class_names
+        self.has_labels, self.has_captions = dataset.has_labels, dataset.has_captions
         self.table = lambda columns: dataset.table(columns).take(rows)
         self.stored_keys = self.keys = [dataset.keys[row] for row in rows]
         self.require_captions = dataset.require_captions

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils import data as torch_data
@@ -77,8 +78,9 @@ class FastptDataset(torch_data.IterableDataset[TensorBatch]):
         self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         self.of: Targets = of or self.dataset.default_targets
         self.targets = torch.from_numpy(self.dataset.targets(noise, self.of))  # int64 [N]: labels, or rows of captions
+        self._shown = self.dataset.shown(noise, self.of)
         plan = self.dataset.noise_plan(noise, self.of)
-        self._noise = {"of": self.of, "array_sha256": plan.array_sha256 if plan else None}
+        self._noise = {"of": self.of, "array_sha256": plan.identity if plan else None}
         self._normalize, self._place = normalize, None if world_size is None else (rank, world_size)
         self._settings = {"batch_size": batch_size, "size": size, "seed": seed, **settings}
         self._made = self._make(_place())
@@ -161,7 +163,7 @@ class FastptDataset(torch_data.IterableDataset[TensorBatch]):
 
     def _make(self, place: tuple[int, int]) -> Loader:
         rank, world_size = self._place or place
-        return Loader(self.dataset, rank=rank, world_size=world_size, **self._settings)
+        return Loader(self._shown, rank=rank, world_size=world_size, **self._settings)
 
     def _begin(self, epoch: int) -> None:
         self._loader.load_state_dict({**self._loader.state_dict(), "epoch": epoch, "position": 0})
@@ -199,6 +201,7 @@ class FastptMapDataset(torch_data.Dataset[tuple[Any, int | str]]):
         self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
         self.of: Targets = of or self.dataset.default_targets
         self.targets = self.dataset.targets(noise, self.of)  # int64 [N]: labels, or rows of captions
+        self._shown = self.dataset.shown(noise, self.of)
         self.transform = transform
 
     @property
@@ -213,7 +216,7 @@ class FastptMapDataset(torch_data.Dataset[tuple[Any, int | str]]):
         from PIL import Image
 
         index = range(len(self))[index]  # negative ones count from the end; an IndexError beyond it
-        jpeg = self.dataset.jpeg(index, checked=True)
+        (jpeg,) = self._shown.jpegs(np.array([index]), checked=True)
         with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
             picture = image.convert("RGB")
         target = int(self.targets[index])

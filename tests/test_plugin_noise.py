@@ -50,7 +50,7 @@ def test_it_keeps_the_contract(python):
 
 def test_help_lists_it(python):
     told = python("-m", "fastpt", "noise", "--help")
-    assert "|external|confusion]" in told
+    assert "|open-set|confusion]" in told
     assert "confusion   labels, each flipped to the next class" in told
 
 

@@ -14,7 +14,7 @@ from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 
 if TYPE_CHECKING:
-    from fastpt.data.plan import NoisePlan, Targets
+    from fastpt.data.plan import Changed, NoisePlan
     from fastpt.noise.confusion import Confusion
     from fastpt.noise.kinds import NoiseKind
 
@@ -73,7 +73,7 @@ def _kind_options() -> list[click.Option]:
 @click.command(cls=_NoiseCommand)
 @click.argument("folder", type=FOLDER)
 @click.option("--rate", type=Rate(), help="Share of samples shown a wrong target.")
-@click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
+@click.option("--of", type=click.Choice(["labels", "captions", "pictures"]), help="Which, where there are several.")
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--plan", "name", help="Make none: tell of the plan of this name.")
 @click.option("--import", "imported", type=FOLDER, metavar="FILE", help="Take over the plan that another exported.")
@@ -85,7 +85,7 @@ def noise(
     folder: Path,
     kind: str | None,
     rate: float | None,
-    of: "Targets | None",
+    of: "Changed | None",
     seed: int,
     name: str | None,
     imported: Path | None,
@@ -102,16 +102,19 @@ def noise(
     fastpt noise data/imagenet/train --kind asymmetric --rate 0.1 --hierarchy wordnet.is_a.txt
     fastpt noise data/yfcc15m/train --kind pairswap --rate 0.05
     fastpt noise data/imagenet/train --kind external --file annotators.csv
+    fastpt noise data/cifar10/train --kind open-set --rate 0.2 --from data/svhn/train
     fastpt noise data/imagenet/train --rate 0.05 --export plan.parquet   for another laboratory, which says
     fastpt noise data/imagenet/train --import plan.parquet
     fastpt noise data/imagenet/train                                     tell of the plans that are there
     """
     from fastpt.noise.confusion import confusion
+    from fastpt.noise.kinds.open_set import FROM
 
     given = {option: path for option, path in files.items() if path}
     for path, suffixes, what in ((csv, (".csv",), "CSV"), (export, (".parquet",), "parquet file")):
         if path and path.suffix not in suffixes:
             raise click.BadParameter(f"{path.name} is a {what}: let its name end in {suffixes[0]}")
+    lent = given.pop(FROM, None) if imported else None
     makes = kind is not None or rate is not None or bool(given)
     if makes + bool(name) + bool(imported) > 1:
         raise click.UsageError("a plan is made (--kind, --rate), named (--plan) or taken over (--import); give one")
@@ -126,7 +129,7 @@ def noise(
         check_suffix(picture)
     dataset = fastpt.Dataset(folder)
     if imported:
-        plans = [_import(dataset, imported)]
+        plans = [_import(dataset, imported, fastpt.Dataset(lent) if lent else None)]
     elif makes:
         from fastpt.noise import add_noise
 
@@ -157,10 +160,10 @@ def _named(plans: "Sequence[NoisePlan]") -> str:
     return f": {', '.join(plan.name for plan in plans)}" if plans else ""
 
 
-def _import(dataset: "fastpt.Dataset", path: Path) -> "NoisePlan":
+def _import(dataset: "fastpt.Dataset", path: Path, lent: "fastpt.Dataset | None") -> "NoisePlan":
     from fastpt.noise.exchange import import_plan
 
-    taken = import_plan(dataset, path)
+    taken = import_plan(dataset, path, lent)
     click.echo(printable(f"took over {path}: plan {taken.plan_sha256}"), err=True)
     return taken.plan
 
@@ -176,6 +179,8 @@ def _write(
     if csv:
         from fastpt.noise.formats import write_csv
 
+        if plan.of == "pictures":
+            raise FastptError(f"{plan.name} replaces pictures, of which no CSV is read. Write it by --export.")
         write_csv(csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
     if picture:
         from fastpt.noise.confusion import confusion
@@ -183,7 +188,8 @@ def _write(
 
         found = confusion(dataset, plan)
         if found is None:
-            raise FastptError(f"{dataset.path} has no labels, so there are no classes to draw. Leave --picture out.")
+            why = f"{plan.name} replaces pictures" if plan.of == "pictures" else f"{dataset.path} has no labels"
+            raise FastptError(f"{why}, so there are no classes to draw. Leave --picture out.")
         write_confusion(picture, f"{dataset.name}/{dataset.split}, {plan.name}", dataset.class_names, found)
 
 

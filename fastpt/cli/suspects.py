@@ -63,20 +63,24 @@ def suspects(
             raise FastptError(f"{path.parent} is no folder, where {path.name} is to be written. Make it first.")
     dataset = fastpt.Dataset(folder)
     clean = dataset.clean_labels
-    given = dataset.targets(noise, of="labels")
+    wrong = dataset.wrong(noise, of="labels")
 
-    from fastpt.noise.predictions import write_predictions
+    import numpy as np
+
+    from fastpt.noise.predictions import UNKNOWN, write_predictions
     from fastpt.runs import newest_finished
     from fastpt.tuning.encoders import open_encoder
     from fastpt.tuning.run import default_device
     from fastpt.tuning.suspects import agreement, average_precision, dynamics_of, find_suspects, order_by
 
     opened = open_encoder(encoder or f"run:{run or newest_finished()}", default_device())
-    predictions, made_with = find_suspects(opened, dataset, given, folds, seed, threads)
-    scores = dynamics_of(opened.run, dataset, given != clean) if opened.run else {}
+    predictions, made_with = find_suspects(opened, dataset, noise, folds, seed, threads)
+    scores = dynamics_of(opened.run, dataset, wrong) if opened.run else {}
     identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise}, scores)
-    known = agreement(predictions, clean) if noise else None
-    ranked = {name: average_precision(given != clean, order_by(score)) for name, score in scores.items() if noise}
+    # A wrong sample whose label is its own has a picture of no class that is known.
+    truth = np.where(wrong & (predictions.given == clean), UNKNOWN, clean)
+    known = agreement(predictions, truth) if noise else None
+    ranked = {name: average_precision(wrong, order_by(score)) for name, score in scores.items() if noise}
     doubted = int((predictions.given != predictions.suggested).sum())
     facts = [
         ("Labels in question", f"those of noise plan {one_line(noise)}" if noise else "the split's own"),
@@ -86,7 +90,7 @@ def suspects(
         *((f"The same, by {name}", _told(share, "of the run's training")) for name, share in ranked.items()),
         ("All samples", f"{out} ({identity[:12]})"),
     ]
-    write_suspects(page, dataset, predictions, facts, pictures, clean if noise else None)
+    write_suspects(page, dataset, dataset.shown(noise), predictions, facts, pictures, truth if noise else None)
     if as_json:
         document: dict[str, Any] = {"samples": len(dataset), "doubted": doubted, "noise": noise, "made_with": made_with}
         document |= {"agreement": known.as_dict() if known else None, "average_precision_of_dynamics": ranked}

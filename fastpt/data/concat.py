@@ -1,5 +1,6 @@
 """Several prepared splits trained on as one, such as CC12M and YFCC15M."""
 
+import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
-from fastpt.data.samples import Samples
+from fastpt.data.samples import ImageDataset, Samples
 from fastpt.errors import FastptError
 
 
@@ -46,7 +47,11 @@ class ConcatDataset:
         lengths = [len(part) for part in self.parts]
         self._starts = np.cumsum([0, *(lengths[index] for index in self._segments)])
         self._first_rows = np.cumsum([0, *lengths])
-        self._first_shards = np.cumsum([0, *(len(part.manifest["shards"]) for part in self.parts)])
+        self._pictures: list[ImageDataset] = [*self.parts]
+        self._number_shards()
+
+    def _number_shards(self) -> None:
+        self._first_shards = np.cumsum([0, *(part.shard_count for part in self._pictures)])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -57,7 +62,7 @@ class ConcatDataset:
     @cached_property
     def samples(self) -> Samples:
         """Where the pictures lie, as of a `Dataset`; shards are counted through all splits."""
-        parts = [self.parts[index].samples for index in self._segments]
+        parts = [self._pictures[index].samples for index in self._segments]
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Samples.COLUMNS}
         first = self._first_shards[self._segments].astype(np.uint32)
         columns["shard"] = np.concatenate([part.shard + one for part, one in zip(parts, first, strict=True)])
@@ -69,7 +74,7 @@ class ConcatDataset:
         found: dict[int, np.ndarray] = {}
         for segment in np.unique(segments):
             places = np.flatnonzero(segments == segment)
-            jpegs = self.parts[self._segments[segment]].jpegs(sample_ids[places] - self._starts[segment], checked)
+            jpegs = self._pictures[self._segments[segment]].jpegs(sample_ids[places] - self._starts[segment], checked)
             found |= zip(places.tolist(), jpegs, strict=True)
         return [found[place] for place in range(len(sample_ids))]
 
@@ -83,9 +88,13 @@ class ConcatDataset:
         part, own = self._part_of_shard(index)
         return part.shard_name(own)
 
-    def _part_of_shard(self, index: int) -> tuple[Dataset, int]:
+    @property
+    def shard_count(self) -> int:
+        return int(self._first_shards[-1])
+
+    def _part_of_shard(self, index: int) -> tuple[ImageDataset, int]:
         part = int(np.searchsorted(self._first_shards, index, side="right")) - 1
-        return self.parts[part], index - int(self._first_shards[part])
+        return self._pictures[part], index - int(self._first_shards[part])
 
     def targets(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
         """int64 [N], the label that each sample is shown, or the row whose caption; `noise` names a plan of each split.
@@ -111,24 +120,47 @@ class ConcatDataset:
         """The sample id of each split's first sample."""
         return self._first_rows[:-1].tolist()
 
+    def wrong(self, noise: float | str | None = None, of: Targets = "captions") -> np.ndarray:
+        """bool [N], the samples that are shown another target, or another's picture; see `Dataset.wrong`."""
+        wrong = [part.wrong(noise, of) for part in self.parts]
+        return np.concatenate([wrong[index] for index in self._segments])
+
+    def shown(self, noise: float | str | None = None, of: Targets = "captions") -> "ConcatDataset":
+        """The same with the pictures under the noise plan of each split; see `Dataset.shown`."""
+        shown = copy.copy(self)
+        shown._pictures = [part.shown(noise, of) for part in self.parts]
+        if shown._pictures == self.parts:
+            return self
+        shown.__dict__.pop("samples", None)
+        shown._number_shards()
+        shown.images_id = _sha256([part.images_id for part in shown._pictures])
+        return shown
+
     @cached_property
     def clean_labels(self) -> np.ndarray:
         """int64 [N], the labels of the sources. Raises FastptError as `targets`, or if a split has none."""
         return self.targets(None, "labels")
 
     def noise_plan(self, noise: float | str | None, of: Targets = "captions") -> NoisePlan | None:
-        """The plans of all splits as one; its checksum is over theirs. Raises FastptError if one has none."""
+        """The plans of all splits as one; its checksum is over theirs.
+
+        Raises FastptError if one has none, or if some replace pictures and others do not.
+        """
         plans = [plan for part in self.parts if (plan := part.noise_plan(noise, of))]
         if not plans:
             return None
-        array = self.targets(noise, of)
+        changed = {plan.of for plan in plans}
+        if len(changed) > 1:
+            raise FastptError(f"the noise plans of {self.path} change {' and '.join(sorted(changed))}. Choose by name.")
+        of_pictures = [plans[index].array for index in self._segments] if changed == {"pictures"} else []
+        array = np.concatenate(of_pictures) if of_pictures else self.targets(noise, of)
         realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)
         return replace(
             plans[0],
             name="+".join(dict.fromkeys(plan.name for plan in plans)),
             realised_rate=realised,
             array=array,
-            array_sha256=_sha256([plan.array_sha256 for plan in plans]),
+            array_sha256=_sha256([plan.identity for plan in plans]),
         )
 
 

@@ -9,6 +9,7 @@ data/imagenet/train/
 """
 
 import errno
+import hashlib
 import os
 import resource
 import weakref
@@ -28,6 +29,7 @@ from fastpt.data.fetched import FetchedSplit, StillFetchedError
 from fastpt.data.hashes import xxh3_64
 from fastpt.data.pictures import Pictures
 from fastpt.data.plan import NoisePlan, Targets, load_plan, misfit, plan_names, plans_of_rate
+from fastpt.data.replaced import Replaced, pictures_of
 from fastpt.data.samples import Samples
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.address import ADDRESS, RemotePath
@@ -300,7 +302,7 @@ class Dataset:
         """
         of = of or self.default_targets
         plan = self.noise_plan(noise, of)
-        if plan is not None:
+        if plan is not None and plan.of != "pictures":
             return plan.array.astype(np.int64)
         if of == "labels":
             return self.clean_labels
@@ -344,14 +346,52 @@ class Dataset:
             )
         plan = load_plan(folder, names[0], self.samples_id)
         self._check_array(plan)
-        if of not in (None, plan.of):
+        if of not in (None, plan.of) and plan.of != "pictures":
             raise FastptError(f"noise plan {plan.name} changes {plan.of}, but {of} are asked for. Choose another plan.")
         return plan
 
     def _check_array(self, plan: NoisePlan) -> None:
-        """Raise DamagedData if what a plan shows are not labels, or rows, of this split."""
-        if wrong := misfit(plan.of, plan.array, len(self), len(self.classes)):
+        """Raise DamagedData if what a plan shows are not labels, or rows, of this split. Pictures are another's."""
+        limits = {"labels": len(self.classes), "captions": len(self), "pictures": np.iinfo(np.int64).max}
+        if wrong := misfit(plan.of, plan.array, len(self), limits[plan.of]):
             raise DamagedData(f"{self.path / 'noise' / plan.name}.npy {wrong}. Make the plan anew with `fastpt noise`.")
+
+    def wrong(self, noise: float | str | None = None, of: Targets | None = None) -> np.ndarray:
+        """Which samples a noise plan shows another target, or another's picture: bool [N]. See `targets`."""
+        plan = self.noise_plan(noise, of)
+        own = self.targets(None, of)
+        if plan is None:
+            return np.zeros(len(own), bool)
+        return plan.array >= 0 if plan.of == "pictures" else plan.array != own
+
+    def shown(self, noise: float | str | None = None, of: Targets | None = None) -> "Dataset | Replaced":
+        """The pictures under a noise plan (see `targets`): this split, but where a plan of pictures replaces some.
+
+        Raises FastptError if the split that these are of is not where it was, or another one.
+        """
+        plan = self.noise_plan(noise, of or self.default_targets)
+        if plan is None or plan.of != "pictures":
+            return self
+        return Replaced(self, pictures_of(self, plan), plan.array)
+
+    @property
+    def address(self) -> RemotePath | None:
+        """Where the split lies, if that is no disk."""
+        return self._fetched.address if self._fetched else None
+
+    @property
+    def identity(self) -> str:
+        """A sha256 over which samples and which pictures these are."""
+        return hashlib.sha256(f"{self.samples_id} {self.images_id}".encode()).hexdigest()
+
+    @property
+    def shard_count(self) -> int:
+        return len(self.manifest["shards"])
+
+    @property
+    def shard_sums(self) -> list[str | dict]:
+        """The sha256 of each shard, or, of foreign files, what the manifest says of it."""
+        return [shard["sha256"] or shard for shard in self.manifest["shards"]]
 
     @property
     def default_targets(self) -> Targets:

@@ -1,9 +1,12 @@
-"""The noise plan's file: what each sample of a split is shown, in place of its own target.
+"""The noise plan's file: what each sample of a split is shown, in place of its own target or picture.
 
 A plan is <name>.json, which says what it is and what was measured, and <name>.npy: int32 [N], the label that each
-sample is shown, or int64 [N], the row whose caption it is shown. Plans lie in the folder noise/ of their split.
+sample is shown, int64 [N], the row whose caption it is shown, or, of pictures, int64 [N], the row of another split
+whose picture is shown with the sample's own target, -1 for its own picture. Plans lie in the folder noise/ of their
+split.
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,6 +19,8 @@ from fastpt.registry import Origin
 
 FORMAT = "2.1"
 Targets = Literal["labels", "captions"]
+Changed = Literal["labels", "captions", "pictures"]
+"""What a plan can change."""
 
 
 class ClassNoise(NamedTuple):
@@ -28,21 +33,29 @@ class ClassNoise(NamedTuple):
 
 @dataclass(frozen=True)
 class NoisePlan:
-    """What a plan's JSON says, and its array: int32 [N] labels to show, or int64 [N] rows whose caption is shown."""
+    """What a plan's JSON says, and its array (see above)."""
 
     name: str
-    of: Targets
+    of: Changed
     kind: str
     rate: float  # asked for, or what the file holds that the plan was made from
     realised_rate: float
-    realised_per_class: list[float] | None  # of labels
+    realised_per_class: list[float] | None  # of labels, and of pictures that have some
     largest_deviation: ClassNoise | None  # the class that is furthest from `rate`, in samples
     seed: int | None  # None if nothing was drawn
     source: str | None  # where the file is from that it was made from
-    source_sha256: str | None  # of that file
+    source_sha256: str | None  # of that file; of pictures, the identity of the split that they are of
     package: Origin | None  # the package that gave the kind
     array_sha256: str
     array: np.ndarray
+    pictures: str | None = None  # of pictures: where their split lies, an address or as from the folder of this one
+
+    @property
+    def identity(self) -> str:
+        """A sha256 over what is shown: equal arrays show different pictures where these are of different splits."""
+        if self.of != "pictures":
+            return self.array_sha256
+        return hashlib.sha256(f"{self.array_sha256} {self.source_sha256}".encode()).hexdigest()
 
     def provenance(self) -> dict[str, Any]:
         """What a run records of the noise it saw."""
@@ -54,6 +67,7 @@ class NoisePlan:
             "realised_rate": self.realised_rate,
             "seed": self.seed,
             **({"source": self.source} if self.source else {}),
+            **({"source_sha256": self.source_sha256} if self.source_sha256 else {}),
             "array_sha256": self.array_sha256,
             **({"package": self.package._asdict()} if self.package else {}),
         }
@@ -62,18 +76,25 @@ class NoisePlan:
         """All that is known of the plan, but for its array."""
         most = self.largest_deviation
         return {
+            "source_sha256": None,
             **self.provenance(),
-            "source_sha256": self.source_sha256,
+            **({"pictures": self.pictures} if self.pictures else {}),
             "largest_deviation": most._asdict() if most else None,
             "realised_per_class": self.realised_per_class,
         }
 
 
-def misfit(of: Targets, array: np.ndarray, count: int, classes: int) -> str | None:
-    """What is wrong with an array of noise of a split of `count` samples, whatever its kind: "is no ..."; or None."""
-    limit, dtype = (classes, np.int32) if of == "labels" else (count, np.int64)
-    right = array.shape == (count,) and array.dtype == dtype and array.min() >= 0 and array.max() < limit
-    return None if right else f"is no array of {count} numbers from 0 to {limit - 1} in {dtype.__name__}"
+def misfit(of: Changed, array: np.ndarray, count: int, limit: int) -> str | None:
+    """What is wrong with an array of noise of a split of `count` samples, whatever its kind: "is no ..."; or None.
+
+    Its numbers are below `limit`: classes of labels, rows of captions, rows of the split that pictures are of.
+    """
+    least, dtype = -1 if of == "pictures" else 0, np.int32 if of == "labels" else np.int64
+    right = array.shape == (count,) and array.dtype == dtype and array.min() >= least and array.max() < limit
+    if not right:
+        return f"is no array of {count} numbers from {least} to {limit - 1} in {dtype.__name__}"
+    shown = array[array >= 0]
+    return "shows a picture twice" if of == "pictures" and len(np.unique(shown)) < len(shown) else None
 
 
 def check_rate(rate: float) -> float:
@@ -95,10 +116,13 @@ def plan_names(folder: Path) -> list[str]:
 
 
 def plans_of_rate(folder: Path, of: Targets, rate: float) -> list[str]:
-    """The names of the plans in `folder` that change `of` at this rate. Raises DamagedData if one cannot be read."""
-    wanted = (of, f"{check_rate(rate):.12g}")
+    """The names of the plans in `folder` that change `of`, or pictures, at this rate.
+
+    Raises DamagedData if one cannot be read.
+    """
+    wanted = f"{check_rate(rate):.12g}"
     found = {name: read_sealed_json(folder / f"{name}.json", FORMAT) for name in plan_names(folder)}
-    return [name for name, plan in found.items() if (plan["of"], f"{plan['rate']:.12g}") == wanted]
+    return [name for name, plan in found.items() if plan["of"] in (of, "pictures") and f"{plan['rate']:.12g}" == wanted]
 
 
 def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
@@ -134,6 +158,7 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
             package=Origin(**plan["package"]) if "package" in plan else None,
             array_sha256=plan["array_sha256"],
             array=np.load(array_path),
+            pictures=plan["pictures"] if plan["of"] == "pictures" else None,
         )
     except (
         KeyError,

@@ -37,7 +37,7 @@ class Samples:
 
 
 class ImageDataset(Protocol):
-    """N stored pictures that a loader can read: a `Dataset`, several as a `ConcatDataset`, or a `Subset` of one."""
+    """N stored pictures that a loader can read: a `Dataset`, several as a `ConcatDataset`, a `Subset` of one, ... ."""
 
     @property
     def path(self) -> Path | str:
@@ -63,6 +63,11 @@ class ImageDataset(Protocol):
     @property
     def block(self) -> int:
         """Consecutive samples that quasi-random order reads together."""
+        ...
+
+    @property
+    def shard_count(self) -> int:
+        """Shards that `Samples.shard` numbers."""
         ...
 
     @cached_property

@@ -15,6 +15,7 @@ class Subset:
         self.path, self.name, self.split = dataset.path, dataset.name, dataset.split
         self.block, self.samples_id, self.images_id = dataset.block, dataset.samples_id, dataset.images_id
         self.shard, self.shard_name = dataset.shard, dataset.shard_name  # of the whole dataset
+        self.shard_count = dataset.shard_count
         self._dataset = dataset
 
     def __len__(self) -> int:

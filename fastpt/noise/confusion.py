@@ -57,9 +57,11 @@ class Confusion:
 
 
 def confusion(dataset: Dataset, plan: NoisePlan) -> Confusion | None:
-    """What a plan of labels does to classes; of captions, of which class the sample is whose caption is shown. None if
-    the split has no labels."""
-    if not dataset.has_labels:
+    """What a plan of labels does to classes; of captions, of which class the sample is whose caption is shown.
+
+    None if the split has no labels, or if pictures are replaced: what is shown then is of none of its classes.
+    """
+    if not dataset.has_labels or plan.of == "pictures":
         return None
     clean, classes = dataset.clean_labels, len(dataset.classes)
     shown = plan.array if plan.of == "labels" else clean[plan.array]

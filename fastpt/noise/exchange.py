@@ -1,7 +1,8 @@
 """A noise plan in one file, for other laboratories: any split of the same samples takes it over, by key.
 
-plan.parquet (see `keyed`) has `key` with `clean_label` and `noisy_label` (folder names of classes), or with `caption`
-and `caption_of` (the key of the sample whose caption is shown), and says how the plan was made.
+plan.parquet (see `keyed`) has `key` with `clean_label` and `noisy_label` (folder names of classes), with `caption` and
+`caption_of` (the key of the sample whose caption is shown), or with `picture_of` (the key of the picture that another
+split lends, "" for none) and, where there are labels, `clean_label`; and it says how the plan was made.
 """
 
 from pathlib import Path
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import NoisePlan, Targets, plan_name
+from fastpt.data.plan import Changed, NoisePlan, misfit, plan_name
+from fastpt.data.replaced import pictures_of, way_to
 from fastpt.errors import FastptError
 from fastpt.noise.keyed import Column, KeyedFile, texts_by, texts_of, write_keyed
 from fastpt.noise.store import realised_rates, store_plan
@@ -20,10 +22,7 @@ from fastpt.registry import Origin
 from fastpt.storage.names import is_plain
 
 FORMAT = "2.1"
-COLUMNS: dict[Targets, tuple[str, str]] = {
-    "labels": ("clean_label", "noisy_label"),
-    "captions": ("caption", "caption_of"),
-}
+SHOWN: dict[Changed, str] = {"labels": "noisy_label", "captions": "caption_of", "pictures": "picture_of"}
 _MARK = b"fastpt.noise_plan"
 _ADVICE = (
     "no noise plan that `fastpt noise --export` wrote. A list of keys and labels is taken by "
@@ -40,48 +39,82 @@ class Imported(NamedTuple):
 
 def export_plan(dataset: Dataset, plan: NoisePlan, path: Path) -> str:
     """Write a plan of a split as one file. Returns the plan's identity, a sha256."""
-    keys = texts_of(dataset, "key")
-    clean, shown = COLUMNS[plan.of]
-    columns: dict[str, Column]
+    keys, shown = texts_of(dataset, "key"), SHOWN[plan.of]
+    columns: dict[str, Column] = {}
+    classes = pa.array(dataset.classes, pa.large_string()) if plan.of != "captions" and dataset.has_labels else None
+    if classes:
+        columns["clean_label"] = texts_by(classes, dataset.clean_labels)
     if plan.of == "labels":
-        classes = pa.array(dataset.classes, pa.large_string())
-        columns = {clean: texts_by(classes, dataset.clean_labels), shown: texts_by(classes, plan.array)}
-    else:
+        columns[shown] = texts_by(classes, plan.array)
+    elif plan.of == "captions":
         texts = texts_of(dataset, "caption")
-        columns = {clean: texts_by(texts, np.arange(len(texts))), shown: texts_by(keys, plan.array)}
+        columns = {"caption": texts_by(texts, np.arange(len(texts))), shown: texts_by(keys, plan.array)}
+    else:
+        columns[shown] = texts_by(_lent(pictures_of(dataset, plan)), plan.array + 1)
     stated = {
         "format": FORMAT,
         **{name: getattr(plan, name) for name in ("name", "of", "kind", "rate", "realised_rate", "seed")},
         "source": plan.source,
         "source_sha256": plan.source_sha256,
         "package": plan.package._asdict() if plan.package else None,
-        "classes": dataset.classes if plan.of == "labels" else None,
+        "classes": dataset.classes if classes else None,
     }
     return write_keyed(path, _MARK, keys, columns, stated)
 
 
-def import_plan(dataset: Dataset, path: Path) -> Imported:
-    """Write the plan of a file beside a split of the same samples, or find it there.
+def import_plan(dataset: Dataset, path: Path, other: Dataset | None = None) -> Imported:
+    """Write the plan of a file beside a split of the same samples, or find it there. A plan of pictures needs `other`,
+    the split that they are of.
 
     Raises DamagedData if the file is not what was exported; FastptError if it is no such file, if keys, classes, clean
     labels or captions are not those of the split, or if the split has another plan of this name.
     """
     file = KeyedFile(path, _MARK, FORMAT, _ADVICE, _nonsense)
-    of: Targets = file.stated["of"]
-    if of == "labels" and not dataset.has_labels:
-        raise FastptError(f"{path} changes labels, but {dataset.path} has only captions. Choose another split.")
+    of: Changed = file.stated["of"]
+    if file.stated["classes"] and not dataset.has_labels:
+        raise FastptError(f"{path} is for labels, but {dataset.path} has only captions. Choose another split.")
     if of == "captions":
         dataset.require_captions()
-    clean, shown = COLUMNS[of]
-    rows = file.rows(dataset)
+    if (of == "pictures") != (other is not None):
+        needs = f"is of pictures of {file.stated['source']}" if other is None else "takes no pictures from elsewhere"
+        raise FastptError(
+            f"{path} {needs}. {'Say --from SPLIT, where they are' if other is None else 'Leave --from out'}."
+        )
+    rows, shown = file.rows(dataset), SHOWN[of]
+    classes = pa.array(dataset.classes, pa.large_string())
+    if file.stated["classes"]:
+        file.check_labels(dataset, file.positions("clean_label", classes)[rows], "clean labels")
     if of == "labels":
-        classes = pa.array(dataset.classes, pa.large_string())
-        file.check_labels(dataset, file.positions(clean, classes)[rows], "clean labels")
         array = file.positions(shown, classes)[rows].astype(np.int32)
-    else:
-        _check_captions(file, dataset, file.column(clean).take(pa.array(rows)))
+    elif of == "captions":
+        _check_captions(file, dataset, file.column("caption").take(pa.array(rows)))
         array = file.positions(shown, texts_of(dataset, "key"))[rows]
-    return Imported(_stored(file, dataset, array), file.identity)
+    else:
+        assert other is not None
+        array = _rows_lent(file, other)[rows]
+    return Imported(_stored(file, dataset, array, other), file.identity)
+
+
+def _lent(other: Dataset) -> pa.Array:
+    """What a plan of pictures may name, large_string [M + 1]: nothing, and the keys of the split that they are of."""
+    return pa.concat_arrays([pa.array([""], pa.large_string()), texts_of(other, "key")])
+
+
+def _rows_lent(file: KeyedFile, other: Dataset) -> np.ndarray:
+    """The row of `other` whose picture each sample of the file has, -1 for its own: int64 [N]."""
+    named, known = file.column(SHOWN["pictures"]), _lent(other)
+    found = pc.call_function("index_in", [named], pc.SetLookupOptions(known))
+    if found.null_count:
+        missing = named.filter(found.is_null())
+        raise FastptError(
+            f"{file.path} shows {len(missing):,} pictures that {other.path} does not have, such as "
+            f"{missing[0].as_py()!r}. Give the split that it was made with, {file.stated['source']}. Nothing was "
+            "written."
+        )
+    array = found.to_numpy().astype(np.int64) - 1
+    if wrong := misfit("pictures", array, len(array), len(other)):
+        raise file.damaged(f"its column {SHOWN['pictures']} {wrong}")
+    return array
 
 
 def _check_captions(file: KeyedFile, dataset: Dataset, theirs: pa.Array) -> None:
@@ -99,11 +132,13 @@ def _nonsense(stated: dict[str, Any]) -> str | None:
     own = stated["name"] if stated["seed"] is None else plan_name(stated["kind"], stated["rate"], stated["seed"])
     if wrong := [name for name in ("name", "of", "kind") if not isinstance(stated[name], str)]:
         return f"its {wrong[0]} is no text"
-    if stated["of"] not in COLUMNS or stated["columns"].keys() != {"key", *COLUMNS[stated["of"]]}:
+    shown, labelled = SHOWN.get(stated["of"]), stated["classes"] is not None
+    clean = {"clean_label"} if labelled else {"caption"} if stated["of"] == "captions" else set()
+    if shown is None or stated["columns"].keys() != {"key", shown, *clean}:
         return f"it is of {stated['of']!r} and has the columns {', '.join(map(repr, stated['columns']))}"
     if not is_plain(own) or stated["name"] != own:
         return f"its name is {stated['name']!r}"
-    if (stated["classes"] is None) != (stated["of"] == "captions"):
+    if labelled if stated["of"] == "captions" else not labelled and stated["of"] == "labels":
         return "it has classes and captions, or neither"
     if stated["package"] is not None:
         Origin(**stated["package"])
@@ -114,20 +149,22 @@ def _nonsense(stated: dict[str, Any]) -> str | None:
     return None if are_shares else f"its rates are {rates}"
 
 
-def _stored(file: KeyedFile, dataset: Dataset, array: np.ndarray) -> NoisePlan:
+def _stored(file: KeyedFile, dataset: Dataset, array: np.ndarray, other: Dataset | None) -> NoisePlan:
     """The plan beside the split, written unless it is there."""
     stated = file.stated
     name: str = stated["name"]
-    of: Targets = stated["of"]
+    of: Changed = stated["of"]
     realised = realised_rates(dataset, of, array, stated["rate"])
     if realised.rate != stated["realised_rate"]:
         raise file.damaged(f"it says that {stated['realised_rate']:g} is wrong, and {realised.rate:g} is")
     if name not in dataset.noise_plans():
         package = Origin(**stated["package"]) if stated["package"] else None
         fields = {key: stated[key] for key in ("kind", "rate", "seed", "source", "source_sha256")}
+        if other:  # as it is here: its pictures may be stored in another way than there
+            fields |= {"source_sha256": other.identity, "pictures": way_to(dataset, other)}
         store_plan(dataset, name, array, realised, of=of, package=package, **fields)
     plan = dataset.noise_plan(name)
-    if plan.of != of or not np.array_equal(plan.array, array):
+    if plan.of != of or not np.array_equal(plan.array, array) or (other and plan.source_sha256 != other.identity):
         raise FastptError(
             f"{dataset.path} has another plan {name} than {file.path}. Delete the plan (.json and .npy) first, if the "
             "file is the one that is meant."

@@ -19,6 +19,8 @@ from fastpt.data.dataset import Dataset
 from fastpt.noise.keyed import KeyedFile, numbers, texts_by, texts_of, write_keyed
 
 FORMAT = "2.1"
+UNKNOWN = -1
+"""In place of a label, in what is true of samples: a picture of no class that is known, which has no right one."""
 MOST_CLASSES = 10
 """Classes a sample whose probabilities are kept."""
 NO_SCORES: Mapping[str, np.ndarray] = MappingProxyType({})

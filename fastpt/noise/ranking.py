@@ -40,6 +40,18 @@ def first_of_each_class(
     return (by_class[start : start + some] for start, some in zip(first, wanted, strict=True))
 
 
+def balanced_order(
+    ranks: np.ndarray, draws: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int
+) -> np.ndarray:
+    """All rows in the order of `first_of_each_class`, int64 [N]: its first round(rate * N) are wrong at a rate."""
+    order = keyed_order(ranks, draws)
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    counts = np.bincount(labels, minlength=len(classes))
+    rank = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    label = labels[by_class]
+    return by_class[np.argsort((rank + _offsets(classes, seed)[label]) / counts[label], kind="stable")]
+
+
 def _offsets(classes: Sequence[str], seed: int) -> np.ndarray:
     """u_c of each class: float64 [K] in [0, 1)."""
     return (xxh3_128(classes, seed)[0] >> np.uint64(11)) * 2.0**-53

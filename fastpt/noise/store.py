@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import ClassNoise, NoisePlan, Targets, check_rate, misfit, plan_name, write_plan
+from fastpt.data.plan import Changed, ClassNoise, NoisePlan, check_rate, misfit, plan_name, write_plan
+from fastpt.data.replaced import way_to
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
@@ -27,7 +28,7 @@ def add_noise(
     dataset: Dataset,
     rate: float | None,
     seed: int,
-    of: Targets | None = None,
+    of: Changed | None = None,
     kind: str | None = None,
     files: Mapping[str, Path] = NO_FILES,
     source: str | None = None,
@@ -35,25 +36,29 @@ def add_noise(
     """Write the plan of this noise beside a split, or return the one that is there. Touches no picture.
 
     `kind` is by default the one that `kinds.DEFAULTS` has for the targets; `files` names the file that some kinds are
-    made from by their option, such as {"matrix": path}. A kind that takes no rate has the one of its file. The plan
-    states where that is from: `source`, by default the file's name.
+    made from by their option, such as {"matrix": path}, or the split that pictures are taken from: {"from": path}. A
+    kind that takes no rate has the one of its file. The plan states where that is from: `source`, by default the file's
+    name.
 
     Raises FastptError if the rate cannot be reached, or if rate or `files` are not what the kind needs.
     """
-    kind = kind or DEFAULTS[of or dataset.default_targets]
+    kind = kind or DEFAULTS[dataset.default_targets if of in (None, "pictures") else of]
     member = KINDS.get(kind)
     of = of or (next(iter(member.of)) if len(member.of) == 1 else dataset.default_targets)
     if of not in member.of:
         raise FastptError(f"{kind} noise changes {' or '.join(sorted(member.of))}, not {of}. Choose another kind.")
     name = _name(kind, member, rate, seed, files)
     file = next(iter(files.values()), None)
+    other = Dataset(file) if file and "pictures" in member.of else None
     given = source or file
-    source = source or (file.name if file else None)
+    source = source or (f"{other.name}/{other.split}" if other else file.name if file else None)
+    sha256 = other.identity if other else file_sha256(file) if file else None
     if name not in dataset.noise_plans():
         dataset.require_local()
         with KINDS.blaming(kind):
             made = member.make(dataset, of, rate or 0.0, seed, files)
-        if wrong := misfit(of, made.array, len(dataset), len(dataset.classes)):
+        limits = {"labels": len(dataset.classes), "captions": len(dataset), "pictures": len(other) if other else 0}
+        if wrong := misfit(of, made.array, len(dataset), limits[of]):
             raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
         for warning in made.warnings:
             log.warning("%s: %s.", source, warning)
@@ -73,11 +78,14 @@ def add_noise(
             rate=realised.rate if rate is None else rate,
             seed=seed if member.takes_rate else None,
             source=source,
-            source_sha256=file_sha256(file) if file else None,
+            source_sha256=sha256,
             package=origin,
+            pictures=way_to(dataset, other) if other else None,
         )
-    plan = dataset.noise_plan(name, of)
-    if file and plan.source_sha256 != file_sha256(file):
+    plan = dataset.noise_plan(name, None if of == "pictures" else of)
+    if (plan.of == "pictures") != (of == "pictures"):
+        raise FastptError(f"noise plan {name} of {dataset.path} changes {plan.of}, not {of}. Choose another seed.")
+    if plan.source_sha256 != sha256:
         raise FastptError(
             f"{dataset.path / 'noise' / name}.json was made from another file than {given} (their sha256 differ). "
             "Delete the plan (.json and .npy), or give the file another name or the plan another seed."
@@ -91,13 +99,14 @@ def store_plan(
     array: np.ndarray,
     realised: "Realised",
     *,
-    of: Targets,
+    of: Changed,
     kind: str,
     rate: float,
     seed: int | None,
     source: str | None,
     source_sha256: str | None,
     package: Origin | None,
+    pictures: str | None = None,
 ) -> None:
     """Write a plan of these fields (see `NoisePlan`) beside a split."""
     write_plan(
@@ -115,6 +124,7 @@ def store_plan(
         source=source,
         source_sha256=source_sha256,
         package=package._asdict() if package else None,
+        pictures=pictures,
     )
 
 
@@ -124,7 +134,7 @@ def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Ma
         wanted = f"needs one file: {' or '.join(member.files)}" if member.files else "takes no file"
         raise FastptError(f"{kind} noise {wanted}; given: {', '.join(files) or 'none'}.")
     for option, path in files.items():
-        if not path.is_file():
+        if "pictures" not in member.of and not path.is_file():
             raise FastptError(f"{path} is no file. Give the {option} that {kind} noise is made from.")
     if member.takes_rate:
         if rate is None:
@@ -145,29 +155,31 @@ class Realised(NamedTuple):
     largest_deviation: ClassNoise | None = None
 
 
-def realised_rates(dataset: Dataset, of: Targets, array: np.ndarray, rate: float | None) -> Realised:
-    """What an array of noise comes to in a split: int32 [N] labels, or int64 [N] rows whose caption is shown.
+def realised_rates(dataset: Dataset, of: Changed, array: np.ndarray, rate: float | None) -> Realised:
+    """What an array of noise (see `NoisePlan`) comes to in a split.
 
     Deviations are those from `rate`, or from the realised rate if none was asked.
     """
     if of == "captions":
         return Realised(float((dataset.caption_hashes[array] != dataset.caption_hashes).mean()))
-    counts, wrong = _by_class(dataset, array)
+    if not dataset.has_labels:
+        return Realised(float((array >= 0).mean()))
+    counts, wrong = _by_class(dataset, array >= 0 if of == "pictures" else array != dataset.clean_labels)
     realised = float(wrong.sum() / len(array))
     most = int(np.abs(wrong - (realised if rate is None else rate) * counts).argmax())
     largest = ClassNoise(dataset.classes[most], int(counts[most]), int(wrong[most]))
     return Realised(realised, (wrong / np.maximum(counts, 1)).tolist(), largest)
 
 
-def _by_class(dataset: Dataset, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How many samples each class has, and how many of them are shown another label: two times int64 [K]."""
+def _by_class(dataset: Dataset, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How many samples each class has, and how many of them are among `wrong`, bool [N]: two times int64 [K]."""
     labels, classes = dataset.clean_labels, len(dataset.classes)
-    return np.bincount(labels, minlength=classes), np.bincount(labels[array != labels], minlength=classes)
+    return np.bincount(labels, minlength=classes), np.bincount(labels[wrong], minlength=classes)
 
 
 def _warn_of_classes(dataset: Dataset, array: np.ndarray, rate: float) -> None:
     """Tell of classes that are far from the rate, and of those that are too small to have any wrong label."""
-    counts, wrong = _by_class(dataset, array)
+    counts, wrong = _by_class(dataset, array != dataset.clean_labels)
     for i in np.flatnonzero(far_off(counts, wrong, rate))[:MOST_NAMED]:
         asked = f"{rate:g} was asked, which is {rate * counts[i]:.0f}"
         log.warning("class %s has %d of %d labels wrong; %s.", dataset.classes[i], wrong[i], counts[i], asked)

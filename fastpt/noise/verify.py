@@ -4,6 +4,7 @@ import numpy as np
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan
+from fastpt.data.replaced import pictures_of
 from fastpt.errors import DamagedData, FastptError
 from fastpt.noise.kinds import KINDS
 from fastpt.noise.store import NO_FILES, realised_rates
@@ -34,9 +35,15 @@ def _problems(dataset: Dataset, plan: NoisePlan) -> list[str]:
         return [f"cannot be checked without its kind{origin}: {error}"]
     if kind.takes_rate and plan.seed is None:
         return ["states no seed"]
-    if plan.source_sha256 is None:
+    files = NO_FILES
+    if plan.of == "pictures":
+        try:
+            files = {option: pictures_of(dataset, plan).path for option in kind.files}
+        except FastptError as error:
+            return [f"cannot be shown: {error}"]
+    if plan.source_sha256 is None or plan.of == "pictures":
         with KINDS.blaming(plan.kind):
-            again = kind.make(dataset, plan.of, plan.rate, plan.seed or 0, NO_FILES).array
+            again = kind.make(dataset, plan.of, plan.rate, plan.seed or 0, files).array
         if not np.array_equal(plan.array, again):
             return [f"is not the {plan.kind} noise of its rate and seed"]
     with KINDS.blaming(plan.kind):

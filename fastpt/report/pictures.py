@@ -12,6 +12,8 @@ from PIL import Image
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.replaced import pictures_of
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import one_line, plural
 from fastpt.runs import Run
@@ -83,6 +85,8 @@ def changed_targets(
 
     Raises FastptError.
     """
+    if plan.of == "pictures":
+        return _replaced(dataset, plan, most, rng)
     clean = dataset.targets(None, of=plan.of)
     changed = np.flatnonzero(clean != plan.array)
     chosen = np.sort(rng.permutation(changed)[:most])
@@ -91,16 +95,30 @@ def changed_targets(
     return len(changed), [Picture(thumbnail(dataset, row), *texts) for row, *texts in rows]
 
 
+def _replaced(dataset: Dataset, plan: NoisePlan, most: int, rng: np.random.Generator) -> tuple[int, list[Picture]]:
+    """As `changed_targets`, of pictures that another split lends: its class, or its name, and the target that stays."""
+    other, of = pictures_of(dataset, plan), dataset.default_targets
+    changed = np.flatnonzero(plan.array >= 0)
+    chosen = np.sort(rng.permutation(changed)[:most])
+    theirs = plan.array[chosen]
+    classes = target_texts(other, other.clean_labels[theirs], "labels") if other.has_labels else [""] * len(chosen)
+    before = [one_line(f"{name or 'a picture'} of {plan.source}") for name in classes]
+    after = target_texts(dataset, dataset.targets(None, of)[chosen], of)
+    rows = zip(theirs.tolist(), before, after, strict=True)
+    return len(changed), [Picture(thumbnail(other, row), *texts) for row, *texts in rows]
+
+
 def target_texts(dataset: Dataset, targets: np.ndarray, of: Targets) -> list[str]:
     """The class names of labels, or the captions of rows: one line each."""
     texts = dataset.captions(targets) if of == "captions" else [dataset.class_names[label] for label in targets]
     return [one_line(text) for text in texts]
 
 
-def thumbnail(dataset: Dataset, row: int) -> str | None:
+def thumbnail(dataset: ImageDataset, row: int) -> str | None:
     """A sample's picture as a small JPEG in a data: URI, or None if it is damaged."""
     try:
-        image = Image.open(io.BytesIO(dataset.jpeg(row, checked=True).tobytes()), formats=["JPEG"])
+        (jpeg,) = dataset.jpegs(np.array([row]), checked=True)
+        image = Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"])
         image.draft("RGB", (SIDE, SIDE))
         image = image.convert("RGB")
     except (OSError, SyntaxError, ValueError, DamagedData):

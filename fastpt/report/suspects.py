@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
-from fastpt.noise.predictions import Predictions
+from fastpt.noise.predictions import UNKNOWN, Predictions
 from fastpt.printable import one_line, percentage
 from fastpt.report.pictures import thumbnail
 from fastpt.report.template import render
@@ -37,12 +38,14 @@ def check_page(path: Path) -> None:
 def write_suspects(
     path: Path,
     dataset: Dataset,
+    shown: ImageDataset,
     predictions: Predictions,
     facts: Sequence[tuple[str, str]],
     pictures: int,
     truth: np.ndarray | None,
 ) -> None:
-    """Write the page. `facts` stand at its top; truth: int64 [N], the right labels where they are known."""
+    """Write the page, with the pictures of `shown`. `facts` stand at its top; truth: int64 [N], the right labels where
+    they are known, `UNKNOWN` of pictures that have none."""
     names = [one_line(name, 60) for name in dataset.class_names]
     doubted = np.flatnonzero(predictions.given != predictions.suggested)
     pairs, counts = np.unique(
@@ -58,7 +61,7 @@ def write_suspects(
             for pair, count in zip(pairs[most].tolist(), counts[most].tolist(), strict=True)
         ],
         suspects=[
-            _suspect(dataset, predictions, names, row, truth)
+            _suspect(dataset, thumbnail(shown, row), predictions, names, row, truth)
             for row in predictions.order()[: min(pictures, len(doubted))].tolist()
         ],
     )
@@ -67,15 +70,20 @@ def write_suspects(
 
 
 def _suspect(
-    dataset: Dataset, predictions: Predictions, names: Sequence[str], row: int, truth: np.ndarray | None
+    dataset: Dataset,
+    uri: str | None,
+    predictions: Predictions,
+    names: Sequence[str],
+    row: int,
+    truth: np.ndarray | None,
 ) -> Suspect:
     given, suggested = int(predictions.given[row]), int(predictions.suggested[row])
     classes, probabilities = predictions.classes[row].tolist(), predictions.probabilities[row].tolist()
     most = next(one for label, one in zip(classes, probabilities, strict=True) if label != given)
     known = {**dict(zip(classes, probabilities, strict=True)), given: most + float(predictions.margin[row])}
     return Suspect(
-        thumbnail(dataset, row),
+        uri,
         one_line(dataset.keys[row]),
         *(f"{names[label]} · {percentage(round(known[label], 3))}" for label in (given, suggested)),
-        truth=None if truth is None else names[int(truth[row])],
+        truth=None if truth is None else "of no class here" if truth[row] == UNKNOWN else names[int(truth[row])],
     )

@@ -226,7 +226,7 @@ def _check_kind(one: Pretrain) -> None:
     kind = KINDS.get(name)
     if unknown := [option for option in one.files if option not in kind.files]:
         raise FastptError(f"files: {name} noise is made from no {unknown[0]}; {suggestion(unknown[0], kind.files)}")
-    if of not in kind.of:
+    if not kind.of & {of, "pictures"}:
         changes = " or ".join(sorted(kind.of))
         raise FastptError(f"{name} noise changes {changes}, but {one.recipe} trains on {of}. Choose another kind.")
     if not kind.takes_rate:

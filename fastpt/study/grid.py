@@ -126,11 +126,12 @@ class StudyGrid:
         of, name = TASKS.get(recipe.task).of, plan_name(kind, rate, seed)
         is_there = name in train_set.noise_plans()
         if not one.files and (is_there or KINDS.get(kind).files):  # that of an unnamed file is not made here
-            return name, train_set.noise_plan(name, of).array_sha256
+            return name, train_set.noise_plan(name, of).identity
         if self._look_only and not is_there:
             return name, None
         files = {option: Path(file) for option, file in one.files.items()}  # against which a plan that is there is held
-        return name, add_noise(train_set, rate, seed, of, kind, files).array_sha256
+        changed = None if "pictures" in KINDS.get(kind).of else of
+        return name, add_noise(train_set, rate, seed, changed, kind, files).identity
 
     def record(self, step: Step) -> dict:
         """What is known of a step under its present key: how it ended; {} if it has not."""

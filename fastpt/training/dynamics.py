@@ -54,7 +54,7 @@ class Recorder:
         if not (self._names or self._folder.exists()):
             return False
         shown = self._train_set.targets(self._noise, self._of)
-        wrong = shown != self._train_set.targets(None, self._of)
+        wrong = self._train_set.wrong(self._noise, self._of)
         return dynamics.begin(self._folder, self._train_set.samples_id, shown, wrong, epoch)
 
     @torch.no_grad()

@@ -62,14 +62,14 @@ def provenance(recipe: Recipe, recipe_name: str, task: Task, command: str, machi
         "command": command,
         **machine,
     }
-    return {**origin, "settings_sha256": _settings_sha256(recipe, origin)}
+    return {**origin, "settings_sha256": _settings_sha256(recipe, origin, noise.identity if noise else None)}
 
 
-def _settings_sha256(recipe: Recipe, origin: Mapping[str, Any]) -> str:
+def _settings_sha256(recipe: Recipe, origin: Mapping[str, Any], noise: str | None) -> str:
     """A sum over all that the weights depend on, but code and machine: checkpoints and exports carry it."""
     settings = {key: value for key, value in flat(recipe.as_dict()).items() if not is_free(key)}
     data = [origin[key] for key in ("samples_id", "images_id", "measured_on")]
-    text = json.dumps([settings, data, (origin["noise"] or {}).get("array_sha256")], sort_keys=True)
+    text = json.dumps([settings, data, noise], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

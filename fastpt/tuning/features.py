@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from fastpt import Dataset, Loader
+from fastpt.data.replaced import Replaced
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, cache_dir, remove, write_json
 from fastpt.loading.batch import Batch
@@ -81,7 +82,7 @@ def training_view(encoder: Encoder, number: int) -> View:
 
 def features_of(
     encoder: Encoder,
-    dataset: Dataset,
+    dataset: Dataset | Replaced,
     decoder: str = "cpu",
     threads: int | None = None,
     cache: Path | None = None,
@@ -138,7 +139,7 @@ def compute_share(
 
 def cache_key(
     encoder: Encoder,
-    dataset: Dataset,
+    dataset: Dataset | Replaced,
     decoder: str,
     view: View | None = None,
     corruption: Corruption | None = None,
@@ -151,7 +152,7 @@ def cache_key(
         "weights_sha256": encoder.weights_sha256,
         "samples_id": dataset.samples_id,
         "images_id": dataset.images_id,
-        "shards": [shard["sha256"] or shard for shard in dataset.manifest["shards"]],
+        "shards": dataset.shard_sums,
         "preprocessing": asdict(encoder.preprocessing),
         "view": asdict(view) if view else "center",
         "precision": encoder.precision,
@@ -200,7 +201,7 @@ def _gaps(places: Sequence[tuple[int, int]], wanted: range) -> Iterator[range]:
 
 def _extracted(
     encoder: Encoder,
-    dataset: Dataset,
+    dataset: Dataset | Replaced,
     decoder: str,
     threads: int | None,
     view: View | None,
@@ -239,7 +240,7 @@ def _extracted(
 
 def _pieces(
     encoder: Encoder,
-    dataset: Dataset,
+    dataset: Dataset | Replaced,
     batches: Iterator[Batch],
     corruption: Corruption | None,
     gap: range,

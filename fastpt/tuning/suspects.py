@@ -15,7 +15,7 @@ import numpy as np
 from fastpt.data.dataset import Dataset
 from fastpt.data.hashes import Texts, xxh3_128
 from fastpt.errors import FastptError
-from fastpt.noise.predictions import MOST_CLASSES, Predictions
+from fastpt.noise.predictions import MOST_CLASSES, UNKNOWN, Predictions
 from fastpt.noise.ranking import keyed_order
 from fastpt.tuning.features import features_of
 from fastpt.tuning.subsets import VALIDATION_SHARE
@@ -116,15 +116,16 @@ def predictions_of(probabilities: np.ndarray, given: np.ndarray) -> Predictions:
 
 
 def find_suspects(
-    encoder: "Encoder", dataset: Dataset, given: np.ndarray, folds: int, seed: int, threads: int | None
+    encoder: "Encoder", dataset: Dataset, noise: float | str | None, folds: int, seed: int, threads: int | None
 ) -> tuple[Predictions, dict[str, Any]]:
-    """The predictions of a probe on the encoder's features for labels in question, int64 [N], and what made them.
+    """The predictions of a probe on the encoder's features for the labels that noise shows, and what made them.
 
     A sample whose picture cannot be read keeps its label. Raises FastptError.
     """
     import torch
 
-    features = features_of(encoder, dataset, threads=threads)
+    given, pictures = dataset.targets(noise, of="labels"), dataset.shown(noise, of="labels")
+    features = features_of(encoder, pictures, threads=threads)
     ids = features.sample_ids
     fold = folds_of(dataset.stored_keys, given, folds, seed)
     values = torch.from_numpy(features.values).to(encoder.device)
@@ -135,7 +136,7 @@ def find_suspects(
     made_with = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_sha256,
-        "images_id": dataset.images_id,
+        "images_id": pictures.images_id,
         "folds": folds,
         "seed": seed,
         "l2": probed.l2,
@@ -185,23 +186,24 @@ class Agreement:
     average_precision: float | None
     """Of the ranking; a random one has the share of wrong labels."""
     corrected: float | None
-    """Share of the wrong labels that are doubted for which the right one is suggested."""
+    """Share of the wrong labels that are doubted for which the right one is suggested, of those that have one."""
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def agreement(predictions: Predictions, truth: np.ndarray) -> Agreement:
-    """Suspicions against the true labels, int64 [N]."""
+    """Suspicions against the true labels, int64 [N], some of which may be `UNKNOWN`."""
     wrong, doubted = predictions.given != truth, predictions.given != predictions.suggested
     found = wrong & doubted
+    curable = found & (truth != UNKNOWN)
     return Agreement(
         int(wrong.sum()),
         int(doubted.sum()),
         _share(found.sum(), doubted.sum()),
         _share(found.sum(), wrong.sum()),
         average_precision(wrong, predictions.order()),
-        _share((predictions.suggested == truth)[found].sum(), found.sum()),
+        _share((predictions.suggested == truth)[curable].sum(), curable.sum()),
     )
 
 

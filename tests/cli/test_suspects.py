@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -9,7 +10,7 @@ from fastpt import dynamics
 from fastpt.cli import main
 from fastpt.noise import add_noise
 from fastpt.runs import SAMPLES
-from tests.conftest import made_up, prepared
+from tests.conftest import made_up, picture, prepared
 from tests.tuning.conftest import finished_run
 
 
@@ -84,3 +85,15 @@ def test_a_split_without_labels_is_told(tmp_path):
     ran = suspects(split.path, "--encoder", "timm:resnet18")
     assert ran.exit_code == 1
     assert "has no labels, only captions" in ran.stderr
+
+
+def test_pictures_of_no_class_here_are_looked_at_and_have_no_right_label(split, run, tmp_path):
+    listing = made_up(20, classes=2, special={i: picture(500 + i) for i in range(20)})
+    other = prepared(tmp_path / "other", replace(listing, classes=["x", "y"], class_names=["x", "y"]))
+    plan = add_noise(split, 0.25, 7, kind="open-set", files={"from": other.path})
+    ran = suspects(split.path, "--noise", plan.name, "--run", run, "--out", tmp_path / "s.parquet", "--json")
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(ran.stdout)
+    assert found["agreement"]["wrong"] == 10
+    assert found["agreement"]["corrected"] is None
+    assert found["made_with"]["images_id"] == split.shown(plan.name).images_id

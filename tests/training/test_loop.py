@@ -168,11 +168,10 @@ def test_what_was_memorised_is_measured_at_the_end(supervised, tmp_path, monkeyp
 
 def test_a_share_of_nothing_is_not_measured(supervised, tmp_path, monkeypatch):
     task = Supervised(supervised("data.noise=0.2"), launch.start())
-    always_wrong, always_right = (task.train_set.clean_labels + 1) % 4, task.train_set.clean_labels
     forward = lambda images: torch.zeros(len(images), 4)  # noqa: E731
-    monkeypatch.setattr(task.train_set, "targets", lambda noise, of: always_wrong)
+    monkeypatch.setattr(task.train_set, "wrong", lambda noise, of: np.ones(40, bool))
     assert task.evaluate(forward, last=True)["train"].keys() == {"mislabeled_corrected", "mislabeled_memorized"}
-    monkeypatch.setattr(task.train_set, "targets", lambda noise, of: always_right)
+    monkeypatch.setattr(task.train_set, "wrong", lambda noise, of: np.zeros(40, bool))
     assert task.evaluate(forward, last=True)["train"].keys() == {"clean_fit"}
 
 

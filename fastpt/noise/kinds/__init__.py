@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from fastpt.data.plan import Targets
+from fastpt.data.plan import Changed, Targets
 from fastpt.registry import Registry
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Made(NamedTuple):
     """The noise of a split."""
 
     array: np.ndarray
-    """What each sample is shown: int32 [N] labels, or int64 [N] rows whose caption is shown."""
+    """What each sample is shown: int32 [N] labels, int64 [N] rows whose caption is shown, or, of pictures, int64 [N]
+    rows of the split whose picture is shown, each once, -1 for a sample's own."""
     warnings: Sequence[str] = ()
     """What the user should know of the file that it was made from: "it ...", one line each."""
 
@@ -36,16 +37,19 @@ class NoiseKind(Protocol):
 
     summary: str
     """What it does to which targets, in a line of help."""
-    of: frozenset[Targets]
-    """The targets that it can change."""
+    of: frozenset[Changed]
+    """What it can change: targets, or the pictures that they stand under."""
     takes_rate: bool = True
     """Whether a rate and a seed are asked for; if not, the rate is what its file comes to."""
     even: bool = True
     """Whether each class gets its share of a rate of wrong labels; if so, those that miss it are told."""
     files: Mapping[str, str] = {}
-    """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given."""
+    """Options that name the file it is made from, such as `matrix`, each with its help; of several, one is given.
 
-    def make(self, dataset: Dataset, of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    Of a kind that changes pictures, the one option names the prepared split that these are of.
+    """
+
+    def make(self, dataset: Dataset, of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         """The noise of a split: a function of keys, clean targets, rate, seed and the file that an option names.
 
         `rate` is in [0, 1), and 0 where none is taken. Ranks and draws come from hashes of the keys (see `ranking`), so
@@ -70,6 +74,7 @@ KINDS: Registry[NoiseKind] = Registry(
         "swap": "fastpt.noise.kinds.swap:KIND",
         "pairswap": "fastpt.noise.kinds.pairswap:KIND",
         "external": "fastpt.noise.kinds.external:KIND",
+        "open-set": "fastpt.noise.kinds.open_set:KIND",
     },
     "fastpt.noise_kinds",
     NoiseKind,

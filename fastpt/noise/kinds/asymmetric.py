@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
-from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.data.plan import Changed, NoisePlan, check_rate
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import first_of_each_class, rate_problems
@@ -101,7 +101,7 @@ class Asymmetric(NoiseKind):
         "predictions": "suspects.parquet; classes are confused as its model does",
     }
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         from fastpt.noise.formats import read_edges, read_matrix
         from fastpt.noise.predictions import read_predictions
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.plan import Changed, NoisePlan
 from fastpt.noise.kinds import Made, NoiseKind
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ class External(NoiseKind):
     takes_rate = False
     files = {"file": "list (.csv, .tsv, .jsonl, .parquet) of `key,label` or `key,caption_of`, or .npy"}
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         from fastpt.noise.annotations import read_captions, read_labels
 
         return (read_labels if of == "labels" else read_captions)(files["file"], dataset)

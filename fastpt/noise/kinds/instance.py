@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
-from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.data.plan import Changed, NoisePlan, check_rate
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import Made, NoiseKind
 
@@ -57,7 +57,7 @@ class Instance(NoiseKind):
     even = False
     files = {"predictions": "suspects.parquet, as `fastpt suspects` writes it of the split's own labels"}
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         from fastpt.noise.predictions import read_predictions
 
         found = read_predictions(files["predictions"], dataset)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
-from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.data.plan import Changed, NoisePlan, check_rate
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import keyed_order
@@ -52,7 +52,7 @@ class Pairswap(NoiseKind):
     summary = "captions, N * rate random swaps with replacement, as the paper's code does"
     of = frozenset({"captions"})
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         dataset.require_captions()
         return Made(pairswap(dataset.stored_keys, rate, seed))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
-from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.data.plan import Changed, NoisePlan, check_rate
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import keyed_order
@@ -90,7 +90,7 @@ class Swap(NoiseKind):
     summary = "captions, traded between pairs of samples with different texts"
     of = frozenset({"captions"})
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(swap(dataset.stored_keys, dataset.caption_hashes, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:

@@ -18,9 +18,10 @@ def open_train(data: Data) -> Dataset | ConcatDataset:
 
 
 def kept(train_set: Dataset | ConcatDataset, data: Data, of: Targets) -> tuple[ImageDataset, np.ndarray]:
-    """The M samples that `data.keep` keeps of a split, and what each is shown, int64 [M]; see `Dataset.targets`."""
-    shown = train_set.targets(data.noise, of)
+    """The M samples that `data.keep` keeps of a split, with the pictures that noise shows, and their targets under it,
+    int64 [M]; see `Dataset.targets` and `shown`."""
+    targets = train_set.targets(data.noise, of)
     if data.keep == "all":
-        return train_set, shown
-    rows = np.flatnonzero(shown == train_set.targets(None, of))
-    return Subset(train_set, rows), shown[rows]
+        return train_set.shown(data.noise, of), targets
+    rows = np.flatnonzero(~train_set.wrong(data.noise, of))
+    return Subset(train_set, rows), targets[rows]

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from fastpt.testing import assert_makes_noise
 from tests.conftest import made_up, prepared
 from tests.noise.test_predictions import predictions
 
-FILES = {"matrix": "ones.npy", "hierarchy": "tree.txt", "file": "mine.csv", "predictions": "predicted.parquet"}
+FILES = {
+    "from": "other/train",
+    "matrix": "ones.npy",
+    "hierarchy": "tree.txt",
+    "file": "mine.csv",
+    "predictions": "predicted.parquet",
+}
 CASES = [
     (name, of, option)
     for name in KINDS.table
@@ -34,6 +41,8 @@ def test_a_kind_keeps_the_contract(split, tmp_path, name, of, option):
     column, value = ("label", "2") if of == "labels" else ("caption_of", split.keys[1])
     (tmp_path / "mine.csv").write_text(f"key,{column}\n{split.keys[0]},{value}\n")
     write_predictions(tmp_path / "predicted.parquet", split, predictions(split.clean_labels), {})
+    if of == "pictures":
+        prepared(tmp_path / "other", replace(made_up(40), classes=[*"abcd"], class_names=[*"abcd"]))
     files = {option: tmp_path / FILES[option]} if option else {}
     assert_makes_noise(KINDS.get(name), split, of, files, nested=name != "pairswap")
 

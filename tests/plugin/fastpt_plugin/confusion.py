@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastpt.data.hashes import Texts, xxh3_128
-from fastpt.data.plan import NoisePlan, Targets, check_rate
+from fastpt.data.plan import Changed, NoisePlan, check_rate
 from fastpt.noise.kinds import Made, NoiseKind
 from fastpt.noise.ranking import first_of_each_class
 
@@ -27,7 +27,7 @@ class Confusion(NoiseKind):
     summary = "labels, each flipped to the next class"
     of = frozenset({"labels"})
 
-    def make(self, dataset: "Dataset", of: Targets, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
+    def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
         return Made(confusion(dataset.stored_keys, dataset.clean_labels, dataset.classes, rate, seed))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:

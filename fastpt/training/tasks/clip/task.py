@@ -242,20 +242,20 @@ class Clip:
     @cached_property
     def _measured_pairs(self) -> Subset:
         """Up to `clip.memorization_samples` clean pairs of the training split, and as many noised ones."""
-        own_rows = self.train_set.targets(None, of="captions")
-        noised = self.train_set.targets(self.recipe.data.noise, of="captions") != own_rows
+        train_set, noise = self.train_set, self.recipe.data.noise
+        noised = train_set.wrong(noise, of="captions")
         random, most, chosen = np.random.default_rng(self.recipe.seed), self.settings.memorization_samples, []
         for kind in (~noised, noised):
             ids = np.flatnonzero(kind)
             chosen.append(np.sort(random.choice(ids, min(most, len(ids)), replace=False)))
-        return Subset(self.train_set, np.concatenate(chosen))
+        return Subset(train_set.shown(noise, of="captions"), np.concatenate(chosen))
 
     def _training_pairs(self, forward: Callable) -> dict[str, float]:
         """What was memorised: which caption is nearest to a training picture, of those that the measured pairs have.
 
         `clean_fit` and `mislabeled_memorized` are the
         shares of pictures nearest to the caption that they are shown, `mislabeled_corrected` of noised pairs nearest
-        to their own caption instead. Captions of equal text count as one.
+        to their own caption instead, which those of another split do not have. Captions of equal text count as one.
         """
         own_rows = self.train_set.targets(None, of="captions")
         shown_rows = self.train_set.targets(self.recipe.data.noise, of="captions")
@@ -266,12 +266,10 @@ class Clip:
         captions, number = np.unique(np.concatenate([shown, own]), axis=0, return_inverse=True)
         shown, own = torch.from_numpy(number.reshape(2, -1))
         nearest = (images @ self._text_features(forward, captions).T).argmax(1)
-        wrong = torch.from_numpy((shown_rows != own_rows)[ids])
-        measures = {
-            "clean_fit": (nearest == shown)[~wrong],
-            "mislabeled_memorized": (nearest == shown)[wrong],
-            "mislabeled_corrected": (nearest == own)[wrong],
-        }
+        wrong = torch.from_numpy(self.train_set.wrong(self.recipe.data.noise, of="captions")[ids])
+        measures = {"clean_fit": (nearest == shown)[~wrong], "mislabeled_memorized": (nearest == shown)[wrong]}
+        if self.noise is None or self.noise.of != "pictures":
+            measures["mislabeled_corrected"] = (nearest == own)[wrong]
         return {name: _share(right) for name, right in measures.items() if len(right)}
 
     def _zero_shot(

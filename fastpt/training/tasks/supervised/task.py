@@ -181,21 +181,24 @@ class Supervised:
     def _memorization(self, forward: Callable) -> Results:
         """What was learned of the training labels, in evaluation crops: {split: measures}, {} without noise.
 
-        Of wrongly labelled pictures, the shares predicted as their clean class and as the noisy one that they were
-        trained on; of the rightly labelled ones met on the way, the share predicted as labelled. Pictures come in
-        random order until `memorization_samples` wrong ones are seen, over all processes.
+        Of wrongly labelled pictures, the shares predicted as their clean class (which those of another split do not
+        have) and as the noisy one that they were trained on; of the rightly labelled ones met on the way, the share
+        predicted as labelled. Pictures come in random order until `memorization_samples` wrong ones are seen, over all
+        processes.
         """
         if self.noise is None or not self.settings.memorization_samples:
             return {}
-        clean = torch.from_numpy(self.train_set.clean_labels)
-        labels = torch.from_numpy(self.train_set.targets(self.recipe.data.noise, of="labels"))
+        train_set, noise = self.train_set, self.recipe.data.noise
+        clean, labels = (torch.from_numpy(train_set.targets(one, of="labels")) for one in (None, noise))
+        is_wrong = torch.from_numpy(train_set.wrong(noise, of="labels"))
         tally = torch.zeros(5, dtype=torch.float64)  # wrong: seen, as clean, as noisy; right: seen, as labelled
         total = tally  # of all processes, which end with the same batch: ZeRO 3 runs the model on all at once
-        with evaluation_loader(self.train_set, self.recipe, self.dist_info, order="random") as loader:
+        pictures = train_set.shown(noise, of="labels")
+        with evaluation_loader(pictures, self.recipe, self.dist_info, order="random") as loader:
             for batch in loader:
                 ids = batch.sample_ids.cpu()
                 predicted, shown, true = self._logits(forward, batch).argmax(1), labels[ids], clean[ids]
-                wrong = shown != true
+                wrong = is_wrong[ids]
                 as_clean, as_shown = predicted == true, predicted == shown
                 counted = (wrong, wrong & as_clean, wrong & as_shown, ~wrong, ~wrong & as_shown)
                 tally += torch.stack([which.sum() for which in counted])
@@ -204,7 +207,9 @@ class Supervised:
                     break
         wrong, as_clean, as_noisy, right, as_labelled = total.tolist()
         measures = {"mislabeled_corrected": as_clean / wrong, "mislabeled_memorized": as_noisy / wrong} if wrong else {}
-        return {self.train_set.split: measures | ({"clean_fit": as_labelled / right} if right else {})}
+        if self.noise.of == "pictures":
+            measures.pop("mislabeled_corrected", None)
+        return {train_set.split: measures | ({"clean_fit": as_labelled / right} if right else {})}
 
     def _logits(self, forward: Callable, batch: Batch) -> Tensor:
         """float32 [B, classes] on the CPU, averaged with those of the mirror images if the recipe says so."""

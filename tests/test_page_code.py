@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -117,6 +118,9 @@ def workplace(tmp_path_factory) -> Path:
             listing = made_up(40, classes, captions=not classes, name=split, is_train=split == "train")
             made = prepared(folder / "made" / name, listing, [0.3] if listing.is_train else [])
             shutil.copytree(made.path, folder / "data" / name / split)
+    other = [f"place {i}" for i in range(4)]
+    places = replace(made_up(40, special={i: picture(500 + i) for i in range(40)}), classes=other, class_names=other)
+    shutil.copytree(prepared(folder / "made" / "places", places).path, folder / "data" / "places" / "train")
     keys = Dataset(folder / "data" / "imagenet" / "train").keys
     write_csv(folder / "annotators.csv", ["key", "label"], ((key, CLASSES[i % 3]) for i, key in enumerate(keys)))
     np.save(folder / "confusion.npy", np.ones((4, 4)))

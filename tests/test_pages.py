@@ -9,6 +9,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
+
+import fastpt
 
 TOP = Path(__file__).parents[1]
 
@@ -100,3 +103,10 @@ def test_sizes_are_what_their_derivations_give(row, sums):
         assert written in line
         number = written.split()[0]
         assert f"{value:.{len(number.partition('.')[2])}f}" == number
+
+
+def test_the_citation_is_of_this_version_and_read_by_who_looks_for_it():
+    citation = yaml.safe_load((TOP / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "title", "message", "authors", "version"} <= citation.keys()
+    assert citation["version"] == fastpt.__version__
+    assert "(CITATION.cff)" in (TOP / "README.md").read_text(encoding="utf-8")

@@ -102,7 +102,7 @@ def noise(
     fastpt noise data/imagenet/train --kind asymmetric --rate 0.1 --hierarchy wordnet.is_a.txt
     fastpt noise data/yfcc15m/train --kind pairswap --rate 0.05
     fastpt noise data/imagenet/train --kind external --file annotators.csv
-    fastpt noise data/cifar10/train --kind open-set --rate 0.2 --from data/svhn/train
+    fastpt noise data/imagenet/train --kind open-set --rate 0.2 --from data/places/train
     fastpt noise data/imagenet/train --rate 0.05 --export plan.parquet   for another laboratory, which says
     fastpt noise data/imagenet/train --import plan.parquet
     fastpt noise data/imagenet/train                                     tell of the plans that are there

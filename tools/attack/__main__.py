@@ -43,11 +43,13 @@ def main() -> bool:
         disk.mounted(Path(folder)) if options.how == "disk" else nullcontext(),
     ):
         base = Path(folder)
-        scene.make(base / "here", *["study"] * ("a study's records" in names))
-        workplace.copy(base / "here", base / "saved")
-        if options.how in damage.HOW:
-            return damage.attack(base, options.how, names, options.count, dice)
-        return {"kill": kills.attack, "disk": disk.attack}[options.how](base, names, options.count, dice)
+        more = ["study"] * ("a study's records" in names) + ["train remote"] * ("kept splits of an address" in names)
+        with scene.at_an_address(base):
+            scene.make(base / "here", *more)
+            workplace.copy(base / "here", base / "saved")
+            if options.how in damage.HOW:
+                return damage.attack(base, options.how, names, options.count, dice)
+            return {"kill": kills.attack, "disk": disk.attack}[options.how](base, names, options.count, dice)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,12 @@ import tarfile
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
+
+import pyarrow.parquet as pq
 
 from fastpt import Dataset
 from fastpt.cli import main
@@ -29,9 +31,11 @@ from fastpt.study import work as study_work
 from tests.cases import workplace
 from tests.cases.delivery import delivered
 from tests.conftest import picture
+from tools.bench.range_server import RangeServer
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 600.0  # seconds that a command may take
+SERVED = "served"  # the folder of a split, beside the scene
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,11 @@ def tuned(path: str) -> Callable[[Path], Any]:
 prepared = digests("prepared")
 
 
+def doubted(_: Path) -> Any:
+    """A result: what `suspects` says of each sample."""
+    return pq.read_table("doubted.parquet").to_pydict()
+
+
 def reported(_: Path) -> Any:
     """A result: the tables of a report, without what it says of time."""
     tables = sorted(Path("report_files").glob("*.csv"))
@@ -106,6 +115,8 @@ PREP = "--name pets --max-rejects 0.2 --out prepared"
 TUNE = "tune --run run --suite small.yaml --out tuned.json --lp --mlp"
 HEADS = "--nmtune --epochs 60 --num-seeds 3 --fractions 0.5,1"
 ON_TARS = "--set data.train=tars/train --set data.noise=0 --set data.val=null"
+BY_MODEL = "--predictions suspects.parquet"
+SUSPECTS = "suspects data/pets/train --noise symmetric-0.25-seed0 --run run --folds 2 --pictures 4"
 LONGER = "--set schedule.steps=12 --set evaluate.every_epochs=100"
 JOBS = {
     "prep": Job(f"prep imagefolder --source drawn --shard-samples 8 --workers 2 --noise 0.25 {PREP}", prepared),
@@ -122,6 +133,11 @@ JOBS = {
     "materialize": Job("materialize data/pets/train --noise 0.25 --format wds --out made", digests("made")),
     "materialize ffcv": Job("materialize data/pets/train --noise 0.25 --format ffcv --out made", digests("made")),
     "noise": Job("noise data/pets/train --rate 0.5", digests("data/pets/train/noise")),
+    "import": Job("noise theirs/train --import plan.parquet", digests("theirs/train/noise")),
+    "instance": Job(f"noise theirs/train --kind instance --rate 0.25 {BY_MODEL}", digests("theirs/train/noise")),
+    "confused": Job(f"noise theirs/train --kind asymmetric --rate 0.25 {BY_MODEL}", digests("theirs/train/noise")),
+    "corrected": Job("noise theirs/train --kind external --file suspects.parquet", digests("theirs/train/noise")),
+    "suspects": Job(f"{SUSPECTS} --out doubted.parquet", doubted),
     "info": Job("info data/pets/train"),
     "preview": Job("preview data/pets/train", lambda _: "a page"),
     "verify": Job("verify data/pets/train"),
@@ -137,12 +153,25 @@ JOBS = {
 # --- the scene ----------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def at_an_address(base: Path) -> Iterator[None]:
+    """The split base/SERVED at an address of this machine, and the job that trains on it."""
+    (base / SERVED).parent.mkdir(exist_ok=True)
+    with RangeServer(base / SERVED) as server:
+        remote = f"--set data.train={server.url} --set data.noise=0 --set data.val=null --set record.samples=[]"
+        JOBS["train remote"] = Job(f"train recipe.yaml --run-dir new {remote}", trained("new"), "--resume")
+        yield
+
+
 def make(folder: Path, *more: str) -> None:
     """Everything that is attacked, in a new folder; each kind of cache has been filled. `more` jobs are done, too."""
     folder.mkdir(parents=True)
     with contextlib.chdir(folder):
         workplace.make_data(Path("data"))
+        shutil.copytree("data/pets/train", folder.parent / SERVED)
+        shutil.copytree("data/pets/train", "theirs/train", ignore=shutil.ignore_patterns("noise"))
         recipe = {**workplace.RECIPE, "data": {**workplace.RECIPE["data"], "noise": 0.25}}
+        recipe["record"] = {"samples": ["loss", "margin", "correct"]}
         recipes = {"recipe": recipe, "clip": workplace.CLIP, "small": workplace.SUITE, "study": STUDY}
         for name, values in recipes.items():
             workplace.write_yaml(f"{name}.yaml", values)
@@ -152,14 +181,16 @@ def make(folder: Path, *more: str) -> None:
         "train recipe.yaml --run-dir run",
         f"train recipe.yaml --run-dir killed --set checkpoint.keep=9 {LONGER}",
         "tune --run run --suite small.yaml --lp --mlp --epochs 3",
+        "noise data/pets/train --plan symmetric-0.25-seed0 --export plan.parquet",
+        "suspects data/pets/train --run run --folds 2 --out suspects.parquet",
         *(JOBS[name].words for name in ("train clip", "read ffcv", "read tar", *more)),
     ):
         ended = run(folder, words)
         if ended.code:
             raise SystemExit(f"the scene cannot be made: {words}: {ended.printed[-2000:]}")
+        shutil.rmtree(folder / "new", ignore_errors=True)
     with contextlib.chdir(folder):
         workplace.cut_off(Path("killed"), step=8)
-        shutil.rmtree("new")
 
 
 STUDY = {

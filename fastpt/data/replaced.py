@@ -40,6 +40,11 @@ class Replaced:
         return f"{self._dataset}, {(self._rows >= 0).sum()} of them with pictures of {self._other}"
 
     @property
+    def keys(self) -> list[str]:
+        """Those of `dataset`."""
+        return self._dataset.keys
+
+    @property
     def shard_count(self) -> int:
         """Shards of both, those of `dataset` first."""
         return self._dataset.shard_count + self._other.shard_count

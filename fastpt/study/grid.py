@@ -98,7 +98,7 @@ class StudyGrid:
         versions = [".".join(version(name).split(".")[:2]) for name in VERSIONS]
         suites = [(named, suite, _splits(suite)) for named in one.suites for suite in [load_suite(named)]]
         find_plan = cache(partial(self._noise, one, recipe, train_set, kind))
-        named = [(condition_of(one, plan.kind), plan.name, plan.array_sha256) for plan in named_plans(one)]
+        named = [(condition_of(one, plan.kind), plan.name, plan.identity) for plan in named_plans(one)]
 
         def cell(seed: int, condition: str | None, noise: str | None, sha256: str | None) -> Cell:
             trained = {**settings, "seed": seed, "data": {**settings["data"], "noise": noise or 0, "keep": one.keep}}

@@ -12,7 +12,7 @@ import torch
 
 from fastpt import Dataset
 from tests.conftest import made_up, picture, prepared
-from tests.test_commands import blocks
+from tests.test_page_code import blocks
 
 TOP = Path(__file__).parents[2]
 ELSEWHERE = ("fastpt prep torchvision", "fastpt suspects")  # need what is downloaded

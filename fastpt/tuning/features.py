@@ -163,7 +163,7 @@ def cache_key(
 
 def _pieces_of(
     encoder: Encoder,
-    dataset: Dataset,
+    dataset: Dataset | Replaced,
     decoder: str,
     threads: int | None,
     cache: Path | None,

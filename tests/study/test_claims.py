@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.run import mixed_blocks
 from fastpt.study.sets import left_out, without
+from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
 
 RECIPE = {
@@ -211,6 +213,17 @@ def test_a_plan_that_is_made_from_a_file_is_made_by_the_study(here):
     Path("matrix.csv").write_text("0,0,1,0\n0,0,1,0\n0,0,0,1\n1,0,0,0\n")
     with pytest.raises(FastptError, match=r"was made from another file than matrix\.csv"):
         _ = StudyGrid(study(pretrain=[entry], claims=[])).cells
+
+
+def test_pictures_of_another_split_are_a_condition_that_the_study_makes(here, tmp_path):
+    names = ["x", "y"]
+    lent = replace(made_up(40, classes=2), classes=names, class_names=names)
+    other = prepared(tmp_path / "other", lent)
+    entry = {**ENTRY, "kind": "open-set", "rates": [0, 0.25], "files": {"from": str(other.path)}}
+    told = study(pretrain=[entry], claims=[])
+    assert planned_arms(told)[0].kind == "open-set"
+    names = [cell.train.name.rpartition("-")[0] for cell in StudyGrid(told).cells]
+    assert names[:2] == ["tiny-clean-s0", "tiny-open-set-0.25-seed0-s0"]
 
 
 @pytest.mark.parametrize(

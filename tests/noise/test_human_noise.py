@@ -75,7 +75,7 @@ def test_clothing1m(tmp_path):
     for name, some in lines.items():
         (root / "annotations").mkdir(exist_ok=True)
         (root / "annotations" / f"{name}.txt").write_text("".join(f"{line}\n" for line in some))
-    run_blocks_that_name("noisy_label_kv", tmp_path)
+    run_blocks_that_name("cd Clothing1M", tmp_path)
     both = Dataset(tmp_path / "data" / "clothing-both" / "train")
     (plan,) = both.noise_plans()
     assert both.noise_plan(plan).realised_rate == pytest.approx(4 / 6)

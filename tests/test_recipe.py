@@ -66,7 +66,7 @@ def load(tmp_path, values, *overrides):
         ("checkpoint={every_steps: 5, every_epochs: 1}", "both every_epochs and every_steps"),
         ("clip.zero_shot.data=x", "clip does not apply to task supervised; remove it"),
         ("task=supervisd", "task is 'supervisd'; it should be 'supervised'"),
-        ("engine={zero_stage: 1, compile: true}", "engine.compile with engine.zero_stage 1"),
+        ("engine={zero_stage: 3, compile: true}", "engine.compile with engine.zero_stage 3"),
         ("model.config={embed_dim: 4}", "model.config does not apply to task supervised"),
     ],
 )

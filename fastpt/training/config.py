@@ -110,13 +110,13 @@ class Engine(Section):
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third
     more time. BatchNorm then counts each batch twice in its running statistics."""
     compile: bool = False
-    """torch.compile the model (supervised, ZeRO 0): minutes at the start, then faster steps on a GPU."""
+    """torch.compile the model (not at ZeRO 3): minutes at the start, then faster steps on a GPU."""
 
     def problems(self) -> Iterable[str]:
-        if self.compile and self.zero_stage:
+        if self.compile and self.zero_stage == 3:
             yield (
-                f"engine.compile with engine.zero_stage {self.zero_stage} is not tested to give the same gradients. "
-                "Use zero_stage 0."
+                "engine.compile with engine.zero_stage 3 cannot be: ZeRO 3 fetches weights in hooks of each layer, "
+                "which break the graph that is compiled. Use zero_stage 2 or less, or leave compile out."
             )
 
 

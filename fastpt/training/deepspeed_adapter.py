@@ -28,6 +28,7 @@ from fastpt.training.config import TrainingPrecision
 from fastpt.training.reducer import GradientReducer
 
 TESTED = "0.19"  # the minor version, as in pyproject.toml
+BACKEND = "inductor"  # of torch.compile
 
 log = logging.getLogger("fastpt.training")
 
@@ -144,7 +145,7 @@ class Engine:
         # Batches are all of one shape, or of the few sizes of data.sizes: what cuDNN finds out once serves many steps.
         torch.backends.cudnn.benchmark = True
         if recipe.engine.compile:
-            model.compile()
+            self._engine.compile(backend=BACKEND)
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         return self._engine(*arguments, **named)

@@ -77,7 +77,6 @@ class Kind:
             "data.sizes",  # a tower has one size
             "model.drop_path",
             "model.args",
-            "engine.compile",
             "evaluate.flip",
         )
         data, best = recipe.data, recipe.checkpoint.keep_best

@@ -25,7 +25,7 @@ Loss = Literal["cross_entropy", "gce", "sce", "smoothed", "elr"]
 
 DEFAULT_VIEWS = 8
 """Of each training picture, for the MLP of the reference code. The authors' code draws two anew in each epoch, 60 in
-all; docs/tuning.md has what fewer cost."""
+all. What fewer cost was not measured over seeds."""
 
 
 class Numbers(click.ParamType):

@@ -19,7 +19,7 @@ def arrow_errors(path: Path) -> Iterator[None]:
     """Raise DamagedData for what Arrow says of a table that cannot be read."""
     try:
         yield
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last of damaged names of columns
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DamagedData(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
 

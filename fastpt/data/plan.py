@@ -9,7 +9,7 @@ split.
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -139,6 +139,8 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
             raise DamagedData(
                 f"{path} says that it is {own}: it was renamed, or another's. Name it so, or make it anew."
             )
+        if plan["of"] not in get_args(Changed):
+            raise ValueError(f"it changes {plan['of']!r}")
         if plan["samples_id"] != samples_id:
             raise FastptError(
                 f"{path} was made for other samples (its samples_id {plan['samples_id'][:12]}, here "

@@ -108,7 +108,7 @@ class KeyedFile:
         """Raise DamagedData for what Arrow says of a file that cannot be read."""
         try:
             yield
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last of damaged names of columns
             why = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise self.damaged(f"it cannot be read ({why})") from None
 

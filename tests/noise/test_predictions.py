@@ -99,3 +99,14 @@ def test_the_confusion_of_classes_sums_the_probabilities_by_label():
         np.array([[0.75, 0.25], [0.5, 0.5], [1.0, 0.0]], np.float32),
     )
     assert found.confusion(3).tolist() == [[1.25, 0.75, 0], [0, 0, 0], [0, 0, 1]]
+
+
+def test_names_of_columns_that_are_no_text_are_damage(split, tmp_path):
+    path = tmp_path / "s.parquet"
+    write_predictions(path, split, predictions(split.clean_labels), {})
+    content = path.read_bytes()
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    place = content.index(b"margin", footer) + 1  # in the schema
+    path.write_bytes(content[:place] + b"\xf2" + content[place + 1 :])
+    with pytest.raises(DamagedData, match="cannot be read"):
+        read_predictions(path, split)

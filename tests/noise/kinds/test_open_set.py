@@ -226,7 +226,15 @@ def test_rows_that_no_picture_has_are_damage(mine, other, value):
         mine.shown(plan.name)
 
 
-def seal(mine, plan, array) -> None:
+@pytest.mark.parametrize("of", ["sounds", ["pictures"], None], ids=["unknown", "a list", "nothing"])
+def test_a_plan_of_what_nobody_knows_is_damage(mine, other, of):
+    plan = open_set(mine, other)
+    seal(mine, plan, plan.array, of=of)
+    with pytest.raises(DamagedData, match="are not those of a plan"):
+        mine.noise_plan(plan.name)
+
+
+def seal(mine, plan, array, **changes) -> None:
     """Write another array under the plan, with a new sum and seal."""
     from fastpt.files import file_sha256, write_sealed_json
 
@@ -235,6 +243,7 @@ def seal(mine, plan, array) -> None:
     np.save(path.with_name(f"{plan.name}.npy"), array)
     stated["array_sha256"] = file_sha256(path.with_name(f"{plan.name}.npy"))
     del stated["self_sha256"]
+    stated |= changes
     write_sealed_json(path.with_name(f"{plan.name}.json"), stated)
 
 

@@ -1,7 +1,8 @@
 """Presets: data sets on the Hugging Face hub by a name, each the words of a `fastpt prep` that prepares it.
 
-Addresses, columns, counts and licences are those that the hub's pages state. Nobody fetched them here, so whoever
-prepares one is told where what was found is not what its page states. A new preset is an entry of PRESETS.
+Addresses, columns and licences are those of the hub's pages; counts are, too, or those of public code that reads the
+set. Nobody fetched them here, so whoever prepares one is told where what was found is not what was published. A new
+preset is an entry of PRESETS.
 
 The training splits of those called vtab_ are VTAB's: what is left of a set's own where VTAB validates on a part of it.
 """
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datasets_prep.listing import Found
 
-ROUNDED = 0.005  # a page may state 2.94k for 2,944
+ROUNDED = 0.005  # a page may say 2.94k for 2,944
 
 
 @dataclass(frozen=True)
@@ -24,15 +25,15 @@ class Preset:
     prep: str
     """The words of `fastpt prep` that it stands for, without --name: a source and its options."""
     samples: Mapping[str, int]
-    """How many samples each split has, as its page states it; {} if it states none."""
+    """How many samples each split has, as published; {} if no count was found."""
     licence: str
-    """As its page states it."""
+    """As its page has it."""
     classes: int | None = None
     """None: captions."""
     is_rounded: bool = False
-    """Whether the page states three digits of the counts."""
+    """Whether the counts are known to three digits."""
     page: str = ""
-    """Where all this is stated, if not at the address in `prep`."""
+    """The page of the set, if not that of the address in `prep`."""
     how_to_get: str = ""
     """What to do first, for a set whose pictures are not on the hub; `prep` then names no place."""
 
@@ -42,28 +43,28 @@ class Preset:
         return self.prep.split()[0]
 
     @property
-    def stated_at(self) -> str:
+    def homepage(self) -> str:
         """The page of its address."""
         address = next((word for word in self.prep.split() if word.startswith("hf://")), "")
         return self.page or f"https://huggingface.co/{'/'.join(address.removeprefix('hf://').split('/')[:3])}"
 
     def differences(self, found: "Found") -> Iterator[str]:
-        """What to say of splits that are not what the page states."""
+        """What to say of splits that are not what was published."""
         there = {split.name: len(split) + len(split.rejected) for split in found.splits}
         for name, stated in self.samples.items():
             count, about = there.get(name, 0), "about " * self.is_rounded
             if abs(count - stated) > (ROUNDED * stated if self.is_rounded else 0):
-                yield f"{self.stated_at} states {about}{stated:,} samples of {name}; found {count:,}"
+                yield f"published with {about}{stated:,} samples of {name} ({self.homepage}); found {count:,}"
         for name in there if self.samples else ():
             if name not in self.samples:
-                yield f"{self.stated_at} states no split {name}; found {there[name]:,} samples"
+                yield f"published without a split {name} ({self.homepage}); found {there[name]:,} samples"
         for classes in {len(split.classes) for split in found.splits if split.labels is not None}:
             if self.classes not in (None, classes):
-                yield f"{self.stated_at} states {self.classes:,} classes; found {classes:,}"
+                yield f"published with {self.classes:,} classes ({self.homepage}); found {classes:,}"
 
 
 def _clip_benchmark(summary: str, name: str, classes: int, **rounded: int) -> Preset:
-    """A set of https://huggingface.co/clip-benchmark, whose pages state three digits of the counts, or none."""
+    """A set of https://huggingface.co/clip-benchmark, whose viewer shows three digits of the counts."""
     place = f"hf://datasets/clip-benchmark/wds_{name}"
     return Preset(summary, f"webdataset --source {place}", rounded, "none stated", classes, is_rounded=True)
 

@@ -107,14 +107,14 @@ class PresetCommand(SourceCommand):
 
 
 def _facts(preset: Preset) -> Iterator[str]:
-    """What a preset's page states, a line each."""
+    """What was published of a preset, a line each."""
     yield f"fastpt prep {preset.prep}" + " --source FOLDER" * bool(preset.how_to_get)
     if preset.samples:
         about = "about " * preset.is_rounded
         yield "samples: " + ", ".join(f"{name} {about}{count:,}" for name, count in preset.samples.items())
     yield f"targets: {preset.classes} classes" if preset.classes else "targets: captions"
     yield f"licence: {preset.licence}"
-    yield f"stated at {preset.stated_at}, not verified here; a preparation tells what differs"
+    yield f"as published, not verified here ({preset.homepage}); a preparation tells what differs"
 
 
 def _list_presets(ctx: click.Context, _: click.Parameter, asked: bool) -> None:

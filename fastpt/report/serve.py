@@ -32,15 +32,15 @@ class Report:
     def page(self) -> bytes:
         """HTML; what is wrong, where there is no page to be made. Safe to call from many threads."""
         with self._lock:
-            runs = runs_at(self._paths)
-            if (found := state(runs)) != self._shown:
-                try:
+            try:
+                runs = runs_at(self._paths)
+                if (found := state(runs)) != self._shown:
                     write_report(read_runs(runs), self._out, self._files)
-                    self._page = self._out.read_bytes()
-                except (FastptError, OSError) as error:
-                    told = html.escape(printable(str(error)))
-                    self._page = f"<!doctype html><meta charset=utf-8><title>fastpt</title><p>{told}".encode()
-                self._shown = found
+                    self._page, self._shown = self._out.read_bytes(), found
+            except (FastptError, OSError) as error:  # also of a run that is deleted while it is read
+                told = html.escape(printable(str(error)))
+                self._page = f"<!doctype html><meta charset=utf-8><title>fastpt</title><p>{told}".encode()
+                self._shown = None
             return self._page
 
 

@@ -84,7 +84,7 @@ def clip_benchmark_set(folder: Path, shards: int = 2) -> None:
 def test_a_preset_is_a_command_that_its_source_takes(name):
     preset = PRESETS[name]
     assert name not in SOURCES.names()
-    assert preset.stated_at.startswith("https://huggingface.co/datasets/")
+    assert preset.homepage.startswith("https://huggingface.co/datasets/")
     assert preset.licence
     context = main.commands["prep"].get_command(None, preset.source).make_context("x", shlex.split(preset.prep)[1:])
     assert bool(context.params["places"]) != bool(preset.how_to_get)
@@ -95,20 +95,20 @@ def test_presets_are_listed_with_counts_licence_and_page():
     assert "cc3m  Conceptual Captions 3M" in output
     assert "samples: train 2,905,954, val 13,443" in output
     assert "licence: conceptual-captions" in output
-    assert "stated at https://huggingface.co/datasets/pixparse/cc3m-wds, not verified here" in output
+    assert "as published, not verified here (https://huggingface.co/datasets/pixparse/cc3m-wds)" in output
 
 
-def test_what_a_page_states_is_compared_with_what_is_found():
+def test_what_was_published_is_compared_with_what_is_found():
     cifar, cars = PRESETS["cifar10"], PRESETS["stanford_cars"]
     page = "https://huggingface.co/datasets/uoft-cs/cifar10"
     found = Found.only([made_up(20, classes=10), made_up(9, classes=10, name="val", is_train=False)])
     assert list(cifar.differences(found)) == [
-        f"{page} states 50,000 samples of train; found 20",
-        f"{page} states 10,000 samples of test; found 0",
-        f"{page} states no split val; found 9 samples",
+        f"published with 50,000 samples of train ({page}); found 20",
+        f"published with 10,000 samples of test ({page}); found 0",
+        f"published without a split val ({page}); found 9 samples",
     ]
     exact = Found.only([made_up(8144, classes=195), made_up(8041, classes=195, name="test")])  # the page says 8.14k
-    assert [line.partition(" states ")[2] for line in cars.differences(exact)] == ["196 classes; found 195"]
+    assert list(cars.differences(exact)) == [f"published with 196 classes ({cars.homepage}); found 195"]
 
 
 # --- preparations -------------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_cifar_comes_by_its_name(hub, tmp_path):
         parquet_file(where, [i % 10 for i in range(count)], names)
     code, output = prep(hub, tmp_path, "--noise", "0.1", "cifar10")
     assert code == 0, output
-    assert "states 50,000 samples of train; found 20" in output
+    assert "published with 50,000 samples of train" in output
     train = Dataset(tmp_path / "data/cifar10/train")
     assert (train.classes, len(train), len(Dataset(tmp_path / "data/cifar10/test"))) == (names, 20, 10)
     assert train.manifest["settings"]["policy"]["quality"] == 98
@@ -143,7 +143,7 @@ def test_a_set_of_clip_benchmark_has_the_names_of_its_classes(hub, tmp_path):
     clip_benchmark_set(hub.root / "clip-benchmark/wds_vtab-eurosat")
     code, output = prep(hub, tmp_path, "vtab_eurosat", "--name", "eurosat")
     assert code == 0, output
-    assert "states 10 classes; found 4" in output
+    assert "published with 10 classes" in output
     train = Dataset(tmp_path / "data/eurosat/train")
     assert train.classes == ["0", "1", "2", "3"]
     assert train.class_names == ["forest", "annual crop land", "highway or road", "river"]

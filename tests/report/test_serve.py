@@ -63,6 +63,16 @@ def test_what_is_wrong_is_shown_until_it_is_right(tmp_path, serve):
     assert "demo_resnet-clean-s0" in get()[1]
 
 
+def test_a_file_that_cannot_be_asked_for_is_said_on_the_page(tmp_path, serve):
+    run = write_run(tmp_path)
+    get, _ = serve(run)
+    (run / "itself").symlink_to("itself")
+    assert get()[0] == 200
+    assert "itself" in get()[1]
+    (run / "itself").unlink()
+    assert "demo_resnet-clean-s0" in get()[1]
+
+
 def test_only_the_page_is_served_and_to_this_machine(tmp_path, serve):
     get, _ = serve(write_run(tmp_path))
     assert get("/../../etc/passwd")[0] == 404

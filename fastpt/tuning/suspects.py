@@ -6,6 +6,7 @@ probabilities. Which labels are doubted is confident learning (Northcutt et al. 
 p(j) over the samples of label j; it is doubted if there is such a j, and it is not y.
 """
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from fastpt.errors import FastptError
 from fastpt.noise.predictions import MOST_CLASSES, UNKNOWN, Predictions
 from fastpt.noise.ranking import keyed_order
 from fastpt.tuning.features import features_of
+from fastpt.tuning.methods.ridge import BLOCK, L2, solve
 from fastpt.tuning.subsets import VALIDATION_SHARE
 
 if TYPE_CHECKING:
@@ -61,32 +63,35 @@ def probe(features: "torch.Tensor", labels: np.ndarray, classes: int, fold: np.n
     """
     import torch
 
-    from fastpt.tuning.methods.ridge import L2, solve
-
     if len(np.unique(fold)) < 2:
         raise FastptError(f"{len(labels)} samples are too few for a cross-validated probe. Give more.")
-    targets = torch.from_numpy(labels).to(features.device)
-    held = torch.from_numpy(fold < max(1, round(VALIDATION_SHARE * (fold.max() + 1)))).to(features.device)
-    heads = solve(features[~held], targets[~held], classes, L2)
-    choices = [_best_temperature(head.logits(features[held])[0], targets[held]) for head in heads]
+    targets, folds = (torch.from_numpy(one).to(features.device) for one in (labels, fold))
+    is_held = folds < max(1, round(VALIDATION_SHARE * (fold.max() + 1)))
+    choices = []
+    for head in solve(features, targets, classes, L2, _rows(~is_held)):
+        blocks = _rows(is_held).split(BLOCK)
+        losses = np.sum([_losses(head.logits(features[rows])[0], targets[rows]) for rows in blocks], axis=0)
+        choices.append(min(zip(losses, TEMPERATURES, strict=True)))
     best = int(np.argmin([loss for loss, _ in choices]))
     l2, temperature = L2[best], choices[best][1]
     probabilities = np.zeros((len(labels), classes), np.float32)
     for number in np.unique(fold).tolist():
-        held = torch.from_numpy(fold == number).to(features.device)
-        (head,) = solve(features[~held], targets[~held], classes, [l2])
-        scores = head.logits(features[held])[0].double() / temperature
-        probabilities[fold == number] = scores.softmax(1).float().cpu().numpy()
+        (head,) = solve(features, targets, classes, [l2], _rows(folds != number))
+        for rows in _rows(folds == number).split(BLOCK):
+            scores = head.logits(features[rows])[0].double() / temperature
+            probabilities[rows.cpu()] = scores.softmax(1).float().cpu().numpy()
     return Probed(probabilities, l2, temperature)
 
 
-def _best_temperature(scores: "torch.Tensor", targets: "torch.Tensor") -> tuple[float, float]:
-    """The least mean cross-entropy of scores [M, K], and the temperature that gives it."""
-    import torch
+def _rows(chosen: "torch.Tensor") -> "torch.Tensor":
+    return chosen.nonzero()[:, 0]
 
-    losses = [float(torch.nn.functional.cross_entropy(scores.double() / one, targets)) for one in TEMPERATURES]
-    best = int(np.argmin(losses))
-    return losses[best], TEMPERATURES[best]
+
+def _losses(scores: "torch.Tensor", targets: "torch.Tensor") -> np.ndarray:
+    """The cross-entropy of scores [M, K] at each of the temperatures, summed over rows."""
+    from torch.nn.functional import cross_entropy
+
+    return np.array([float(cross_entropy(scores.double() / one, targets, reduction="sum")) for one in TEMPERATURES])
 
 
 def confident_labels(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -94,25 +99,32 @@ def confident_labels(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray
 
     probabilities: float [N, K]; given: int [N].
     """
-    classes = probabilities.shape[1]
-    own = np.take_along_axis(probabilities, given[:, None], 1)[:, 0].astype(np.float64)
-    counts = np.bincount(given, minlength=classes)
-    thresholds = np.bincount(given, own, classes) / np.maximum(counts, 1)
-    above = np.where((probabilities >= thresholds) & (counts > 0), probabilities, -1.0)
-    chosen = above.argmax(1)
-    return np.where(above.max(1) >= 0, chosen, given)
+    return np.concatenate([suggested for _, suggested in _judged(probabilities, given)])
 
 
 def predictions_of(probabilities: np.ndarray, given: np.ndarray) -> Predictions:
     """What is kept of probabilities, float32 [N, K], of samples that were given labels, int64 [N]."""
-    rows = np.arange(len(given))
-    others = probabilities.copy()
-    others[rows, given] = -1
     most = min(probabilities.shape[1], MOST_CLASSES)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
-    margin = probabilities[rows, given] - np.maximum(others.max(1), 0)
-    suggested = confident_labels(probabilities, given)
+    margin, ranked, suggested = np.empty(len(given), np.float32), np.empty((len(given), most), np.int64), given.copy()
+    for block, judged in _judged(probabilities, given):
+        own, others = np.arange(len(judged)), probabilities[block].copy()
+        ranked[block] = np.argsort(-others, axis=1, kind="stable")[:, :most]
+        others[own, given[block]] = -1
+        margin[block] = probabilities[block][own, given[block]] - np.maximum(others.max(1), 0)
+        suggested[block] = judged
     return Predictions(given, suggested, margin, ranked, np.take_along_axis(probabilities, ranked, 1))
+
+
+def _judged(probabilities: np.ndarray, given: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """Block by block, what confident learning counts its samples for: int64."""
+    classes = probabilities.shape[1]
+    own = np.take_along_axis(probabilities, given[:, None], 1)[:, 0].astype(np.float64)
+    counts = np.bincount(given, minlength=classes)
+    thresholds = np.bincount(given, own, classes) / np.maximum(counts, 1)
+    for first in range(0, len(given), BLOCK):
+        block = slice(first, first + BLOCK)
+        above = np.where((probabilities[block] >= thresholds) & (counts > 0), probabilities[block], -1.0)
+        yield block, np.where(above.max(1) >= 0, above.argmax(1), given[block])
 
 
 def find_suspects(
@@ -130,9 +142,11 @@ def find_suspects(
     fold = folds_of(dataset.stored_keys, given, folds, seed)
     values = torch.from_numpy(features.values).to(encoder.device)
     probed = probe(values, given[ids], len(dataset.classes), fold[ids])
-    probabilities = np.zeros((len(given), len(dataset.classes)), np.float32)
-    probabilities[np.arange(len(given)), given] = 1
-    probabilities[ids] = probed.probabilities
+    probabilities = probed.probabilities
+    if len(ids) < len(given):
+        probabilities = np.zeros((len(given), len(dataset.classes)), np.float32)
+        probabilities[np.arange(len(given)), given] = 1
+        probabilities[ids] = probed.probabilities
     made_with = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_sha256,

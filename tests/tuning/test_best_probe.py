@@ -59,9 +59,8 @@ def test_each_probe_is_validated_on_the_same_part_by_a_head_that_never_saw_it(me
     for i in part[1]:  # what is held out looks like another class
         other[i] = features[next(j for j in range(120) if truth[j] == (truth[i] + 1) % 4 and j not in part[1])]
     for given in (features, other):
-        config = TuningConfig(
-            [method], seeds=[3], options={} if method in ("ridge", "logistic", "knn") else {"epochs": 5}
-        )
+        options = {} if method in ("ridge", "logistic", "knn") else {"epochs": 5, "lrs": [0.1]}
+        config = TuningConfig([method], seeds=[3], options=options)
         (fitted,) = train(config, method, TrainingData(given, truth, 4), torch.device("cpu"))
         assert fitted.validation is not None
         shares.append(fitted.validation[0])
@@ -71,7 +70,7 @@ def test_each_probe_is_validated_on_the_same_part_by_a_head_that_never_saw_it(me
     assert shares[1] < 0.1  # and nothing of that part was learned
 
 
-@pytest.mark.parametrize("method", ["lp", "ridge", "logistic", "knn", "mlp", "lp-filtered"])
+@pytest.mark.parametrize("method", ["lp", "ridge", "logistic", "knn", "mlp", "lp-filtered", "lp-gce"])
 def test_what_cannot_be_held_out_has_no_validation(method):
     features, _ = blobs(4)
     config = TuningConfig([method])

@@ -4,6 +4,8 @@ import torch
 
 from fastpt.errors import FastptError
 from fastpt.noise.predictions import Predictions
+from fastpt.tuning import suspects
+from fastpt.tuning.methods import ridge
 from fastpt.tuning.suspects import agreement, average_precision, confident_labels, folds_of, predictions_of, probe
 
 CLASSES, DIMENSIONS = 4, 12
@@ -64,6 +66,17 @@ def test_probabilities_are_calibrated_to_the_labels():
     right = (found.argmax(1) == given).mean()
     assert abs(found.max(1).mean() - right) < 0.06
     assert own < right
+
+
+def test_what_is_held_at_once_changes_nothing(monkeypatch):
+    features, given, _ = clusters()
+    whole = predictions_of(probed(features, given).probabilities, given)
+    for module in (ridge, suspects):
+        monkeypatch.setattr(module, "BLOCK", 37)
+    parts = predictions_of(probed(features, given).probabilities, given)
+    assert np.array_equal(whole.suggested, parts.suggested)
+    assert np.array_equal(whole.classes, parts.classes)
+    np.testing.assert_allclose(whole.margin, parts.margin, atol=1e-6)
 
 
 def test_folds_are_by_key_and_even_in_every_class():

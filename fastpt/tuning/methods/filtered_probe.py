@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 K = 20
 """Neighbours that judge a label, the sample itself not among them."""
+PROBE = replace(linear_probe.METHOD, lrs=linear_probe.RATES)
 
 
 class FilteredProbe:
@@ -29,13 +30,13 @@ class FilteredProbe:
     options = (LRS, BUDGET, EPOCHS, HEAD_PRECISION)
 
     def check(self, **options: Any) -> None:
-        linear_probe.METHOD.check(**options)
+        PROBE.check(**options)
 
     def trains_on(self, **options: Any) -> Literal["features"]:
         return "features"
 
     def settings(self, **options: Any) -> dict[str, Any]:
-        return {"neighbours": K, **linear_probe.METHOD.settings(**options)}
+        return {"neighbours": K, **PROBE.settings(**options)}
 
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, **options: Any
@@ -53,8 +54,8 @@ class FilteredProbe:
         def kept(rows: np.ndarray) -> np.ndarray:
             return rows[agreed(features[rows], labels[rows], data.classes)]
 
-        training = linear_probe.METHOD.training_of(**options)
-        known, grid = (data.features, data.labels, training), linear_probe.METHOD.grid(**options)
+        training = PROBE.training_of(**options)
+        known, grid = (data.features, data.labels, training), PROBE.grid_for(data, heads, **options)
         chosen, validation = select(*known, heads, *grid, data.classes, device, kept)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
         filtered = [replace(head, rows=kept(one)) for head, one in zip(chosen, rows, strict=True)]

@@ -12,6 +12,7 @@ import click
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainsOn
 from fastpt.tuning.methods.budget import BUDGET, about
+from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
     import torch
@@ -144,6 +145,8 @@ class HeadMethod:
     options: tuple[click.Option, ...] = (LRS, BUDGET, VARIANT, EPOCHS, HEAD_PRECISION)
     reference_code: Mapping[str, Any] = field(default_factory=dict)
     """What the authors' published code does otherwise."""
+    lrs: tuple[float, ...] = ()
+    """Learning rates to choose from where none are given, of a method for which none is published."""
 
     def configured(self, variant: Variant = "paper", ablate: Sequence[str] = (), **changes: Any) -> HeadTraining:
         """The training in a variant, without some terms of the regulariser, with the changes that are not None.
@@ -191,7 +194,7 @@ class HeadMethod:
         from fastpt.tuning.fit import fit, select
 
         training = self.training_of(**options)
-        grid = self.grid(**options)
+        grid = self.grid_for(data, heads, **options)
         chosen, validation = select(data.features, data.labels, training, heads, *grid, data.classes, device)
         trained = fit(data.features, data.labels, training, chosen, data.classes, device)
         settings = [{"lr": head.lr, "reg_weight": head.reg_weight} for head in chosen]
@@ -206,17 +209,29 @@ class HeadMethod:
         budget: int | None = None,
         **options: Any,
     ) -> tuple[list[float], list[float]]:
-        """The learning rates and the λ of which each pair is tried: those given, else the published ones; of a budget
-        as many rates about the published one as it has room for. Raises FastptError if it cannot be kept to.
+        """The learning rates and the λ of which each pair is tried: those given, else the method's own; of a budget as
+        many rates about that of its training as it has room for. Raises FastptError if it cannot be kept to.
         """
         training = self.training_of(**options)
         weights = list(reg_weights or [training.reg_weight])
-        rates = list(lrs) or (about(training.lr, budget // len(weights)) if budget else [training.lr])
+        known = list(self.lrs) or [training.lr]
+        rates = list(lrs) or (about(training.lr, budget // len(weights)) if budget else known)
         if budget and len(rates) * len(weights) != budget:
             raise FastptError(
                 f"a budget of {budget} settings cannot be kept to by {len(rates) or 'no'} learning rates and "
                 f"{len(weights)} regularisation weights. Give as many as multiply to it, or leave --lrs out."
             )
+        return rates, weights
+
+    def grid_for(
+        self, data: TrainingData, heads: Sequence[HeadSpec], **options: Any
+    ) -> tuple[list[float], list[float]]:
+        """`grid`; the rate of the training alone where a head has nothing to validate on, unless rates were asked for."""
+        rates, weights = self.grid(**options)
+        asked = any(options.get(name) for name in ("lrs", "reg_weights", "budget"))
+        labels = [data.labels if head.rows is None else data.labels[head.rows] for head in heads]
+        if not asked and any(validation_part(one, head.seed) is None for one, head in zip(labels, heads, strict=True)):
+            rates = [self.training_of(**options).lr]
         return rates, weights
 
     def training_of(

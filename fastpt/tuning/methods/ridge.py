@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 L2 = tuple(10.0**power for power in range(-6, 3))
 """Regularisations tried, as multiples of the mean variance of the features times the number of samples."""
 
+BLOCK = 16_384
+"""Rows that are in float64 at once."""
+
 
 class Ridge:
     """A linear classifier of least squares, its regularisation chosen on a validation part."""
@@ -101,8 +104,9 @@ def _choose(x: Tensor, y: Tensor, classes: int, seed: int, ladder: Sequence[floa
     return ladder[int(right.argmax())], float(right.max())
 
 
-def solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[Heads]:
-    """One head for each l, in float64 and from the Gram matrix of the smaller side of X [N, D].
+def solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float], rows: Tensor | None = None) -> list[Heads]:
+    """One head for each l, trained on some rows (None: all), int64 [M]; in float64 and from the Gram matrix of the
+    smaller side of X [N, D], of which it holds BLOCK rows at a time.
 
     W = (XᵀX + l)⁻¹ XᵀY = Xᵀ (XXᵀ + l)⁻¹ Y, with X and Y centred.
     """
@@ -110,19 +114,29 @@ def solve(x: Tensor, y: Tensor, classes: int, ladder: Sequence[float]) -> list[H
 
     from fastpt.tuning.heads import Heads
 
-    x, y = x.double(), torch.nn.functional.one_hot(y, classes).double()
-    mean, prior = x.mean(0), y.mean(0)
-    x, y = x - mean, y - prior
-    wide = len(x) < x.shape[1]
-    values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
+    rows = torch.arange(len(y), device=y.device) if rows is None else rows
+    wide = len(rows) < x.shape[1]
+    blocks = [rows] if wide else rows.split(BLOCK)
+    mean = torch.stack([x[block].double().sum(0) for block in blocks]).sum(0) / len(rows)
+    prior = y[rows].bincount(minlength=classes).double() / len(rows)
+
+    def centred(block: Tensor) -> tuple[Tensor, Tensor]:
+        return x[block].double() - mean, torch.nn.functional.one_hot(y[block], classes).double() - prior
+
+    gram = right = torch.zeros((), dtype=torch.float64, device=x.device)
+    for block in blocks:
+        of_x, of_y = centred(block)
+        gram = gram + (of_x @ of_x.T if wide else of_x.T @ of_x)
+        right = right + (of_y if wide else of_x.T @ of_y)
+    values, vectors = torch.linalg.eigh(gram)
     scale = values.sum() / x.shape[1]
     if scale <= 0:
         raise FastptError("All features are alike, and nothing can be learned from them. Look for the fault.")
-    right = vectors.T @ (y if wide else x.T @ y)
+    right = vectors.T @ right
     heads = []
     for l2 in ladder:
         weight = vectors @ (right / (values.clamp(min=0) + l2 * scale).unsqueeze(1))
-        weight = x.T @ weight if wide else weight
+        weight = centred(rows)[0].T @ weight if wide else weight
         head = Heads(x.shape[1], classes, [0]).to(x.device).requires_grad_(False)
         head.classifier.weight[0] = weight.T
         head.classifier.bias[0, 0] = prior - mean @ weight

@@ -1,4 +1,8 @@
-"""Linear probes under losses that bear wrong labels, each with the settings of its paper (fastpt/losses)."""
+"""Linear probes under losses that bear wrong labels, each with the settings of its paper (fastpt/losses).
+
+At LP's rate, 0.1, most of these losses do badly even on right labels. So each head chooses its rate on a validation
+part of its rows, whose labels are as wrong as the others.
+"""
 
 from dataclasses import replace
 
@@ -8,8 +12,8 @@ from fastpt.tuning.methods.head_training import EPOCHS, HEAD_PRECISION, LRS, Hea
 
 
 def _probe(label: str, colour: str, summary: str, loss: Loss) -> HeadMethod:
-    training = replace(linear_probe.METHOD.training, loss=loss)
-    return HeadMethod(label, colour, summary, training, (LRS, BUDGET, EPOCHS, HEAD_PRECISION))
+    training = replace(linear_probe.METHOD.training, loss=loss, lr=0.01)
+    return HeadMethod(label, colour, summary, training, (LRS, BUDGET, EPOCHS, HEAD_PRECISION), lrs=linear_probe.RATES)
 
 
 GCE = _probe("LP, GCE", "#3a6ea5", "LP under generalised cross entropy, q = 0.7.", "gce")

@@ -79,3 +79,14 @@ def test_wrong_labels_cost_less_than_under_cross_entropy(name):
         return float((fitted.logits(features[test]).argmax(2) == clean[test]).float().mean())
 
     assert accuracy(name) > accuracy("lp") + 0.02
+
+
+@pytest.mark.parametrize("name", [*NAMES, "lp-filtered"])
+def test_a_probe_that_is_published_without_a_rate_chooses_one(name):
+    features, labels = blobs(200)
+    data = TrainingData(features, labels.numpy(), 4)
+    assert METHODS.get(name).settings()["lr"] == [0.001, 0.01, 0.1]
+    (fitted,) = METHODS.get(name).fit(data, [HeadSpec(0)], CPU, epochs=2)
+    assert fitted.settings[0]["lr"] in (0.001, 0.01, 0.1)
+    (fitted,) = METHODS.get(name).fit(data, [HeadSpec(0)], CPU, epochs=2, lrs=[0.02])
+    assert fitted.settings[0]["lr"] == 0.02

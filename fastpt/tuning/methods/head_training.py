@@ -226,7 +226,7 @@ class HeadMethod:
     def grid_for(
         self, data: TrainingData, heads: Sequence[HeadSpec], **options: Any
     ) -> tuple[list[float], list[float]]:
-        """`grid`; the rate of the training alone where a head has nothing to validate on, unless rates were asked for."""
+        """`grid`; unless rates were asked for, that of the training alone where a head has nothing to validate on."""
         rates, weights = self.grid(**options)
         asked = any(options.get(name) for name in ("lrs", "reg_weights", "budget"))
         labels = [data.labels if head.rows is None else data.labels[head.rows] for head in heads]

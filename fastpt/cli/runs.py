@@ -64,7 +64,7 @@ def train(
             forecast.find_batch(loaded, click.echo)
             return
         found = forecast.dry_run(loaded, recipe.stem, run_dir)
-        if os.environ["RANK"] == "0":  # of several processes
+        if os.environ.get("RANK", "0") == "0":  # of several processes
             click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(found.lines()))
         return
     from fastpt.training.loop import train as run_training

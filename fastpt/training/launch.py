@@ -36,13 +36,16 @@ class DistInfo:
 
 def start() -> DistInfo:
     """Join the group that torchrun, `deepspeed` or SLURM's launcher describes, or make a group of one. Repeatable."""
-    _describe_a_group_of_one()
+    ours = _describe_a_group_of_one()
     gpu, local_rank = torch.cuda.is_available(), int(os.environ["LOCAL_RANK"])
     if gpu:
         torch.cuda.set_device(local_rank)
     join_group(gpu)
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
-    return DistInfo(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+    dist_info = DistInfo(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
+    for name in ours:  # or a training that this process starts, as from a notebook, would take it for its launcher
+        del os.environ[name]
+    return dist_info
 
 
 def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
@@ -123,8 +126,8 @@ class Preemption:
         return answer
 
 
-def _describe_a_group_of_one() -> None:
-    """DeepSpeed looks for MPI unless these are set."""
+def _describe_a_group_of_one() -> list[str]:
+    """The names of what was set in the environment: DeepSpeed looks for MPI unless it is. It needs LOCAL_RANK later."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
             raise FastptError(
@@ -132,11 +135,13 @@ def _describe_a_group_of_one() -> None:
                 "Start them by torchrun, deepspeed or srun, or unset RANK and WORLD_SIZE."
             )
         os.environ.setdefault("LOCAL_RANK", "0")
-        return
+        return []
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    group = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(group, LOCAL_RANK="0")
+    return list(group)
 
 
 def precision(recipe: Recipe, device: torch.device) -> TrainingPrecision:

@@ -229,7 +229,7 @@ def test_a_set_that_cannot_be_costs_no_other(fastpt, bad, options):
 
 def results_and_tables(folder: Path) -> tuple[int, int]:
     """How many files hold results as JSON, and how many a table of them as CSV."""
-    texts = [path.read_text() for path in folder.iterdir()]
+    texts = [path.read_text() for path in folder.iterdir() if path.suffix != ".parquet"]  # what heads answered
     return sum(text.startswith("{") for text in texts), sum("lp,accuracy" in text for text in texts)
 
 

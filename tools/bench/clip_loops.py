@@ -60,23 +60,7 @@ def open_clip_rate(chosen: Any) -> float:
     side, context = chosen.data.size, config["text_cfg"].get("context_length", 77)
     batch = torch.rand(size, 3, side, side).to(device), torch.randint(1, VOCABULARY, (size, context)).to(device)
     timed = Stretches(batch, steps, size, torch.cuda.synchronize if gpu else lambda: None)
-    arguments = SimpleNamespace(
-        device=str(device),
-        precision="amp_bf16" if chosen.engine.precision == "bf16" else "fp32",
-        distill=False,
-        accum_freq=1,
-        skip_scheduler=True,
-        horovod=False,
-        grad_clip_norm=None,
-        log_every_n_steps=LOGGED,
-        rank=0,
-        local_rank=0,
-        world_size=1,
-        batch_size=size,
-        wandb=False,
-        tensorboard=False,
-        log_local=False,
-    )
+    arguments = loop_arguments(size, LOGGED, str(device), "amp_bf16" if chosen.engine.precision == "bf16" else "fp32")
     data = {"train": SimpleNamespace(dataloader=timed, set_epoch=lambda epoch: None)}
     optimizer = build_optimizer(model, chosen.optim, open_clip_decays, fused=True if gpu else None)
     run = torch.compile(model) if chosen.engine.compile else model
@@ -102,3 +86,24 @@ class Stretches:
     def _note(self) -> None:
         self.wait()
         self.began.append(time.perf_counter())
+
+
+def loop_arguments(batch_size: int, logged: int, device: str = "cpu", precision: str = "fp32") -> SimpleNamespace:
+    """What open_clip's `train_one_epoch` asks of its command line: one process, a fixed rate, a line each `logged`."""
+    return SimpleNamespace(
+        device=device,
+        precision=precision,
+        distill=False,
+        accum_freq=1,
+        skip_scheduler=True,
+        horovod=False,
+        grad_clip_norm=None,
+        log_every_n_steps=logged,
+        rank=0,
+        local_rank=0,
+        world_size=1,
+        batch_size=batch_size,
+        wandb=False,
+        tensorboard=False,
+        log_local=False,
+    )

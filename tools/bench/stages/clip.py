@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from fastpt.processes import cores
+from tools.bench.clip_loops import loop_arguments
 from tools.bench.contest import Contest, Entry
 from tools.bench.machine import threads
 from tools.bench.options import Options
@@ -125,23 +126,7 @@ def open_clip(recipe: dict[str, Any]) -> Callable[[], float]:
     config = model_config(chosen.model, chosen.data.size)
     pairs = Pairs(recipe["data"]["train"], chosen.data.size, config["text_cfg"]["context_length"])
     size, steps = chosen.batch_size, recipe["schedule"]["steps"]
-    arguments = SimpleNamespace(
-        device="cpu",
-        precision="fp32",
-        distill=False,
-        accum_freq=1,
-        skip_scheduler=True,
-        horovod=False,
-        grad_clip_norm=None,
-        log_every_n_steps=LOGGED,
-        rank=0,
-        local_rank=0,
-        world_size=1,
-        batch_size=size,
-        wandb=False,
-        tensorboard=False,
-        log_local=False,
-    )
+    arguments = loop_arguments(size, LOGGED)
 
     def run() -> float:
         model = build_model(config)

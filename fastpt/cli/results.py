@@ -13,7 +13,7 @@ from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
 from fastpt.tuning.methods import FINETUNING, HEADS, METHODS, Method
-from fastpt.tuning.methods.head_training import Numbers
+from fastpt.tuning.methods.numbers import Numbers
 
 
 class _Tune(click.Command):

@@ -112,7 +112,6 @@ static void *work(void *argument) {
     struct worker worker = {0};
     struct batch *batch;
     int32_t k;
-    pthread_setname_np(pthread_self(), "fastpt-batches");
     while ((batch = take(pool, &k))) {
         batch->results[k] = (uint8_t)make(pool, &worker, batch, k);
         if (atomic_fetch_sub(&batch->left, 1) == 1) {
@@ -152,7 +151,8 @@ struct pool *fastpt_pool_new(const struct pictures *pictures, const struct decod
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before); /* the threads inherit it */
-    while (pool->threads < threads && !pthread_create(&pool->thread[pool->threads], NULL, work, pool)) pool->threads++;
+    while (pool->threads < threads && !pthread_create(&pool->thread[pool->threads], NULL, work, pool))
+        pthread_setname_np(pool->thread[pool->threads++], "fastpt-batches"); /* here: on a busy machine it runs later */
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (pool->threads) return pool;
     fastpt_pool_free(pool);

@@ -12,6 +12,7 @@ import click
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.methods import HEADS, METHODS, Fitted, HeadSpec, TrainingData, TrainsOn
 from fastpt.tuning.methods.budget import BUDGET, about
+from fastpt.tuning.methods.numbers import Numbers
 from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
@@ -27,20 +28,6 @@ Loss = Literal["cross_entropy", "gce", "sce", "smoothed", "elr"]
 DEFAULT_VIEWS = 8
 """Of each training picture, for the MLP of the reference code. The authors' code draws two anew in each epoch, 60 in
 all. What fewer cost was not measured over seeds."""
-
-
-class Numbers(click.ParamType):
-    """Numbers between commas."""
-
-    name = "NUMBER,..."
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[float]:
-        if not isinstance(value, str):
-            return list(value)
-        try:
-            return [float(part) for part in value.split(",") if part]
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers, such as 0.1,1", param, ctx)
 
 
 class Weights(NamedTuple):

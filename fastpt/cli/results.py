@@ -160,7 +160,7 @@ def _prepare(suite: str | None, yes: bool) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("--prepare is for one process; prepare first, then tune on several")
     from fastpt.tuning.preparing import prepare_missing
-    from fastpt.tuning.suites import load_suite
+    from fastpt.tuning.suite_files import load_suite
 
     def tell(text: str) -> None:
         click.echo(printable(text), err=True)

@@ -14,7 +14,8 @@ from fastpt.report.config import Claim, RightPart
 from fastpt.report.text import listing, rate
 from fastpt.runs import right_part
 from fastpt.training.tasks import TASKS
-from fastpt.tuning.suites import InDomain, OutOfDomain, load_suite
+from fastpt.tuning.suite_files import load_suite
+from fastpt.tuning.suites import InDomain, OutOfDomain
 
 if TYPE_CHECKING:
     from fastpt.study.declaration import Pretrain, Study

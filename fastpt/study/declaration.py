@@ -19,7 +19,7 @@ from fastpt.storage.names import is_plain
 from fastpt.study.claims import claim_problems, kind_of
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.methods import HEADS, METHODS
-from fastpt.tuning.suites import load_suite
+from fastpt.tuning.suite_files import load_suite
 
 Value = TypeVar("Value")
 

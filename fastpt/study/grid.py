@@ -25,7 +25,8 @@ from fastpt.runs import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.claims import condition_of, kind_of, named_plans, results_name
 from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS
-from fastpt.tuning.suites import Suite, load_suite
+from fastpt.tuning.suite_files import load_suite
+from fastpt.tuning.suites import Suite
 
 RECORD_FORMAT = "2.1"
 State = Literal["done", "to do", "failed"]

@@ -14,7 +14,8 @@ from fastpt.runs import PROVENANCE, Run, read_runs
 from fastpt.study.claims import BASELINE
 from fastpt.study.declaration import Study, load_study
 from fastpt.study.grid import StudyGrid
-from fastpt.tuning.suites import load_suite, open_suite
+from fastpt.tuning.suite_files import load_suite
+from fastpt.tuning.suites import open_suite
 
 WHERE = ("recipe", "suite", "domain", "set", "test")
 Place = tuple[str, ...]  # values of WHERE

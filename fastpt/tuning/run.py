@@ -26,7 +26,6 @@ from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, check_trainable
 from fastpt.tuning.features import features_of
-from fastpt.tuning.found_sets import suite_of
 from fastpt.tuning.jobs import Job, measure, measure_first, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
 from fastpt.tuning.methods import HEADS, METHODS
@@ -34,7 +33,8 @@ from fastpt.tuning.ranks import Ranks, compute_shares
 from fastpt.tuning.results import ENCODER, Results, Similarity, Spectrum
 from fastpt.tuning.sets import FeaturedSet, Reader, read_set, read_split, say, splits_of
 from fastpt.tuning.spectrum import linear_cka
-from fastpt.tuning.suites import Domain, DownstreamSet, Missing, Suite, load_suite, open_suite
+from fastpt.tuning.suite_files import load_suite
+from fastpt.tuning.suites import Domain, DownstreamSet, Missing, Suite, open_suite
 from fastpt.tuning.tables import csv_table, text_table
 
 PACKAGES = ("fastpt", "torch", "timm", "open_clip_torch", "numpy", "pillow")
@@ -70,9 +70,10 @@ def tune_command(
     other settings are not replaced. Raises FastptError.
     """
     config = TuningConfig(methods, range(num_seeds), fractions, label_noise, options)
+    path = _checked(out) if out else None
     loaded, opened, other = _opened(run, encoder, suite, precision, cka_with)
     name = opened.name if opened else "features"
-    path = _checked(out) if out else _place(opened, name) / f"{loaded.name}.json"
+    path = path or _place(opened, name) / f"{loaded.name}.json"
     _check_writable(path.parent)
     say(f"encoder {name}, suite {loaded.name}")
 
@@ -115,7 +116,7 @@ def _opened(
     run: Path | None, encoder: str | None, suite: str | None, precision: Precision, cka_with: str | None
 ) -> tuple[Suite, Encoder | None, Encoder | None]:
     """The suite, the encoder, and the one that its features are held against. Raises FastptError."""
-    loaded = _suite(suite) if suite else None
+    loaded = load_suite(suite) if suite else None
     if loaded and loaded.has_features:
         if run or encoder:
             raise FastptError(f"suite {loaded.name} holds features already. Leave --run and --encoder out.")
@@ -344,11 +345,6 @@ def _method(name: str, config: TuningConfig) -> dict[str, Any]:
 def default_device() -> str:
     """Where encoders and heads compute."""
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _suite(suite: str) -> Suite:
-    """The suite of a name or a file, or that of a folder of prepared splits. Raises FastptError."""
-    return suite_of([Path(suite)]) if Path(suite).is_dir() else load_suite(suite)
 
 
 def _suite_of(run: Path | None) -> str:

@@ -30,27 +30,24 @@ Paths are relative to the current folder, as in recipes.
 """
 
 import json
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from fastpt import Dataset
-from fastpt.config import Section, load_strict
+from fastpt.config import Section
 from fastpt.data.concat import ConcatDataset
-from fastpt.errors import FastptError, RecipeError, suggestion
-from fastpt.storage.names import is_plain
+from fastpt.errors import FastptError
 from fastpt.tuning.corruptions import Corruption
 from fastpt.tuning.feature_files import FeatureSet, read_features
 from fastpt.tuning.folds import first, folds
 from fastpt.tuning.methods.head_training import Variant
 from fastpt.tuning.published import Published
 
-FOLDER = Path(__file__).parents[2] / "recipes" / "suites"  # of a checkout; an installed wheel has none
 Metric = Literal["accuracy", "mean_per_class"]
 Folder = Annotated[str, Field(min_length=1)]
 Data = Dataset | ConcatDataset | FeatureSet
@@ -193,70 +190,6 @@ class Missing:
     @property
     def where(self) -> str:
         return f"{self.set}, {self.method}" if self.method else self.set
-
-
-def load_suite(suite: str) -> Suite:
-    """Read a suite: the name of one in recipes/suites, or the path of a YAML file.
-
-    Raises RecipeError if it cannot be followed, FastptError if there is none.
-    """
-    if suite.endswith((".yaml", ".yml")):
-        path = Path(suite)
-    else:
-        path = FOLDER / f"{suite}.yaml"
-        if not path.is_file():
-            if not FOLDER.is_dir():
-                raise FastptError(
-                    f"suite {suite!r} cannot be found by its name: {FOLDER} is not there, as fastpt was installed "
-                    "without its recipes. Install it from a checkout (pip install -e .), or name a YAML file."
-                )
-            known = sorted(found.stem for found in FOLDER.glob("*.yaml"))
-            raise FastptError(
-                f"there is no suite {suite!r}; {suggestion(suite, known)} Or give the path of a YAML file."
-            )
-    loaded = load_strict(Suite, path)
-    if not is_plain(loaded.name):
-        raise RecipeError(f"{path}: name {loaded.name!r} is no plain file name, which that of the results is.")
-    try:
-        os.fsencode(loaded.name)
-    except UnicodeEncodeError:
-        raise RecipeError(
-            f"{path}: name {loaded.name!a} cannot be that of a file in this locale. Set LC_ALL=C.UTF-8, or rename it."
-        ) from None
-    names = [("id", one.name) for one in loaded.id] + [("ood", one.name) for one in loaded.ood]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if not names or twice:
-        wrong = f"names {twice[0][1]!r} twice under {twice[0][0]}" if twice else "names no set"
-        raise RecipeError(f"{path} {wrong}. Give every set under id or ood a name of its own.")
-    for name, source in loaded.sources():
-        if (source.split is None) == (source.features is None):
-            raise RecipeError(f"{path}: set {name} has a split with neither or both of split and features. Give one.")
-        if source.corruption and source.features:
-            raise RecipeError(f"{path}: set {name} has features, which no corruption changes. Leave it out.")
-        if twice := sorted({one for one in source.splits if source.splits.count(one) > 1}):
-            raise RecipeError(f"{path}: set {name} joins {twice[0]} with itself. Name it once.")
-        if (source.features is not None) != loaded.has_features:
-            raise RecipeError(f"{path} mixes prepared splits and feature files. Give each kind a suite of its own.")
-    for problem in (problem for one in [*loaded.id, *loaded.ood] for problem in _set_problems(one)):
-        raise RecipeError(f"{path}: {problem}")
-    return loaded
-
-
-def _set_problems(one: InDomain | OutOfDomain) -> Iterator[str]:
-    """What keys of a set do not go together."""
-    folds = one.folds if isinstance(one, InDomain) else None
-    if isinstance(one, InDomain) and (one.test is None) == (folds is None):
-        yield f"set {one.name} has neither or both of test and folds. Give one."
-    if one.max_train and one.max_train_per_class:
-        yield f"set {one.name} has both max_train and max_train_per_class. Give one."
-    if one.train.features and (folds or one.max_train or one.max_train_per_class):
-        yield f"set {one.name} has features, whose samples have no names that folds or max_train go by. Leave it out."
-    if isinstance(one.metric, dict) and len(one.metric) < len(get_args(Variant)):
-        yield f"set {one.name} has a metric for {min(one.metric, default='none')} alone. Give one for each variant."
-    if one.published and (stray := sorted(one.published.tests.keys() - tests_of(one).keys())):
-        yield f"set {one.name} has no test {stray[0]}, of which `published` counts the pictures. Rename it there."
-    if one.train.corruption:
-        yield f"set {one.name} corrupts what heads are trained on. Give the corruption to tests."
 
 
 def open_suite(suite: Suite, variant: Variant = "paper") -> tuple[list[DownstreamSet], list[Missing]]:

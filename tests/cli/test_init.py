@@ -9,7 +9,8 @@ from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT_FORMAT
 from fastpt.study.declaration import load_study
 from fastpt.tuning.run import tune_command
-from fastpt.tuning.suites import load_suite, open_suite
+from fastpt.tuning.suite_files import load_suite
+from fastpt.tuning.suites import open_suite
 from tests.conftest import made_up, prepared
 from tests.training.conftest import train_all
 from tests.tuning.conftest import finished_run

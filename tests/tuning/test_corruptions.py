@@ -4,7 +4,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from fastpt.errors import FastptError
 from fastpt.tuning.corruptions import Corruption, corrupted
-from fastpt.tuning.suites import load_suite
+from fastpt.tuning.suite_files import load_suite
 from tests.tuning.test_suites import write
 
 GREY = np.full((3, 40, 40, 3), 128, np.uint8)

@@ -4,6 +4,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.tuning.found_sets import sets_in, suite_of
+from fastpt.tuning.suite_files import FOLDER, load_suite
 from fastpt.tuning.suites import open_suite
 from tests.conftest import made_up, prepared
 
@@ -21,6 +22,20 @@ def test_train_and_test_are_a_set_in_domain(tmp_path):
     ((one,), missing) = open_suite(suite)
     assert (suite.name, one.name, one.domain, list(one.tests)) == ("pets", "pets", "id", ["test"])
     assert missing == []
+
+
+def test_a_suite_may_be_a_folder_wherever_one_is_named(tmp_path):
+    folder = splits(tmp_path / "mine", "train", "test")
+    assert load_suite(str(folder)) == suite_of([folder])
+
+
+def test_a_folder_called_as_a_suite_is_asked_for(tmp_path, monkeypatch):
+    splits(tmp_path, "train", "test").rename(tmp_path / "demo")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FastptError, match=r"^demo is a folder here and a suite's name. Give ./demo or .*demo.yaml.$"):
+        load_suite("demo")
+    assert load_suite("./demo").name == "demo"
+    assert load_suite(str(FOLDER / "demo.yaml")).id
 
 
 def test_without_a_test_it_is_tested_on_val(tmp_path):

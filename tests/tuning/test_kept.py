@@ -11,7 +11,7 @@ from fastpt.tuning.kept import KeptHeads, Part, content
 from fastpt.tuning.methods import METHODS
 from fastpt.tuning.results import Row
 from fastpt.tuning.run import tune
-from fastpt.tuning.suites import load_suite
+from fastpt.tuning.suite_files import load_suite
 
 CONFIG = TuningConfig(["nmtune", "ridge"], seeds=[0, 1], fractions=[0.5, 1.0], options={"epochs": 2})
 

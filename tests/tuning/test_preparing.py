@@ -12,7 +12,7 @@ from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.tuning import preparing
 from fastpt.tuning.preparing import missing_sets, prepare_missing
-from fastpt.tuning.suites import load_suite
+from fastpt.tuning.suite_files import load_suite
 from tests.conftest import made_up, picture, prepared
 
 

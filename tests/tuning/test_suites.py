@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from fastpt.errors import FastptError
-from fastpt.tuning.suites import FOLDER, Suite, load_suite, open_suite
+from fastpt.tuning.suite_files import FOLDER, load_suite
+from fastpt.tuning.suites import Suite, open_suite
 from tests.conftest import made_up, prepared
 
 

@@ -14,6 +14,7 @@ from tools.bench import __main__ as bench
 from tools.bench import floors, machine, page
 from tools.bench.contest import LEAST, Contest, Entry, Outcome, Standing, hold, text
 from tools.bench.options import Options
+from tools.bench.scale import rows, threads
 from tools.bench.stages import SHARES, STAGES
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -175,6 +176,34 @@ def test_the_page_says_where_fastpt_loses_and_why(tmp_path):
     assert "loses" not in written(tmp_path, [outcome("photos")]).partition("## Loading")[0].partition("Run by")[2]
 
 
+def test_a_table_takes_its_place_on_a_page_and_the_rest_stays(tmp_path):
+    (tmp_path / "page.md").write_text("before\n<!-- rows -->\nold\n<!-- end of rows -->\nafter\n")
+    page.put(tmp_path / "page.md", "rows", "new")
+    assert (tmp_path / "page.md").read_text() == "before\n<!-- rows -->\nnew\n<!-- end of rows -->\nafter\n"
+    with pytest.raises(click.ClickException, match="has no place for it"):
+        page.put(tmp_path / "page.md", "threads", "new")
+
+
+def test_more_threads_are_bound_by_python_or_by_memory_in_the_end():
+    one = {"rate": 9e3, "native": 9e-5, "python": 1e-5}
+    kind = {"moved": 1e5, "threads": {"1": [one], "2": [one, one | {"rate": 18e3}]}}
+    wide = {"bandwidth": 1e12, "kinds": {"photos": kind}}
+    told = threads.table(wide)
+    assert "| 2 | 20,000 | threads | 13,500 (9,000 to 18,000) |" in told
+    assert "| 64 | 100,000 | Python |  |" in told
+    assert "| 64 | 50,000 | memory |  |" in threads.table(wide, 5e9)
+
+
+def test_what_larger_splits_would_take_goes_on_by_the_exponent_but_no_less_than_in_proportion():
+    found = {
+        "step": {"1000": {"cpu": 1.0, "peak": 10.0}, "10000": {"cpu": 100.0, "peak": 20.0}},
+        "tried": {"100000000": {"cpu": 1.0, "peak": 10.0}},
+    }
+    told = rows.table(found)
+    assert "| step | 1 s, 10 MB | 100 s, 20 MB |  | 2.00, 0.30 | 10,000,000,000 s, 200.0 GB |" in told
+    assert told.splitlines()[-1].endswith("| measured |")
+
+
 def test_a_bar_is_as_long_as_its_median_and_old_pictures_go(tmp_path):
     written(tmp_path, [outcome("tiny")])
     written(tmp_path, [outcome("photos")])
@@ -219,6 +248,24 @@ def test_a_ratio_below_its_floor_is_told(capsys, floor, below):
     assert capsys.readouterr().out.startswith("BELOW" if below else "holds")
 
 
+def test_a_peer_that_is_not_there_is_told_and_the_check_fails(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    monkeypatch.setattr(floors, "STAGES", {"stage": f"{__name__}"})
+    file = tmp_path / "floors.json"
+    file.write_text(json.dumps([{"stage": "stage", "contest": "name", "peer": "gone", "floor": 0.001}]))
+    monkeypatch.setattr(floors, "FLOORS", file)
+    told = CliRunner().invoke(floors.main, ["--rounds", "1"])
+    assert told.exit_code == 1
+    assert "gone takes no part: not installed (no_such_package)" in told.output
+    assert "BELOW  stage: name, gone: no ratio" in told.output
+
+
+def test_a_ratio_has_a_range_over_the_rounds():
+    standings = [Standing("a", "fastpt", values=[20.0, 30.0]), Standing("b", "peer", values=[10.0, 10.0])]
+    held = Outcome(Contest("stage", "name", "What.", "pictures/s", []), standings, 0.0)
+    assert (held.ratio(standings[1]), held.ratios(standings[1])) == (2.5, [2.0, 3.0])
+
+
 def test_a_peer_without_a_ratio_is_below_its_floor():
     assert floors._is_below({"stage": "s", "contest": "c", "peer": "p", "floor": 1.0}, None)
 
@@ -248,7 +295,8 @@ def test_the_check_fails_where_a_ratio_is_below_its_floor(monkeypatch, tmp_path)
 
 def contests(options: Options, scratch: Path):
     """As a stage has it."""
-    yield contest(*((name, "counting", {"file": str(scratch / "notes"), "name": name}) for name in "ab"))
+    pair = ((name, "counting", {"file": str(scratch / "notes"), "name": name}) for name in "ab")
+    yield contest(*pair, ("gone", "without_a_package", {}))
 
 
 def test_floors_are_of_stages_that_there_are():

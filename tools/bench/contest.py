@@ -91,8 +91,14 @@ class Outcome:
     def ratio(self, standing: Standing) -> float | None:
         """How many times as good the first entry is."""
         ours, theirs = self.standings[0].median, standing.median
-        if not ours or not theirs:
-            return None
+        return self._ratio(ours, theirs) if ours and theirs else None
+
+    def ratios(self, standing: Standing) -> list[float]:
+        """The same of each round, in which both had their turn one after the other."""
+        pairs = zip(self.standings[0].values, standing.values, strict=False)
+        return [self._ratio(ours, theirs) for ours, theirs in pairs]
+
+    def _ratio(self, ours: float, theirs: float) -> float:
         return theirs / ours if self.contest.less_is_better else ours / theirs
 
     def as_dict(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,17 +46,22 @@ def main(busy: bool, rounds: int) -> None:
     raise SystemExit(below > 0)
 
 
-def _ratios(contest: Contest, asked: dict[str, dict], rounds: int) -> list[tuple[dict, float | None]]:
-    """The floors of a contest with the ratios that it found."""
+def _ratios(contest: Contest, asked: dict[str, dict], rounds: int) -> list[tuple[dict, float | None, list[float]]]:
+    """The floors of a contest, each with the ratio that was found and those of single rounds."""
     ours, *peers = contest.entries
     kept = replace(contest, entries=[ours, *(one for one in peers if one.label in asked)])
     outcome = hold(kept, rounds, lambda line: print(line, flush=True))
-    return [(asked[one.label], outcome.ratio(one)) for one in outcome.standings if one.label in asked]
+    print(f"  {contest.stage}: {contest.name}: {outcome.seconds:.0f} s", flush=True)
+    return [
+        (asked[one.label], outcome.ratio(one), outcome.ratios(one)) for one in outcome.standings if one.label in asked
+    ]
 
 
-def _is_below(floor: dict, ratio: float | None) -> bool:
+def _is_below(floor: dict, ratio: float | None, by_round: Sequence[float] = ()) -> bool:
     below = ratio is None or ratio < floor["floor"]
     told = "no ratio" if ratio is None else f"{ratio:.2f}x"
+    if by_round:
+        told += f" (rounds {min(by_round):.2f} to {max(by_round):.2f})"
     name = f"{floor['stage']}: {floor['contest']}, {floor['peer']}"
     print(f"{'BELOW' if below else 'holds'}  {name}: {told}, floor {floor['floor']}x", flush=True)
     return below

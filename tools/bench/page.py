@@ -60,6 +60,22 @@ def write(path: Path, found: list[Found], record: str) -> None:
     path.write_text("\n".join(parts))
 
 
+def put(path: Path, name: str, text: str) -> None:
+    """Put a text between the marks of its name on a page that is else written by hand. Raises ClickException."""
+    begins, ends = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, begin, rest = path.read_text().partition(begins)
+    _, end, after = rest.partition(ends)
+    if not begin or not end:
+        raise click.ClickException(f"{path} has no place for it: {begins} and {ends} on lines of their own.")
+    path.write_text(f"{before}{begins}\n{text}\n{ends}{after}")
+
+
+def source(record: Path, facts: dict[str, Any], busy: float, command: str) -> str:
+    """From which file figures come, and where and how that was made."""
+    used = f", others used {busy:.0%} of the processors" if busy > 0.1 else ""
+    return f"From [{record.name}]({record.name}): {_machine(facts)}{used}; `{command}`."
+
+
 def _runs(found: list[Found]) -> list[str]:
     """On which machines and by which commands."""
     lines = dict.fromkeys(f"- {_machine(one['machine'])}: `{one['command']}`" for one in found)

@@ -2,7 +2,8 @@
 
 Processor time (which other work on the machine lengthens little) and memory beyond the imports, at its peak. From the
 two largest sizes follow the exponent (1 is linear) and what 10^8 rows would take, where they were not tried: on from
-the largest size by the exponent, or in proportion where that is below 1.
+the largest size by the exponent, or in proportion where that is below 1. What is found is kept in the file of --json
+step by step; --minutes ends it between two steps, and the same command goes on.
 """
 
 import json
@@ -18,7 +19,9 @@ from pathlib import Path
 
 import click
 
+from tools.bench import machine
 from tools.bench.made_up import forget_peak, made_up, resident
+from tools.bench.page import put, source
 
 LARGEST = 100_000_000
 Work = Callable[[], object]
@@ -140,19 +143,27 @@ def _spent() -> float:
 @click.option(
     "--json", "out", type=click.Path(path_type=Path), help="Keep what is found in this file, and go on there."
 )
-def rows(most: int, only: tuple[str, ...], out: Path | None) -> None:
-    found: dict[str, dict[str, dict[str, float]]] = json.loads(out.read_text()) if out and out.exists() else {}
+@click.option("--minutes", type=click.FloatRange(0), default=1e6, help="After which no step begins.")
+@click.option("--page", "to", type=click.Path(exists=True, path_type=Path), help="Put the table into this page.")
+def rows(most: int, only: tuple[str, ...], out: Path | None, minutes: float, to: Path | None) -> None:
+    if to and not out:
+        raise click.UsageError("--page tells from which file its figures come; name one by --json")
+    ends = time.monotonic() + 60 * minutes
+    record = json.loads(out.read_text()) if out and out.exists() else {"machine": machine.facts(), "steps": {}}
+    found: dict[str, dict[str, dict[str, float]]] = record["steps"]
     names = [name for name in STEPS if not only or any(part in name for part in only)]
     for power in range(3, round(math.log10(most)) + 1):
         count = 10**power
         todo = [name for name in names if count <= STEPS[name][1] and str(count) not in found.get(name, {})]
-        if not todo:
+        if not todo or time.monotonic() > ends:
             continue
         with tempfile.TemporaryDirectory() as scratch:
             path = Path(scratch, str(count))
             if any("order" not in name for name in todo):
                 subprocess.run([sys.executable, "-m", "tools.bench.scale", "make", str(path)], check=True)
             for name in todo:
+                if time.monotonic() > ends:
+                    break
                 command = [sys.executable, "-m", "tools.bench.scale", "one", name, str(path)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
@@ -161,9 +172,12 @@ def rows(most: int, only: tuple[str, ...], out: Path | None) -> None:
                 found.setdefault(name, {})[str(count)] = json.loads(done.stdout.splitlines()[-1])
                 print(f"{name}, {count:,}: {found[name][str(count)]}", flush=True)
                 shutil.rmtree(path / "noise", ignore_errors=True)
-            if out:
-                out.write_text(json.dumps(found, indent=1) + "\n")
+                if out:
+                    out.write_text(json.dumps(record, indent=1) + "\n")
     print(table(found))
+    if to and out:
+        command = f"python -m tools.bench.scale rows --most {most}"
+        put(to, "rows", f"{source(out, record['machine'], 0.0, command)}\n\n{table(found)}")
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> str:

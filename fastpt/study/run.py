@@ -1,8 +1,9 @@
 """Doing a study: every step that is not done, in a process of its own; then the report."""
 
+import os
 import subprocess
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from fastpt import ray_cluster
@@ -22,20 +23,21 @@ FILE = "file.txt"  # of which a study's folder is
 
 
 def claim_folder(folder: Path, file: Path) -> None:
-    """Write down which file's study lies in a folder, which its name alone chose.
+    """Write down which file's study lies in a folder, which its name alone chose: as the way there from the folder, so
+    that both can be moved, or copied, together.
 
     Raises FastptError if it is another file's, and that is still there: the two would write over each other's results.
     """
-    mark, ours = folder / FILE, str(file.resolve())
-    try:
-        theirs = mark.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        theirs = ""
-    if theirs not in ("", ours) and Path(theirs).is_file():
-        raise FastptError(f"{folder} holds the study of {theirs}. Give this one another name, or a folder by --out.")
+    mark, ours = folder / FILE, file.resolve()
+    with suppress(FileNotFoundError):
+        theirs = (folder / mark.read_text(encoding="utf-8").strip()).resolve()
+        if theirs != ours and theirs.is_file():
+            raise FastptError(
+                f"{folder} holds the study of {theirs}. Give this one another name, or a folder by --out."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_write(mark, "w") as out:
-        out.write(f"{ours}\n")
+        out.write(f"{os.path.relpath(ours, folder.resolve())}\n")
 
 
 def run_study(grid: StudyGrid, say: Say, jobs: int = 1, seconds: float | None = None) -> Path:

@@ -373,3 +373,13 @@ def test_two_studies_of_one_name_do_not_share_a_folder(tmp_path, monkeypatch):
         study_run.claim_folder(folder, yours)
     mine.rename("moved.yaml")
     study_run.claim_folder(folder, Path("moved.yaml"))
+
+
+def test_a_copy_of_the_folder_that_a_study_was_begun_in_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "clone").mkdir()
+    monkeypatch.chdir(tmp_path / "clone")
+    Path("study.yaml").touch()
+    study_run.claim_folder(Path("studies/one"), Path("study.yaml"))
+    shutil.copytree(tmp_path / "clone", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    study_run.claim_folder(Path("studies/one"), Path("study.yaml"))

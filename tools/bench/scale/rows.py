@@ -1,8 +1,9 @@
 """One step on made-up splits of ten times as many rows each, in processes of their own.
 
-Processor time (which other work on the machine lengthens little) and memory beyond the imports, at its peak. From the
-two largest sizes follow the exponent (1 is linear) and what 10^8 rows would take, where they were not tried: on from
-the largest size by the exponent, or in proportion where that is below 1. What is found is kept in the file of --json
+Processor time (which other work on the machine lengthens little) and memory beyond the imports, at its peak. What a
+step costs at the smallest size counts as its start; from what the two largest take beyond that follow the exponent (1
+is linear) and what 10^8 rows would take, where they were not tried: on from the largest size by the exponent, or in
+proportion where that is below 1. What is found is kept in the file of --json
 step by step; --minutes ends it between two steps, and the same command goes on.
 """
 
@@ -113,8 +114,8 @@ STEPS = {
     "resume in mid-epoch, to the first batch": (resume, LARGEST),
     "a noise plan of labels": (noise_of_labels, LARGEST),
     "a noise plan of captions": (noise_of_captions, LARGEST),
-    "tokens of all captions, 32 each": (tokens, 100_000),
-    "tokens that are there": (tokens_again, 100_000),
+    "tokens of all captions, 32 each": (tokens, 1_000_000),
+    "tokens that are there": (tokens_again, 1_000_000),
     "verify the tables": (verify, LARGEST),
 }
 """By name, with the most rows that the step is tried with."""
@@ -190,22 +191,20 @@ def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
         for size in sizes:
             one = by_size.get(str(size))
             cells.append(f"{_short(one['cpu'])} s, {one['peak']:,.0f} MB" if one else "")
-        mine = sorted(map(int, by_size))[-2:]
-        after = before = by_size[str(mine[-1])]
-        if len(mine) == 2:
-            before = by_size[str(mine[0])]
-        power = {key: _exponent(before[key], after[key], mine) for key in ("cpu", "peak")}
-        ahead = {key: after[key] * (LARGEST / mine[-1]) ** max(power[key], 1.0) for key in power}
-        tried = mine[-1] == LARGEST
-        last = "measured" if tried else f"{_short(ahead['cpu'])} s, {ahead['peak'] / 1000:,.1f} GB"
-        lines.append(f"| {name} | {' | '.join(cells)} | {power['cpu']:.2f}, {power['peak']:.2f} | {last} |")
+        time, memory = (_growth({int(size): one[key] for size, one in by_size.items()}) for key in ("cpu", "peak"))
+        last = "measured" if str(LARGEST) in by_size else f"{_short(time[1])} s, {memory[1] / 1000:,.1f} GB"
+        lines.append(f"| {name} | {' | '.join(cells)} | {time[0]:.2f}, {memory[0]:.2f} | {last} |")
     return "\n".join(lines)
 
 
-def _exponent(before: float, after: float, sizes: list[int]) -> float:
-    if len(sizes) < 2 or min(before, after) <= 0:
-        return float("nan")
-    return math.log(after / before) / math.log(sizes[1] / sizes[0])
+def _growth(costs: dict[int, float]) -> tuple[float, float]:
+    """The exponent of what a step takes beyond its start, NaN where nothing grows, and what LARGEST rows would take."""
+    start, (*_, size) = costs[min(costs)], sorted(costs)
+    rest, before = costs[size] - start, sorted(costs)[-2:][0]
+    exponent = math.nan
+    if rest > 0 and costs[before] > start:
+        exponent = math.log(rest / (costs[before] - start)) / math.log(size / before)
+    return exponent, start + max(rest, 0.0) * (LARGEST / size) ** (exponent if exponent > 1 else 1.0)
 
 
 def _short(seconds: float) -> str:

@@ -204,9 +204,9 @@ def test_what_larger_splits_would_take_goes_on_by_the_exponent_but_no_less_than_
         "tried": {"1000": costs(1, 10), "100000000": costs(1, 10)},
     }
     told = rows.table(found).splitlines()
-    assert told[2] == "| step | 1 s, 10 MB | 2 s, 30 MB | 101 s, 60 MB |  | 2.00, 0.40 | 10,001 s, 0.5 GB |"
-    assert told[3].endswith("| nan, nan | 1 s, 0.0 GB |")
-    assert told[4].endswith("| measured |")
+    assert told[2] == "| step | 1 s, 10 MB | 2 s, 30 MB | 101 s, 60 MB | 2.00, 0.40 | 10,001 s, 510 MB |"
+    assert told[3].endswith("| -, - | 1 s, 10 MB |")
+    assert told[4].endswith("| 1 s, 10 MB (measured) |")
 
 
 def test_a_bar_is_as_long_as_its_median_and_old_pictures_go(tmp_path):

@@ -1,6 +1,7 @@
 """One step on made-up splits of ten times as many rows each, in processes of their own.
 
-Processor time (which other work on the machine lengthens little) and memory beyond the imports, at its peak. What a
+Processor time (which other work on the machine lengthens little; of workers, too) and memory of the process beyond the
+imports, at its peak. What a
 step costs at the smallest size counts as its start; from what the two largest take beyond that follow the exponent (1
 is linear) and what 10^8 rows would take, where they were not tried: on from the largest size by the exponent, or in
 proportion where that is below 1. What is found is kept in the file of --json
@@ -177,23 +178,24 @@ def rows(most: int, only: tuple[str, ...], out: Path | None, minutes: float, to:
                     out.write_text(json.dumps(record, indent=1) + "\n")
     print(table(found))
     if to and out:
-        command = f"python -m tools.bench.scale rows --most {most}"
+        command = "python -m tools.bench.scale rows"
         put(to, "rows", f"{source(out, record['machine'], 0.0, command)}\n\n{table(found)}")
 
 
 def table(found: dict[str, dict[str, dict[str, float]]]) -> str:
-    """Seconds and MB by rows, the exponent between the two largest, and what 10^8 rows follow from it."""
-    sizes = sorted({int(size) for by_size in found.values() for size in by_size})
+    """Time and memory by rows, the exponents of both, and what 10^8 rows took, or would take."""
+    sizes = sorted({int(size) for by_size in found.values() for size in by_size} - {LARGEST})
     lines = [f"| step | {' | '.join(f'{size:,}' for size in sizes)} | exponent | 10^8 rows |"]
     lines += [f"| --- | {'---: | ' * len(sizes)}---: | ---: |"]
     for name, by_size in found.items():
         cells = []
         for size in sizes:
             one = by_size.get(str(size))
-            cells.append(f"{_short(one['cpu'])} s, {one['peak']:,.0f} MB" if one else "")
+            cells.append(_cost(one["cpu"], one["peak"]) if one else "")
         time, memory = (_growth({int(size): one[key] for size, one in by_size.items()}) for key in ("cpu", "peak"))
-        last = "measured" if str(LARGEST) in by_size else f"{_short(time[1])} s, {memory[1] / 1000:,.1f} GB"
-        lines.append(f"| {name} | {' | '.join(cells)} | {time[0]:.2f}, {memory[0]:.2f} | {last} |")
+        last = _cost(time[1], memory[1]) + (" (measured)" if str(LARGEST) in by_size else "")
+        exponents = ", ".join("-" if math.isnan(one[0]) else f"{one[0]:.2f}" for one in (time, memory))
+        lines.append(f"| {name} | {' | '.join(cells)} | {exponents} | {last} |")
     return "\n".join(lines)
 
 
@@ -207,8 +209,9 @@ def _growth(costs: dict[int, float]) -> tuple[float, float]:
     return exponent, start + max(rest, 0.0) * (LARGEST / size) ** (exponent if exponent > 1 else 1.0)
 
 
-def _short(seconds: float) -> str:
-    return f"{seconds:.3f}" if seconds < 1 else f"{seconds:.3g}" if seconds < 100 else f"{seconds:,.0f}"
+def _cost(seconds: float, megabytes: float) -> str:
+    time = f"{1e3 * seconds:.2g} ms" if seconds < 0.1 else f"{seconds:.3g} s" if seconds < 100 else f"{seconds:,.0f} s"
+    return f"{time}, {megabytes:,.0f} MB" if megabytes < 1000 else f"{time}, {megabytes / 1000:,.1f} GB"
 
 
 @click.command(hidden=True)

@@ -8,6 +8,7 @@ from fastpt import Dataset
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import sealed
 from fastpt.noise import add_noise
+from fastpt.noise.annotations import read_labels
 from fastpt.noise.predictions import Predictions, read_predictions, write_predictions
 from tests.conftest import made_up, prepared
 
@@ -48,6 +49,22 @@ def test_their_file_is_a_list_of_corrected_labels(split, tmp_path):
     write_predictions(tmp_path / "suspects.parquet", split, found, {})
     plan = add_noise(split, None, 0, "labels", "external", {"file": tmp_path / "suspects.parquet"})
     assert np.array_equal(plan.array, found.suggested)
+
+
+def test_any_byte_that_changed_is_noticed_or_changes_no_corrected_label(split, tmp_path):
+    path, found = tmp_path / "s.parquet", predictions(split.clean_labels)
+    write_predictions(path, split, found, {})
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    noticed = 0
+    for place in rng.integers(0, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            assert np.array_equal(read_labels(path, split).array, found.suggested)
+        except FastptError:
+            noticed += 1
+    assert noticed > 5  # it reads two of the columns, and no metadata
 
 
 def test_the_rank_says_the_order_in_which_labels_are_doubted(split, tmp_path):

@@ -48,7 +48,10 @@ class Neighbours:
         """All heads in one part: each has its rows and its k."""
         import torch
 
-        features, labels = unit(data.features.to(device)), torch.from_numpy(data.labels).to(device)
+        from fastpt.tuning.arrays import validate
+
+        features, labels, _ = validate(data.features, data.labels, data.classes)
+        features, labels = unit(features.to(device)), labels.to(device)
         rows = [np.arange(len(labels)) if head.rows is None else head.rows for head in heads]
         found = [
             _choose(features[one], labels[one], data.classes, head.seed, _tried(budget))

@@ -6,7 +6,6 @@ The sweep is CLIP's (Radford et al. 2021, appendix A.3): strengths first 10² ap
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,19 +18,22 @@ from fastpt.tuning.subsets import validation_part
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
 FIRST_EXPONENTS = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
 """Of C, powers of ten, that are tried first."""
 STEPS = (1.0, 0.5, 0.25, 0.125)
 """How far to both sides of the best exponent so far the next two lie: eight to a decade, as in CLIP."""
 MOST_ITERATIONS = 1000
+STEEPEST = 1e-4
+"""Slope of the mean loss by any weight at which a search ends, as in scikit-learn."""
 
 
 class Logistic:
     """A linear classifier of least cross-entropy under an L2 penalty, solved to the end, not for some epochs."""
 
     label, colour = "Logistic", "#5b4a9e"
-    summary = "Logistic regression by L-BFGS, its strength validated (scikit-learn)."
+    summary = "Logistic regression by L-BFGS, its strength validated."
     options = (BUDGET,)
 
     def check(self, budget: int | None = None) -> None:
@@ -52,25 +54,31 @@ class Logistic:
     def fit(
         self, data: TrainingData, heads: Sequence[HeadSpec], device: torch.device, budget: int | None = None
     ) -> Iterator[Fitted]:
-        """All heads in one part, each by itself, on the CPU.
+        """All heads in one part, each by itself.
 
-        A head minimises C Σ CE(W (x − x̄)/s + b, y) + ‖W‖²/2 over its rows, s² the mean variance of the features.
+        A head minimises C Σ CE(W (x − x̄)/s + b, y) + ‖W‖²/2 over its rows, s² the mean variance of the features; of two
+        classes C Σ CE + ‖W‖², as scikit-learn, which has the difference of the two alone.
         """
+        import torch
+
+        from fastpt.tuning.arrays import validate
         from fastpt.tuning.heads import Heads
 
-        features, parts, settings, validation = data.features.cpu().double().numpy(), [], [], []
+        features, labels, _ = validate(data.features, data.labels, data.classes)
+        features, labels = features.to(device).double(), labels.to(device)
+        parts, settings, validation = [], [], []
         for head in heads:
-            rows = np.arange(len(data.labels)) if head.rows is None else head.rows
-            x, y = features[rows], data.labels[rows]
-            strength, share = _choose(x, y, head.seed, *_tried(budget))
-            weight, bias = _solve(x, y, data.classes, strength)
-            part = Heads(x.shape[1], data.classes, [0]).requires_grad_(False)
-            part.classifier.weight[0] = part.classifier.weight.new_tensor(weight)
-            part.classifier.bias[0, 0] = part.classifier.bias.new_tensor(bias)
+            rows = torch.arange(len(labels)) if head.rows is None else torch.from_numpy(head.rows)
+            x, y = features[rows.to(device)], labels[rows.to(device)]
+            strength, share, start = _choose(x, y, data.classes, head.seed, *_tried(budget))
+            weight, bias, _ = _solve(x, y, data.classes, strength, start)
+            part = Heads(x.shape[1], data.classes, [0]).to(device).requires_grad_(False)
+            part.classifier.weight[0] = weight
+            part.classifier.bias[0, 0] = bias
             parts.append(part)
             settings.append({"C": strength})
             validation.append(share)
-        logits = Heads.join(parts).to(device).eval().logits
+        logits = Heads.join(parts).eval().logits
         yield Fitted(settings, logits, validation=validation, has_probabilities=True)
 
 
@@ -87,24 +95,27 @@ def _tried(budget: int | None) -> tuple[Sequence[float], Sequence[float]]:
 
 
 def _choose(
-    x: np.ndarray, y: np.ndarray, seed: int, exponents: Sequence[float], steps: Sequence[float]
-) -> tuple[float, float | None]:
-    """The C with most right answers on a validation part, the smallest of equals, and the share of these.
+    x: Tensor, y: Tensor, classes: int, seed: int, exponents: Sequence[float], steps: Sequence[float]
+) -> tuple[float, float | None, np.ndarray | None]:
+    """The C with most right answers on a validation part, the smallest of equals, the share of these, and where its
+    search ended.
 
-    1 and None if no class has a sample to spare.
+    1 and None if no class has a sample to spare. A search starts where that of the next smaller C ended: it took 2.4
+    times as long from 0.
     """
-    part = validation_part(y, seed)
+    part = validation_part(y.cpu().numpy(), seed)
     if part is None:
-        return 1.0, None
+        return 1.0, None, None
     kept, held = part
-    classes = int(y.max()) + 1
+    ends: dict[float, np.ndarray] = {}
 
     def right(exponent: float) -> float:
-        weight, bias = _solve(x[kept], y[kept], classes, 10**exponent)
-        return float(((x[held] @ weight.T + bias).argmax(1) == y[held]).mean())
+        start = ends.get(max((smaller for smaller in ends if smaller < exponent), default=exponent))
+        weight, bias, ends[exponent] = _solve(x[kept], y[kept], classes, 10**exponent, start)
+        return float(((x[held] @ weight.T + bias).argmax(1) == y[held]).double().mean())
 
     exponent, share = best_exponent(right, exponents, steps)
-    return 10**exponent, share
+    return 10**exponent, share, ends[exponent]
 
 
 def best_exponent(
@@ -127,22 +138,41 @@ def _largest(scores: dict[float, float]) -> float:
     return min(scores, key=lambda exponent: (-scores[exponent], exponent))
 
 
-def _solve(x: np.ndarray, y: np.ndarray, classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [K, D] and biases [K] on the features as they are; a class without a sample is never the answer."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
+def _solve(
+    x: Tensor, y: Tensor, classes: int, strength: float, start: np.ndarray | None = None
+) -> tuple[Tensor, Tensor, np.ndarray]:
+    """Weights [K, D] and biases [K] on the features as they are, float64, and where the search ended, from which that
+    of another strength may start; a class without a sample is never the answer.
+
+    The objective of `Logistic.fit` divided by C n, as scikit-learn's LogisticRegression has it.
+    """
+    import torch
+    from scipy.optimize import minimize
 
     mean = x.mean(0)
-    scale = float(np.sqrt(x.var(0).mean()))
+    scale = x.var(0, unbiased=False).mean().sqrt()
     if not scale > 0:
         raise FastptError("All features are alike, and nothing can be learned from them. Look for the fault.")
-    solver: Any = LogisticRegression(C=strength, max_iter=MOST_ITERATIONS)
-    with warnings.catch_warnings():  # at the largest C the classes may be separable: there is no end to converge to
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        solver.fit((x - mean) / scale, y)
-    weight, bias = solver.coef_ / scale, solver.intercept_
-    if len(weight) == 1:  # of two classes it has the difference
-        weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    whole, biases = np.zeros((classes, x.shape[1])), np.full(classes, -np.inf)
-    whole[solver.classes_], biases[solver.classes_] = weight, bias - weight @ mean
-    return whole, biases
+    seen, targets = y.unique(return_inverse=True)
+    rows = torch.cat([(x - mean) / scale, x.new_ones(len(x), 1)], 1)  # the last weight is the bias
+    one_hot = torch.nn.functional.one_hot(targets, len(seen)).double() / len(x)
+    penalty = x.new_full((1, rows.shape[1]), (2 if len(seen) == 2 else 1) / (strength * len(x)))
+    penalty[:, -1] = 0
+
+    def objective(values: np.ndarray) -> tuple[float, np.ndarray]:
+        weight = torch.from_numpy(values).to(x.device).view(len(seen), -1)
+        logits = rows @ weight.T
+        normaliser = logits.logsumexp(1)
+        penalised = penalty * weight
+        loss = normaliser.mean() - (logits * one_hot).sum() + (penalised * weight).sum() / 2
+        residual = (logits - normaliser.unsqueeze(1)).exp_() / len(x) - one_hot
+        return float(loss), (residual.T @ rows + penalised).flatten().cpu().numpy()
+
+    start = np.zeros(len(seen) * rows.shape[1]) if start is None else start
+    options = {"maxiter": MOST_ITERATIONS, "gtol": STEEPEST, "ftol": 64 * np.finfo(float).eps, "maxls": 50}
+    end = minimize(objective, start, jac=True, method="L-BFGS-B", options=options).x
+    solution = torch.from_numpy(end).to(x.device).view(len(seen), -1)
+    weight, bias = x.new_zeros(classes, x.shape[1]), x.new_full((classes,), -math.inf)
+    weight[seen] = solution[:, :-1] / scale
+    bias[seen] = solution[:, -1] - weight[seen] @ mean
+    return weight, bias, end

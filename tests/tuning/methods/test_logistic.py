@@ -4,7 +4,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from fastpt.errors import FastptError
-from fastpt.tuning.methods import METHODS, HeadSpec, TrainingData
+from fastpt.tuning.methods import METHODS, HeadSpec, TrainingData, logistic
 from fastpt.tuning.methods.logistic import FIRST_EXPONENTS, _solve, best_exponent
 from tests.tuning.test_fit import blobs
 
@@ -17,15 +17,38 @@ def fitted(features, labels, heads, classes=4):
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_a_head_gives_scikit_learns_probabilities(classes):
+def test_a_head_gives_scikit_learns_probabilities(classes, monkeypatch):
+    monkeypatch.setattr(logistic, "STEEPEST", 1e-8)
     features, labels = blobs(200, spread=2.0)
     labels %= classes
     x, y = features.double().numpy(), labels.numpy()
-    weight, bias = _solve(x, y, classes, 0.5)
+    weight, bias, _ = _solve(features.double(), labels, classes, 0.5)
     scaled = (x - x.mean(0)) / np.sqrt(x.var(0).mean())
-    expected = LogisticRegression(C=0.5, max_iter=1000).fit(scaled, y).predict_proba(scaled)
-    found = torch.from_numpy(x @ weight.T + bias).softmax(1).numpy()
-    np.testing.assert_allclose(found, expected, atol=1e-5)
+    expected = LogisticRegression(C=0.5, max_iter=1000, tol=1e-8).fit(scaled, y).predict_proba(scaled)
+    np.testing.assert_allclose((features.double() @ weight.T + bias).softmax(1), expected, atol=1e-5)
+
+
+def test_where_a_search_starts_changes_nothing_that_is_asked_for(monkeypatch):
+    monkeypatch.setattr(logistic, "STEEPEST", 1e-8)
+    features, labels = blobs(200, spread=2.0)
+    x = features.double()
+    started = _solve(x, labels, 4, 0.5, _solve(x, labels, 4, 0.01)[2])
+    torch.testing.assert_close(started[0], _solve(x, labels, 4, 0.5)[0], rtol=0, atol=1e-5)
+
+
+def test_a_strength_is_chosen_from_where_the_next_smaller_one_ended(monkeypatch):
+    features, labels = blobs(200, spread=2.0)
+    starts = {}
+
+    def solve(x, y, classes, strength, start=None):
+        starts.setdefault(round(float(np.log10(strength)), 3), start)
+        return torch.zeros(classes, x.shape[1]).double(), torch.zeros(classes).double(), np.array([strength])
+
+    monkeypatch.setattr(logistic, "_solve", solve)
+    fitted(features, labels, [HeadSpec(0)])
+    assert starts.pop(-6.0) is None
+    assert starts[-5.0] == starts[-4.0] == 1e-6
+    assert starts[-2.0] == 1e-4
 
 
 def test_it_learns_and_says_its_strength():

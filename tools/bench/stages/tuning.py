@@ -71,7 +71,7 @@ def _of_few_dimensions(count: int) -> Iterator[Contest]:
     ]
     what = (
         f"{made} fastpt's logistic regression and scikit-learn's try 15 strengths by L-BFGS (the solver is "
-        "scikit-learn's in both), CLIP_benchmark about as many by ten epochs of AdamW in batches of 64, ridge nine in "
+        "scipy's in both), CLIP_benchmark about as many by ten epochs of AdamW in batches of 64, ridge nine in "
         "closed form; each chooses on a fifth, and trains on all."
     )
     yield Contest("tuning", "a probe with its strength chosen", what, "s", entries, measure="seconds")

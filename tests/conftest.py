@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,17 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(folder.cleanup)
         os.environ["TMPDIR"] = tempfile.tempdir = folder.name
     os.environ["XDG_CACHE_HOME"] = f"{tempfile.gettempdir()}/cache{worker}"
+
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(autouse=True)
+def _no_group_is_left() -> Iterator[None]:
+    """A test that leaves a launcher's variables behind would have the trainings of those that follow wait for it."""
+    yield
+    left = [name for name in LAUNCHED if os.environ.pop(name, None)]
+    assert not left, f"left in the environment: {left}"
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -296,14 +296,18 @@ def _tensors_and_plain_values_only() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def torch_left_as_it_was() -> Iterator[None]:
+def process_left_as_it_was() -> Iterator[None]:
     """Put back what trainings set for the whole process: ZeRO 3 torch's linear function, whose last bits are others,
-    and `Engine` that cuDNN tries out its algorithms."""
+    `Engine` that cuDNN tries out its algorithms, and LOCAL_RANK, which DeepSpeed needs (others think of a launcher)."""
     linear, tries = torch.nn.functional.linear, torch.backends.cudnn.benchmark
+    launched = "LOCAL_RANK" in os.environ
+    os.environ.setdefault("LOCAL_RANK", "0")
     try:
         yield
     finally:
         torch.nn.functional.linear, torch.backends.cudnn.benchmark = linear, tries
+        if not launched:
+            del os.environ["LOCAL_RANK"]
 
 
 def autocast(device: torch.device, precision: TrainingPrecision) -> torch.autocast:

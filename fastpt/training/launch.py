@@ -43,7 +43,7 @@ def start() -> DistInfo:
     join_group(gpu)
     device = torch.device("cuda", local_rank) if gpu else torch.device("cpu")
     dist_info = DistInfo(int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), device)
-    for name in ours:  # or a training that this process starts, as from a notebook, would take it for its launcher
+    for name in ours:  # or what else trains in this process, or is started by it, would take it for its launcher
         del os.environ[name]
     return dist_info
 
@@ -127,7 +127,7 @@ class Preemption:
 
 
 def _describe_a_group_of_one() -> list[str]:
-    """The names of what was set in the environment: DeepSpeed looks for MPI unless it is. It needs LOCAL_RANK later."""
+    """The names of what was set in the environment: DeepSpeed looks for MPI unless it is."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ:
         if missing := [name for name in ("MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
             raise FastptError(
@@ -139,8 +139,9 @@ def _describe_a_group_of_one() -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    group = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(group, LOCAL_RANK="0")
+    names = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+    group = names | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ.update(group)
     return list(group)
 
 

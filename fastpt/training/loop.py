@@ -23,7 +23,7 @@ from fastpt.files import find_damage
 from fastpt.recipe import Recipe
 from fastpt.training import checkpoint, launch, memory, starts
 from fastpt.training.config import TrainingPrecision
-from fastpt.training.deepspeed_adapter import Engine, torch_left_as_it_was
+from fastpt.training.deepspeed_adapter import Engine, process_left_as_it_was
 from fastpt.training.dynamics import Recorder
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
@@ -72,7 +72,7 @@ def train(
                 on_rank_zero(dist_info, lambda: export_run(run))
                 _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
             return run
-        with Preemption(dist_info) as preemption, torch_left_as_it_was():
+        with Preemption(dist_info) as preemption, process_left_as_it_was():
             training = Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
             if training.step:
                 on_rank_zero(dist_info, lambda: starts.go_on(run, settings, origin, training.step))
@@ -96,7 +96,7 @@ def rehearsal(recipe: Recipe) -> Iterator["Training"]:
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.closing(_loader(recipe, task, dist_info)) as loader,
-        torch_left_as_it_was(),
+        process_left_as_it_was(),
     ):
         loader.set_size(max(side for _, side in recipe.data.sizes or [(0, recipe.data.size)]))
         # Not entered: SIGTERM ends what has nothing to save.

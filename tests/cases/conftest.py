@@ -126,12 +126,9 @@ def command(*words: object, limit: float = 120, env: dict[str, str] | None = Non
     return Ran(done.returncode, output, crash or "traceback" * ("Traceback (most recent" in output))
 
 
-BEFORE_ANY_TRAINING = dict(os.environ)  # which describes a group of processes there
-
-
 def environment() -> dict[str, str]:
     ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY), "XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}
-    return BEFORE_ANY_TRAINING | ours
+    return os.environ | ours
 
 
 @pytest.fixture(scope="session")

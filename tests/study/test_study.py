@@ -33,12 +33,6 @@ CLASSIFIER = {
 }
 
 
-def _own_group(patch: pytest.MonkeyPatch) -> None:
-    """Trainings of the study are not of the group that a training in this process has made."""
-    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-        patch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, captioned):
     """A study run once, in a folder of its own: what it said, and the error that it ended with."""
@@ -73,7 +67,6 @@ def study(tmp_path_factory, captioned):
         (folder / name).write_text(yaml.safe_dump(values))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        _own_group(patch)
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
         said: list[str] = []
@@ -86,7 +79,6 @@ def study(tmp_path_factory, captioned):
 def here(study, monkeypatch):
     """In the folder of the study that was run."""
     monkeypatch.chdir(study[0])
-    _own_group(monkeypatch)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
 

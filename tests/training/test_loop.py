@@ -14,6 +14,7 @@ from fastpt.training import checkpoint, launch, pace
 from fastpt.training.evaluation import evaluation_loader, outputs_of
 from fastpt.training.loop import train
 from fastpt.training.tasks.supervised.task import Supervised
+from tests.conftest import LAUNCHED
 from tests.training.conftest import TINY_VIT, lines, losses
 
 
@@ -56,7 +57,7 @@ def test_a_supervised_run_leaves_its_record(supervised, tmp_path, captioned, mon
 
 def test_a_training_leaves_the_environment_of_processes_that_follow_as_it_was(supervised, tmp_path):
     train(supervised("schedule.epochs=1", "schedule.warmup_epochs=0"), "tiny", run_dir=tmp_path / "run")
-    assert not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} & set(os.environ)  # of a group that it was not in
+    assert not set(LAUNCHED) & set(os.environ)  # of a group that it was not in
 
 
 def test_a_split_that_is_missing_is_told_with_the_recipes_way_to_make_it(supervised, clip, tmp_path):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from fastpt.errors import DamagedData, FastptError, suggestion
+from fastpt.storage.address import ADDRESS
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import is_image
 
@@ -135,6 +136,8 @@ def _finder(files: Storage | None, name: str, called: str = "") -> Opener:
             hint = ""
             if path.is_dir():
                 hint = " It is a folder: give the list in it."
+            elif ADDRESS.match(name):
+                hint = " It is an address: name a list inside the source by its path there, or fetch it first."
             elif re.search(r"[*?{\[]", name):
                 hint = " It is a pattern: give each list by itself."
             raise FastptError(f"{name} was found neither on disk nor inside {files.root}.{hint}") from None

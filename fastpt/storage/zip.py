@@ -21,6 +21,7 @@ LOCATOR_64 = struct.Struct("<4sLQL")  # signature, disk, start of END_64, disks
 ENTRY = struct.Struct("<4s6H3L5H2L")
 HEADER = struct.Struct("<4s5H3L2H")
 MOST_COMMENT = 1 << 16
+NAMES = 512  # bytes that the name and the extra field of a file take, but for few
 LONGEST_TARGET = 4096  # bytes of a link
 ENCRYPTED, SIZE_FOLLOWS, UTF_8 = 1, 8, 1 << 11  # flags
 UNKNOWN = 0xFFFFFFFF  # a size or a start that stands in the extra field
@@ -110,15 +111,19 @@ def _odd(entry: Entry) -> str:
 
 def _content(file: OpenedFile, member: Member, size: int) -> bytes:
     """The first `size` bytes of a file, which its checksum has not been held against. Raises OSError."""
-    header = file.pread(HEADER.size, member.start)
-    if len(header) < HEADER.size or header[:4] != b"PK\3\4":
+    wanted = min(member.packed, size if member.method == zipfile.ZIP_STORED else 2 * size + 1024)
+    found = file.pread(HEADER.size + NAMES + wanted, member.start)  # at an address, a read is a request
+    if len(found) < HEADER.size or found[:4] != b"PK\3\4":
         raise OSError(errno.EINVAL, "damaged in its zip")
-    start = member.start + HEADER.size + sum(HEADER.unpack(header)[-2:])  # lengths of the name and the extra field
+    start = HEADER.size + sum(HEADER.unpack_from(found)[-2:])  # lengths of the name and the extra field
+    content = found[start : start + wanted]
+    if len(content) < wanted:
+        content += file.pread(wanted - len(content), member.start + start + len(content))
     if member.method == zipfile.ZIP_STORED:
-        return file.pread(min(size, member.packed), start)
+        return content
     unpacker = zlib.decompressobj(-15)
     try:
-        return unpacker.decompress(file.pread(min(member.packed, 2 * size + 1024), start), size)
+        return unpacker.decompress(content, size)
     except zlib.error as error:
         raise OSError(errno.EINVAL, f"damaged in its zip: {error}") from None
 

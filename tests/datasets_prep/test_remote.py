@@ -1,5 +1,6 @@
 """Preparation from servers: the bytes that a disk gives, whatever breaks on the way, and no word of a password."""
 
+import csv
 import io
 import json
 import logging
@@ -31,12 +32,26 @@ KINDS = {
     "parquet": ("tables", []),
     "imagefolder": ("tree", []),
     "list": ("photos", ["--list", "list.csv", "--path-column", "file", "--label-column", "label"]),
+    "captions": ("photos", ["--list", "list.csv", "--path-column", "file", "--caption-column", "title"]),
+    "yfcc15m": ("tars", []),
+    "imagefolder: zip": ("tree.zip", []),
+    "list: zip": ("photos.zip", ["--list", "list.csv", "--path-column", "file", "--label-column", "label"]),
+    "captions: tar": (
+        "photos.tar",
+        ["--list", "list.tsv", "--image-pattern", "{id} é.jpg", "--caption-column", "title"],
+    ),
+    "yfcc15m: list": (
+        "photos.zip",
+        ["--list", "list.tsv", "--image-pattern", "{id} é.jpg", "--caption-column", "title", "--id-column", "id"]
+        + ["--subset", "declip", "--subset-ids", "ids.txt"],
+    ),
+    "yfcc15m: table": ("photos", ["--list", "list.parquet", "--path-column", "file", "--caption-column", "title"]),
 }
 
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory) -> Path:
-    """The same kind of data in four layouts."""
+    """The same kind of data in layouts of all kinds."""
     root = tmp_path_factory.mktemp("source")
     for folder in ("tars", "tables", "tree/cat", "tree/dog", "photos"):
         (root / folder).mkdir(parents=True)
@@ -53,7 +68,16 @@ def source(tmp_path_factory) -> Path:
     for i in range(6):
         (root / f"tree/{'cat' if i % 2 else 'dog'}/{i}.jpg").write_bytes(picture(i))
         (root / f"photos/{i} é.jpg").write_bytes(picture(i))
-    (root / "photos/list.csv").write_text("file,label\n" + "".join(f"{i} é.jpg,c{i % 2}\n" for i in range(6)))
+    rows = [{"file": f"{i} é.jpg", "label": f"c{i % 2}", "id": str(i), "title": f"picture, {i}"} for i in range(6)]
+    for name, mark in (("list.csv", ","), ("list.tsv", "\t")):
+        with (root / "photos" / name).open("w", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]), delimiter=mark)
+            writer.writeheader()
+            writer.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), root / "photos/list.parquet")
+    for name in ("tree", "photos"):
+        for kind in ("zip", "tar"):
+            shutil.make_archive(str(root / name), kind, root / name)
     return root
 
 
@@ -80,9 +104,10 @@ def quick(monkeypatch):
 def prep(tmp_path, monkeypatch):
     """`fastpt prep KIND` of a place into a folder below the test's own: (exit code, output)."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "ids.txt").write_text("1\n2\n3\n5\n77\n")
 
     def prep(kind: str, place: object, out: str, *more: str) -> tuple[int, str]:
-        words = [*COMMON, kind, "--source", str(place), "--out", out, *KINDS[kind][1], *more]
+        words = [*COMMON, kind.partition(":")[0], "--source", str(place), "--out", out, *KINDS[kind][1], *more]
         result = CliRunner().invoke(main, ["prep", "--workers", "2", *words])
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result.exit_code, result.output
@@ -92,7 +117,8 @@ def prep(tmp_path, monkeypatch):
 
 def process(kind: str, place: object, out: Path, *more: str, **env: str) -> subprocess.Popen:
     """The same in a process of its own."""
-    words = ["prep", "--workers", "2", *COMMON, kind, "--source", str(place), "--out", str(out), *KINDS[kind][1], *more]
+    words = ["prep", "--workers", "2", *COMMON, kind.partition(":")[0], "--source", str(place), "--out", str(out)]
+    words += [*KINDS[kind][1], *more]
     environment = {**os.environ, **env}
     return subprocess.Popen([*FASTPT, *words], env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
 
@@ -141,7 +167,9 @@ def test_a_bucket_gives_the_bytes_of_a_disk(prep, source, bucket, kind):
     assert (recorded["addresses"], recorded["bytes"] > 0) == ([f"{bucket}/{place}"], True)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [*list(KINDS)[:4], *(pytest.param(kind, marks=pytest.mark.long) for kind in list(KINDS)[4:])]
+)
 def test_a_dataset_on_the_hub_gives_the_bytes_of_a_disk_and_its_commit_is_recorded(prep, source, tmp_path, kind):
     place = KINDS[kind][0]
     (tmp_path / "hub/own").mkdir(parents=True)
@@ -160,6 +188,24 @@ def test_one_tar_at_an_address_is_a_place(prep, source, server):
     code, output = prep("webdataset", f"{server.url}/tars/00001.tar", "web")
     assert code == 0, output
     assert_same(Path("web"), Path("disk"))
+
+
+def test_a_picture_in_a_zip_is_one_request(prep, server, tmp_path, source):
+    code, output = prep("imagefolder: zip", f"{server.url}/tree.zip", "web", "--dry-run")
+    assert code == 0, output
+    listing = len(server.requests)
+    server.requests.clear()
+    assert prep("imagefolder: zip", f"{server.url}/tree.zip", "web")[0] == 0
+    assert len(server.requests) <= listing + 6  # with two a picture it is 11 more
+
+
+def test_a_list_at_an_address_of_its_own_is_a_line(prep, server, source):
+    words = ["--list", f"{server.url}/photos/list.csv", "--path-column", "file", "--label-column", "label"]
+    result = CliRunner().invoke(
+        main, ["prep", *COMMON, "list", "--source", f"{server.url}/photos", "--out", "web", *words]
+    )
+    assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+    assert "It is an address: name a list inside the source by its path there" in result.output
 
 
 def test_listing_does_not_download(prep, server, tmp_path):

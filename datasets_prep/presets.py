@@ -91,6 +91,14 @@ PRESETS: dict[str, Preset] = {
         {"train": 10_968_539},
         "conceptual-12m",
     ),
+    "yfcc15m_openai": Preset(
+        "YFCC15M, OpenAI's list, those pictures that were left, at most 500 px, as WebP",
+        "parquet --source hf://datasets/justram/yfcc100m_openai_subset/train --caption-column title "
+        "--caption-column description --strip-markup",
+        {"train": 14_800_000},
+        "none stated; each picture has its owner's Creative Commons licence",
+        is_rounded=True,
+    ),
     "datacomp12m": Preset(
         "DataComp-12M, whose pictures img2dataset loads",
         "webdataset",

@@ -180,6 +180,29 @@ def test_conceptual_captions_come_by_name(hub, tmp_path, name):
     assert sorted(path.name for path in (tmp_path / f"data/{name}").iterdir()) == sorted(PRESETS[name].samples)
 
 
+def test_yfcc15m_comes_by_name_with_title_and_description_as_captions(hub, tmp_path):
+    folder = hub.root / "justram/yfcc100m_openai_subset"
+    (folder / "random_1m").mkdir(parents=True)
+    (folder / "train").mkdir()
+    rows = [
+        {"photoid": 1, "title": "Gastown%2C+Vancouver", "description": "a <b>street</b>", "key": "ff", "image": 1},
+        {"photoid": 2, "title": "", "description": "by the water", "key": "aa", "image": 2},
+        {"photoid": 3, "title": "hills", "description": None, "key": "bb", "image": 3},
+    ]
+    table = pa.Table.from_pylist(
+        [{**row, "image": {"bytes": picture(row["image"], format="WEBP"), "path": None}} for row in rows]
+    )
+    for number in range(2):
+        pq.write_table(table, folder / f"train/all-{number:05d}-of-00002.parquet")
+    pq.write_table(table, folder / "random_1m/random_1m-00000-of-00001.parquet")
+    code, output = prep(hub, tmp_path, "yfcc15m_openai")
+    assert code == 0, output
+    train = Dataset(tmp_path / "data/yfcc15m_openai/train")
+    captions = ["Gastown, Vancouver a street", "by the water", "hills"]
+    assert sorted(train.captions(range(len(train)))) == [caption for caption in captions for _ in range(2)]
+    assert "published with about 14,800,000 samples of train" in output
+
+
 def test_an_unknown_name_is_told_with_the_nearest(hub, tmp_path):
     code, output = prep(hub, tmp_path, "cifar1O")
     assert (code, "did you mean cifar10?" in output) == (2, True), output

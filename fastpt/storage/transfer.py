@@ -134,36 +134,39 @@ def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
     A transfer that breaks goes on where it broke, after a wait of WAITS, each of which has to bring something. Raises
     FastptError for what cannot be had, and for a file that is another one by now.
     """
-    buffer, broke = bytearray(), 0
-    while len(buffer) < end - start:
-        had = len(buffer)
+    parts: list[bytes] = []
+    had, broke = 0, 0
+    while had < end - start:
         why = "it ended early"
         try:
             with _explained(path, listed=stamp):
-                _transfer(path, stamp, buffer, start + had, end)
+                _transfer(path, stamp, parts, start + had, end)
         except _BrokenError as error:
             why = str(error)
-        if len(buffer) > end - start:
+        before, had = had, sum(map(len, parts))
+        if had > end - start:
             raise FastptError(f"{path}: the server sends more than was asked for. Fetch it first.")
-        broke = 0 if len(buffer) > had else broke + 1
+        if had == end - start:
+            break
+        broke = 0 if had > before else broke + 1
         if broke > len(WAITS):
             raise _unreachable(path, why, broke)
         if broke:
             time.sleep(WAITS[broke - 1])
-    return bytes(buffer)
+    return b"".join(parts)  # of one part that is itself
 
 
-def _transfer(path: "RemotePath", stamp: Stamp, buffer: bytearray, start: int, end: int) -> None:
-    """Add the bytes from `start` to `end` to the buffer, as many as come before something breaks."""
+def _transfer(path: "RemotePath", stamp: Stamp, parts: list[bytes], start: int, end: int) -> None:
+    """Add the bytes from `start` to `end` to the parts, as many as come before something breaks."""
     version = str(stamp[1])
     if path.scheme in ("http", "https"):
-        web.add_range(web.web_target(path.url), version, buffer, start, end)
+        web.add_range(web.web_target(path.url), version, parts, start, end)
     elif path.scheme == "s3":
-        web.add_range(web.bucket_target(_file_system(path), _inside(path)), version, buffer, start, end)
+        web.add_range(web.bucket_target(_file_system(path), _inside(path)), version, parts, start, end)
     elif path.scheme == "hf":
-        web.add_range(web.hub_target(path), "", buffer, start, end)  # a commit's files stay what they are
+        web.add_range(web.hub_target(path), "", parts, start, end)  # a commit's files stay what they are
     else:
-        buffer += _file_system(path).cat_file(_inside(path), start=start, end=end)
+        parts.append(_file_system(path).cat_file(_inside(path), start=start, end=end))
 
 
 # --- file systems -------------------------------------------------------------------------------------------------

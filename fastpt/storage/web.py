@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
 CONNECTIONS = 128  # to one server that are kept open
 SIGNED_SECONDS = 3600
-PIECE = 1 << 18  # bytes handed on at once
+PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
 for name in ("urllib3.connectionpool", "fsspec.http", "s3fs", "botocore", "aiobotocore"):
@@ -48,8 +48,8 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def add_range(target: Target, version: str, buffer: bytearray, start: int, end: int) -> None:
-    """Add the bytes from `start` to `end` of a file to the buffer, as many as come before something breaks.
+def add_range(target: Target, version: str, parts: list[bytes], start: int, end: int) -> None:
+    """Add the bytes from `start` to `end` of a file to the parts, as many as come before something breaks.
 
     `version` is the ETag, or the time of change, of the file that is meant; "" for any. Raises StatusError,
     NoRangesError, and what urllib3 raises.
@@ -63,11 +63,10 @@ def add_range(target: Target, version: str, buffer: bytearray, start: int, end: 
     try:
         if response.status != 206:
             raise NoRangesError
-        had = len(buffer)
-        while (left := end - start - len(buffer) + had) > 0 and (
-            part := response.read(min(PIECE, left), decode_content=False)
-        ):
-            buffer += part
+        left = end - start
+        while left > 0 and (part := response.read(min(PIECE, left), decode_content=False)):
+            parts.append(part)
+            left -= len(part)
         if left == 0:
             response.release_conn()
     finally:

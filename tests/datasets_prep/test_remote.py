@@ -42,8 +42,10 @@ KINDS = {
     ),
     "yfcc15m: list": (
         "photos.zip",
-        ["--list", "list.tsv", "--image-pattern", "{id} é.jpg", "--caption-column", "title", "--id-column", "id"]
-        + ["--subset", "declip", "--subset-ids", "ids.txt"],
+        [
+            *("--list", "list.tsv", "--image-pattern", "{id} é.jpg", "--caption-column", "title"),
+            *("--id-column", "id", "--subset", "declip", "--subset-ids", "ids.txt"),
+        ],
     ),
     "yfcc15m: table": ("photos", ["--list", "list.parquet", "--path-column", "file", "--caption-column", "title"]),
 }

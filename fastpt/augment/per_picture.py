@@ -56,7 +56,10 @@ def change(pixels: Pixels, operations: Sequence[Operation], which: torch.Tensor,
 
 def to_device_of(values: torch.Tensor | Sequence, other: torch.Tensor) -> torch.Tensor:
     """`values` on the device of `other`, without waiting until that has done all it was asked to before."""
-    return torch.as_tensor(values).to(other.device, non_blocking=True)
+    here = torch.as_tensor(values)
+    if other.is_cuda and not here.is_cuda:
+        here = here.pin_memory()  # CUDA waits for what is larger than 64 KiB and not pinned
+    return here.to(other.device, non_blocking=True)
 
 
 def column(values: torch.Tensor) -> torch.Tensor:

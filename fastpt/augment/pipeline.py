@@ -17,15 +17,19 @@ def augmented(
     interpolation: Interpolation,
     mean: Sequence[float],
     std: Sequence[float],
+    compiled: bool = False,
 ) -> torch.Tensor:
     """uint8 [B, H, W, 3] and `Batch.rng_keys` -> normalised float32 [B, 3, H, W], on the device of `images`.
 
     As in timm's training, RandAugment fills with the mean colour and interpolates as the crop did (`area`: bilinearly).
+    `compiled`: RandAugment by torch.compile.
     """
     if augment.randaugment:
         magnitude, spread = parse_randaugment(augment.randaugment)
         fill = [round(255 * value) for value in mean]
-        images = randaugment(images, magnitude, spread, rng_keys, fill, bicubic=interpolation == "bicubic")
+        images = randaugment(
+            images, magnitude, spread, rng_keys, fill, bicubic=interpolation == "bicubic", compiled=compiled
+        )
     if augment.color_jitter:
         images = color_jitter(images, *augment.color_jitter, rng_keys, augment.color_jitter_probability)
     if augment.grayscale:

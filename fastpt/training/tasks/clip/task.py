@@ -214,7 +214,8 @@ class Clip:
         recipe = self.recipe
 
         def embed(images: Tensor, rng_keys: Tensor, tokens: Tensor) -> dict[str, Tensor]:
-            pixels = augmented(images, rng_keys, recipe.augment, recipe.data.interpolation, MEAN, STD)
+            compiled = recipe.engine.compile and images.is_cuda
+            pixels = augmented(images, rng_keys, recipe.augment, recipe.data.interpolation, MEAN, STD, compiled)
             return forward(image=pixels, text=tokens)
 
         return embed

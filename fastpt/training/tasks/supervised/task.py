@@ -134,7 +134,8 @@ class Supervised:
         images = batch.images.to(self.dist_info.device, non_blocking=True)
         labels = self.labels[batch.sample_ids.cpu()].to(self.dist_info.device, non_blocking=True)
         augment, data, settings = self.recipe.augment, self.recipe.data, self.settings
-        images = augmented(images, batch.rng_keys, augment, data.interpolation, MEAN, STD)
+        compiled = self.recipe.engine.compile and images.is_cuda
+        images = augmented(images, batch.rng_keys, augment, data.interpolation, MEAN, STD, compiled)
         if self._mixup:
             images, labels = self._mixup(images, labels)
         logits = forward(images).float()

@@ -43,6 +43,7 @@ MEASURED = (AUTO_CONTRAST, EQUALIZE, CONTRAST)  # tables that depend on the pict
 BY_TABLE = (*MEASURED, INVERT, POSTERIZE, SOLARIZE, SOLARIZE_ADD, BRIGHTNESS)
 BLENDED = (COLOR, SHARPNESS)
 ALONG_X, ALONG_Y = (SHEAR_X, TRANSLATE_X), (SHEAR_Y, TRANSLATE_Y)
+KINDS = ((ROTATE,), (*ALONG_X, *ALONG_Y), MEASURED, BY_TABLE, BLENDED)
 
 TURNS = 2  # operations a picture
 BACKEND = "inductor"  # of torch.compile
@@ -100,10 +101,7 @@ def apply(
         _tables(drawn, levels),
         torch.tensor([height, width], dtype=torch.int32),
         torch.tensor(fill, dtype=torch.uint8),
-        *(
-            _rows(drawn, kind, least=2 if compiled else 0)
-            for kind in ((ROTATE,), (*ALONG_X, *ALONG_Y), MEASURED, BY_TABLE, BLENDED)
-        ),
+        *(_rows(drawn, kind, least=2 if compiled else 0) for kind in KINDS),
     ]
     piece = PIECE if images.device.type == "cpu" and not compiled else None
     return (_compiled() if compiled else _applied)(images, bicubic, piece, *(to_device_of(one, images) for one in sent))
@@ -131,16 +129,12 @@ def _applied(
 ) -> Images:
     """On the device. `numbers`: float32 [B, 12], what was drawn and the four kinds' parameters of one picture a row."""
     images = images.clone(memory_format=torch.contiguous_format)
-    drawn, contrasts, factors, shifts, turns = (
-        numbers[:, 0],
-        numbers[:, 1],
-        numbers[:, 2],
-        numbers[:, 3:6],
-        numbers[:, 6:],
-    )
+    (drawn, contrasts, factors), shifts, turns = numbers[:, :3].unbind(1), numbers[:, 3:6], numbers[:, 6:]
     tables = tables[:, :, None].repeat(1, 1, 3)
 
     def change(rows: torch.Tensor, kind: Callable[..., torch.Tensor], *values: torch.Tensor) -> None:
+        if not len(rows):
+            return
         for some in rows.split(piece) if piece else [rows]:
             parameters = (value.index_select(0, some) for value in values)
             images.index_copy_(0, some, kind(images.index_select(0, some), *parameters))
@@ -162,7 +156,8 @@ def _compiled() -> Callable[..., Images]:
     compiled = torch.compile(_applied, backend=BACKEND, fullgraph=True, dynamic=True)
 
     def run(*arguments: Any) -> Images:
-        with symbolic_shapes.patch(use_duck_shape=False):  # sizes that are equal by chance are not taken for the same
+        # Sizes that are equal by chance are not taken for the same.
+        with symbolic_shapes.patch(use_duck_shape=False):  # type: ignore[attr-defined]
             return compiled(*arguments)
 
     return run
@@ -285,7 +280,7 @@ def _places(colors: Colors) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _neighbours(at: torch.Tensor, last: torch.Tensor, bicubic: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pixels along an axis that an interpolation takes at places [..., H, W], and their shares: [..., H, W, K] each.
+    """The pixels along an axis that an interpolation takes at places [..., H, W], and their shares [..., H, W, K].
 
     Cubic convolution (Keys 1981) has four, linear interpolation two. Pillow's has a = -1, torch's grid_sample -0.75. Of
     neighbours that lie outside, the edge's are taken.

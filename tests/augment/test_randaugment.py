@@ -77,11 +77,11 @@ def test_a_flat_picture_keeps_its_colour_wherever_it_is_moved():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_picture_goes_through_what_it_drew_and_nothing_else(monkeypatch, compiled):
-    """Beside pictures that drew each of the others, or nothing, as by itself; with few pictures, kinds are filled up."""
+    """Beside those that drew others, or nothing, as by itself; a compiled batch's kinds are filled up to two."""
     monkeypatch.setattr(module, "_compiled", lambda: module._applied)
     images, drawn = pictures(16, (20, 33)), torch.arange(-1, 15)
     levels = torch.linspace(-1, 1, 16)
-    expected = [apply(*(one[i : i + 1] for one in (images, drawn, levels)), FILL, True) for i in range(16)]
+    expected = [apply(images[i : i + 1], drawn[i : i + 1], levels[i : i + 1], FILL, True) for i in range(16)]
     assert torch.equal(expected[0][0], images[0])
     for some in (torch.arange(16), torch.arange(15, -1, -1), *torch.arange(16).split(2), *torch.arange(16).split(3)):
         found = apply(images[some], drawn[some], levels[some], FILL, True, compiled)

@@ -112,7 +112,7 @@ def write_report(grid: StudyGrid, say: Say) -> Path:
         raise FastptError(f"no run of the study has begun. What the steps printed is in {grid.folder / 'logs'}.")
     page = grid.folder / PAGE
     read = read_runs(begun)
-    for line in mixed_blocks(grid, read):
+    for line in [*mixed_blocks(grid, read), *mixed_code(read)]:
         say(f"warning: {line}")
     told = without(read, left_out(grid.study))
     for line in write_report(told, page, True, steps_table(grid), preregistration.declaration(grid)):
@@ -130,6 +130,15 @@ def mixed_blocks(grid: StudyGrid, runs: Sequence[Run]) -> list[str]:
         if len(kinds) > 1:
             lines.append(f"block {number} was trained on {len(kinds)} kinds of machine: {'; '.join(kinds)}.")
     return lines
+
+
+def mixed_code(runs: Sequence[Run]) -> list[str]:
+    """A line if the runs were trained by several commits, which may differ in what they train."""
+    commits = list(dict.fromkeys(str(commit) for run in runs for commit in run.over_starts("git")))
+    if len(commits) < 2:
+        return []
+    told = ", ".join(commit[:12] + "-dirty" * commit.endswith("-dirty") for commit in commits)
+    return [f"its runs were trained by {len(commits)} commits: {told}. Keep to one clone if they are to be one study."]
 
 
 def _raise_if(failed: list[Step], grid: StudyGrid) -> None:

@@ -17,7 +17,7 @@ from fastpt.study import preregistration
 from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
-from fastpt.study.run import mixed_blocks
+from fastpt.study.run import mixed_blocks, mixed_code
 from fastpt.study.sets import left_out, without
 from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
@@ -465,6 +465,17 @@ def test_a_block_on_two_kinds_of_machine_is_told(here):
             change_provenance(write_run(Path("studies/s"), "tiny", name=cell.train.name), machine=machine)
     runs = read_runs(sorted(Path("studies/s/runs").iterdir()))
     assert mixed_blocks(grid, runs) == ["block 1 was trained on 2 kinds of machine: A; B."]
+
+
+def test_runs_of_several_commits_are_told(here):
+    for name, commit in (("a", "1" * 40), ("b", "1" * 40)):
+        change_provenance(write_run(Path("studies/s"), "tiny", name=name), git=commit)
+    assert mixed_code(read_runs(sorted(Path("studies/s/runs").iterdir()))) == []
+    change_provenance(Path("studies/s/runs/b"), git="2" * 40 + "-dirty")
+    assert mixed_code(read_runs(sorted(Path("studies/s/runs").iterdir()))) == [
+        "its runs were trained by 2 commits: 111111111111, 222222222222-dirty. Keep to one clone if they are to be one "
+        "study."
+    ]
 
 
 def test_tunings_whose_results_would_be_one_file_are_refused(here):

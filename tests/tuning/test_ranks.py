@@ -9,9 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from fastpt.errors import FastptError
+from fastpt.files import seal_folder
+from fastpt.runs import EXPORT_FORMAT
 from fastpt.tuning.ranks import Ranks, joined
 from tests.conftest import made_up, prepared
 from tests.training.conftest import ENVIRONMENT, run_command
@@ -66,6 +70,22 @@ def test_killed_processes_go_on_with_the_files_that_are_missing(workplace):
     assert run_command(["env", f"XDG_CACHE_HOME={cache}", *run]).returncode == 0
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert len(list(cache.rglob("*.safetensors"))) == 13
+
+
+@pytest.mark.long
+def test_features_that_are_no_numbers_end_all_processes_with_one_line(workplace):
+    export = workplace / "runs" / "tiny-s0" / "export"
+    weights = load_file(export / "model.safetensors")
+    weights[next(name for name in weights if name.endswith("weight"))].fill_(torch.nan)
+    save_file(weights, export / "model.safetensors")
+    (export / "manifest.json").unlink()
+    seal_folder(export, EXPORT_FORMAT)
+    done = run_command(["env", f"XDG_CACHE_HOME={workplace / 'two'}", *TWO, *TUNE, "--out", "two.json"])
+    assert done.returncode != 0
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Error: ")]
+    assert any("gives NaN or infinity for 512 of 512 pictures" in line for line in told), done.stderr[-2000:]
+    assert not Path("two.json").exists()
+    assert not list((workplace / "two").rglob("*.safetensors"))
 
 
 def test_one_process_needs_no_launcher(monkeypatch):

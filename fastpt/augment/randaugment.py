@@ -103,6 +103,7 @@ def apply(
         torch.tensor(fill, dtype=torch.uint8),
         *(_rows(drawn, kind, least=2 if compiled else 0) for kind in KINDS),
     ]
+    images = images.clone(memory_format=torch.contiguous_format)  # not compiled: views would have a graph of their own
     piece = PIECE if images.device.type == "cpu" and not compiled else None
     return (_compiled() if compiled else _applied)(images, bicubic, piece, *(to_device_of(one, images) for one in sent))
 
@@ -127,8 +128,7 @@ def _applied(
     by_table: torch.Tensor,
     blended: torch.Tensor,
 ) -> Images:
-    """On the device. `numbers`: float32 [B, 12], what was drawn and the four kinds' parameters of one picture a row."""
-    images = images.clone(memory_format=torch.contiguous_format)
+    """On the device, in place. `numbers`: float32 [B, 12], a row a picture: what it drew, and all parameters of it."""
     (drawn, contrasts, factors), shifts, turns = numbers[:, :3].unbind(1), numbers[:, 3:6], numbers[:, 6:]
     tables = tables[:, :, None].repeat(1, 1, 3)
 

@@ -292,6 +292,8 @@ class Dataset:
         return DamagedData(f"{self.shard_path(index)} has {found} bytes instead of {wanted}. {self._advice()}")
 
     def _advice(self) -> str:
+        if self._fetched:
+            return f"Delete {self.path}, which is a cache, and it is fetched anew."
         return f"`fastpt verify {self.path}` lists all damage; copy or prepare anew."
 
     def targets(self, noise: float | str | None = None, of: Targets | None = None) -> np.ndarray:

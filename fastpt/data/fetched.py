@@ -62,8 +62,9 @@ class FetchedSplit:
         weakref.finalize(self, os.close, self._used)
         (self.folder / "images").mkdir(exist_ok=True)
         with locked(self.folder / ".lock"):
-            if not (self.folder / "dataset.json").exists():
-                _write(self.folder / "dataset.json", sealed)
+            here = self.folder / "dataset.json"
+            if not (here.is_file() and here.read_bytes() == sealed):
+                _write(here, sealed)
             self._fetch_plans()
         self._shards: list[Mapping[str, Any]] = []
         self._fetching = _Fetching(self)
@@ -88,7 +89,7 @@ class FetchedSplit:
 
     def has(self, index: int) -> bool:
         """Whether a shard is here; one that is not is fetched from now on, in the background."""
-        return self._path(index).is_file() or self._fetching.want(index)
+        return self._is_here(index) or self._fetching.want(index)
 
     def picture(self, index: int, offset: int, size: int) -> bytes:
         """The bytes of a picture of a shard that is not here yet. Raises FastptError."""
@@ -102,8 +103,8 @@ class FetchedSplit:
         """Bring a shard here, held to its sha256. False if another process is at it."""
         shard, path = self._shards[index], self._path(index)
         with _try_lock(path.with_name(f"{path.name}.lock")) as mine:
-            if not mine or path.is_file():
-                return path.is_file()
+            if not mine or self._is_here(index):
+                return self._is_here(index)
             file = RemoteFile(self.address / "images" / shard["name"], self._stamp(f"images/{shard['name']}"))
             if file.stamp[0] != shard["bytes"]:
                 raise self._damaged(f"images/{shard['name']}")
@@ -118,6 +119,13 @@ class FetchedSplit:
                 if digest.hexdigest() != shard["sha256"]:
                     raise self._damaged(f"images/{shard['name']}")
         return True
+
+    def _is_here(self, index: int) -> bool:
+        """Whether a shard is here with all of its bytes: a crash of the machine may leave a file cut."""
+        try:
+            return self._path(index).stat().st_size == self._shards[index]["bytes"]
+        except OSError:
+            return False
 
     def _path(self, index: int) -> Path:
         return self.folder / "images" / self._shards[index]["name"]

@@ -144,6 +144,28 @@ def test_a_killed_fetch_leaves_nothing_wrong(labelled, server, cache):
     assert sorted(path.name for path in there.path.glob("images/.*.tmp")) == []
 
 
+def test_what_was_cut_in_the_cache_is_fetched_anew(labelled, server):
+    there = whole(Dataset(f"{server.url}/train"))
+    os.truncate(there.shard_path(0), 100)
+    (there.path / "dataset.json").write_text("{")
+    again = Dataset(f"{server.url}/train")
+    assert batches(again, "random") == batches(labelled, "random")
+    wait_for(lambda: again._fetched.has(0))
+    assert again.shard_path(0).read_bytes() == labelled.shard_path(0).read_bytes()
+
+
+def test_a_flipped_byte_in_the_cache_is_told_with_what_to_delete(labelled, server):
+    there = whole(Dataset(f"{server.url}/train"))
+    jpeg = labelled.jpegs(np.array([0]), checked=True)[0].tobytes()
+    shard = next(path for path in there.path.glob("images/*.beton") if jpeg in path.read_bytes())
+    content = bytearray(shard.read_bytes())
+    content[content.find(jpeg) + len(jpeg) // 2] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(content)
+    with pytest.raises(DamagedData, match=f"Delete {re.escape(str(there.path))}, which is a cache"):
+        Dataset(f"{server.url}/train").jpegs(np.array([0]), checked=True)
+
+
 def test_a_shard_that_is_another_file_is_told_and_not_kept(labelled, tmp_path):
     shutil.copytree(labelled.path, tmp_path / "train")
     shard = tmp_path / "train/images" / labelled.manifest["shards"][1]["name"]

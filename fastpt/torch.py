@@ -116,6 +116,8 @@ class FastptDataset(torch_data.IterableDataset[TensorBatch]):
 
     def load_state_dict(self, state: dict) -> None:
         """Go on where `state` was taken. Raises FastptError if other samples or targets would come there."""
+        if not isinstance(state, dict):
+            raise FastptError(f"the dataset's state is a {type(state).__name__}. Give what state_dict() returned.")
         state = dict(state)
         if (noise := state.pop("noise", None)) != self._noise:
             raise FastptError(

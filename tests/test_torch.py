@@ -130,6 +130,20 @@ def test_a_state_of_other_samples_or_targets_is_refused(labelled, change):
         FastptDataset(labelled, 6, 16, **(settings | change)).load_state_dict(state)
 
 
+@pytest.mark.parametrize("name", ["epoch", "position"])
+@pytest.mark.parametrize("value", [None, "3", 1.5, True, -1, 10**30])
+def test_a_state_that_is_nowhere_is_refused(labelled, name, value):
+    data = FastptDataset(labelled, 4, 32, seed=0)
+    with pytest.raises(FastptError, match=f"has {name} .*, which is no number from 0 to"):
+        data.load_state_dict({**data.state_dict(), name: value})
+
+
+@pytest.mark.parametrize("state", [None, [1], "x"])
+def test_what_is_no_state_is_refused(labelled, state):
+    with pytest.raises(FastptError, match=r"Give what state_dict\(\) returned"):
+        FastptDataset(labelled, 4, 32, seed=0).load_state_dict(state)
+
+
 @pytest.mark.parametrize(
     ("loader", "workers"), [(StatefulDataLoader, 1), pytest.param(DataLoader, 2, marks=pytest.mark.long)]
 )  # torch takes 5 s to give up each worker that failed

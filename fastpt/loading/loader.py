@@ -1,6 +1,7 @@
 """The loader: one order and one set of crops for any decoder, any number of threads or ranks, and any restart."""
 
 import os
+import sys
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
@@ -205,19 +206,29 @@ class Loader:
 
     def load_state_dict(self, state: dict) -> None:
         """Go on where `state` was taken. Raises FastptError if it was taken under another order of samples."""
+        if not isinstance(state, dict):
+            raise FastptError(f"the loader's state is a {type(state).__name__}. Give what state_dict() returned.")
         if state.get("format") != STATE_FORMAT:
             raise FastptError(
                 f"the loader's state has format {state.get('format')!r}, and this fastpt reads {STATE_FORMAT!r}. Go on "
                 "with the fastpt that wrote it, or start a new run."
             )
         needed = self._identity()
-        if state["position"] % self.global_batch:
+        position = state.get("position")
+        if isinstance(position, int) and position % self.global_batch:
             needed["gradient_accumulation_steps"] = self.gradient_accumulation_steps
         for name, here in needed.items():
             if state.get(name) != here:
                 raise FastptError(
                     f"the loader's state cannot be resumed: its {name} is {state.get(name)!r}, here it is {here!r}, "
                     "which changes what is seen when. Resume with the same setting, or start a new run."
+                )
+        most = {"epoch": sys.maxsize, "position": len(self) * self.global_batch}
+        for name, last in most.items():
+            if type(found := state.get(name)) is not int or not 0 <= found <= last:
+                raise FastptError(
+                    f"the loader's state has {name} {found!r}, which is no number from 0 to {last}. Go back to a state "
+                    "that was written whole, or start a new run."
                 )
         self._move_to(state["epoch"], state["position"])
 

@@ -1,5 +1,6 @@
 """Which tests a study's averages are over: those that a pilot's clean encoders are far enough above chance on."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +24,16 @@ Place = tuple[str, ...]  # values of WHERE
 
 def pilot_runs(study: Study) -> list[Run]:
     """The runs of a study's pilot that have begun. Raises FastptError if there is none."""
-    assert study.pilot
-    grid = StudyGrid(load_study(Path(study.pilot)), look_only=True)
+    grid = _pilot(study)
     begun = [run for cell in grid.cells if ((run := cell.train.result.parent) / PROVENANCE).is_file()]
     if not begun:
         raise FastptError(f"no run of the pilot {study.pilot} has begun. Do it first: `fastpt study {study.pilot}`.")
     return read_runs(begun)
+
+
+def _pilot(study: Study) -> StudyGrid:
+    assert study.pilot
+    return StudyGrid(load_study(Path(study.pilot)), look_only=True)
 
 
 def left_out(study: Study) -> list[dict[str, str]]:
@@ -36,27 +41,30 @@ def left_out(study: Study) -> list[dict[str, str]]:
 
     A test stays if LP, averaged over the pilot's clean runs of the recipe and their heads, is `near_chance` points
     above 1 / classes. The pilot's runs are none of the study's, so that nothing is chosen by what the study compares.
-    Raises FastptError if the pilot has no result on a test.
+    Raises FastptError unless all of the pilot's clean runs have a result on each test: what is left out by some of them
+    would change with the others, after runs of the study had begun.
     """
     if study.near_chance is None:
         return []
     least, clean = study.near_chance, [run for run in pilot_runs(study) if run.noise is None]
     entries = dict.fromkeys((Path(one.recipe).stem, suite) for one in study.pretrain for suite in one.suites)
-    return [found for recipe, suite in entries for found in _near_chance(least, recipe, suite, clean)]
+    planned = Counter(cell.recipe for cell in _pilot(study).cells if cell.kind is None)
+    return [one for recipe, suite in entries for one in _near_chance(least, recipe, suite, clean, planned[recipe])]
 
 
-def _near_chance(least: float, recipe: str, named: str, clean: Sequence[Run]) -> Iterable[dict[str, str]]:
+def _near_chance(least: float, recipe: str, named: str, clean: Sequence[Run], planned: int) -> Iterable[dict[str, str]]:
     suite = load_suite(named)
     runs = [run for run in clean if run.recipe_name == recipe]
-    rows = [row for run in runs for row in records(run, suite.name, "rows") if row.get("method") == BASELINE]
+    rows = [[row for row in records(run, suite.name, "rows") if row.get("method") == BASELINE] for run in runs]
     for one in open_suite(suite)[0]:
         for test, split in one.tests.items():
-            mine = [row["value"] for row in rows if _is_of(row, one.domain, one.name, test)]
-            if not mine:
+            by_run = [[row["value"] for row in mine if _is_of(row, one.domain, one.name, test)] for mine in rows]
+            if (there := sum(map(bool, by_run))) < max(planned, 1):
                 raise FastptError(
-                    f"near_chance: no clean run of {recipe} in the pilot has a result of {BASELINE} on {one.domain} "
-                    f"{one.name}, {test} of suite {suite.name}. Do the pilot first, with this suite."
+                    f"near_chance: of the pilot's {planned} clean runs of {recipe}, {there} have results of {BASELINE} "
+                    f"on {one.domain} {one.name}, {test} of {named}. Do it first, to its end, with this suite."
                 )
+            mine = [value for values in by_run for value in values]
             known = one.classes if split.answers is None else len({*split.answers[split.answers >= 0].tolist()})
             if fmean(mine) < 1 / known + least / 100:
                 reason = (

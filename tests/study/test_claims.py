@@ -356,7 +356,9 @@ def test_the_sum_is_of_all_that_is_declared(here):
 
 def write_pilot(lp: float) -> None:
     """A pilot of one clean run, tuned: LP reaches `lp` on the suite's only test."""
-    Path("pilot.yaml").write_text(yaml.safe_dump({"name": "pilot", "pretrain": [{**ENTRY, "rates": [0]}]}))
+    Path("pilot.yaml").write_text(
+        yaml.safe_dump({"name": "pilot", "pretrain": [{**ENTRY, "rates": [0], "seeds": [0]}]})
+    )
     grid = StudyGrid(load_study(Path("pilot.yaml")), look_only=True)
     tune = {**tune_results({("id", "pictures", "train"): {"lp": [lp]}}), "suite": "suite"}
     path = grid.cells[0].train.result.parent
@@ -392,6 +394,17 @@ def test_what_is_left_out_is_declared(here):
     write_pilot(0.01)
     (entry,) = register(pilot="pilot.yaml", near_chance=10)
     assert entry["study"]["left_out"][0]["set"] == "pictures"
+
+
+def test_a_pilot_of_which_clean_runs_are_left_is_told_before_the_study_runs(here):
+    write_pilot(0.5)
+    pilot = yaml.safe_load(Path("pilot.yaml").read_text())
+    (clean,) = (one for one in pilot["pretrain"] if 0 in one["rates"])
+    clean["seeds"] = [*clean["seeds"], 77]
+    Path("pilot.yaml").write_text(yaml.safe_dump(pilot))
+    said = r"of the pilot's 2 clean runs of tiny, 1 have results of lp on id pictures, train .* to its end"
+    with pytest.raises(FastptError, match=said):
+        left_out(study(pilot="pilot.yaml", near_chance=10))
 
 
 def test_a_pilot_that_has_not_run_is_told_before_the_study_runs(here):

@@ -173,7 +173,9 @@ def main(name: str, batch: int, changes: tuple[str, ...], as_json: bool) -> None
 
     with tempfile.TemporaryDirectory() as folder:
         split = prepared(noise(Path(folder, "noise.tar")), Path(folder), 1000 + batch, classes=1000, captions=True).path
-        fixed = [f"data={{train: {split}, decoder: synthetic, size: {SIZE}}}", f"batch_size={batch}"]
+        fixed = [f"data.train={split}", "data.val=null", "data.noise=0", "data.decoder=synthetic"]
+        fixed += [f"data.size={SIZE}", "data.sizes=null"]
+        fixed.append(f"batch_size={batch}")
         fixed += ["schedule={steps: 10}", "engine.gradient_accumulation_steps=1"]
         count = counted(load_recipe(RECIPES / f"{name}.yaml", [*fixed, *changes]))
     found = {

@@ -8,6 +8,7 @@ one sample under each index, for samplers and workers of others. docs/howto/loop
 """
 
 import io
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -217,7 +218,7 @@ class FastptMapDataset(torch_data.Dataset[tuple[Any, int | str]]):
     def __getitem__(self, index: int) -> tuple[Any, int | str]:
         from PIL import Image
 
-        index = range(len(self))[index]  # negative ones count from the end; an IndexError beyond it
+        index = range(len(self))[operator.index(index)]  # negative ones count from the end; an IndexError beyond it
         (jpeg,) = self._shown.jpegs(np.array([index]), checked=True)
         with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
             picture = image.convert("RGB")

@@ -261,6 +261,17 @@ def test_a_sample_under_each_index_with_its_noisy_target(labelled):
     assert given.classes == labelled.class_names
 
 
+def test_indices_are_those_of_a_sequence(labelled):
+    data = FastptMapDataset(labelled)
+    assert data[-1][1] == data[np.int64(39)][1] == labelled.clean_labels[39]
+    for beyond in (40, -41):
+        with pytest.raises(IndexError):
+            data[beyond]
+    for other in (slice(0, 2), 1.0, "1"):
+        with pytest.raises(TypeError):
+            data[other]
+
+
 def test_captions_under_each_index(captioned):
     given = FastptMapDataset(captioned, 0.2, of="captions")
     shown = captioned.captions(captioned.targets(0.2, "captions"))

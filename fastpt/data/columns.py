@@ -13,15 +13,17 @@ import xxhash
 from fastpt.data.hashes import BATCH
 from fastpt.errors import DamagedData
 
+MEND = "Restore it or prepare the split anew."
+
 
 @contextlib.contextmanager
-def arrow_errors(path: Path) -> Iterator[None]:
-    """Raise DamagedData for what Arrow says of a table that cannot be read."""
+def arrow_errors(path: Path, mend: str = MEND) -> Iterator[None]:
+    """Raise DamagedData for what Arrow says of a table that cannot be read; `mend` says what to do."""
     try:
         yield
     except (OSError, pa.ArrowException, UnicodeDecodeError) as error:  # the last of damaged names of columns
         why = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise DamagedData(f"{path} cannot be read ({why}). Restore it or prepare the split anew.") from None
+        raise DamagedData(f"{path} cannot be read ({why}). {mend}") from None
 
 
 class ColumnSum:
@@ -52,13 +54,10 @@ def column_sum(column: pa.ChunkedArray) -> str:
     return total.hexdigest()
 
 
-def check_column(path: Path, column: str, found: str, stated: str | None) -> None:
-    """Raise DamagedData if what a column holds has not the sum that is stated of it."""
+def check_column(path: Path, column: str, found: str, stated: str | None, mend: str = MEND) -> None:
+    """Raise DamagedData if what a column holds has not the sum that is stated of it; `mend` says what to do."""
     if found != stated:
-        raise DamagedData(
-            f"{path} is damaged: its column {column} is not the one that was written. Restore it or prepare the split "
-            "anew."
-        )
+        raise DamagedData(f"{path} is damaged: its column {column} is not the one that was written. {mend}")
 
 
 class TextColumn:
@@ -67,9 +66,9 @@ class TextColumn:
     `stated` is its `ColumnSum`, which is compared before the last texts are given.
     """
 
-    def __init__(self, path: Path, column: str, stated: str | None):
-        self._path, self._column, self._stated = path, column, stated
-        with arrow_errors(path):
+    def __init__(self, path: Path, column: str, stated: str | None, mend: str = MEND):
+        self._path, self._column, self._stated, self._mend = path, column, stated, mend
+        with arrow_errors(path, mend):
             self._file = pq.ParquetFile(path, memory_map=True)
 
     def __len__(self) -> int:
@@ -78,12 +77,12 @@ class TextColumn:
     def __iter__(self) -> Iterator[str]:
         """All texts in their order."""
         total, left = ColumnSum(), len(self)
-        with arrow_errors(self._path):
+        with arrow_errors(self._path, self._mend):
             for batch in self._file.iter_batches(BATCH, columns=[self._column]):
                 total.update(batch.column(0))
                 left -= len(batch)
                 if left == 0:  # before the last are given: who counts what it takes never asks for more
-                    check_column(self._path, self._column, total.hexdigest(), self._stated)
+                    check_column(self._path, self._column, total.hexdigest(), self._stated, self._mend)
                 yield from batch.column(0).to_pylist()
 
 

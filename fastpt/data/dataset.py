@@ -120,12 +120,13 @@ class Dataset:
 
     def table(self, columns: list[str] | None = None) -> pa.Table:
         """samples.parquet, or some of its columns. Raises DamagedData if it cannot be read or is another one."""
-        with arrow_errors(self._samples_file):
+        with arrow_errors(self._samples_file, self._advice()):
             table = pq.read_table(self._samples_file, columns=columns, memory_map=True)
         if len(table) != len(self):
             raise DamagedData(f"{self._samples_file} has {len(table)} rows instead of {len(self)}. {self._advice()}")
         for name in table.column_names:
-            check_column(self._samples_file, name, column_sum(table[name]), self.manifest["columns"].get(name))
+            stated = self.manifest["columns"].get(name)
+            check_column(self._samples_file, name, column_sum(table[name]), stated, self._advice())
         return table
 
     @cached_property
@@ -163,7 +164,10 @@ class Dataset:
     @property
     def stored_keys(self) -> TextColumn:
         """The keys where they lie, for what goes through them once without a Python object a sample."""
-        return TextColumn(self._samples_file, "key", self.manifest["columns"]["key"])
+        return self._texts("key")
+
+    def _texts(self, column: str) -> TextColumn:
+        return TextColumn(self._samples_file, column, self.manifest["columns"][column], self._advice())
 
     @cached_property
     def _captions(self) -> pa.ChunkedArray:
@@ -187,7 +191,7 @@ class Dataset:
     def caption_hashes(self) -> np.ndarray:
         """uint64 [N], equal where captions are the same text (xxh3-64)."""
         self.require_captions()
-        return xxh3_64(TextColumn(self._samples_file, "caption", self.manifest["columns"]["caption"]))
+        return xxh3_64(self._texts("caption"))
 
     def captions(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """The captions of the given rows (what `targets(noise, of="captions")` returns)."""

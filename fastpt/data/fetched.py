@@ -13,6 +13,7 @@ of samples does not depend on what is here.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, cache_dir, locked, remove
+from fastpt.files import atomic_write, cache_dir, file_sha256, locked, remove
 from fastpt.storage import transfer
 from fastpt.storage.address import RemotePath
 from fastpt.storage.ranges import RemoteFile
@@ -58,13 +59,13 @@ class FetchedSplit:
                 f"{address} is no prepared split: it has no dataset.json. Copy a folder there that `fastpt prep` made."
             )
         self.folder = cache_dir("splits") / f"{_short(str(address).encode())}-{_short(sealed)}"
-        self._used = _hold(self.folder / ".used")
+        with _written():
+            self._used = _hold(self.folder / ".used")
         weakref.finalize(self, os.close, self._used)
-        (self.folder / "images").mkdir(exist_ok=True)
-        with locked(self.folder / ".lock"):
-            here = self.folder / "dataset.json"
-            if not (here.is_file() and here.read_bytes() == sealed):
-                _write(here, sealed)
+        with _written(), locked(self.folder / ".lock"):
+            (self.folder / "images").mkdir(exist_ok=True)
+            if not _is(self.folder / "dataset.json", sealed):
+                _write(self.folder / "dataset.json", sealed)
             self._fetch_plans()
         self._shards: list[Mapping[str, Any]] = []
         self._fetching = _Fetching(self)
@@ -78,7 +79,7 @@ class FetchedSplit:
                 f"{self.address} has {need / 1e9:,.1f} GB of pictures, and the cache {self.folder.parent} may have "
                 f"{limit / 1e9:,.1f} GB. Set {CACHE_GB} to more, or copy a part of the split."
             )
-        with locked(self.folder / ".lock"):
+        with _written(), locked(self.folder / ".lock"):
             for entry in manifest["files"]:
                 path = self.folder / entry["name"]
                 if not (path.is_file() and path.stat().st_size == entry["bytes"]):
@@ -141,7 +142,7 @@ class FetchedSplit:
         for name in sorted(name for name in there if name.endswith(".json")):
             array = f"{name.removesuffix('.json')}.npy"
             plan = self._content(f"noise/{name}")
-            if plan is None or ((here / name).is_file() and (here / name).read_bytes() == plan):
+            if plan is None or (_is(here / name, plan) and _has_sum(here / array, plan)):
                 continue
             content = self._content(f"noise/{array}")
             if content is not None:
@@ -196,7 +197,8 @@ class _Fetching:
                         self._process = 0
                         return
                     index = self._wanted[0]
-                done = self._split.fetch(index)
+                with _written():
+                    done = self._split.fetch(index)
                 with self._lock:
                     self._wanted.popleft()
                     if not done:
@@ -205,11 +207,6 @@ class _Fetching:
                     time.sleep(LOOK_AGAIN_SECONDS)
         except ReferenceError:  # the dataset is gone
             return
-        except OSError as error:
-            failed: Exception = FastptError(
-                f"{error.filename or cache_dir('splits')} cannot be written ({error.strerror}). Make room, or set "
-                f"{CACHE_GB} to less."
-            )
         except FastptError as error:
             failed = error
         with self._lock:
@@ -291,6 +288,30 @@ def _try_lock(path: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _written() -> Iterator[None]:
+    """Raise FastptError for a file of the cache that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            mend = f"Make room, or set {CACHE_GB} to less."
+        else:
+            mend = "Set XDG_CACHE_HOME to a folder that may be written."
+        raise FastptError(
+            f"{error.filename or cache_dir('splits')} cannot be written ({error.strerror}). {mend}"
+        ) from None
+
+
+def _is(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _has_sum(array: Path, plan: bytes) -> bool:
+    """Whether a plan's array is the one that the plan, its JSON, names."""
+    return array.is_file() and file_sha256(array).encode() in plan
 
 
 def _write(path: Path, content: bytes) -> None:

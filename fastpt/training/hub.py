@@ -29,6 +29,6 @@ def push_folder(folder: Path, name: str) -> str:
         return api.create_commit(name, operations, commit_message=f"{folder.parent.name}, by fastpt").commit_url
     except Exception as error:  # the hub's own, or those of the HTTP library that its version has
         raise FastptError(
-            f"{folder} could not be pushed to {name}: {one_line(error)}. Set HF_TOKEN to a token that may write there, "
-            "or mend the network, and run the same command again; the export itself is written."
+            f"{folder} could not be pushed to {name}: {one_line(error).rstrip('.')}. Set HF_TOKEN to a token that may "
+            "write there, or mend the network, and run the same command again; the export itself is written."
         ) from None

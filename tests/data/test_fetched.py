@@ -1,5 +1,6 @@
 """Prepared splits at an address: the order and the pixels of the local split, whatever is in the cache."""
 
+import errno
 import os
 import re
 import shutil
@@ -20,7 +21,7 @@ from fastpt.data import fetched
 from fastpt.data.verify import verify
 from fastpt.errors import DamagedData, FastptError
 from fastpt.noise import add_noise
-from fastpt.storage import transfer
+from fastpt.storage import transfer, web
 from tests.conftest import made_up, prepared
 from tests.servers import s3_server, upload
 from tools.bench.range_server import Answer, RangeServer
@@ -164,6 +165,67 @@ def test_a_flipped_byte_in_the_cache_is_told_with_what_to_delete(labelled, serve
     shard.write_bytes(content)
     with pytest.raises(DamagedData, match=f"Delete {re.escape(str(there.path))}, which is a cache"):
         Dataset(f"{server.url}/train").jpegs(np.array([0]), checked=True)
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, -1])
+def test_a_flipped_byte_of_the_table_in_the_cache_is_told_with_what_to_delete(labelled, server, at):
+    there = Dataset(f"{server.url}/train")
+    flip(there.path / "samples.parquet", at)
+    with pytest.raises(DamagedData, match=f"Delete {re.escape(str(there.path))}, which is a cache"):
+        read_all(Dataset(f"{server.url}/train"))
+
+
+def read_all(dataset: Dataset) -> None:
+    """The whole of its table."""
+    assert list(dataset.stored_keys)
+    dataset.table()
+
+
+def flip(path: Path, at: float) -> None:
+    """Another byte at that share of a file, or at its end."""
+    content = bytearray(path.read_bytes())
+    content[int(at * len(content)) if at >= 0 else -1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".npy"])
+def test_a_flipped_byte_of_a_plan_in_the_cache_is_fetched_anew(labelled, server, suffix):
+    there = Dataset(f"{server.url}/train")
+    (plan,) = there.path.glob(f"noise/*{suffix}")
+    flip(plan, -1)
+    assert np.array_equal(Dataset(f"{server.url}/train").targets(0.25), labelled.targets(0.25))
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "Make room, or set FASTPT_CACHE_GB to less"), (errno.EROFS, "Set XDG_CACHE_HOME to a folder that")],
+)
+@pytest.mark.parametrize("what", ["dataset.json", "samples.parquet", "train-00000.beton"])
+def test_a_cache_that_cannot_be_written_is_told_and_left_without_pieces(
+    labelled, server, monkeypatch, cache, what, number, advice
+):
+    move = Path.replace
+
+    def broken(self: Path, target: Path) -> Path:
+        if target.name == what:
+            raise OSError(number, os.strerror(number))
+        return move(self, target)
+
+    monkeypatch.setattr(Path, "replace", broken)
+    with pytest.raises(FastptError, match=rf"/{what} cannot be written \({os.strerror(number)}\)\. {advice}"):
+        whole(Dataset(f"{server.url}/train"))
+    assert list(cache.rglob("*.tmp")) == []
+
+
+def test_a_server_that_says_nothing_more_is_told_after_a_while(labelled, server, monkeypatch):
+    monkeypatch.setattr(web, "READ_SECONDS", 0.1)
+    web._pool.cache_clear()
+    server.fault = lambda request, answer: (
+        Answer(206, answer.headers | {"Content-Length": "1000000"}) if request.path.endswith(".beton") else None
+    )
+    with pytest.raises(FastptError, match=r"could not be read, 4 times in a row \(no answer in time\)"):
+        whole(Dataset(f"{server.url}/train"))
+    web._pool.cache_clear()
 
 
 def test_a_shard_that_is_another_file_is_told_and_not_kept(labelled, tmp_path):

@@ -15,6 +15,7 @@ from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.runs import verify
 from fastpt.training.export import export_run
+from fastpt.training.hub import push_folder
 from fastpt.training.loop import train
 from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
@@ -73,15 +74,18 @@ class Hub(BaseHTTPRequestHandler):
 
     pushed: dict[str, bytes]
     asked: list[tuple[str, str | None, dict]]
-    refuses = False
+    answers: dict[str, int] = {}  # status of what is asked for, by the end of its path
     address: str
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         lines = [json.loads(line) for line in body.splitlines()]
         self.asked.append((self.path, self.headers["Authorization"], lines[0]))
-        if self.refuses:
-            self._answer(403, {"error": "You may not"})
+        status = next((self.answers[end] for end in self.answers if self.path.endswith(end)), 200)
+        if not status:
+            self.connection.close()
+        elif status != 200:
+            self._answer(status, {"error": "You may not.", "url": f"{self.address}/me/name"})
         elif self.path.endswith("/preupload/main"):
             files = [{"path": one["path"], "uploadMode": "regular", "shouldIgnore": False} for one in lines[0]["files"]]
             self._answer(200, {"files": files})
@@ -141,14 +145,35 @@ def test_nothing_is_pushed_without_push_and_all_of_it_with(run, hub):
     assert "symmetric" in card or "swap" in card  # the noise
 
 
-def test_what_the_hub_refuses_is_one_line_without_the_token(run, hub):
-    hub.refuses = True
-    done = CliRunner().invoke(main, ["export", str(run), "--push", "hf://me/name"])
-    assert done.exit_code == 1
-    told = done.output.splitlines()[-1]
-    assert told.startswith("Error: ")
-    assert "could not be pushed to me/name" in told
-    assert "hf_secret" not in done.output
+@pytest.mark.parametrize(
+    ("what", "status"), [("create", 401), ("create", 403), ("create", 500), ("commit/main", 503), ("commit/main", 0)]
+)
+def test_what_the_hub_refuses_is_one_line_without_the_token_and_may_be_pushed_again(pushed, hub, what, status):
+    hub.answers = {what: status}
+    with pytest.raises(FastptError, match=r"could not be pushed to me/name: .*[^.]\. Set HF_TOKEN to") as told:
+        push_folder(pushed, "me/name")
+    assert "hf_secret" not in str(told.value)
+    assert "\n" not in str(told.value)
+    assert hub.pushed == {}
+    hub.answers = {"create": 409}  # it is there since
+    assert push_folder(pushed, "me/name") == f"{hub.address}/me/name/commit/1"
+    assert set(hub.pushed) == {"README.md", "model.safetensors"}
+
+
+def test_a_hub_that_is_not_there_is_one_line(pushed, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(FastptError, match=r"could not be pushed to me/name: .*Connection refused\. Set HF_TOKEN"):
+        push_folder(pushed, "me/name")
+
+
+@pytest.fixture
+def pushed(tmp_path):
+    """A folder as of an export."""
+    folder = tmp_path / "run/export"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("of local-dir:PATH")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
 
 
 @pytest.mark.parametrize("address", ["me/name", "hf://name", "hf://me/name/more", "hf://me/ name"])

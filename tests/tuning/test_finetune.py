@@ -17,6 +17,7 @@ from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, check_trainable, weights_sha256
 from fastpt.tuning.finetune import _batches, finetune, trainable
 from fastpt.tuning.methods import TrainingImages
+from fastpt.tuning.methods.finetune import LP_LORA, NMTUNE_FULL
 from fastpt.tuning.methods.head_training import HeadTraining
 from fastpt.tuning.run import tune_command
 from tests.conftest import made_up, prepared
@@ -36,20 +37,20 @@ def encoder(tmp_path_factory) -> Encoder:
     return dataclasses.replace(found, weights_sha256=weights_sha256(found.model))
 
 
-def tuned(encoder, labelled, kind="lora", seed=0, training=SHORT):
+def tuned(encoder, labelled, kind="lora", seed=0, training=SHORT, variant="paper"):
     labels = labelled.targets(None, of="labels")
     pictures = TrainingImages(encoder, labelled, np.arange(len(labelled)), "cpu", 2)
-    return finetune(pictures, labels, 4, kind, training, seed)
+    return finetune(pictures, labels, 4, kind, training, seed, variant)
 
 
 def pictures(size: int = 40) -> torch.Tensor:
     return torch.randint(256, (3, size, size, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
-def transformer() -> Encoder:
+def transformer(drop: float = 0.0) -> Encoder:
     """A ViT with one attention of torch, whose output projection is never called, only read."""
     torch.manual_seed(0)
-    vit = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32, num_classes=0)
+    vit = timm.create_model("vit_tiny_patch16_224", depth=1, img_size=32, num_classes=0, proj_drop_rate=drop)
     attention = torch.nn.MultiheadAttention(192, 3, batch_first=True)
 
     class Model(torch.nn.Module):
@@ -63,6 +64,16 @@ def transformer() -> Encoder:
 
     model = Model().eval().requires_grad_(False)
     return Encoder("vit", "a" * 64, CROP, "vit", model, torch.device("cpu"), model=model)
+
+
+def clip_tower() -> Encoder:
+    """A CLIP model of open_clip with a ViT of two blocks, whose text tower has layers of the same names."""
+    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
+
+    vision = CLIPVisionCfg(layers=2, width=64, head_width=32, patch_size=16, image_size=32)
+    model = CLIP(32, vision, CLIPTextCfg(context_length=8, vocab_size=50, width=32, heads=2, layers=1))
+    model = model.eval().requires_grad_(False)
+    return Encoder("clip", "a" * 64, CROP, "clip", model.encode_image, torch.device("cpu"), model=model)
 
 
 @pytest.mark.parametrize("make", ["resnet", "transformer"])
@@ -106,6 +117,64 @@ def test_full_trains_all_weights_and_keeps_the_statistics(encoder, labelled):
     before, after = encoder.model.state_dict(), result.model.state_dict()
     trained = {name for name, _ in encoder.model.named_parameters()}
     assert {name for name in before if not torch.equal(before[name], after[name])} == trained
+
+
+def as_in_the_authors_code(method) -> HeadTraining:
+    return dataclasses.replace(method.training_of(variant="reference-code"), epochs=1, batch_size=8)
+
+
+def test_as_in_the_authors_code_full_moves_the_statistics_too_and_answers_without_them_moving(encoder, labelled):
+    result, heads = tuned(encoder, labelled, "full", 0, as_in_the_authors_code(NMTUNE_FULL), "reference-code")
+    before, after = encoder.model.state_dict(), result.model.state_dict()
+    assert not any(torch.equal(before[name], after[name]) for name in before)  # num_batches_tracked among them
+    assert any(name.endswith("running_var") for name in before)
+    assert not any(module.training for module in [*result.model.modules(), *heads.modules()])
+    assert heads.mlp is None
+
+
+@pytest.mark.parametrize(
+    ("make", "layers"), [("timm", {"mlp.fc1", "mlp.fc2"}), ("open_clip", {"mlp.c_fc", "mlp.c_proj"})]
+)
+def test_as_in_the_authors_code_adapters_stand_beside_the_mlp_layers_alone(make, layers):
+    start = transformer() if make == "timm" else clip_tower()
+    adapted = trainable(start, "lora", 0, "reference-code")
+    trained = {name: value for name, value in adapted.model.named_parameters() if value.requires_grad}
+    found = {name.split(".parametrizations.")[0] for name in trained}
+    assert {name[name.rindex("mlp.") :] for name in found} == layers
+    assert len(trained) == 2 * len(found)  # A and B of each, and no bias
+    (name,) = [name for name in found if name.endswith(("blocks.0.mlp.fc1", "resblocks.0.mlp.c_fc"))]
+    lora = attrgetter(f"{name}.parametrizations.weight")(adapted.model)[0]
+    lora.B.data.normal_(generator=torch.Generator().manual_seed(0))
+    assert lora.B.shape[1] == len(lora.A) == 8
+    weight = attrgetter(name)(start.model).weight
+    torch.testing.assert_close(attrgetter(name)(adapted.model).weight, weight + lora.B @ lora.A)  # α / r = 1
+
+
+def test_lora_as_in_the_authors_code_trains_what_it_adds_alone(labelled):
+    start = transformer()
+    result, _ = tuned(start, labelled, "lora", 0, as_in_the_authors_code(LP_LORA), "reference-code")
+    before, after = start.model.state_dict(), result.model.state_dict()
+    after = {name.replace("parametrizations.weight.original", "weight"): value for name, value in after.items()}
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert all(after[name].any() for name in after.keys() - before.keys())
+
+
+def test_lora_as_in_the_authors_code_is_refused_without_transformer_blocks(encoder):
+    with pytest.raises(FastptError, match=r"no transformer blocks .* Leave --variant out, .* --finetune full"):
+        trainable(encoder, "lora", 0, "reference-code")
+
+
+def test_what_a_model_drops_in_training_mode_is_by_the_seed(labelled):
+    training, found = as_in_the_authors_code(LP_LORA), []
+    for seed in (3, 3):
+        start = transformer(drop=0.5)
+        torch.rand(seed + len(found))  # the state of torch's own generator is nobody's business
+        before = torch.get_rng_state()
+        result, head = tuned(start, labelled, "lora", seed, training, "reference-code")
+        assert torch.equal(torch.get_rng_state(), before)
+        found.append((result.weights_sha256, head.classifier.weight))
+    assert found[0][0] == found[1][0]
+    assert torch.equal(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])

@@ -1,7 +1,7 @@
 """Sets that torchvision reads (and downloads), by the names and with the splits of the paper's downstream suite.
 
 Training splits are those that the paper's code trains on: `train` even where torchvision also has `val`; PatchCamelyon
-has a third split, `valid`, as the code trains on both.
+has a third split, `valid`, as the code trains on both. Sets without splits are one, `train`, to be parted by --holdout.
 """
 
 import io
@@ -17,10 +17,13 @@ from fastpt.errors import FastptError
 
 BY_FLAG = {"train": {"train": True}, "test": {"train": False}}
 BY_NAME = {"train": {"split": "train"}, "test": {"split": "test"}}
+WHOLE = {"train": {}}
 SETS = {
+    "caltech101": ("Caltech101", WHOLE),
     "cifar10": ("CIFAR10", BY_FLAG),
     "cifar100": ("CIFAR100", BY_FLAG),
     "dtd": ("DTD", BY_NAME),
+    "eurosat": ("EuroSAT", WHOLE),
     "fashion_mnist": ("FashionMNIST", BY_FLAG),
     "fgvc_aircraft": ("FGVCAircraft", BY_NAME),
     "flowers102": ("Flowers102", BY_NAME),
@@ -72,7 +75,10 @@ def _open(kind: str, root: Path, arguments: dict[str, Any], download: bool):
     import torchvision.datasets
 
     try:
-        return getattr(torchvision.datasets, kind)(root, **arguments, download=download)  # only what is missing
+        found = getattr(torchvision.datasets, kind)(root, **arguments, download=download)  # only what is missing
+        if kind == "Caltech101":  # which leaves out the pictures of backgrounds, a class to the paper
+            return torchvision.datasets.ImageFolder(Path(found.root, "101_ObjectCategories"))
+        return found
     except Exception as error:  # network, archive and layout errors of many classes
         if not download:
             raise FastptError(f"torchvision's {kind} is not in {root}; a preparation would download it.") from None
@@ -84,8 +90,8 @@ def _open(kind: str, root: Path, arguments: dict[str, Any], download: bool):
 
 def _files(dataset) -> list[Path] | None:
     """The picture files of a set that keeps them as they came; its attributes are torchvision's own affair."""
-    if hasattr(dataset, "_samples"):
-        return [Path(path) for path, _ in dataset._samples]
+    if samples := getattr(dataset, "_samples", None) or getattr(dataset, "samples", None):
+        return [Path(path) for path, _ in samples]
     found = getattr(dataset, "_image_files", None) or getattr(dataset, "_images", None)
     return [Path(path) for path in found] if found else None
 

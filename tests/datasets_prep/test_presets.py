@@ -19,6 +19,7 @@ from datasets_prep.presets import PRESETS
 from datasets_prep.sources import SOURCES
 from fastpt import Dataset
 from fastpt.cli import main
+from fastpt.tuning.suite_files import load_suite
 from tests.conftest import made_up, picture
 from tests.servers import Hub
 
@@ -147,6 +148,22 @@ def test_a_set_of_clip_benchmark_has_the_names_of_its_classes(hub, tmp_path):
     train = Dataset(tmp_path / "data/eurosat/train")
     assert train.classes == ["0", "1", "2", "3"]
     assert train.class_names == ["forest", "annual crop land", "highway or road", "river"]
+
+
+def test_resisc45_comes_with_the_splits_that_the_papers_suite_joins(hub, tmp_path):
+    for split in ("train", "validation", "test"):
+        parquet_file(
+            hub.root / f"timm/resisc45/data/{split}-00000-of-00001.parquet",
+            [0, 1, 1],
+            ["airplane", "airport"],
+            image="image",
+        )
+    code, output = prep(hub, tmp_path, "resisc45")
+    assert code == 0, output
+    assert "published with about 6,300 samples of val " in output
+    (resisc45,) = (one for one in load_suite("paper_id").id if one.name == "resisc45")
+    for split in [*resisc45.train.splits, *resisc45.test.splits]:
+        assert len(Dataset(tmp_path / split)) == 3
 
 
 def test_a_gated_set_says_what_to_accept(hub, tmp_path):

@@ -111,9 +111,10 @@ def test_what_does_not_go_together_is_told(words, told):
     assert (result.exit_code, told in result.output) == (2, True)
 
 
-def test_every_command_of_the_papers_suite_is_one_that_prep_takes():
+def test_every_command_of_the_papers_suite_is_one_that_prep_takes_and_fetches_what_it_needs():
     for one in load_suite("paper_id").id:
         first, second, name, *words = shlex.split(one.prep)
         assert (first, second) == ("fastpt", "prep"), one.name
         command = main.commands["prep"].get_command(None, name)
         assert command.make_context(name, words).params["places"]
+        assert "imagefolder" not in one.prep  # whose folders somebody would have to fetch

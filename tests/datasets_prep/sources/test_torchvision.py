@@ -51,6 +51,27 @@ def test_sets_of_files_keep_their_bytes(tmp_path):
     assert test.class_names == ["apple pie", "waffles"]
 
 
+@pytest.mark.parametrize(
+    ("name", "folder"), [("eurosat", "eurosat/2750"), ("caltech101", "caltech101/101_ObjectCategories")]
+)
+def test_sets_without_splits_are_one_with_all_classes_and_are_parted(tmp_path, monkeypatch, name, folder):
+    monkeypatch.chdir(tmp_path)
+    for i, kind in enumerate(("BACKGROUND_Google", "Faces", "ant")):
+        (tmp_path / "there" / folder / kind).mkdir(parents=True)
+        for number in range(4):
+            (tmp_path / "there" / folder / kind / f"image_{number}.jpg").write_bytes(picture(4 * i + number))
+        (tmp_path / "there" / folder / kind / "tmp").write_bytes(b"no picture")  # as in Caltech101's archive
+    (train,) = torchvision_splits(tmp_path / "there", name)
+    assert (train.name, train.is_train, len(train)) == ("train", True, 12)
+    assert train.classes == ["BACKGROUND_Google", "Faces", "ant"]
+    assert train.keys[4] == f"{folder}/Faces/image_0.jpg"
+    assert train.read(4) == picture(4)
+    words = ["prep", "torchvision", "--source", "there", "--set", name, "--holdout", "0.25", "--workers", "1"]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert [len(Dataset(f"data/{name}/{split}")) for split in ("train", "val")] == [9, 3]
+
+
 def test_sets_that_are_not_there_are_told(tmp_path, monkeypatch):
     def offline(*_, **__):
         raise OSError("no network")
@@ -63,7 +84,7 @@ def test_sets_that_are_not_there_are_told(tmp_path, monkeypatch):
 def test_a_set_that_is_unknown_is_told_with_those_that_are_known(tmp_path):
     result = CliRunner().invoke(main, ["prep", "torchvision", "--source", str(tmp_path), "--set", "cifar11"])
     assert result.exit_code == 2
-    assert "'cifar11' is not one of 'cifar10', 'cifar100'" in result.output
+    assert "'cifar11' is not one of 'caltech101', 'cifar10', 'cifar100'" in result.output
 
 
 def test_a_set_is_prepared_under_its_own_name(tmp_path, monkeypatch):

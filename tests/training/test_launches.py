@@ -3,9 +3,11 @@
 import pytest
 import torch
 
+from fastpt.identity import flat
 from fastpt.training.config import Optim
 from fastpt.training.optim import build_optimizer
 from tools.bench.launches import counted
+from tools.bench.recipes import ROWS, of_pictures
 
 AUGMENT = "augment={randaugment: m7-std0.5, color_jitter: [0.4, 0.4, 0.4, 0.1], grayscale: 0.2, blur: 0.5}"
 ALL = ("ema=0.9", "engine.gradient_clipping=1.0", AUGMENT)
@@ -42,3 +44,11 @@ def test_a_fused_optimiser_moves_weights_as_torchs_own_loop(settings):
         return model.weight.detach()
 
     assert torch.allclose(moved(True), moved(False), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_recipe_is_counted_without_the_data_that_it_names(name, tmp_path):
+    told = flat(of_pictures(name, tmp_path, "synthetic").as_dict())
+    del told["data.prep"]
+    assert [key for key, value in told.items() if str(value).startswith("data/")] == []
+    assert str(tmp_path) in told.values()

@@ -26,7 +26,6 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 REST = "loss, and the loop"
 WAITS = {"_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique", "_unique2"}
 READS = {"detach", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
@@ -168,16 +167,14 @@ def noise(tar: Path) -> Path:
 @click.option("--set", "changes", multiple=True)
 @click.option("--json", "as_json", is_flag=True)
 def main(name: str, batch: int, changes: tuple[str, ...], as_json: bool) -> None:
-    from fastpt.recipe import load_recipe
     from tools.bench.pictures import prepared
+    from tools.bench.recipes import of_pictures
 
     with tempfile.TemporaryDirectory() as folder:
         split = prepared(noise(Path(folder, "noise.tar")), Path(folder), 1000 + batch, classes=1000, captions=True).path
-        fixed = [f"data.train={split}", "data.val=null", "data.noise=0", "data.decoder=synthetic"]
-        fixed += [f"data.size={SIZE}", "data.sizes=null"]
-        fixed.append(f"batch_size={batch}")
-        fixed += ["schedule={steps: 10}", "engine.gradient_accumulation_steps=1"]
-        count = counted(load_recipe(RECIPES / f"{name}.yaml", [*fixed, *changes]))
+        fixed = [f"data.size={SIZE}", "data.sizes=null", f"batch_size={batch}", "schedule={steps: 10}"]
+        fixed.append("engine.gradient_accumulation_steps=1")
+        count = counted(of_pictures(name, split, "synthetic", *fixed, *changes))
     found = {
         part: {"operations": count.operations[part], "copies": count.copies[part], "waits": count.waits[part]}
         for part in sorted({*count.operations, *count.copies, *count.waits}, key=lambda part: -count.operations[part])

@@ -74,23 +74,20 @@ def summary(lines: list[dict]) -> Summary:
     )
 
 
-def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str], folder: Path) -> Summary:
-    """A training of `steps` steps of a recipe."""
+def of_pictures(name: str, split: Path, decoder: str, *changes: str) -> "Recipe":
+    """A recipe of this repository on a split with labels and captions: without noise, and measured on nothing."""
     from fastpt.recipe import load_recipe
 
-    overrides = [
-        f"data.train={split}",
-        "data.val=null",
-        "data.noise=0",
-        f"data.decoder={decoder}",
-        f"schedule={{steps: {steps}}}",
-        f"log_every={LOGGED}",
-        *ROWS[name],
-        *changes,
-    ]
+    there = [f"data.train={split}", "data.val=null", "data.noise=0", f"data.decoder={decoder}"]
     if name.startswith("clip"):
-        overrides.append("clip.zero_shot=null")
-    return summary(trained(load_recipe(RECIPES / f"{name}.yaml", overrides), folder / f"{name}-{decoder}"))
+        there.append("clip.zero_shot=null")
+    return load_recipe(RECIPES / f"{name}.yaml", [*there, *changes])
+
+
+def measure(name: str, split: Path, decoder: str, steps: int, changes: list[str], folder: Path) -> Summary:
+    """A training of `steps` steps of a recipe."""
+    fixed = [f"schedule={{steps: {steps}}}", f"log_every={LOGGED}", *ROWS[name]]
+    return summary(trained(of_pictures(name, split, decoder, *fixed, *changes), folder / f"{name}-{decoder}"))
 
 
 @click.command(help=__doc__)

@@ -89,6 +89,27 @@ def test_texts_of_a_share_are_those_of_all(clip, monkeypatch):
     assert torch.equal(torch.cat(parts), torch.from_numpy(texts.astype(np.float32)))
 
 
+def test_tokens_are_sent_to_a_gpu_in_two_bytes_and_from_pinned_memory(clip, monkeypatch):
+    task, done = Clip(clip(), ALONE), []
+    task.dist_info = DistInfo(0, 1, torch.device("cuda"))
+
+    def pinned(one):
+        done.append(("pinned", one.dtype))
+        return one
+
+    def sent(one, device, non_blocking):
+        done.append(("sent", one.dtype, device.type, non_blocking))
+        return one
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pinned)
+    monkeypatch.setattr(torch.Tensor, "to", sent)
+    text = tokens.tokenize(["a text"], 16)
+    found = task._on_device(text)
+    assert done == [("pinned", torch.uint16), ("sent", torch.uint16, "cuda", True)]
+    assert found.dtype == torch.int64
+    assert found.tolist() == text.tolist()
+
+
 def opened(split: str, folder: str) -> None:
     """Of this process: open the tokens of a split, and leave a file for each look at what is kept."""
     dist_info = launch.start()

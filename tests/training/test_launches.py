@@ -24,6 +24,10 @@ def test_a_step_of_clip_waits_for_nothing(clip):
     assert not counted(clip(*ALL)).waits
 
 
+def test_a_step_that_records_its_samples_waits_for_nothing(supervised):
+    assert not counted(supervised("record.samples=[loss, margin, correct]", *ALL)).waits
+
+
 def test_averaging_and_clipping_take_few_operations_however_many_weights(supervised):
     count = counted(supervised("model={name: resnet18}", "optim={name: lamb, lr: 0.01}", *ALL))
     assert count.operations["moving average"] <= 4

@@ -58,6 +58,7 @@ def prepare(
     `run_on_ray`), else `workers` processes do. `packages` are those that gave the source. After a FastptError, the same
     call goes on from there.
     """
+    pa.default_memory_pool().release_unused()  # what listing took beside the listing
     with _disk_errors(out), _only_writer(out):
         jobs = {}
         for split in found.splits:
@@ -289,13 +290,11 @@ def _finish(
     packages: Sequence[Origin],
 ) -> None:
     """Put the parts together: samples table, rejects, and at last the manifest."""
-    parts = [pq.read_table(job.part) for job in jobs]
-    notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
+    table, notes = _put_together(jobs)
     left_out = (*split.rejected, *split.pictureless)
     rejected = [manifest.Rejected(*pair) for pair in left_out]
     rejected += [manifest.Rejected(one["key"], one["reason"]) for note in notes for one in note["rejected"]]
     check_rejected(split, rejected, max_rejects)
-    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
     if len(table) == 0:
         raise FastptError(
             f"split {split.name}: none of {len(rejected)} samples can be used, the first for this reason: "
@@ -320,6 +319,16 @@ def _finish(
         packages=packages,
     )
     _sweep(folder)
+
+
+def _put_together(jobs: Sequence[ShardJob]) -> tuple[pa.Table, list[dict]]:
+    """The rows of all parts, and what each part says of its shard."""
+    parts = [pq.read_table(job.part) for job in jobs]
+    notes = [json.loads(part.schema.metadata[b"part"]) for part in parts]
+    table = pa.concat_tables([part.replace_schema_metadata(None) for part in parts]).combine_chunks()
+    del parts  # which are as large again
+    pa.default_memory_pool().release_unused()
+    return table, notes
 
 
 def _source(split: SplitListing) -> dict | None:

@@ -10,6 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from datasets_prep.texts import Texts, repeated
 from fastpt.errors import FastptError
 from fastpt.storage.kind import Storage
 from fastpt.storage.opened import Stamp
@@ -54,15 +55,26 @@ class SplitListing:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def packed(self) -> "SplitListing":
+        """The same with its texts in Arrow's memory. Raises FastptError for a text that UTF-8 cannot hold."""
+        try:
+            return replace(
+                self, keys=_packed(self.keys), captions=None if self.captions is None else _packed(self.captions)
+            )
+        except UnicodeEncodeError as error:
+            raise FastptError(
+                f"split {self.name}: a key or caption is not UTF-8 ({error.object!a}). Mend the source."
+            ) from None
+
     def take(self, rows: np.ndarray, name: str, is_train: bool) -> "SplitListing":
         """The listing of some rows only, as a split called `name`."""
         rows = np.asarray(rows)
         return replace(
             self,
             name=name,
-            keys=[self.keys[i] for i in rows],
+            keys=_taken(self.keys, rows),
             labels=None if self.labels is None else self.labels[rows],
-            captions=None if self.captions is None else [self.captions[i] for i in rows],
+            captions=None if self.captions is None else _taken(self.captions, rows),
             read=take(rows) if (take := getattr(self.read, "take", None)) else _Taken(self.read, rows),
             groups=None if self.groups is None else self.groups[rows],
             noisy_labels=self.noisy_labels and self.noisy_labels.take(rows),
@@ -70,6 +82,14 @@ class SplitListing:
             rejected=(),
             pictureless=(),
         )
+
+
+def _packed(texts: Sequence[str]) -> Texts[str]:
+    return texts if isinstance(texts, Texts) else Texts(texts)
+
+
+def _taken(texts: Sequence[str], rows: np.ndarray) -> Texts[str]:
+    return Texts(texts[int(i)] for i in rows)
 
 
 @dataclass(frozen=True)
@@ -157,10 +177,9 @@ class Found:
                 "That is a fault of the source. Please report it."
             )
         for split in self.splits:
-            hashes = np.sort(np.fromiter(map(hash, split.keys), np.int64, len(split)))  # a set of all takes more room
-            if (hashes[1:] == hashes[:-1]).any() and (twice := Counter(split.keys).most_common(1))[0][1] > 1:
+            if (twice := repeated(split.keys)) is not None:
                 raise FastptError(
-                    f"two samples of split {split.name} are called {twice[0][0]}. That is a fault of the source. "
+                    f"two samples of split {split.name} are called {twice}. That is a fault of the source. "
                     "Please report it."
                 )
 

@@ -105,7 +105,7 @@ def list_splits(
         found = source.list_splits(request, **options)
         found.check()
         addresses = tuple(str(path) for path in paths if isinstance(path, RemotePath))
-        found = replace(found, splits=[replace(one, addresses=addresses) for one in found.splits])
+        found = replace(found, splits=[replace(one.packed(), addresses=addresses) for one in found.splits])
         if split is None:
             found = replace(found, warnings=(*found.warnings, *_called_like_splits(paths, found.splits)))
         else:

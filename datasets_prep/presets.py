@@ -92,7 +92,7 @@ PRESETS: dict[str, Preset] = {
         "conceptual-12m",
     ),
     "yfcc15m_openai": Preset(
-        "YFCC15M, OpenAI's list, those pictures that were left, at most 500 px, as WebP",
+        "YFCC15M, OpenAI's list, those that were left, at most 500 px",
         "parquet --source hf://datasets/justram/yfcc100m_openai_subset/train --caption-column title "
         "--caption-column description --strip-markup",
         {"train": 14_800_000},

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from threading import Lock
 
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 
 from datasets_prep.inventory import find_containers
 from datasets_prep.splits import splits_of_files
+from datasets_prep.texts import Texts, repeated
+from fastpt.data.hashes import BATCH
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.opened import Stamp
 from fastpt.storage.opening import for_arrow, open_unchanged, stamp_at
@@ -38,14 +41,14 @@ class Table:
     files: list[Path]
     stamps: list[Stamp]  # of each
     image: str  # the column of pictures
-    keys: list[str]  # unique: the pictures' paths, or file and row
-    paths: list[str | None]  # what the file calls each picture
-    values: Mapping[str, list[object]]  # the columns that were asked for and are there
+    keys: Sequence[str]  # unique: the pictures' paths, or file and row
+    paths: Sequence[str]  # what the file calls each picture, or ""
+    values: Mapping[str, Sequence[object]]  # the columns that were asked for and are there
     groups: np.ndarray  # int64 [N], the row group of each row, counted over all files
     starts: np.ndarray  # int64 [groups], the first row of each
     places: list[tuple[int, int]]  # file and row group of each
 
-    def column(self, name: str) -> list[object]:
+    def column(self, name: str) -> Sequence[object]:
         """The values of a column, None where the files of this split do not have it."""
         return self.values.get(name) or [None] * len(self.keys)
 
@@ -290,37 +293,40 @@ def _table(
     image: str,
 ) -> Table:
     there = list(dict.fromkeys(name for name in columns if any(name in schemas[file].names for file in files)))
-    values: dict[str, list[object]] = {name: [] for name in there}
-    paths: list[str | None] = []
-    by_row: list[str] = []
+    for file, name in product(files, there):
+        if schemas[file].names.count(name) != 1:
+            raise _not_one(file, schemas[file], name)
+    texts = {name for name in there if all(_is_text(schemas[file].field(name).type) for file in files)}
+    values = {name: Texts[str | None]() if name in texts else list[object]() for name in there}
+    paths, counts = Texts[str](), []
     sizes, places = [], []
     called = _names_in_keys(files, roots)
     stamps: list[Stamp] = []
     for number, file in enumerate(files):
-        schema = schemas[file]
-        for name in there:
-            if schema.names.count(name) != 1:
-                raise _not_one(file, schema, name)
-        kind = schema.field(image).type
+        kind = schemas[file].field(image).type
         path = [f"{image}.path"] if pa.types.is_struct(kind) and kind.get_field_index("path") >= 0 else []
         try:
             stamps.append(stamp_at(file))
             with _open(file) as parquet:
-                table = parquet.read([*there, *path])
                 meta = parquet.metadata
-            rows = meta.num_rows
-            paths += table.column(image).combine_chunks().field("path").to_pylist() if path else [None] * rows
-            for name in there:
-                values[name] += table.column(name).to_pylist()
-                if len(table) != rows:
-                    raise OSError(f"{len(table):,} of {rows:,} rows are there")
+                rows, read = meta.num_rows, 0
+                for batch in parquet.iter_batches(BATCH, columns=[*there, *path]):
+                    read += len(batch)
+                    found = batch.column(image).field("path").to_pylist() if path else [None] * len(batch)
+                    paths.extend(one if isinstance(one, str) else "" for one in found)
+                    for name in there:
+                        values[name].extend(batch.column(name).to_pylist())
+            if there and read != rows:
+                raise OSError(f"{read:,} of {rows:,} rows are there")
+            paths.extend([""] * (rows - read))
         except PARQUET_ERRORS as error:
             raise _damaged(file, error) from None
-        by_row += [f"{called[number]}/{row}" for row in range(rows)]
+        counts.append(rows)
         sizes += [meta.row_group(group).num_rows for group in range(meta.num_row_groups)]
         places += [(number, group) for group in range(meta.num_row_groups)]
-    unique = all(isinstance(path, str) and path for path in paths) and len(set(paths)) == len(paths)
-    keys = [str(path) for path in paths] if unique else by_row
+    keys = paths
+    if not all(paths) or repeated(paths) is not None:
+        keys = Texts(f"{name}/{row}" for name, rows in zip(called, counts, strict=True) for row in range(rows))
     starts = np.cumsum([0, *sizes[:-1]])
     groups = np.repeat(np.arange(len(sizes)), sizes)
     return Table(split, files, stamps, image, keys, paths, values, groups, starts, places)

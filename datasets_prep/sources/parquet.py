@@ -6,6 +6,7 @@
 Pictures are `struct<bytes, path>` or plain bytes.
 """
 
+from array import array
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from datasets_prep.listing import Found, SplitListing
 from datasets_prep.records import RecordFormat, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
 from datasets_prep.targets import Labels, read_labels
+from datasets_prep.texts import Texts
 from fastpt.errors import FastptError
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def parquet_splits(
     if not asked:
         label_column = LABEL if LABEL in there else None
         record_format = replace(record_format, caption_columns=(CAPTION,) if CAPTION in there else ())
-    keys = [key for table in opened.tables for key in table.keys]
+    keys = Texts(key for table in opened.tables for key in table.keys)
     labels = Labels([], np.full(len(keys), -1), {})
     if label_column:
         values = [value for table in opened.tables for value in table.column(label_column)]
@@ -96,9 +98,9 @@ def _split(table: "Table", labels: Labels, at: range, record_format: RecordForma
     numbers = labels.numbers[at.start : at.stop]
     has_labels = bool((numbers >= 0).any())
     columns = {name: table.values[name] for name in record_format.caption_columns if name in table.values}
-    captions, rows, rejected = [], [], []
-    for i, key in enumerate(table.keys):
-        record = {name: column[i] for name, column in columns.items()}
+    captions, rows, rejected = Texts[str](), array("q"), []
+    for i, (key, *values) in enumerate(zip(table.keys, *columns.values(), strict=True)):
+        record = dict(zip(columns, values, strict=True))
         caption = record_format.caption(record) or ""
         reason = record_format.problem(record)
         if columns and not caption and not reason:
@@ -112,7 +114,7 @@ def _split(table: "Table", labels: Labels, at: range, record_format: RecordForma
         captions.append(caption)
     return SplitListing(
         name=table.split,
-        keys=[table.keys[i] for i in rows],
+        keys=Texts(table.keys[i] for i in rows) if rejected else table.keys,
         labels=numbers[rows] if has_labels else None,
         captions=captions if columns else None,
         classes=labels.classes,

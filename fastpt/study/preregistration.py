@@ -25,7 +25,7 @@ from fastpt.runs import PROVENANCE, RUNS
 from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid
-from fastpt.study.sets import left_out
+from fastpt.study.sets import WHERE, left_out
 from fastpt.tuning.methods import METHODS
 
 FILE = "preregistration.json"
@@ -140,13 +140,29 @@ def history(entries: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """'claims.C1.margin was 0.5, is 1.0'; a claim is called by its name."""
-    before, after = (flat({**one, "claims": {claim["name"]: claim for claim in one["claims"]}}) for one in (then, now))
+    """'claims.C1.margin was 0.5, is 1.0': entries of a list are called by what names them, not by their number."""
+    before, after = (flat(_named(one)) for one in (then, now))
     return [
         f"{key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What is declared, with each list of entries that have names as a mapping of these."""
+    return {key: _by_name(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def _by_name(entries: list[Any]) -> Any:
+    """Entries by their names: a claim or a tuning by its own, a test that is left out by where it is. As they are if
+    they have none, or two have one."""
+    for keys in (("name",), WHERE):
+        if all(isinstance(one, Mapping) and {*keys} <= one.keys() for one in entries):
+            names = ["/".join(one[key] or "unnamed" for key in keys) for one in entries]
+            rest = [{key: value for key, value in one.items() if key not in keys} for one in entries]
+            return dict(zip(names, rest, strict=True)) if len({*names}) == len(names) else entries
+    return entries
 
 
 def _begun(folder: Path) -> int:

@@ -18,7 +18,7 @@ from fastpt.study.claims import planned_arms
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.run import mixed_blocks, mixed_code
-from fastpt.study.sets import left_out, without
+from fastpt.study.sets import WHERE, left_out, without
 from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
 
@@ -311,6 +311,26 @@ def test_a_claim_that_came_after_the_runs_is_told(here):
     begin("a")
     told = preregistration.history(register())
     assert "claims.C1.margin was not there, is 0.5" in told
+
+
+def test_what_came_or_went_leaves_what_stands_behind_it_as_it_was(here):
+    def left_out(*sets: str) -> list[dict[str, str]]:
+        return [{**dict(zip(WHERE, ("tiny", "s", "ood", one, "test"), strict=True)), "reason": "near"} for one in sets]
+
+    then = {"claims": [SLIGHT], "tune": [{"name": None, "num_seeds": 3}], "left_out": left_out("art", "pets")}
+    now = {
+        "claims": [{**SLIGHT, "name": "C0"}, SLIGHT],
+        "tune": [{"name": "reference", "num_seeds": 3}, {"name": None, "num_seeds": 5}],
+        "left_out": left_out("pets"),
+    }
+    entries = [{"declared": "then", "begun": 0, "sha256": "0", "study": then}]
+    entries.append({"declared": "now", "begun": 1, "sha256": "1", "study": now})
+    changes = preregistration.history(entries).rpartition("(sha256 1): ")[2].removesuffix(".").split("; ")
+    assert {one for one in changes if not one.startswith("claims.C0.")} == {
+        "tune.unnamed.num_seeds was 3, is 5",
+        "tune.reference.num_seeds was not there, is 3",
+        "left_out.tiny/s/ood/art/test.reason was near, is not there",
+    }
 
 
 def test_claims_first_declared_after_runs_had_begun_are_told(here):

@@ -62,6 +62,13 @@ def test_transformers_loads_clip_with_the_same_features_and_tokens(clip, tmp_pat
     assert torch.allclose(given.logits_per_image, scale * pictures @ texts.T, atol=1e-4)
 
 
+def test_siglips_bias_has_no_place_in_transformers_clip(clip, tmp_path):
+    settings = (f"model={json.dumps(VIT_CLIP)}", "data.size=16", "clip.loss=sigmoid", "schedule={steps: 2}")
+    run = train(clip(*settings), "tiny", tmp_path / "run")
+    with pytest.raises(FastptError, match=r"^transformers' CLIP does not have a logit bias"):
+        export_run(run, for_transformers=True)
+
+
 def test_a_clip_that_transformers_does_not_have_is_refused(clip, tmp_path):
     run = train(clip(f"model={json.dumps(TINY_CLIP)}"), "tiny", tmp_path / "run")
     with pytest.raises(FastptError, match="does not have a ResNet as picture tower"):

@@ -46,7 +46,7 @@ def write(folder: Path, config: dict, weights: Mapping[str, Tensor], preprocess:
 
     Raises FastptError where transformers has no such model.
     """
-    _check(config)
+    _check(config, weights)
     model = transformers.CLIPModel(_config(config)).eval()
     model.load_state_dict(dict(_renamed(weights)), strict=True)
     _check_same(model, config, weights)
@@ -58,8 +58,9 @@ def write(folder: Path, config: dict, weights: Mapping[str, Tensor], preprocess:
     transformers.CLIPProcessor(images, _tokenizer(config["text_cfg"].get("context_length", 77))).save_pretrained(folder)
 
 
-def _check(config: dict) -> None:
-    beyond = [key for key, value in config.items() if key not in PLAIN and value]
+def _check(config: dict, weights: Mapping[str, Tensor]) -> None:
+    beyond = ["a logit bias (clip.loss sigmoid)"] if "logit_bias" in weights else []
+    beyond += [key for key, value in config.items() if key not in PLAIN and value]
     for part, known in KNOWN.items():
         beyond += [f"{part}.{key}" for key, value in config[part].items() if key not in known and value is not None]
     if isinstance(config["vision_cfg"].get("layers"), list):

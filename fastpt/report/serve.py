@@ -5,7 +5,7 @@ It has no script: the browser is told by a header to ask again. Only this machin
 
 import contextlib
 import html
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,8 +99,11 @@ def server(report: Report, port: int) -> ThreadingHTTPServer:
         raise FastptError(f"port {port} cannot be listened on: {error.strerror}. Give another --port.") from None
 
 
-def serve(paths: Iterable[Path], out: Path, files: bool, port: int, say: Callable[[str], None]) -> None:
-    """Serve until Ctrl-C. `say` is told the address."""
+def serve(paths: Sequence[Path], out: Path, files: bool, port: int, say: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C. `say` is told the address, and which paths are not there yet."""
+    for path in paths:
+        if not path.exists():
+            say(f"report: {path} is not there yet; the page shows it once it is")
     report = Report(paths, out, files)
     report.page()
     with server(report, port) as listening, contextlib.suppress(KeyboardInterrupt):

@@ -5,6 +5,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.report.serve import Report, server
+from fastpt.report.serve import serve as serve_forever
 from tests.report.conftest import add_lines, write_run
 
 
@@ -85,3 +86,10 @@ def test_a_port_that_is_taken_is_said(tmp_path):
     report = Report([write_run(tmp_path)], tmp_path / "report.html", files=False)
     with server(report, 0) as first, pytest.raises(FastptError, match=r"cannot be listened on: .* Give another --port"):
         server(report, first.server_port)
+
+
+def test_what_is_not_there_yet_is_said_in_the_terminal(tmp_path):
+    run, said = write_run(tmp_path), []
+    with server(Report([run], tmp_path / "report.html", files=False), 0) as first, pytest.raises(FastptError):
+        serve_forever([run, tmp_path / "gone"], tmp_path / "report.html", False, first.server_port, said.append)
+    assert said == [f"report: {tmp_path / 'gone'} is not there yet; the page shows it once it is"]

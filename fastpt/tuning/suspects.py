@@ -6,7 +6,7 @@ probabilities. Which labels are doubted is confident learning (Northcutt et al. 
 p(j) over the samples of label j; it is doubted if there is such a j, and it is not y.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,19 +26,35 @@ if TYPE_CHECKING:
     import torch
 
     from fastpt.tuning.encoders.encoder import Encoder
+    from fastpt.tuning.heads import Heads
 
 TEMPERATURES = tuple(2.0**power for power in np.arange(-8, 1.5, 0.5))
 """That scores are divided by; the scores of a sample add up to about 1."""
 
 
-@dataclass(frozen=True)
-class Probed:
-    """Out-of-fold probabilities, and the settings that were chosen on the first fifth of the folds."""
+Blocks = Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]
+"""Rows, int64 [B], and their probabilities, float32 [B, K]: in blocks that together have each of N samples once. They
+may be asked for again, and are the same then: all of ImageNet's are 5.1 GB."""
 
-    probabilities: np.ndarray
-    """float32 [N, K]."""
+
+@dataclass(frozen=True, eq=False)
+class Probed:
+    """A head for each fold, trained on all others, and the settings chosen on the first fifth of the folds."""
+
+    features: "torch.Tensor"
+    """float32 [N, D]."""
+    folds: "torch.Tensor"
+    """int64 [N]."""
+    heads: "dict[int, Heads]"
     l2: float
     temperature: float
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Out-of-fold probabilities: see `Blocks`."""
+        for number, head in self.heads.items():
+            for rows in _rows(self.folds == number).split(BLOCK):
+                scores = head.logits(self.features[rows])[0].double() / self.temperature
+                yield rows.cpu().numpy(), scores.softmax(1).float().cpu().numpy()
 
 
 def folds_of(keys: Texts, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -74,13 +90,11 @@ def probe(features: "torch.Tensor", labels: np.ndarray, classes: int, fold: np.n
         choices.append(min(zip(losses, TEMPERATURES, strict=True)))
     best = int(np.argmin([loss for loss, _ in choices]))
     l2, temperature = L2[best], choices[best][1]
-    probabilities = np.zeros((len(labels), classes), np.float32)
-    for number in np.unique(fold).tolist():
-        (head,) = solve(features, targets, classes, [l2], _rows(folds != number))
-        for rows in _rows(folds == number).split(BLOCK):
-            scores = head.logits(features[rows])[0].double() / temperature
-            probabilities[rows.cpu()] = scores.softmax(1).float().cpu().numpy()
-    return Probed(probabilities, l2, temperature)
+    heads = {
+        number: solve(features, targets, classes, [l2], _rows(folds != number))[0]
+        for number in np.unique(fold).tolist()
+    }
+    return Probed(features, folds, heads, l2, temperature)
 
 
 def _rows(chosen: "torch.Tensor") -> "torch.Tensor":
@@ -94,37 +108,29 @@ def _losses(scores: "torch.Tensor", targets: "torch.Tensor") -> np.ndarray:
     return np.array([float(cross_entropy(scores.double() / one, targets, reduction="sum")) for one in TEMPERATURES])
 
 
-def confident_labels(probabilities: np.ndarray, given: np.ndarray) -> np.ndarray:
-    """The class that confident learning counts each sample for, the given one where there is none: int64 [N].
+def predictions_of(blocks: Blocks, given: np.ndarray, classes: int) -> Predictions:
+    """What is kept of the probabilities of samples that were given labels, int64 [N], numbers of `classes`.
 
-    probabilities: float [N, K]; given: int [N].
+    They are asked for twice, block by block: for the thresholds, then to be judged by them.
     """
-    return np.concatenate([suggested for _, suggested in _judged(probabilities, given)])
-
-
-def predictions_of(probabilities: np.ndarray, given: np.ndarray) -> Predictions:
-    """What is kept of probabilities, float32 [N, K], of samples that were given labels, int64 [N]."""
-    most = min(probabilities.shape[1], MOST_CLASSES)
-    margin, ranked, suggested = np.empty(len(given), np.float32), np.empty((len(given), most), np.int64), given.copy()
-    for block, judged in _judged(probabilities, given):
-        own, others = np.arange(len(judged)), probabilities[block].copy()
-        ranked[block] = np.argsort(-others, axis=1, kind="stable")[:, :most]
-        others[own, given[block]] = -1
-        margin[block] = probabilities[block][own, given[block]] - np.maximum(others.max(1), 0)
-        suggested[block] = judged
-    return Predictions(given, suggested, margin, ranked, np.take_along_axis(probabilities, ranked, 1))
-
-
-def _judged(probabilities: np.ndarray, given: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """Block by block, what confident learning counts its samples for: int64."""
-    classes = probabilities.shape[1]
-    own = np.take_along_axis(probabilities, given[:, None], 1)[:, 0].astype(np.float64)
+    own = np.empty(len(given), np.float64)
+    for rows, probabilities in blocks():
+        own[rows] = probabilities[np.arange(len(rows)), given[rows]]
     counts = np.bincount(given, minlength=classes)
     thresholds = np.bincount(given, own, classes) / np.maximum(counts, 1)
-    for first in range(0, len(given), BLOCK):
-        block = slice(first, first + BLOCK)
-        above = np.where((probabilities[block] >= thresholds) & (counts > 0), probabilities[block], -1.0)
-        yield block, np.where(above.max(1) >= 0, above.argmax(1), given[block])
+    most = min(classes, MOST_CLASSES)
+    margin, suggested = np.empty(len(given), np.float32), np.empty_like(given)
+    ranked, kept = np.empty((len(given), most), np.int64), np.empty((len(given), most), np.float32)
+    for rows, probabilities in blocks():
+        places = np.arange(len(rows)), given[rows]
+        above = np.where((probabilities >= thresholds) & (counts > 0), probabilities, -1.0)
+        suggested[rows] = np.where(above.max(1) >= 0, above.argmax(1), given[rows])
+        first = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+        ranked[rows], kept[rows] = first, np.take_along_axis(probabilities, first, 1)
+        others = probabilities.copy()
+        others[places] = -1
+        margin[rows] = probabilities[places] - np.maximum(others.max(1), 0)
+    return Predictions(given, suggested, margin, ranked, kept)
 
 
 def find_suspects(
@@ -142,11 +148,13 @@ def find_suspects(
     fold = folds_of(dataset.stored_keys, given, folds, seed)
     values = torch.from_numpy(features.values).to(encoder.device)
     probed = probe(values, given[ids], len(dataset.classes), fold[ids])
-    probabilities = probed.probabilities
-    if len(ids) < len(given):
-        probabilities = np.zeros((len(given), len(dataset.classes)), np.float32)
-        probabilities[np.arange(len(given)), given] = 1
-        probabilities[ids] = probed.probabilities
+
+    def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, probabilities in probed.blocks():
+            yield ids[rows], probabilities
+        for row in np.setdiff1d(np.arange(len(given)), ids):
+            yield row[None], np.eye(1, len(dataset.classes), given[row], dtype=np.float32)
+
     made_with = {
         "encoder": encoder.name,
         "weights_sha256": encoder.weights_sha256,
@@ -156,7 +164,7 @@ def find_suspects(
         "l2": probed.l2,
         "temperature": probed.temperature,
     }
-    return predictions_of(probabilities, given), made_with
+    return predictions_of(blocks, given, len(dataset.classes)), made_with
 
 
 def dynamics_of(run: Path, dataset: Dataset, wrong: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,7 @@ from fastpt.errors import FastptError
 from fastpt.noise.predictions import Predictions
 from fastpt.tuning import suspects
 from fastpt.tuning.methods import ridge
-from fastpt.tuning.suspects import agreement, average_precision, confident_labels, folds_of, predictions_of, probe
+from fastpt.tuning.suspects import agreement, average_precision, folds_of, predictions_of, probe
 
 CLASSES, DIMENSIONS = 4, 12
 
@@ -27,9 +29,26 @@ def probed(features, given):
     return probe(features, given, CLASSES, folds_of(keys, given, 5, 0))
 
 
+def judged(found, given):
+    return predictions_of(found.blocks, given, CLASSES)
+
+
+def probabilities_of(found):
+    """Of all samples at once."""
+    rows, probabilities = zip(*found.blocks(), strict=True)
+    return np.concatenate(probabilities)[np.argsort(np.concatenate(rows))]
+
+
+def confident_labels(probabilities, given):
+    probabilities = probabilities.astype(np.float32)
+    return predictions_of(
+        lambda: iter([(np.arange(len(given)), probabilities)]), given, probabilities.shape[1]
+    ).suggested
+
+
 def test_wrong_labels_are_found_and_corrected():
     features, given, truth = clusters()
-    found = agreement(predictions_of(probed(features, given).probabilities, given), truth)
+    found = agreement(judged(probed(features, given), given), truth)
     assert found.precision is not None
     assert found.precision > 0.9
     assert found.recall is not None
@@ -45,7 +64,7 @@ def test_no_sample_is_judged_by_a_probe_that_saw_its_label():
     fold = folds_of([str(i) for i in range(len(given))], given, 5, 0)
     before, after = (probe(features, labels, CLASSES, fold) for labels in (given, other))
     assert (before.l2, before.temperature) == (after.l2, after.temperature)
-    differ = (before.probabilities != after.probabilities).any(1)
+    differ = (probabilities_of(before) != probabilities_of(after)).any(1)
     assert differ.any()
     assert not differ[fold == fold[row]].any()
 
@@ -53,14 +72,14 @@ def test_no_sample_is_judged_by_a_probe_that_saw_its_label():
 def test_many_small_folds_are_no_worse():
     features, given, truth = clusters()
     fold = folds_of([str(i) for i in range(len(given))], given, 100, 0)
-    found = agreement(predictions_of(probe(features, given, CLASSES, fold).probabilities, given), truth)
+    found = agreement(judged(probe(features, given, CLASSES, fold), given), truth)
     assert found.precision is not None
     assert found.precision > 0.9
 
 
 def test_probabilities_are_calibrated_to_the_labels():
     features, given, _ = clusters(2000, wrong=0.3)
-    found = probed(features, given).probabilities
+    found = probabilities_of(probed(features, given))
     assert np.allclose(found.sum(1), 1, atol=1e-5)
     own = found[np.arange(len(given)), given].mean()
     right = (found.argmax(1) == given).mean()
@@ -70,13 +89,42 @@ def test_probabilities_are_calibrated_to_the_labels():
 
 def test_what_is_held_at_once_changes_nothing(monkeypatch):
     features, given, _ = clusters()
-    whole = predictions_of(probed(features, given).probabilities, given)
+    whole = judged(probed(features, given), given)
     for module in (ridge, suspects):
         monkeypatch.setattr(module, "BLOCK", 37)
-    parts = predictions_of(probed(features, given).probabilities, given)
+    parts = judged(probed(features, given), given)
     assert np.array_equal(whole.suggested, parts.suggested)
     assert np.array_equal(whole.classes, parts.classes)
     np.testing.assert_allclose(whole.margin, parts.margin, atol=1e-6)
+
+
+def test_blocks_are_judged_as_the_whole_is_to_the_bit(monkeypatch):
+    features, given, _ = clusters()
+    monkeypatch.setattr(suspects, "BLOCK", 37)
+    found = probed(features, given)
+    p, rows = probabilities_of(found), np.arange(len(given))
+    own = p[rows, given].astype(np.float64)
+    thresholds = np.bincount(given, own) / np.bincount(given)
+    above = np.where(p >= thresholds, p, -1)
+    others = np.where(np.arange(CLASSES) == given[:, None], 0, p)
+    ranked = np.argsort(-p, axis=1, kind="stable")
+    parts = judged(found, given)
+    assert np.array_equal(parts.suggested, np.where(above.max(1) >= 0, above.argmax(1), given))
+    assert np.array_equal(parts.margin, p[rows, given] - others.max(1))
+    assert np.array_equal(parts.classes, ranked)
+    assert np.array_equal(parts.probabilities, np.take_along_axis(p, ranked, 1))
+
+
+def test_memory_does_not_grow_with_samples_times_classes():
+    samples, classes, block = 20_000, 200, 250
+    given, rng = np.arange(samples) % classes, np.random.default_rng(0)
+    one = rng.dirichlet(np.ones(classes), block).astype(np.float32)
+    blocks = [(rows, one) for rows in np.arange(samples).reshape(-1, block)]
+    tracemalloc.start()
+    predictions_of(lambda: iter(blocks), given, classes)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.5 * samples * classes * one.itemsize
 
 
 def test_folds_are_by_key_and_even_in_every_class():
@@ -140,7 +188,7 @@ def test_features_that_are_all_alike_are_told():
 def test_cleanlab_doubts_the_same_labels():
     filtering = pytest.importorskip("cleanlab.filter")
     features, given, _ = clusters(800, wrong=0.25)
-    probabilities = probed(features, given).probabilities
+    probabilities = probabilities_of(probed(features, given))
     issues = filtering.find_label_issues(given, probabilities, filter_by="confident_learning", n_jobs=1)
     assert issues.sum() > 100
     assert np.array_equal(confident_labels(probabilities, given) != given, issues)

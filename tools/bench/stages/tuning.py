@@ -281,7 +281,7 @@ def suspects(samples: int) -> Callable[[], int]:
 
     def run() -> int:
         probed = probe(x, labels, 20, folds_of(keys, labels, 5, 0))
-        return int((predictions_of(probed.probabilities, labels).suggested != labels).sum())
+        return int((predictions_of(probed.blocks, labels, 20).suggested != labels).sum())
 
     return run
 

@@ -152,8 +152,8 @@ def find_suspects(
     def blocks() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for rows, probabilities in probed.blocks():
             yield ids[rows], probabilities
-        for row in np.setdiff1d(np.arange(len(given)), ids):
-            yield row[None], np.eye(1, len(dataset.classes), given[row], dtype=np.float32)
+        for row in np.setdiff1d(np.arange(len(given)), ids).tolist():
+            yield np.array([row]), np.eye(1, len(dataset.classes), int(given[row]), dtype=np.float32)
 
     made_with = {
         "encoder": encoder.name,

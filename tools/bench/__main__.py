@@ -9,6 +9,7 @@ import dataclasses
 import importlib
 import math
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -109,7 +110,7 @@ def chosen(contest: Contest, against: tuple[str, ...]) -> Contest:
 def command() -> str:
     """What was typed, without the folders of one machine."""
     words = [Path(word).name if word.startswith("/") else word for word in sys.argv[1:]]
-    return f"python -m tools.bench {' '.join(words)}"
+    return shlex.join(["python", "-m", "tools.bench", *words])
 
 
 if __name__ == "__main__":

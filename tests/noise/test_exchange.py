@@ -14,6 +14,7 @@ from fastpt.noise import add_noise
 from fastpt.noise.exchange import export_plan, import_plan
 from fastpt.noise.verify import verify_plans
 from tests.conftest import made_up, prepared
+from tests.noise.conftest import flips
 
 COUNT = 40
 METADATA = b"fastpt.noise_plan"
@@ -138,12 +139,8 @@ def test_a_plan_of_targets_that_the_split_lacks_is_refused(split, tmp_path):
 def test_any_byte_that_changed_is_noticed_or_changes_nothing(split, theirs, tmp_path):
     path = tmp_path / "plan.parquet"
     plan = exported(split, path)
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
     noticed = 0
-    for place in rng.integers(0, len(whole), 60):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << rng.integers(8)
-        path.write_bytes(damaged)
+    for _ in flips(path):
         try:
             taken = import_plan(theirs, path).plan
             assert dict(zip(theirs.keys, taken.array, strict=True)) == dict(zip(split.keys, plan.array, strict=True))

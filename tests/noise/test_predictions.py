@@ -11,6 +11,7 @@ from fastpt.noise import add_noise
 from fastpt.noise.annotations import read_labels
 from fastpt.noise.predictions import Predictions, read_predictions, write_predictions
 from tests.conftest import made_up, prepared
+from tests.noise.conftest import flips
 
 COUNT, CLASSES = 40, 4
 
@@ -54,12 +55,8 @@ def test_their_file_is_a_list_of_corrected_labels(split, tmp_path):
 def test_any_byte_that_changed_is_noticed_or_changes_no_corrected_label(split, tmp_path):
     path, found = tmp_path / "s.parquet", predictions(split.clean_labels)
     write_predictions(path, split, found, {})
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
     noticed = 0
-    for place in rng.integers(0, len(whole), 60):
-        damaged = bytearray(whole)
-        damaged[place] ^= 1 << rng.integers(8)
-        path.write_bytes(damaged)
+    for _ in flips(path):
         try:
             assert np.array_equal(read_labels(path, split).array, found.suggested)
         except FastptError:

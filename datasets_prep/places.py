@@ -65,7 +65,7 @@ def check_places(name: str, source: Source, places: Sequence[Place], out: Path) 
         raise click.UsageError("either all --source name their split (train=PATH), or none does.")
     _refuse_overlap(places)
     for _, path in places:
-        if path.is_dir() and out.resolve().is_relative_to(path.resolve()):
+        if out.resolve().is_relative_to(path.resolve()) and path.is_dir():
             raise FastptError(f"--out {out} lies inside --source {path}, which is only read. Choose another --out.")
 
 
@@ -76,7 +76,7 @@ def _refuse_overlap(places: Sequence[Place]) -> None:
         if (other := real.setdefault(path.resolve(), path)) is not path:
             raise FastptError(f"--source {other} and --source {path} are one place. Give it once.")
     for inner, path in real.items():
-        if path.is_dir() and (outer := next((real[above] for above in inner.parents if above in real), None)):
+        if (outer := next((real[above] for above in inner.parents if above in real), None)) and path.is_dir():
             raise FastptError(f"--source {path} lies inside --source {outer}, so it would be read twice. Give one.")
 
 

@@ -16,8 +16,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.kind import IGNORING
 from fastpt.storage.opened import LocalFile, OpenedFile, SeekableFile
 from fastpt.storage.opening import open_regular
-from fastpt.storage.sniff import sniff
-from fastpt.storage.tar import BLOCK, Tar, is_tar, next_data
+from fastpt.storage.tar import Tar, next_data
 
 LARGEST_RATIO = 100  # of what is unpacked to the file itself; JPEGs do not shrink at all
 SLACK = 1 << 20  # bytes that any file may unpack to; headers of small files shrink by more than that ratio
@@ -79,11 +78,10 @@ class UnpackedTar(Tar):
                 "room, choose another --out, or unpack it elsewhere and give the folder."
             ) from None
         with self._reading() as unpacked:
-            head = unpacked.pread(BLOCK, start)
-            kind = None if is_tar(head) else sniff(head)
-            if kind and kind != "zeros":  # those end a tar
-                raise DamagedData(f"{self.root} is packed, and holds no tar, but {kind}. Unpack it, or leave it out.")
             super()._list(unpacked, self._file.tell(), damage, start)
+
+    def _no_tar(self, kind: str) -> str:
+        return f"{self.root} is packed, and holds no tar, but {kind}. Unpack it, or leave it out."
 
     def _reading(self) -> OpenedFile:
         return LocalFile(os.dup(self._file.fileno()))

@@ -14,7 +14,6 @@ from fastpt.printable import one_line
 from fastpt.storage.kind import IGNORING, LONGEST, Archive
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, normalised, well_formed
 from fastpt.storage.opened import LARGEST_FILE, OpenedFile, check_size
-from fastpt.storage.opening import open_regular
 from fastpt.storage.sniff import sniff
 
 BLOCK = 512  # bytes; all in a tar begins at a multiple of it
@@ -279,7 +278,15 @@ class Tar(Archive):
             self.damage = tuple(damage or ())
 
     def _list(self, file: OpenedFile, end: int, damage: list[str] | None, start: int = 0) -> None:
+        head = file.pread(BLOCK, start)
+        kind = None if is_tar(head) else sniff(head)
+        if kind and kind != "zeros":  # those end a tar
+            raise DamagedData(self._no_tar(kind))
         self._add_members(self._keeping(file, walk(file, str(self.root), start, end, damage)))
+
+    def _no_tar(self, kind: str) -> str:
+        cure = "Unpack it" if kind in PACKED else "Fetch it anew"
+        return f"{self.root} cannot be read as a .tar: it is {kind}. {cure}, or leave it out."
 
     def _keeping(self, file: OpenedFile, members: Iterator[Member]) -> Iterator[Member]:
         for member in members:
@@ -324,12 +331,6 @@ class Tar(Archive):
 def open_tar(path: Path, ignore_damage: bool = False, keep: tuple[str, ...] = ()) -> Tar:
     """An uncompressed tar. Raises FastptError if it cannot be opened, DamagedData if it is not whole."""
     try:
-        with open_regular(path) as file:
-            start = file.pread(BLOCK, 0)
-        kind = None if is_tar(start) else sniff(start)
-        if kind and kind != "zeros":  # those end a tar
-            cure = "Unpack it" if kind in PACKED else "Fetch it anew"
-            raise DamagedData(f"{path} cannot be read as a .tar: it is {kind}. {cure}, or leave it out.")
         return Tar(path, ignore_damage, keep)
     except OSError as error:
         raise FastptError(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before a transfer that gave nothing is tried again
 LOOKED_UP = 32  # files whose stamp is asked for at once
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "aiohttp", "http": "aiohttp"}
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "urllib3", "http": "urllib3"}
 
 
 def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
@@ -38,11 +38,13 @@ def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
 
 
 _FOUND: dict["RemotePath", "Stamp | Literal['folder'] | None"] = {}
+_LINKED: dict["RemotePath", list[str] | None] = {}
 
 
 def forget() -> None:
     """Forget what was found at addresses: what is listed next is listed anew."""
     _FOUND.clear()
+    _LINKED.clear()
 
 
 def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
@@ -54,46 +56,64 @@ def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
 
 
 def _look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
-    system = _file_system(path)
+    web_server = path.scheme.startswith("http")
     try:
-        info = _tried(path, lambda: _info(system, path))
+        info = _tried(path, lambda: _describe(path) if web_server else _file_system(path).info(_inside(path)))
     except FileNotFoundError:
         info = {"type": "absent"}
-    if path.scheme.startswith("http") and info.get("mimetype") in (None, "text/html") and _links(path):
+    if web_server and info.get("mimetype") in (None, "text/html") and _linked(path):
         return "folder"  # a page that links to what lies below it
     return {"absent": None, "directory": "folder"}.get(info["type"]) if info["type"] != "file" else _stamp(path, info)
 
 
-def _info(system: Any, path: "RemotePath") -> dict[str, Any]:
-    if not path.scheme.startswith("http"):
-        return system.info(_inside(path))
+def _describe(path: "RemotePath") -> dict[str, Any]:
     found = web.describe(web.web_target(path.url))
     return {**found, "type": "file", "mimetype": found["type"]}
 
 
-def _links(path: "RemotePath") -> dict[str, Any]:
-    system = _file_system(path)
-    try:
-        return _tried(path, lambda: system.find(f"{_inside(path)}/", detail=True))
-    except FileNotFoundError:
-        return {}
+def _linked(path: "RemotePath") -> list[str] | None:
+    """The names that the page of a folder links to, below its own address, those of folders with a `/` behind; None if
+    nothing is there."""
+    if path not in _LINKED:
+        url, mark, query = path.url.partition("?")
+        try:
+            _LINKED[path] = _tried(path, lambda: web.links(web.web_target(f"{url}/{mark}{query}")))
+        except FileNotFoundError:
+            _LINKED[path] = None
+    return _LINKED[path]
+
+
+def _files(path: "RemotePath") -> list[str]:
+    """The names of all files that pages link to, from that of a folder on."""
+    files: dict[str, None] = {}  # in their order
+    folders, seen = [""], {""}
+    with ThreadPoolExecutor(LOOKED_UP, thread_name_prefix="fastpt-transfer") as threads:
+        while folders:
+            names = []
+            pages = threads.map(_linked, [path / folder for folder in folders])
+            for folder, links in zip(folders, pages, strict=True):
+                if links is None and folder:
+                    raise FastptError(f"{path / folder} is linked to, and is not there. Name the files one by one.")
+                names += [folder + name for name in links or ()]
+            files |= dict.fromkeys(name for name in names if not name.endswith("/"))
+            folders = [name for name in dict.fromkeys(names) if name.endswith("/") and name not in seen]
+            seen.update(folders)
+    return list(files)
 
 
 def find(path: "RemotePath") -> Iterator[tuple[str, Stamp]]:
     """The names of all files below an address, with `/` between folders, and the stamp of each."""
     with _explained(path):
-        system = _file_system(path)
         if path.scheme.startswith("http"):
-            start = f"{str(path).rstrip('/')}/"
-            names = [name for url in _links(path) if (name := _below(url, path))]
-            files = [path / name for name in names]
+            names = _files(path)
             with ThreadPoolExecutor(LOOKED_UP, thread_name_prefix="fastpt-transfer") as threads:
-                stamps = list(threads.map(look_up, files))
+                stamps = list(threads.map(look_up, [path / name for name in names]))
             for name, found in zip(names, stamps, strict=True):
                 if not isinstance(found, tuple):
-                    raise FastptError(f"{start}{name} is linked to, and is no file. Name the files one by one.")
+                    raise FastptError(f"{path / name} is linked to, and is no file. Name the files one by one.")
                 yield name, found
             return
+        system = _file_system(path)
         root = _inside(path).rstrip("/")
         for full, info in _tried(path, lambda: system.find(root, detail=True)).items():
             name = full[len(root) :].lstrip("/")
@@ -102,15 +122,6 @@ def find(path: "RemotePath") -> Iterator[tuple[str, Stamp]]:
                 if name == normalised(name):
                     _FOUND[path / name] = stamp
                 yield name, stamp
-
-
-def _below(url: str, path: "RemotePath") -> str:
-    """The name of what an index links to, below its own address; "" for what lies elsewhere."""
-    from urllib.parse import unquote, urlsplit
-
-    inside = unquote(urlsplit(url).path)
-    start = f"/{'/'.join(path.parts[2:])}".rstrip("/") + "/"
-    return normalised(inside[len(start) :]) if inside.startswith(start) and not url.endswith("/") else ""
 
 
 def _stamp(path: "RemotePath", info: dict[str, Any]) -> Stamp:
@@ -188,17 +199,12 @@ def _made_file_system(process: int, scheme: str) -> Any:
     if scheme == "s3":
         config = {"connect_timeout": web.CONNECT_SECONDS, "read_timeout": web.READ_SECONDS}
         return fsspec.filesystem("s3", config_kwargs=config, use_listings_cache=False)
-    if scheme == "gs":
-        return fsspec.filesystem("gs", use_listings_cache=False)
-    import aiohttp
-
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=web.CONNECT_SECONDS, sock_read=web.READ_SECONDS)
-    return fsspec.filesystem("http", client_kwargs={"timeout": timeout, "trust_env": True}, use_listings_cache=False)
+    return fsspec.filesystem("gs", use_listings_cache=False)
 
 
 def _inside(path: "RemotePath") -> str:
     """An address as its file system takes it."""
-    return path.url if path.scheme.startswith("http") else str(path).partition("://")[2]
+    return str(path).partition("://")[2]
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

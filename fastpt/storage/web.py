@@ -4,16 +4,19 @@ A bucket's file is asked for by an address that is signed for some minutes. Thre
 costs half of what the asynchronous file systems of fsspec cost a picture; those list, and know the credentials.
 """
 
+import html
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from fastpt.storage.address import DATASET
+from fastpt.storage.names import normalised
 
 if TYPE_CHECKING:
     from fastpt.storage.address import RemotePath
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
 CONNECTIONS = 128  # to one server that are kept open
 SIGNED_SECONDS = 3600
+LINK = re.compile(r"""<a\s[^>]*?\bhref\s*=\s*(["']?)(.*?)(?:\1)[\s>]""", re.IGNORECASE)
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
@@ -87,6 +91,32 @@ def describe(target: Target) -> dict[str, str]:
         return {"size": size, "type": response.headers.get("Content-Type", "").partition(";")[0], **kept}
     finally:
         response.close()
+
+
+def links(target: Target) -> list[str]:
+    """The names that the page of a folder links to, below its own address; none if what lies there is no page."""
+    response = _answer(target, {})
+    try:
+        if response.headers.get("Content-Type", "text/html").partition(";")[0].strip() != "text/html":
+            return []
+        page = response.read().decode("utf-8", "replace")
+    finally:
+        response.close()
+    found = (html.unescape(link[2]) for link in LINK.finditer(page))
+    return [name for link in found if (name := _below(link, target.url))]
+
+
+def _below(link: str, page: str) -> str:
+    """The name of what is linked to, below the address of the page; "" for what lies elsewhere."""
+    try:
+        there, here = urlsplit(urljoin(page, link)), urlsplit(page)
+    except ValueError:  # no address at all
+        return ""
+    inside, start = unquote(there.path), unquote(here.path)
+    if there.netloc != here.netloc or not inside.startswith(start):
+        return ""
+    name = inside[len(start) :]
+    return normalised(name) + "/" * name.endswith("/") if name else ""
 
 
 def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...] = ()) -> Any:

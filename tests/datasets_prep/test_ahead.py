@@ -22,22 +22,31 @@ def test_what_is_read_ahead_comes_in_its_order_and_raises_where_it_raised():
             assert one() == bytes([i])
 
 
-def test_more_are_read_at_once_the_longer_they_take():
-    at_once, most, lock = 0, 0, threading.Lock()
+def test_twice_as_many_are_read_each_time_that_one_is_waited_for_and_fewer_while_none_is():
+    begun, come = [], threading.Event()
 
-    def read(seconds: float) -> bytes:
-        nonlocal at_once, most
-        with lock:
-            at_once += 1
-            most = max(most, at_once)
-        time.sleep(seconds)
-        with lock:
-            at_once -= 1
+    def read() -> bytes:
+        begun.append(0)
+        come.wait(10)
         return b""
 
-    for one in read_ahead(partial(read, 0.02) for _ in range(400)):
-        one()
-    assert FEWEST < most <= MOST
+    ahead = read_ahead(read for _ in range(1000))
+    for taken, most in ((1, 2 * FEWEST), (2, MOST), (3, MOST)):  # what is taken is on its way no longer
+        next(ahead)
+        wait_until(lambda of=taken - 1 + most: len(begun) >= min(of, MOST))  # by a thread each
+    come.set()
+    for _ in range(300):
+        next(ahead)()
+        time.sleep(0.001)  # as long as it is worked on
+    assert len(begun) < 303 + MOST
+    ahead.close()
+
+
+def wait_until(holds) -> None:
+    end = time.monotonic() + 5
+    while not holds() and time.monotonic() < end:
+        time.sleep(0.001)
+    assert holds()
 
 
 def test_what_nobody_waits_for_is_not_read():

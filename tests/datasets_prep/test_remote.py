@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.storage import transfer
+from fastpt.storage import transfer, web
 from tests.conftest import picture
 from tests.servers import COMMIT, Hub, s3_server, upload
 from tools.bench.range_server import Answer, RangeServer
@@ -392,13 +392,10 @@ def test_a_gated_dataset_says_where_its_terms_are(source, tmp_path):
 
 
 def test_a_package_that_is_missing_is_named(prep, monkeypatch):
-    monkeypatch.setitem(sys.modules, "aiohttp", None)
-    transfer._made_file_system.cache_clear()
-    try:
-        code, output = prep("webdataset", "https://host/x", "web")
-    finally:
-        transfer._made_file_system.cache_clear()
-    assert (code, "wants the package aiohttp, which is not installed. pip install 'fastpt[remote]'" in output) == (
+    monkeypatch.setitem(sys.modules, "urllib3", None)
+    web._pool.cache_clear()
+    code, output = prep("webdataset", "https://host/x", "web")
+    assert (code, "wants the package urllib3, which is not installed. pip install 'fastpt[remote]'" in output) == (
         1,
         True,
     )

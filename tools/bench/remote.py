@@ -115,10 +115,9 @@ def prepare(layout: str, place: object, out: Path, workers: int) -> tuple[float,
 @click.option("--layout", type=click.Choice(["webdataset", "parquet"]), default="webdataset")
 @machine.told()
 def main(photos: Path, count: int, workers: int, rounds: int, layout: str) -> None:
-    import aiohttp
-    import fsspec
+    import urllib3
 
-    made_with = {"fsspec": fsspec.__version__, "aiohttp": aiohttp.__version__}
+    made_with = {"urllib3": urllib3.__version__}
     print(json.dumps({"count": count, "workers": workers, "layout": layout, "cores": os.cpu_count(), **made_with}))
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -12,9 +12,9 @@ from fastpt.storage.opened import OpenedFile, Stamp
 
 PIECE = 8 << 20  # bytes of a request at most
 AT_ONCE = 8  # requests on their way
-BLOCK = 1 << 20  # bytes that a walk asks for at once
-FEWEST, MOST = 8, 32  # blocks on their way before a walk comes to them: at 100 ms each, the most are 2.7 Gbit/s
-BEHIND = 8  # blocks that are kept besides
+BLOCK = 4 << 20  # bytes that a walk asks for at once: less of a core than four requests for as much
+FEWEST, MOST = 4, 8  # blocks on their way before a walk comes to them: at 100 ms each, the most are 2.7 Gbit/s
+BEHIND = 2  # blocks that are kept besides
 
 
 class RemoteFile(OpenedFile):

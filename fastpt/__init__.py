@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from fastpt.loading.batch import Batch
     from fastpt.loading.loader import Loader
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = ["Batch", "DamagedData", "Dataset", "FastptError", "Loader", "Preempted", "RecipeError"]
 
 _HOMES = {

@@ -1,7 +1,8 @@
 """Ranges of files over HTTP, which every kind of address comes down to: a web server's, the hub's, a bucket's.
 
 A bucket's file is asked for by an address that is signed for some minutes. Threads wait for these connections, which
-costs half of what the asynchronous file systems of fsspec cost a picture; those list, and know the credentials.
+costs half of what the asynchronous file systems of fsspec cost a picture; those list buckets and datasets, and know the
+credentials.
 """
 
 import html
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing counts as one that broke off
 CONNECTIONS = 128  # to one server that are kept open
 SIGNED_SECONDS = 3600
-LINK = re.compile(r"""<a\s[^>]*?\bhref\s*=\s*(["']?)(.*?)(?:\1)[\s>]""", re.IGNORECASE)
+LINK = re.compile(r"""<a(?:\s[^<>]*?)?\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""", re.IGNORECASE)
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
@@ -102,8 +103,8 @@ def links(target: Target) -> list[str]:
         page = response.read().decode("utf-8", "replace")
     finally:
         response.close()
-    found = (html.unescape(link[2]) for link in LINK.finditer(page))
-    return [name for link in found if (name := _below(link, target.url))]
+    found = ("".join(filter(None, link.groups())) for link in LINK.finditer(page))
+    return [name for link in found if (name := _below(html.unescape(link), target.url))]
 
 
 def _below(link: str, page: str) -> str:
@@ -115,8 +116,8 @@ def _below(link: str, page: str) -> str:
     inside, start = unquote(there.path), unquote(here.path)
     if there.netloc != here.netloc or not inside.startswith(start):
         return ""
-    name = inside[len(start) :]
-    return normalised(name) + "/" * name.endswith("/") if name else ""
+    name = normalised(inside[len(start) :])
+    return name + "/" * inside.endswith("/") if name and name.split("/")[0] != ".." else ""
 
 
 def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...] = ()) -> Any:

@@ -1,3 +1,5 @@
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -17,7 +19,8 @@ PAGES = {
     "<a href='{url}/other/c.tar'>x</a>",
     "bare": "<a href=a%20b.tar>x</a><a\nhref=sub/ >x</a>",
     "others'": '<a href="https://elsewhere.org/set/c.tar">x</a><a href="http://[bad/">x</a><a href="mailto:a@b">x</a>'
-    '<a href="a%20b.tar#top">x</a><a href="a%20b.tar?version=2">x</a><a name="d.tar">x</a><a href="sub/">x</a>',
+    '<a href="a%20b.tar#top">x</a><a href="a%20b.tar?version=2">x</a><a name="d.tar">x</a><a href="sub/">x</a>'
+    '<a data-href="d.tar" href="sub/">x</a><a href="%2e/">x</a><a href="%2e%2e/d.tar">x</a><abbr href="d.tar">x</abbr>',
 }
 
 
@@ -85,3 +88,12 @@ def test_a_page_of_its_own_is_a_file(server, tmp_path):
 
     server.fault = answer
     assert isinstance(transfer.look_up(RemotePath.parse(f"{server.url}/page.html")), tuple)
+
+
+@pytest.mark.parametrize("text", ['<a href="', "<a <a\n", "<a href='x", '<a x="'])
+def test_a_long_page_that_is_no_html_does_not_take_forever(server, text):
+    pages(server, set=text * 100_000)
+    began = time.monotonic()
+    with suppress(FastptError):  # of what seems to be linked to
+        names(server)
+    assert time.monotonic() - began < 20  # by an expression that looks back, hours

@@ -142,18 +142,18 @@ def _stamp(path: "RemotePath", info: dict[str, Any]) -> Stamp:
 def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
     """The bytes from `start` to `end` of the file that was listed with this stamp.
 
-    A transfer that breaks goes on where it broke, after a wait of WAITS, each of which has to bring something. Raises
-    FastptError for what cannot be had, and for a file that is another one by now.
+    A transfer that breaks goes on where it broke, after a wait of WAITS, each of which has to bring something, or as
+    long as the server says. Raises FastptError for what cannot be had, and for a file that is another one by now.
     """
     parts: list[bytes] = []
     had, broke = 0, 0
     while had < end - start:
-        why = "it ended early"
+        why, wait = "it ended early", 0.0
         try:
             with _explained(path, listed=stamp):
                 _transfer(path, stamp, parts, start + had, end)
         except _BrokenError as error:
-            why = str(error)
+            why, wait = str(error), error.wait
         before, had = had, sum(map(len, parts))
         if had > end - start:
             raise FastptError(f"{path}: the server sends more than was asked for. Fetch it first.")
@@ -163,7 +163,7 @@ def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
         if broke > len(WAITS):
             raise _unreachable(path, why, broke)
         if broke:
-            time.sleep(WAITS[broke - 1])
+            time.sleep(max(WAITS[broke - 1], wait))
     return b"".join(parts)  # of one part that is itself
 
 
@@ -211,7 +211,11 @@ def _inside(path: "RemotePath") -> str:
 
 
 class _BrokenError(Exception):
-    """A transfer that may succeed if it is tried again; the message says how it broke."""
+    """A transfer that may succeed if it is tried again; the message says how it broke, and the server may say when."""
+
+    def __init__(self, how: str, wait: float = 0.0):
+        super().__init__(how)
+        self.wait = wait  # seconds
 
 
 def _tried(path: "RemotePath", work: Any) -> Any:
@@ -223,7 +227,7 @@ def _tried(path: "RemotePath", work: Any) -> Any:
         except _BrokenError as error:
             if number == len(WAITS):
                 raise _unreachable(path, str(error), number + 1) from None
-            time.sleep(WAITS[number])
+            time.sleep(max(WAITS[number], error.wait))
     raise AssertionError
 
 
@@ -276,7 +280,7 @@ def _reason(error: Exception, path: "RemotePath", listed: Stamp | None, absent_i
         return FastptError(f"{path} cannot be read: the server answers {status}. Check the address.")
     if isinstance(error, ValueError | TypeError | AttributeError | LookupError) and not status:
         return FastptError(f"{path} cannot be read ({type(error).__name__}). Check the address.")
-    return _BrokenError(f"the server answers {status}" if status else _words(error))
+    return _BrokenError(f"the server answers {status}" if status else _words(error), getattr(error, "wait", 0.0))
 
 
 def _status(error: BaseException | None) -> int | None:

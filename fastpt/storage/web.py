@@ -26,6 +26,9 @@ CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing
 CONNECTIONS = 128  # to one server that are kept open
 SIGNED_SECONDS = 3600
 LINK = re.compile(r"""<a(?:\s[^<>]*?)?\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""", re.IGNORECASE)
+WAIT = re.compile(r"(?:.*;\s*t=)?(\d+)")  # as `Retry-After: 30`, or `RateLimit: "resolvers";r=0;t=30`
+LONGEST_WAIT = 300.0  # seconds: the window in which the hub counts requests
+STORE_SECONDS, STORES = 600, 4096  # for which addresses that were redirected to are kept, and how many
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
@@ -34,11 +37,13 @@ for name in ("urllib3.connectionpool", "fsspec.http", "s3fs", "botocore", "aiobo
 
 
 class StatusError(Exception):
-    """An answer that is an error; `code` is what the hub says of it."""
+    """An answer that is an error; `code` is what the hub says of it, `wait` the seconds after which to ask again."""
 
-    def __init__(self, status: int, code: str = ""):
-        super().__init__(status, code)
-        self.status, self.code = status, code
+    def __init__(self, status: int, headers: Mapping[str, str]):
+        super().__init__(status)
+        self.status, self.code = status, headers.get("X-Error-Code", "")
+        found = WAIT.search(headers.get("RateLimit", "")) or WAIT.fullmatch(headers.get("Retry-After", ""))
+        self.wait = min(float(found[1]), LONGEST_WAIT) if found else 0.0
 
 
 class NoRangesError(Exception):
@@ -58,13 +63,15 @@ def add_range(target: Target, version: str, parts: list[bytes], start: int, end:
 
     `version` is the ETag, or the time of change, of the file that is meant; "" for any. Raises StatusError,
     NoRangesError, and what urllib3 raises.
+
+    Where a server redirects to, later ranges are asked for at once: the hub counts what it is asked to redirect.
     """
     headers = {"Range": f"bytes={start}-{end - 1}"}
     if version.endswith(" GMT"):
         headers["If-Unmodified-Since"] = version
     elif version and not version.startswith("W/"):  # a weak one matches nothing
         headers["If-Match"] = f'"{version}"'
-    response = _answer(target, headers)
+    response = _answer_from_store(target, headers)
     try:
         if response.status != 206:
             raise NoRangesError
@@ -120,6 +127,31 @@ def _below(link: str, page: str) -> str:
     return name + "/" * inside.endswith("/") if name and name.split("/")[0] != ".." else ""
 
 
+_STORES: dict[str, tuple[Target, float]] = {}  # by address, where it redirected to, and when
+
+
+def _answer_from_store(target: Target, headers: Mapping[str, str]) -> Any:
+    """The answer of where a target redirected to a while ago; else, or if that refuses by now, the target's own."""
+    store, since = _STORES.get(target.url, (None, 0.0))
+    if store and time.monotonic() - since < STORE_SECONDS:
+        try:
+            return _answer(store, headers)
+        except Exception as error:
+            _STORES.pop(target.url, None)
+            if not isinstance(error, StatusError):
+                raise
+    response = _answer(target, headers)
+    url = target.url
+    for passed in response.retries.history:
+        url = urljoin(url, passed.redirect_location or "")
+    if url != target.url:
+        is_theirs = urlsplit(url).netloc == urlsplit(target.url).netloc  # to others no token goes
+        if len(_STORES) >= STORES:
+            _STORES.clear()
+        _STORES[target.url] = Target(url, target.headers if is_theirs else {}), time.monotonic()
+    return response
+
+
 def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...] = ()) -> Any:
     headers = {"Accept-Encoding": "identity", **target.headers, **headers}
     whole = urlsplit(target.url)
@@ -127,7 +159,7 @@ def _answer(target: Target, headers: Mapping[str, str], accepted: tuple[int, ...
     response = pool.urlopen("GET", target.url, headers=headers, preload_content=False)
     if response.status >= 400 and response.status not in accepted:
         response.close()
-        raise StatusError(response.status, response.headers.get("X-Error-Code", ""))
+        raise StatusError(response.status, response.headers)
     return response
 
 
@@ -136,7 +168,7 @@ def _pool(process: int, proxy: str | None) -> Any:
     import urllib3
 
     timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS)
-    retries = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=5)
+    retries = urllib3.Retry(connect=0, read=0, status=0, other=0, redirect=5, respect_retry_after_header=False)
     kept = {"num_pools": 16, "maxsize": CONNECTIONS, "timeout": timeout, "retries": retries}
     if proxy is None:
         return urllib3.PoolManager(**kept)

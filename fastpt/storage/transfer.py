@@ -45,6 +45,7 @@ def forget() -> None:
     """Forget what was found at addresses: what is listed next is listed anew."""
     _FOUND.clear()
     _LINKED.clear()
+    web.STORES.share()
 
 
 def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":

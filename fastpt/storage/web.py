@@ -18,6 +18,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from fastpt.storage.address import DATASET
 from fastpt.storage.names import normalised
+from fastpt.storage.stores import Stores
 
 if TYPE_CHECKING:
     from fastpt.storage.address import RemotePath
@@ -28,7 +29,6 @@ SIGNED_SECONDS = 3600
 LINK = re.compile(r"""<a(?:\s[^<>]*?)?\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""", re.IGNORECASE)
 WAIT = re.compile(r"(?:.*;\s*t=)?(\d+)")  # as `Retry-After: 30`, or `RateLimit: "resolvers";r=0;t=30`
 LONGEST_WAIT = 300.0  # seconds: the window in which the hub counts requests
-STORE_SECONDS, STORES = 600, 4096  # for which addresses that were redirected to are kept, and how many
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
@@ -127,17 +127,17 @@ def _below(link: str, page: str) -> str:
     return name + "/" * inside.endswith("/") if name and name.split("/")[0] != ".." else ""
 
 
-_STORES: dict[str, tuple[Target, float]] = {}  # by address, where it redirected to, and when
+STORES = Stores()
 
 
 def _answer_from_store(target: Target, headers: Mapping[str, str]) -> Any:
     """The answer of where a target redirected to a while ago; else, or if that refuses by now, the target's own."""
-    store, since = _STORES.get(target.url, (None, 0.0))
-    if store and time.monotonic() - since < STORE_SECONDS:
+    if store := STORES.get(target.url):
+        is_theirs = urlsplit(store).netloc == urlsplit(target.url).netloc
         try:
-            return _answer(store, headers)
+            return _answer(Target(store, target.headers if is_theirs else {}), headers)  # to others no token goes
         except Exception as error:
-            _STORES.pop(target.url, None)
+            STORES.drop(target.url)
             if not isinstance(error, StatusError):
                 raise
     response = _answer(target, headers)
@@ -145,10 +145,7 @@ def _answer_from_store(target: Target, headers: Mapping[str, str]) -> Any:
     for passed in response.retries.history:
         url = urljoin(url, passed.redirect_location or "")
     if url != target.url:
-        is_theirs = urlsplit(url).netloc == urlsplit(target.url).netloc  # to others no token goes
-        if len(_STORES) >= STORES:
-            _STORES.clear()
-        _STORES[target.url] = Target(url, target.headers if is_theirs else {}), time.monotonic()
+        STORES.add(target.url, url)
     return response
 
 

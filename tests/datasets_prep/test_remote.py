@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.storage import transfer, web
+from fastpt.storage import stores, transfer, web
 from fastpt.storage.address import RemotePath
 from tests.conftest import picture
 from tests.servers import COMMIT, Hub, s3_server, upload
@@ -190,7 +190,7 @@ def test_the_hub_is_asked_once_where_a_file_lies(source, tmp_path, monkeypatch):
     (tmp_path / "own").mkdir()
     (tmp_path / "own/set").symlink_to(source)
     content = (source / "tars/00000.tar").read_bytes()
-    web._STORES.clear()
+    transfer.forget()
     with Hub(tmp_path) as hub:
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
         template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
@@ -208,11 +208,12 @@ def test_the_hub_is_asked_once_where_a_file_lies(source, tmp_path, monkeypatch):
             read(at)
         assert asked() == (1, 5)
         hub.fault = lambda request, answer: Answer(403) if "old" in request.target else None
-        web._STORES[next(iter(web._STORES))] = web.Target(f"{hub.url}/store/old"), time.monotonic()
+        address = web.hub_target(path).url
+        web.STORES.add(address, f"{hub.url}/store/old")
         read(5000)  # what was signed has expired
         read(6000)
         assert asked() == (2, 8)
-        monkeypatch.setattr(web, "STORE_SECONDS", 0)
+        monkeypatch.setattr(stores, "SECONDS", 0)
         read(7000)
         assert asked() == (3, 9)
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from fastpt.cli import main
 from tests.report.conftest import tune_results, write_run
-from tests.study.test_claims import ENTRY, RECIPE
+from tests.study.conftest import ENTRY, RECIPE
 
 RATES = [0.05, 0.1, 0.2, 0.3]
 SLIGHT = {"estimand": "mean - clean", "setting": "id", "method": "lp", "rates": [0.05, 0.1], "side": "> 0"}

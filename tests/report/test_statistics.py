@@ -1,4 +1,4 @@
-"""Against scipy.stats, closed forms, a published meta-analysis, and simulations of coverage and family-wise error."""
+"""Against scipy.stats and closed forms: the model of one test, its verdicts and its power."""
 
 import math
 
@@ -7,30 +7,12 @@ import pytest
 from scipy import stats
 
 from fastpt.errors import FastptError
-from fastpt.report.statistics import (
-    Design,
-    Estimate,
-    fit,
-    holm,
-    judge,
-    mean_of,
-    over_sets,
-    runs_to_decide,
-    scaled,
-    set_correlation,
-    slope,
-    spread,
-    votes,
-)
+from fastpt.report.statistics import Design, Estimate, fit, holm, judge, mean_of, runs_to_decide, scaled, slope, spread
 
 
 def drawn(seed=0, **sizes):
     random = np.random.default_rng(seed)
     return {name: random.normal(index, 1, size) for index, (name, size) in enumerate(sizes.items())}
-
-
-def normal(random, counts, sd=1.0, effects=None):
-    return {one: random.normal((effects or {}).get(one, 0.0), sd, n) for one, n in counts.items()}
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -308,170 +290,3 @@ def test_runs_to_decide_are_the_fewest_that_decide():
         found = Design(1.0, weights, scaled(counts, runs), of=7).power()
         assert (max(found.effect, found.margin) <= 1) is enough
     assert runs_to_decide(1.0, lambda _: weights, counts, margin=1e-6) is None
-
-
-# --- over data sets -------------------------------------------------------------------------------------------------
-
-TRIALS = [  # BCG vaccine, 13 trials (Colditz et al. 1994): cases and others, with and without
-    (4, 119, 11, 128),
-    (6, 300, 29, 274),
-    (3, 228, 11, 209),
-    (62, 13536, 248, 12619),
-    (33, 5036, 47, 5761),
-    (180, 1361, 372, 1079),
-    (8, 2537, 10, 619),
-    (505, 87886, 499, 87892),
-    (29, 7470, 45, 7232),
-    (17, 1699, 65, 1600),
-    (186, 50448, 141, 27197),
-    (5, 2493, 3, 2338),
-    (27, 16886, 29, 17825),
-]
-
-
-def test_random_effects_are_those_of_a_published_analysis():
-    effects = [
-        Estimate(
-            math.log(a / (a + b) / (c / (c + d))),
-            math.sqrt(1 / a - 1 / (a + b) + 1 / c - 1 / (c + d)),
-            math.inf,
-        )
-        for a, b, c, d in TRIALS
-    ]
-    found = over_sets(effects)
-    assert found.mean.value == pytest.approx(-0.7141, abs=1e-4)  # by metafor's documentation, method DL
-    assert found.between**2 == pytest.approx(0.3088, abs=1e-4)
-
-
-def test_with_equal_errors_the_interval_over_sets_is_students():
-    values = [0.1, 0.9, -0.4, 0.6]
-    found = over_sets([Estimate(value, 0.05, 30) for value in values])
-    interval = stats.ttest_1samp(values, 0).confidence_interval()
-    assert found.mean.half() == pytest.approx((interval.high - interval.low) / 2)
-    assert found.between**2 == pytest.approx(np.var(values, ddof=1) - 0.05**2)
-    width = math.sqrt(found.between**2 + found.mean.se**2)
-    assert found.prediction_half == pytest.approx(stats.t.ppf(0.975, 2) * width)
-
-
-def test_two_sets_have_no_prediction_interval_and_one_is_refused():
-    assert over_sets([Estimate(0.1, 0.1, 9), Estimate(0.3, 0.1, 9)]).prediction_half is None
-    with pytest.raises(FastptError, match="two sets at least"):
-        over_sets([Estimate(0.1, 0.1, 9)])
-    with pytest.raises(FastptError, match="not enough runs"):
-        over_sets([Estimate(0.1, 0.1, 9), Estimate(0.1, None, 0)])
-
-
-def test_tests_that_share_pictures_have_one_vote():
-    values = {"photo to art": 1.0, "art to photo": 3.0, "signs": 5.0}
-    vote = {"photo to art": "pacs", "art to photo": "pacs", "signs": "signs"}
-    assert votes(values, vote) == {"pacs": 2, "signs": 5}
-
-
-@pytest.mark.parametrize(("se", "expected"), [(0.1, 1.0), (0.05, 0.0), (0.02, 0.0)])
-def test_the_correlation_of_sets_is_that_of_the_error_of_their_mean(se, expected):
-    assert set_correlation([Estimate(1.0, 0.1, 9)] * 4, Estimate(1.0, se, 9)) == pytest.approx(expected)
-
-
-def test_an_error_that_all_sets_share_stays_in_their_mean():
-    effects = [Estimate(value, 0.1, 20) for value in (0.2, 0.3, 0.4)]
-    apart, alike = over_sets(effects), over_sets(effects, correlation=0.5)
-    assert alike.mean.value == pytest.approx(apart.mean.value)
-    assert alike.mean.se**2 == pytest.approx(apart.mean.se**2 + 0.5 * 0.1**2)
-    assert alike.between > apart.between  # what differs between sets is not of the shared part
-
-
-# --- simulations: fixed seeds, bounds at 4 binomial standard errors ---------------------------------------------------
-
-
-def within(share, truth, draws):
-    return abs(share - truth) < 4 * math.sqrt(truth * (1 - truth) / draws)
-
-
-def test_pooled_intervals_cover():
-    random, draws = np.random.default_rng(0), 1000
-    counts, weights = {0.0: 4, 0.1: 2, 0.3: 2}, {0.3: 1, 0.0: -1}
-    found = [fit(normal(random, counts)).contrast(weights) for _ in range(draws)]
-    assert within(np.mean([abs(one.value) <= one.half() for one in found]), 0.95, draws)
-
-
-def test_a_family_of_true_nulls_errs_as_a_whole_no_more_than_asked():
-    random, draws = np.random.default_rng(0), 500
-    noisy = [0.05, 0.1, 0.2, 0.3]
-    counts = {0.0: 6} | dict.fromkeys(noisy, 3)
-    errors = 0
-    for _ in range(draws):
-        model = fit(normal(random, counts))
-        family = [(model.contrast({one: 1, 0.0: -1}), 1, 1e-9) for one in noisy]
-        errors += any(one.verdict != "undecided" for one in judge(family))
-    assert errors / draws < 0.05 + 4 * math.sqrt(0.05 * 0.95 / draws)
-    assert errors > 0
-
-
-@pytest.mark.long
-def test_negligible_is_said_of_effects_at_the_margin_no_more_than_asked():
-    random, draws = np.random.default_rng(1), 4000
-    model = (fit(normal(random, {"a": 8, "b": 8}, 0.5, {"b": 1.0})) for _ in range(draws))
-    found = [judge([(one.contrast({"b": 1, "a": -1}), 1, 1.0)])[0].p_equivalence <= 0.05 for one in model]
-    assert within(np.mean(found), 0.05, draws)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("n", [4, 12])
-def test_power_is_kept_in_simulation(n):
-    random, draws = np.random.default_rng(2), 4000
-    counts, weights = {"a": 2 * n, "b": n}, {"b": 1, "a": -1}
-    planned = Design(1.0, weights, counts, of=7).power()
-    seen = [fit(normal(random, counts, 1, {"b": planned.effect})).contrast(weights).p() for _ in range(draws)]
-    assert np.mean(np.array(seen) <= 0.05 / 7) == pytest.approx(0.8, abs=0.04)
-    null = (fit(normal(random, counts)).contrast(weights) for _ in range(draws))
-    assert np.mean([one.p_equivalence(planned.margin) <= 0.05 / 7 for one in null]) == pytest.approx(0.8, abs=0.06)
-
-
-@pytest.mark.long
-def test_intervals_over_sets_cover_and_predict():
-    random, draws, k = np.random.default_rng(3), 3000, 8
-    covered = predicted = 0
-    for _ in range(draws):
-        effects = [Estimate(random.normal(random.normal(0, 1), 0.5), 0.5, 30) for _ in range(k)]
-        found = over_sets(effects)
-        covered += abs(found.mean.value) <= found.mean.half()
-        predicted += abs(found.mean.value - random.normal(0, 1)) <= found.prediction_half
-    assert within(covered / draws, 0.95, draws)
-    assert predicted / draws == pytest.approx(0.95, abs=0.02)
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("between", [0.0, 1.0])
-def test_intervals_over_sets_cover_where_the_same_encoders_are_on_all_of_them(between):
-    random, draws, k, n = np.random.default_rng(6), 2000, 8, 8
-    weights = {"noisy": 1, "clean": -1}
-    covered = 0
-    for _ in range(draws):
-        truths = random.normal(0, between, k)
-        runs = {
-            one: random.normal(0, 0.7, (n, 1)) + random.normal(0, 0.7, (n, k)) + truths * (one == "noisy")
-            for one in weights
-        }
-        effects = [fit({one: runs[one][:, j] for one in runs}).contrast(weights) for j in range(k)]
-        average = fit({one: runs[one].mean(1) for one in runs}).contrast(weights)
-        found = over_sets(effects, set_correlation(effects, average)).mean
-        covered += abs(found.value) <= found.half()
-    assert covered / draws == pytest.approx(0.95, abs=0.025)
-
-
-@pytest.mark.long
-def test_the_runs_to_decide_decide():
-    random, draws = np.random.default_rng(5), 2000
-    design = scaled({"a": 4, "b": 2}, runs_to_decide(1.0, lambda _: {"b": 1, "a": -1}, {"a": 4, "b": 2}, 1.0, 7))
-    for effect, wanted in ((1.0, "p"), (0.0, "p_equivalence")):
-        estimates = (fit(normal(random, design, 1, {"b": effect})).contrast({"b": 1, "a": -1}) for _ in range(draws))
-        found = [judge([(one, 1, 1.0)] * 7)[0] for one in estimates]
-        assert np.mean([getattr(one, wanted) <= 0.05 for one in found]) > 0.78
-
-
-@pytest.mark.long
-def test_permutations_err_as_often_as_asked():
-    random, draws = np.random.default_rng(4), 1000
-    weights = {"b": 1, "a": -1}
-    found = [fit(normal(random, {"a": 6, "b": 6})).permutation_p(weights, draws=499) for _ in range(draws)]
-    assert within(np.mean(np.array(found) <= 0.05), 0.05, draws)

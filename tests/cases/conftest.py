@@ -26,6 +26,7 @@ from tests.cases import workplace
 
 REPOSITORY = Path(__file__).parents[2]
 FASTPT = (sys.executable, "-m", "fastpt")
+OUT = Path("prepared")
 UNKNOWN = re.compile("no such option|no such command|unknown key|is not one of|there is no source", re.IGNORECASE)
 
 wrong = functools.partial(pytest.mark.xfail, strict=True, raises=AssertionError)
@@ -96,6 +97,14 @@ def fastpt(caplog, monkeypatch) -> Command:
     return run
 
 
+@pytest.fixture
+def prep(fastpt: Command) -> Command:
+    """`fastpt prep SOURCE --source PATH` into OUT."""
+    return lambda source, path, *options: fastpt(
+        "prep", source, "--source", path, "--workers", 1, "--out", OUT, *options
+    )
+
+
 def in_process(*words: object) -> Ran:
     result = CliRunner().invoke(main, [str(word) for word in words])
     crash = "" if isinstance(result.exception, SystemExit | None) else f"traceback of {result.exception!r}"
@@ -124,6 +133,10 @@ def command(*words: object, limit: float = 120, env: dict[str, str] | None = Non
     output = done.stdout.decode(errors="replace")
     crash = signal.Signals(-done.returncode).name if done.returncode < 0 else ""
     return Ran(done.returncode, output, crash or "traceback" * ("Traceback (most recent" in output))
+
+
+def train(fastpt: Command, run: str, *overrides: str, recipe: str = "recipe.yaml") -> Ran:
+    return fastpt("train", recipe, "--run-dir", run, *workplace.sets(*overrides))
 
 
 def environment() -> dict[str, str]:

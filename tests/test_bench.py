@@ -265,6 +265,18 @@ def test_a_peer_that_is_not_there_is_told_and_the_check_fails(monkeypatch, tmp_p
     assert "BELOW  stage: name, gone: no ratio" in told.output
 
 
+def test_the_check_says_why_a_contest_was_not_held(monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
+    monkeypatch.setenv("FASTPT_REAL_DATA", str(tmp_path))
+    file = tmp_path / "floors.json"
+    file.write_text(json.dumps([{"stage": "disk", "contest": "five noise rates", "peer": "x", "floor": 1.0}]))
+    monkeypatch.setattr(floors, "FLOORS", file)
+    told = CliRunner().invoke(floors.main, ["--rounds", "1"])
+    assert told.exit_code == 1
+    assert f"five noise rates was not held: sign_digits_64.tar is not in {tmp_path}" in told.output
+    assert "FASTPT_REAL_DATA" in told.output
+
+
 def test_a_ratio_has_a_range_over_the_rounds():
     standings = [Standing("a", "fastpt", values=[20.0, 30.0]), Standing("b", "peer", values=[10.0, 10.0])]
     held = Outcome(Contest("stage", "name", "What.", "pictures/s", []), standings, 0.0)

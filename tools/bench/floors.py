@@ -1,6 +1,5 @@
 """Ratios to peers against floors: see tools/bench/check."""
 
-import contextlib
 import importlib
 import json
 import os
@@ -32,16 +31,20 @@ def main(busy: bool, rounds: int) -> None:
     below = 0
     for stage in dict.fromkeys(floor["stage"] for floor in floors):
         mine = [floor for floor in floors if floor["stage"] == stage]
-        with tempfile.TemporaryDirectory() as scratch, contextlib.suppress(MissingData):  # its floors are told below
-            for contest in importlib.import_module(STAGES[stage]).contests(options, Path(scratch)):
-                asked = {floor["peer"]: floor for floor in mine if floor["contest"] == contest.name}
-                below += sum(_is_below(*one) for one in _ratios(contest, asked, rounds)) if asked else 0
-                mine = [floor for floor in mine if floor["contest"] != contest.name]
-                if not mine:
-                    break
+        why = "it has no such contest"
+        try:
+            with tempfile.TemporaryDirectory() as scratch:
+                for contest in importlib.import_module(STAGES[stage]).contests(options, Path(scratch)):
+                    asked = {floor["peer"]: floor for floor in mine if floor["contest"] == contest.name}
+                    below += sum(_is_below(*one) for one in _ratios(contest, asked, rounds)) if asked else 0
+                    mine = [floor for floor in mine if floor["contest"] != contest.name]
+                    if not mine:
+                        break
+        except MissingData as error:
+            why = str(error)
         for floor in mine:
             below += 1
-            print(f"BELOW  {stage}: {floor['contest']} was not held")
+            print(f"BELOW  {stage}: {floor['contest']} was not held: {why}")
     print(f"{len(floors) - below} of {len(floors)} hold, {time.monotonic() - began:.0f} s")
     raise SystemExit(below > 0)
 

@@ -45,18 +45,21 @@ class Stores:
             self._known, self._file = {}, None
         now = time.monotonic()  # of the machine, so of the other processes too
         self._known[address] = store, now
-        if self._file and self._read[0] < LARGEST:
-            with suppress(OSError):
-                self._file.write(json.dumps([address, store, now]).encode() + b"\n")  # at the end, which all share
+        if (file := self._file) and self._read[0] < LARGEST:
+            with suppress(OSError, ValueError):  # a full disk; another thread that begins anew
+                file.write(json.dumps([address, store, now]).encode() + b"\n")  # at the end, which all share
 
     def drop(self, address: str) -> None:
         self._known.pop(address, None)
 
     def _catch_up(self) -> None:
         """Take in what other processes have added."""
-        while self._file:
+        while file := self._file:
             at, rest = self._read
-            part = os.pread(self._file.fileno(), 1 << 20, at)
+            try:
+                part = os.pread(file.fileno(), 1 << 20, at)
+            except ValueError:  # another thread begins anew
+                return
             if not part:
                 return
             *lines, rest = (rest + part).split(b"\n")

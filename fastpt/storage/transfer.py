@@ -1,4 +1,4 @@
-"""Bytes and listings over a network, through fsspec: ranges, tried again where they broke, and errors in a line.
+"""Bytes and listings over a network, by HTTP and fsspec: ranges, tried again where they broke, and errors in a line.
 
 Asynchronous file systems do not survive a fork: fsspec makes another one in each process, and nothing here is kept from
 before a fork.
@@ -274,7 +274,7 @@ def _reason(error: Exception, path: "RemotePath", listed: Stamp | None, absent_i
             return FileNotFoundError(str(path))
         return FastptError(f"{path} does not exist ({status or 404}). Check the address.")
     if status in (412, 416) and listed:
-        forget()
+        _FOUND.pop(path, None)
         now = look_up(path)
         return changed(path, listed, now) if isinstance(now, tuple) else gone(path)
     if status and 400 <= status < 500 and status not in (408, 425, 429):

@@ -20,8 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from fastpt.cli import main
-from fastpt.storage import stores, transfer, web
-from fastpt.storage.address import RemotePath
+from fastpt.storage import transfer, web
 from tests.conftest import picture
 from tests.servers import COMMIT, Hub, s3_server, upload
 from tools.bench.range_server import Answer, RangeServer
@@ -186,38 +185,6 @@ def test_a_dataset_on_the_hub_gives_the_bytes_of_a_disk_and_its_commit_is_record
     assert recorded["addresses"] == [f"hf://datasets/own/set@{COMMIT}/{place}"]
 
 
-def test_the_hub_is_asked_once_where_a_file_lies(source, tmp_path, monkeypatch):
-    (tmp_path / "own").mkdir()
-    (tmp_path / "own/set").symlink_to(source)
-    content = (source / "tars/00000.tar").read_bytes()
-    transfer.forget()
-    with Hub(tmp_path) as hub:
-        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        path = RemotePath.parse("hf://datasets/own/set@v1/tars/00000.tar")
-
-        def read(at: int) -> None:
-            assert transfer.fetch(path, (len(content), ""), at, at + 1000) == content[at : at + 1000]
-
-        def asked() -> tuple[int, int]:
-            paths = [request.path for request in hub.requests]
-            return sum("/resolve/" in path for path in paths), sum(path.startswith("/store/") for path in paths)
-
-        for at in range(0, 5000, 1000):
-            read(at)
-        assert asked() == (1, 5)
-        hub.fault = lambda request, answer: Answer(403) if "old" in request.target else None
-        address = web.hub_target(path).url
-        web.STORES.add(address, f"{hub.url}/store/old")
-        read(5000)  # what was signed has expired
-        read(6000)
-        assert asked() == (2, 8)
-        monkeypatch.setattr(stores, "SECONDS", 0)
-        read(7000)
-        assert asked() == (3, 9)
-
-
 def test_one_tar_at_an_address_is_a_place(prep, source, server):
     assert prep("webdataset", source / "tars/00001.tar", "disk")[0] == 0
     code, output = prep("webdataset", f"{server.url}/tars/00001.tar", "web")
@@ -293,20 +260,6 @@ def test_a_server_that_stumbles_is_asked_again_and_one_that_does_not_recover_is_
     code, output = prep("webdataset", f"{server.url}/tars", "again")
     assert code == 1
     assert f"could not be read, 4 times in a row (the server answers {status})" in output
-
-
-@pytest.mark.parametrize("header", [("Retry-After", "1"), ("RateLimit", '"resolvers";r=0;t=1')])
-def test_a_server_that_says_when_to_ask_again_is_asked_then(source, server, header):
-    first = []
-
-    def limits(request, answer):
-        first.append(time.monotonic())
-        return Answer(429, dict([header])) if time.monotonic() - first[0] < 0.9 else None
-
-    path, size = RemotePath.parse(f"{server.url}/tars/00000.tar"), (source / "tars/00000.tar").stat().st_size
-    server.fault = limits
-    assert len(transfer.fetch(path, (size, ""), 0, 1000)) == 1000
-    assert len(first) == 2
 
 
 def test_a_picture_that_cannot_be_fetched_is_not_rejected_but_stops_the_job_which_goes_on_later(prep, source, server):

@@ -43,6 +43,14 @@ def add(known: Stores, one: int, i: int) -> None:
     known.get("")
 
 
+def test_a_thread_that_reads_while_another_begins_anew_only_knows_nothing():
+    known = Stores()
+    known.share()
+    known._file.close()  # as `share` does before it has another
+    known.add("a", "at a")
+    assert (known.get("a"), known.get("b")) == ("at a", None)
+
+
 def test_many_processes_and_threads_at_once_lose_nothing():
     known = Stores()
     known.share()
@@ -75,5 +83,5 @@ def test_what_is_kept_has_bounds(monkeypatch, limit):
     for i in range(1000):
         known.add(str(i), f"at {i}")
         assert known.get(str(i)) == f"at {i}"
-    assert len(known._known) <= 1000 if limit == "LARGEST" else 100
+    assert len(known._known) <= (1000 if limit == "LARGEST" else 100)
     assert os.fstat(file.fileno()).st_size < 10_000

@@ -1,0 +1,58 @@
+import os
+import time
+
+import pytest
+
+from fastpt.storage import stores, transfer, web
+from fastpt.storage.address import RemotePath
+from tests.servers import Answer, Hub, RangeServer
+
+CONTENT = os.urandom(10_000)
+
+
+def test_the_hub_is_asked_once_where_a_file_lies(tmp_path, monkeypatch):
+    (tmp_path / "own/set").mkdir(parents=True)
+    (tmp_path / "own/set/a.tar").write_bytes(CONTENT)
+    transfer.forget()
+    with Hub(tmp_path) as hub:
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
+        template = hub.url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+        path = RemotePath.parse("hf://datasets/own/set@v1/a.tar")
+
+        def read(at: int) -> None:
+            assert transfer.fetch(path, (len(CONTENT), ""), at, at + 1000) == CONTENT[at : at + 1000]
+
+        def asked() -> tuple[int, int]:
+            paths = [request.path for request in hub.requests]
+            return sum("/resolve/" in path for path in paths), sum(path.startswith("/store/") for path in paths)
+
+        for at in range(0, 5000, 1000):
+            read(at)
+        assert asked() == (1, 5)
+        hub.fault = lambda request, answer: Answer(403) if "old" in request.target else None
+        address = web.hub_target(path).url
+        web.STORES.add(address, f"{hub.url}/store/old")
+        read(5000)  # what was signed has expired
+        read(6000)
+        assert asked() == (2, 8)
+        monkeypatch.setattr(stores, "SECONDS", 0)
+        read(7000)
+        assert asked() == (3, 9)
+
+
+@pytest.mark.parametrize("header", [("Retry-After", "1"), ("RateLimit", '"resolvers";r=0;t=1')])
+def test_a_server_that_says_when_to_ask_again_is_asked_then(tmp_path, monkeypatch, header):
+    first = []
+
+    def limits(request, answer):
+        first.append(time.monotonic())
+        return Answer(429, dict([header])) if time.monotonic() - first[0] < 0.9 else None
+
+    monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01, 0.01))
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    with RangeServer(tmp_path) as server:
+        server.fault = limits
+        path = RemotePath.parse(f"{server.url}/a.tar")
+        assert transfer.fetch(path, (len(CONTENT), ""), 0, 1000) == CONTENT[:1000]
+    assert len(first) == 2

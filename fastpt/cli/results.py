@@ -136,17 +136,16 @@ def tune(
             raise broken[name]
     if prepare:
         _prepare(settings["suite"], yes)
+    from fastpt.tuning.command import tune_command
     from fastpt.tuning.ranks import joined
-    from fastpt.tuning.run import features_command, tune_command
     from fastpt.tuning.tables import text_table
 
     defaults = [name for name in _options(known) if ctx.get_parameter_source(name) is ParameterSource.DEFAULT]
     asked = {"methods": chosen, **{name: value for name, value in settings.items() if name not in defaults}}
     with joined() as ranks:
-        if ranks.rank:
-            features_command(ranks, **asked)
-            return
         result = tune_command(ranks=ranks, **asked)
+    if result is None:  # the first process tells
+        return
     click.echo(json.dumps(result.as_dict(), indent=2) if as_json else printable(text_table(result)))
     if result.failed:
         failures = "\n".join(f"set {one.where}: {one.reason}" for one in result.failed)

@@ -70,7 +70,7 @@ def suspects(
     from fastpt.noise.predictions import UNKNOWN, write_predictions
     from fastpt.runs import newest_finished
     from fastpt.tuning.encoders import open_encoder
-    from fastpt.tuning.run import default_device
+    from fastpt.tuning.encoders.encoder import default_device
     from fastpt.tuning.suspects import agreement, average_precision, dynamics_of, find_suspects, order_by
 
     opened = open_encoder(encoder or f"run:{run or newest_finished()}", default_device())

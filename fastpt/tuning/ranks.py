@@ -42,12 +42,15 @@ class Ranks:
         return max(1, cores() // self.on_machine)
 
 
+ALONE = Ranks()
+
+
 @contextmanager
 def joined() -> Iterator[Ranks]:
     """The processes that the environment describes; one alone where it describes none. Raises FastptError."""
     found = {name: os.environ.get(name) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")}
     if int(found["WORLD_SIZE"] or 1) == 1:
-        yield Ranks()
+        yield ALONE
         return
     if missing := [name for name, value in found.items() if value is None]:
         raise FastptError(

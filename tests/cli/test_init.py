@@ -8,7 +8,7 @@ from fastpt.files import find_damage
 from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT_FORMAT
 from fastpt.study.declaration import load_study
-from fastpt.tuning.run import tune_command
+from fastpt.tuning.command import tune_command
 from fastpt.tuning.suite_files import load_suite
 from fastpt.tuning.suites import open_suite
 from tests.conftest import made_up, prepared

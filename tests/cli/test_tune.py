@@ -13,7 +13,7 @@ from fastpt.tuning.methods import METHODS
 @pytest.fixture
 def tune(monkeypatch):
     """Run `fastpt tune ARGS` without the tuning; returns the exit code, the output, and what tuning was asked for."""
-    import fastpt.tuning.run
+    import fastpt.tuning.command
     import fastpt.tuning.tables
 
     asked = {}
@@ -24,7 +24,7 @@ def tune(monkeypatch):
         return result.exit_code, result.output, asked
 
     monkeypatch.setattr(
-        fastpt.tuning.run, "tune_command", lambda **words: asked.update(words) or SimpleNamespace(failed=[])
+        fastpt.tuning.command, "tune_command", lambda **words: asked.update(words) or SimpleNamespace(failed=[])
     )
     monkeypatch.setattr(fastpt.tuning.tables, "text_table", lambda results: "table")
     return run

@@ -9,7 +9,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.runs import verify
 from fastpt.tuned import read_answers
 from fastpt.tuning.answers import pack, unpack
-from fastpt.tuning.run import tune_command
+from fastpt.tuning.command import tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 

@@ -9,8 +9,8 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.tuned import FORMAT
+from fastpt.tuning.command import tune_command
 from fastpt.tuning.jobs import Job
-from fastpt.tuning.run import tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 
@@ -40,7 +40,7 @@ def test_a_damaged_provenance_is_told_before_the_work(workplace, capsys, content
 def test_results_that_cannot_be_written_are_told_before_the_work(workplace, monkeypatch, out, why):
     (workplace / "sealed").mkdir()
     monkeypatch.setattr("os.access", lambda path, mode: Path(path).name != "sealed")  # root may do anything
-    monkeypatch.setattr("fastpt.tuning.run.tune", lambda *_, **__: pytest.fail("the work has begun"))
+    monkeypatch.setattr("fastpt.tuning.command.tune", lambda *_, **__: pytest.fail("the work has begun"))
     with pytest.raises(FastptError, match=why):
         tune_command(methods=["lp"], epochs=1, out=Path(out))
 

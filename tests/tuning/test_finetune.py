@@ -13,13 +13,13 @@ from fastpt import Loader
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.tuned import FORMAT as TUNE_FORMAT
+from fastpt.tuning.command import tune_command
 from fastpt.tuning.encoders import open_encoder
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, check_trainable, weights_sha256
 from fastpt.tuning.finetune import _batches, finetune, trainable
 from fastpt.tuning.methods import TrainingImages
 from fastpt.tuning.methods.finetune import LP_LORA, NMTUNE_FULL
 from fastpt.tuning.methods.head_training import HeadTraining
-from fastpt.tuning.run import tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import finished_run
 

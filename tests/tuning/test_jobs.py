@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from fastpt.errors import FastptError
+from fastpt.tuning.command import tune_command
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.jobs import noisy, train
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
-from fastpt.tuning.run import tune_command
 from fastpt.tuning.sets import Split
 from tests.tuning.test_fit import blobs
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from fastpt.errors import FastptError
-from fastpt.tuning.run import tune_command
+from fastpt.tuning.command import tune_command
 
 METHODS = ["lp", "knn", "ridge", "logistic", "lp-filtered", "lp-elr", "mlp", "nmtune"]
 CENTRES = np.random.default_rng(0).normal(size=(4, 8))

@@ -18,7 +18,7 @@ from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
 from fastpt.tuned import FORMAT, _paths, replaced
 from fastpt.tuning import jobs
-from fastpt.tuning.run import tune_command
+from fastpt.tuning.command import tune_command
 from tests.conftest import made_up, prepared
 from tests.tuning.conftest import NOISE, finished_run
 

@@ -12,7 +12,7 @@ from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.tuned import read_answers
-from fastpt.tuning.run import tune_command
+from fastpt.tuning.command import tune_command
 from fastpt.tuning.vid_robust import pm_accuracies, pm_accuracy
 from tests.conftest import Pictures, made_up, prepared
 from tests.tuning.conftest import finished_run

@@ -95,6 +95,13 @@ def weights_sha256(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
+def default_device() -> str:
+    """Where encoders and heads compute."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def check_trainable(encoder: Encoder | None) -> torch.nn.Module:
     """The torch model of an encoder. Raises FastptError if there is none: in a suite of features, or of ONNX."""
     if encoder is None:

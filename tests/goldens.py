@@ -42,7 +42,7 @@ from fastpt.noise.kinds.asymmetric import asymmetric, nearest_classes
 from fastpt.noise.kinds.pairswap import pairswap
 from fastpt.noise.kinds.swap import swap
 from fastpt.noise.kinds.symmetric import symmetric
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.tuning.fit import fit
 from fastpt.tuning.methods.head_training import head_training
 from tests.conftest import made_up, picture, prepared

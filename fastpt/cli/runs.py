@@ -67,7 +67,7 @@ def train(
         if os.environ.get("RANK", "0") == "0":  # of several processes
             click.echo(json.dumps(asdict(found), indent=2) if as_json else "\n".join(found.lines()))
         return
-    from fastpt.training.loop import train as run_training
+    from fastpt.training.run import train as run_training
 
     try:
         run_training(loaded, recipe.stem, run_dir, resume, shlex.join(["fastpt", *sys.argv[1:]]), allow_changes)

@@ -15,8 +15,8 @@ from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
 from fastpt.training import launch, memory
 from fastpt.training.evaluation import sum_over_processes
-from fastpt.training.loop import rehearsal, run_folder
 from fastpt.training.memory import GIB
+from fastpt.training.run import rehearsal, run_folder
 
 WARM_UP = 2  # steps that are not timed
 TIMED, SECONDS = 20, 60.0  # the most steps that are, and about the longest

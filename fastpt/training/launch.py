@@ -63,6 +63,12 @@ def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
+def say(dist_info: DistInfo, text: str) -> None:
+    """A line for those who wait, from the first process."""
+    if dist_info.is_rank_zero:
+        print(text, flush=True)
+
+
 def once_a_node(dist_info: DistInfo, work: Callable[[], object]) -> None:
     """Do `work` on the first process of each machine, while the others wait; all get the FastptError or OSError of any.
 

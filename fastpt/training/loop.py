@@ -7,7 +7,6 @@ killed and resumed on the same machine repeats its losses, bit for bit on a CPU.
 
 import contextlib
 import math
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,153 +17,22 @@ import numpy as np
 import torch
 
 from fastpt import Batch, Loader, rng, runs
-from fastpt.errors import FastptError, Preempted, Problems, RecipeError
-from fastpt.files import find_damage
+from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.recipe import Recipe
-from fastpt.training import checkpoint, launch, memory, starts
+from fastpt.training import checkpoint, launch, memory
 from fastpt.training.config import TrainingPrecision
-from fastpt.training.deepspeed_adapter import Engine, process_left_as_it_was
+from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.dynamics import Recorder
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.export import export_run
-from fastpt.training.launch import DistInfo, Preemption, on_rank_zero
+from fastpt.training.launch import DistInfo, Preemption, on_rank_zero, say
 from fastpt.training.log import MetricsLogger
 from fastpt.training.optim import build_optimizer
 from fastpt.training.pace import Pace, Since
-from fastpt.training.provenance import provenance
 from fastpt.training.schedule import learning_rate, total_steps, warmup_steps
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import Task
-from fastpt.training.trackers import check_installed
-from fastpt.training.trial import check_names
 from fastpt.training.weights import Ema, average_batch_norm, full_state_dict
-
-
-def train(
-    recipe: Recipe,
-    recipe_name: str,
-    run_dir: Path | None = None,
-    resume: bool = False,
-    command: str = "",
-    allow_changes: bool = False,
-) -> Path:
-    """Train, evaluate, checkpoint and export as `recipe` says; return the run's folder.
-
-    With `resume`, a run that was stopped goes on from its newest whole checkpoint, and one that is finished is returned
-    as it is, but that an export that is lost or damaged is made again; `allow_changes` lets it go on with another
-    recipe, dataset or noise plan than it began with, and its provenance says so. Every process of a distributed
-    training calls this. Raises FastptError for whatever the user can mend, before training starts where it can be known
-    then; raises Preempted once SIGTERM has been received and the run saved.
-    """
-    dist_info, task = _prepared(recipe)
-    run = run_dir or run_folder(recipe, recipe_name, task)
-    with contextlib.closing(_loader(recipe, task, dist_info)) as loader, _alone(run, dist_info):
-        origin = provenance(recipe, recipe_name, task, command, launch.machine(recipe, dist_info))
-        if resume and on_rank_zero(dist_info, lambda: not checkpoint.newest_first(run)):
-            _say(dist_info, f"{run} has no checkpoint to resume from: starting at step 0.")
-        settings = recipe.as_dict()
-        changes = on_rank_zero(dist_info, lambda: starts.begin(run, settings, origin, resume, allow_changes))
-        for change in changes:
-            _say(dist_info, f"Changed since the run began: {change}")
-        if not changes and on_rank_zero(dist_info, lambda: runs.is_finished(run)):
-            _say(dist_info, f"{run} is finished already.")
-            if problem := on_rank_zero(dist_info, lambda: find_damage(run / runs.EXPORT, runs.EXPORT_FORMAT)):
-                on_rank_zero(dist_info, lambda: export_run(run))
-                _say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
-            return run
-        with Preemption(dist_info) as preemption, process_left_as_it_was():
-            training = Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
-            if training.step:
-                on_rank_zero(dist_info, lambda: starts.go_on(run, settings, origin, training.step))
-            training.go()
-    return run
-
-
-def run_folder(recipe: Recipe, recipe_name: str, task: Task) -> Path:
-    """Where a run lies unless told otherwise."""
-    noise = task.noise.name if task.noise else None
-    return runs.RUNS / runs.run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
-
-
-@contextlib.contextmanager
-def rehearsal(recipe: Recipe) -> Iterator["Training"]:
-    """A training that is not begun, at its largest pictures: steps of it can be tried. It leaves nothing.
-
-    Every process of a distributed training calls this. Raises FastptError as `train` does before it starts.
-    """
-    dist_info, task = _prepared(recipe)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        contextlib.closing(_loader(recipe, task, dist_info)) as loader,
-        process_left_as_it_was(),
-    ):
-        loader.set_size(max(side for _, side in recipe.data.sizes or [(0, recipe.data.size)]))
-        # Not entered: SIGTERM ends what has nothing to save.
-        training = Training(recipe, dist_info, task, loader, Path(folder), Preemption(dist_info), settings_sha256="")
-        try:
-            yield training
-        finally:
-            if training.record:
-                training.record.close()
-
-
-def _prepared(recipe: Recipe) -> tuple[DistInfo, Task]:
-    """The group of processes, and the task as it is before the first step."""
-    recipe.data.check_there()
-    dist_info = launch.start()
-    problems = Problems()
-    with problems.noted():
-        recipe.micro_batch(dist_info.world_size)
-    with problems.noted():
-        launch.precision(recipe, dist_info.device)
-    with problems.noted():
-        on_rank_zero(dist_info, lambda: check_installed(recipe))
-    with problems.noted():
-        torch.manual_seed(recipe.seed)  # the weights' initial values
-        task = TASKS.get(recipe.task).build(recipe, dist_info)
-    problems.tell()
-    check_names(task.train_set, task.measured_on)
-    return dist_info, task
-
-
-@contextlib.contextmanager
-def _alone(run: Path, dist_info: DistInfo) -> Iterator[None]:
-    """Keep a second training out of the folder. The lock ends with the process, however that ends."""
-    with contextlib.ExitStack() as lock:
-        on_rank_zero(dist_info, lambda: lock.enter_context(runs.alone(run)))
-        yield
-
-
-def _loader(recipe: Recipe, task: Task, dist_info: DistInfo) -> Loader:
-    data = recipe.data
-    if recipe.batch_size > len(task.trained_on):
-        raise RecipeError(
-            f"batch_size {recipe.batch_size} is more than the {len(task.trained_on)} samples of {data.train}. "
-            "Use a smaller batch_size."
-        )
-    return Loader(
-        task.trained_on,
-        recipe.micro_batch(dist_info.world_size),
-        data.size,
-        crop="random",
-        scale=data.scale,
-        interpolation=data.interpolation,
-        flip=data.flip,
-        decoder=data.decoder,
-        device=dist_info.device,
-        order=data.order,
-        seed=recipe.seed,
-        rank=dist_info.rank,
-        world_size=dist_info.world_size,
-        threads=data.threads,
-        repeats=recipe.augment.repeated_augmentation,
-        gradient_accumulation_steps=recipe.engine.gradient_accumulation_steps,
-    )
-
-
-def _say(dist_info: DistInfo, text: str) -> None:
-    if dist_info.is_rank_zero:
-        print(text, flush=True)
 
 
 def _seed_step(*key: int) -> None:
@@ -201,7 +69,7 @@ class Training:
             )
         self.precision: TrainingPrecision = launch.precision(recipe, dist_info.device)
         if self.precision != recipe.engine.precision:
-            _say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
+            say(dist_info, f"This processor has no bf16 instructions: training in {self.precision}.")
         self.evaluated_in: TrainingPrecision = launch.available(recipe.evaluate.precision, dist_info.device)
         self.step, self.lines, self.seconds_before, self.best = 0, 0, 0.0, None
         self.observed = Recorder(run, recipe, task, TASKS.get(recipe.task).of, dist_info)
@@ -216,7 +84,7 @@ class Training:
         recipe, dist_info = self.recipe, self.dist_info
         found, messages = on_rank_zero(dist_info, lambda: checkpoint.newest_intact(self.run))
         for message in messages:
-            _say(dist_info, message)
+            say(dist_info, message)
         convert = found is not None and checkpoint.needs_conversion(found, dist_info, recipe)
         with memory.enough_for_weights(recipe, dist_info.device):
             model = self.task.model.to(dist_info.device)
@@ -234,17 +102,17 @@ class Training:
         if state["best"] and self.recipe.checkpoint.keep_best in state["best"]:  # of another measure it is none
             self.best = state["best"]
         self.saved = self.step
-        _say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
+        say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
         self.loader.load_state_dict(state["loader"])
         if self.observed.begin(self.step // self.steps_per_pass, checkpoint.read_seen(found)):
-            _say(dist_info, f"{self.run / runs.SAMPLES}: earlier epochs are of other data, or damaged: left empty.")
+            say(dist_info, f"{self.run / runs.SAMPLES}: earlier epochs are of other data, or damaged: left empty.")
         checkpoint.load(found, self.engine, dist_info, convert)
         if self.ema:
             self.ema.module.load_state_dict(checkpoint.read_weights(found))
 
     def go(self) -> None:
         """Train to the end, then export. A checkpoint at the last step has been written before the export."""
-        _say(
+        say(
             self.dist_info,
             f"Training {self.run}: {self.total} steps of {self.recipe.batch_size} samples, "
             f"{self.dist_info.world_size} process(es) on {self.dist_info.device.type}, {self.loader.threads} decoding "
@@ -455,8 +323,8 @@ class Training:
             best=self.best,
         )
         if self.pace.is_data_bound:
-            _say(self.dist_info, self.pace.data_bound())
-        _say(self.dist_info, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
+            say(self.dist_info, self.pace.data_bound())
+        say(self.dist_info, f"Finished in {self._seconds():.0f} s: {self.run}, exported to {folder}.")
 
     def _epochs(self) -> float:
         return self.step / self.steps_per_epoch

@@ -7,7 +7,7 @@ import yaml
 from fastpt import FastptError, RecipeError
 from fastpt.recipe import load_recipe
 from fastpt.runs import read_metrics, read_run
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks import TASKS
 
 

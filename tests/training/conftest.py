@@ -140,7 +140,7 @@ def fork_server() -> subprocess.Popen:
 
 def train_all(*words: str) -> None:
     """Of this process: train a recipe into a run's folder, the next recipe into the next, and so on."""
-    from fastpt.training.loop import train
+    from fastpt.training.run import train
 
     for recipe, run in zip(words[::2], words[1::2], strict=True):
         train(load_recipe(recipe), "tiny", Path(run), resume=True)

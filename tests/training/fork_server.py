@@ -19,7 +19,7 @@ os.dup2(2, 1)  # imports print
 import deepspeed  # noqa: E402, F401  (what jobs import, before they are forked)
 import torch  # noqa: E402
 
-import fastpt.training.loop  # noqa: E402, F401
+import fastpt.training.run  # noqa: E402, F401
 import tests.training.conftest  # noqa: E402, F401
 
 SECONDS = 300  # that a job may take

@@ -10,7 +10,7 @@ import torch
 from fastpt.errors import FastptError
 from fastpt.training import checkpoint
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.clip.task import Clip, recalls
 from tests.conftest import made_up, prepared
 from tests.training.conftest import VIT_CLIP, lines, losses

@@ -12,7 +12,7 @@ from fastpt.recipe import Recipe
 from fastpt.training import checkpoint
 from fastpt.training.gradcache import whole_batch_losses
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.clip.task import MAX_LOGIT_SCALE, contrastive_loss
 from tests.training.conftest import VIT_CLIP, in_processes, losses, save, train_all
 

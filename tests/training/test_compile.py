@@ -7,7 +7,7 @@ import pytest
 
 from fastpt.errors import RecipeError
 from fastpt.training import deepspeed_adapter
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from tests.training.conftest import losses
 
 FOUR_STEPS = ("schedule={steps: 4}", "data.val=null", "optim.lr=0.001")

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fastpt.training import deepspeed_adapter
-from fastpt.training.loop import rehearsal
 from fastpt.training.pace import Since
+from fastpt.training.run import rehearsal
 
 
 @pytest.mark.parametrize(("zero", "clipping", "stated"), [(0, 0.0, 0.0), (0, 1.5, 0.0), (1, 0.0, 0.0), (1, 1.5, 1.5)])

@@ -14,7 +14,7 @@ from fastpt.errors import RecipeError
 from fastpt.training import checkpoint
 from fastpt.training.dynamics import Recorder
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import TINY_VIT, forget_the_end, losses
 from tests.training.test_resume import train_and_stop

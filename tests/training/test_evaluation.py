@@ -14,7 +14,7 @@ from fastpt.recipe import load_recipe
 from fastpt.training import evaluation, launch, tokens
 from fastpt.training.evaluation import gather_rows, share_of
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.clip.task import Clip
 from tests.training.conftest import in_processes, lines, save

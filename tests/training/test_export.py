@@ -15,7 +15,7 @@ from fastpt.recipe import load_recipe
 from fastpt.runs import EXPORT_FORMAT
 from fastpt.training import checkpoint, launch
 from fastpt.training.export import export_run
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.clip import task as clip_task
 from fastpt.training.tasks.supervised import task as supervised_task
 from tests.training.conftest import TINY_CLIP, VIT_CLIP, lines

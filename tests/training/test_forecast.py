@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.training import forecast, loop, memory
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import TINY_VIT, lines, save
 

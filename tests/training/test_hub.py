@@ -16,7 +16,7 @@ from fastpt.errors import FastptError
 from fastpt.runs import verify
 from fastpt.training.export import export_run
 from fastpt.training.hub import push_folder
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from tests.training.conftest import TINY_CLIP, VIT_CLIP
 
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ import pytest
 
 from fastpt.errors import FastptError, RecipeError
 from fastpt.training import launch
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import forget_the_end, losses

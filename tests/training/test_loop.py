@@ -12,7 +12,7 @@ from fastpt.errors import FastptError
 from fastpt.models import SmallStemResNet
 from fastpt.training import checkpoint, launch, pace
 from fastpt.training.evaluation import evaluation_loader, outputs_of
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.conftest import LAUNCHED
 from tests.training.conftest import TINY_VIT, lines, losses

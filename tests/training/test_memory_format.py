@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 import fastpt.models  # noqa: F401  which registers ours
-from fastpt.training.loop import train
+from fastpt.training.run import train
 
 EVERYTHING = (
     "augment.randaugment=m7-std0.5",

@@ -10,7 +10,7 @@ import torch
 from fastpt import runs
 from fastpt.noise import add_noise
 from fastpt.training import launch
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.clip.task import Clip
 from fastpt.training.tasks.supervised.task import Supervised

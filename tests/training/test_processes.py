@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from tests.training.conftest import TINY_VIT, VIT_CLIP, in_processes, lines, losses, save, train_all
 
 

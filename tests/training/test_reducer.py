@@ -11,8 +11,8 @@ from torch import nn
 from fastpt.recipe import load_recipe
 from fastpt.training import launch
 from fastpt.training.deepspeed_adapter import Engine
-from fastpt.training.loop import train
 from fastpt.training.reducer import GradientReducer
+from fastpt.training.run import train
 from tests.training.conftest import TINY_VIT, in_processes, save
 
 SMALL = {"first_bucket": 64, "bucket": 256}  # bytes, so that small models have several

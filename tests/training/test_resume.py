@@ -14,7 +14,7 @@ from fastpt.recipe import load_recipe
 from fastpt.runs import CHECKPOINT_FORMAT, read_run
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import Supervised
 from fastpt.tuning.encoders import open_encoder
 from tests.training.conftest import ENVIRONMENT, TINY_VIT, command, forget_the_end, lines, losses

@@ -7,7 +7,7 @@ from fastpt.errors import RecipeError
 from fastpt.losses.classification import generalized_cross_entropy, symmetric_cross_entropy
 from fastpt.recipe import load_recipe
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.training.conftest import losses
 

@@ -8,7 +8,7 @@ import timm
 
 from fastpt import runs
 from fastpt.errors import FastptError
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from tests.conftest import made_up, picture, prepared
 from tests.training.conftest import forget_the_end, lines, losses
 

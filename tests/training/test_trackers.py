@@ -13,7 +13,7 @@ import pytest
 from fastpt.errors import RecipeError
 from fastpt.runs import read_provenance
 from fastpt.training import trackers
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from tests.training.conftest import ENVIRONMENT, in_processes, lines, losses, save, train_all
 from tests.training.test_resume import train_and_stop
 from tests.training.test_zero import stopped_at

@@ -10,7 +10,7 @@ import torch
 from fastpt import Dataset
 from fastpt.errors import DamagedData, FastptError, Problems, RecipeError
 from fastpt.training.launch import DistInfo
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.clip.task import Clip
 from fastpt.training.tasks.supervised.task import Supervised
 from fastpt.training.trial import check_names

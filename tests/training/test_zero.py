@@ -14,7 +14,7 @@ from fastpt.errors import FastptError
 from fastpt.recipe import load_recipe
 from fastpt.runs import CHECKPOINT_FORMAT
 from fastpt.training import checkpoint, launch
-from fastpt.training.loop import train
+from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import MEAN, STD, Supervised
 from tests.training.conftest import TINY_VIT, forget_the_end, in_processes, losses, save, train_all
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from fastpt.recipe import load_recipe
-from fastpt.training.loop import train
+from fastpt.training.run import train
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

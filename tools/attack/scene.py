@@ -353,6 +353,6 @@ def undisturbed(folder: Path, job: Job) -> str:
 def import_all() -> None:
     """Import what commands import, so that their forks have it."""
     modules = ("datasets_prep.convert", "datasets_prep.materialize", "fastpt.report.page", "fastpt.report.preview")
-    more = ("fastpt.study.run", "fastpt.training.loop", "fastpt.tuning.command", "torch.utils.tensorboard")
+    more = ("fastpt.study.run", "fastpt.training.run", "fastpt.tuning.command", "torch.utils.tensorboard")
     for name in (*modules, *more):
         importlib.import_module(name)

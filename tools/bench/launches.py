@@ -122,8 +122,8 @@ def counted(recipe: Any) -> Count:
     """Of one step, after some that do what is done once."""
     from deepspeed.accelerator import get_accelerator
 
-    from fastpt.training.loop import rehearsal
     from fastpt.training.pace import Since
+    from fastpt.training.run import rehearsal
 
     count = Count()
 

@@ -40,8 +40,8 @@ class Profile:
 
 def profiled(recipe: Any) -> Profile:
     """Some steps of a training that is not begun, after those that do what is done once."""
-    from fastpt.training.loop import rehearsal
     from fastpt.training.pace import Since
+    from fastpt.training.run import rehearsal
 
     gpu = torch.cuda.is_available()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]

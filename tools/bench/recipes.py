@@ -58,7 +58,7 @@ class Summary:
 def trained(recipe: "Recipe", run: Path) -> list[dict]:
     """The logged lines of a training, made into the folder `run`."""
     from fastpt.runs import read_run
-    from fastpt.training.loop import train
+    from fastpt.training.run import train
 
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return read_run(train(recipe, run.name, run)).train

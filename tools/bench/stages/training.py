@@ -82,7 +82,7 @@ def checked(recipe: dict[str, Any]) -> "Recipe":
 def trained_rate(recipe: "Recipe") -> float:
     """Pictures a second of a training by fastpt, the median of its logged stretches."""
     from fastpt.runs import read_run
-    from fastpt.training.loop import train
+    from fastpt.training.run import train
 
     folder = Path(tempfile.mkdtemp())
     try:

@@ -1,24 +1,20 @@
 """`fastpt prep`: sources in, prepared splits out. A group of commands, one for each source, and for each preset."""
 
 import contextlib
-import json
 import shlex
-import sys
 from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from datasets_prep.presets import PRESETS, Preset
 from datasets_prep.sources import SOURCES, Source
-from fastpt.cli.prep_options import COMMON
-from fastpt.cli.shared import INTERRUPTED, claim
+from fastpt.cli.prep_options import COMMON, CommonOptions
+from fastpt.cli.prep_run import run_prep
+from fastpt.cli.shared import claim
 from fastpt.errors import FastptError, suggestion
-from fastpt.printable import one_line, printable
-from fastpt.storage.names import is_plain
+from fastpt.printable import one_line
 
 
 class Prep(click.Group):
@@ -82,7 +78,7 @@ class SourceCommand(click.Command):
     def prepare(self, given: dict[str, Any], preset: Preset | None) -> None:
         ctx = click.get_current_context()
         own = {str(option.name): given[str(option.name)] for option in self.source.options}
-        _prepare(self.source_name, self.source, own, preset, **_common(ctx))
+        run_prep(self.source_name, self.source, own, _common(ctx), preset)
 
 
 class PresetCommand(SourceCommand):
@@ -101,7 +97,7 @@ class PresetCommand(SourceCommand):
         return super().make_context(info_name, args, parent, default_map=stands_for, **extra)
 
     def run(self, **given: Any) -> None:
-        if self.preset.how_to_get and not _common(click.get_current_context())["places"]:
+        if self.preset.how_to_get and not _common(click.get_current_context()).places:
             raise FastptError(f"{self.name}: {self.preset.how_to_get}")
         self.prepare(given, self.preset)
 
@@ -177,9 +173,9 @@ def _of_a_source(error: click.NoSuchOption, advice: str) -> click.UsageError:
     return click.UsageError(f"{error.option_name} goes with {' and '.join(owners)}, {advice}", error.ctx)
 
 
-def _common(ctx: click.Context) -> dict[str, Any]:
-    """The common options by name, given before or behind the source's name: repeatable ones add up."""
-    values = {}
+def _common(ctx: click.Context) -> CommonOptions:
+    """The common options, given before or behind the source's name: repeatable ones add up."""
+    values: dict[str, Any] = {}
     for option in COMMON:
         name = str(option.name)
         found = [
@@ -195,116 +191,4 @@ def _common(ctx: click.Context) -> dict[str, Any]:
             )
         else:
             values[name] = found[0] if found else ctx.params[name]
-    return values
-
-
-def _prepare(
-    source_name: str,
-    source: Source,
-    own: dict[str, Any],
-    preset: Preset | None = None,
-    *,
-    places: tuple[tuple[str | None, Path], ...],
-    name: str | None,
-    out: Path | None,
-    rates: tuple[float, ...],
-    seed: int,
-    store: str,
-    max_side: int | None,
-    quality: int,
-    subsampling: Literal["420", "444", "auto"],
-    entry_points: Literal["auto", "none"],
-    order: str,
-    shard_samples: int,
-    holdout: float | None,
-    max_rejects: float,
-    ignore_damage: bool,
-    workers: int,
-    dry_run: bool,
-    read: bool,
-    as_json: bool,
-    ray: str | None,
-) -> None:
-    """List the splits of `source` with its `own` options, convert them unless in a dry run, and say what was made."""
-    from datasets_prep.convert import prepare, read_all
-    from datasets_prep.images.policy import ImagePolicy
-    from datasets_prep.places import check_places, class_warnings, hold_out, list_splits, usual_place
-    from datasets_prep.shard import Options
-    from fastpt.cli.prep_report import listing_document, listing_text, prepared_document, prepared_text
-    from fastpt.progress import Progress
-
-    if read and not dry_run:
-        raise click.UsageError("--read goes with --dry-run; a preparation reads every picture anyway")
-    if dry_run and ray:
-        raise click.UsageError("--dry-run works on this machine; leave --ray out")
-    if name and not is_plain(name):
-        raise click.BadParameter(
-            f"a plain name, without folders; found {name!r}. --out takes a path", param_hint="--name"
-        )
-    if name is None and source.default_name:
-        with SOURCES.blaming(source_name):
-            name = source.default_name.format(**own)
-    name = name or (places[0][1].name.split(".")[0] if places else source_name)
-    out = out or Path("data") / name
-    if not places and source.usual_places:
-        path, said = usual_place(source_name, source)
-        click.echo(printable(said), err=True)
-        places = ((None, path),)
-    check_places(source_name, source, places, out)
-    try:
-        with SOURCES.blaming(source_name):
-            unpack_dir = _folder_above(out) if dry_run else out
-            found = list_splits(source, places, own, unpack_dir, seed, workers, ignore_damage, dry_run)
-        names = ", ".join(split.name for split in found.splits)
-        if preset:
-            found = replace(found, warnings=(*found.warnings, *preset.differences(found)))
-        if holdout is not None:
-            if len(found.splits) > 1:
-                raise click.UsageError(f"--holdout is for sources with one split; found {names}")
-            held = hold_out(found.splits[0], holdout, seed)
-            told = [warning for warning in class_warnings(held) if warning not in found.warnings]
-            found = replace(found, splits=held, warnings=(*found.warnings, *told))
-        if rates and not any(split.is_train for split in found.splits):
-            raise FastptError(f"--noise goes to a split named train; found {names}. Leave --noise out.")
-        if found.layout and not as_json:
-            click.echo(printable(f"layout: {found.layout}"), err=True)
-        for warning in () if as_json else found.warnings:
-            click.echo(printable(f"warning: {warning}"), err=True)
-        policy = ImagePolicy(max_side, quality, subsampling, entry_points)
-        options = Options(store, policy, shard_samples, order, seed)
-        wanted = sorted({rate for rate in rates if rate > 0})
-        origin = SOURCES.origin(source_name)
-        what: dict[str, Any] = {
-            "source": source_name,
-            "places": [str(path) for _, path in places],
-            "name": name,
-            "out": str(out),
-            "format": store,
-            "dry_run": dry_run,
-            "read": read or not dry_run,
-        }
-        with Progress(f"{'read' if dry_run else 'prep'} {name}", "pictures") as progress:
-            if dry_run:
-                rejected = read_all(found, options, workers, progress) if read else None
-                document = listing_document(found, rejected, out, wanted, max_rejects)
-                text = listing_text(document)
-            else:
-                origins = [origin] if origin else []
-                done = list(prepare(found, out, name, options, wanted, workers, max_rejects, progress, ray, origins))
-                document = prepared_document(found, done)
-                text = prepared_text(document, done)
-    except KeyboardInterrupt:
-        click.echo("\nStopped." + " The same command goes on where it stopped." * (not dry_run), err=True)
-        sys.exit(INTERRUPTED)
-    if as_json:
-        click.echo(json.dumps(what | document, indent=2))
-        return
-    click.echo(printable(text))
-    if dry_run:
-        more = "" if read else " --dry-run --read reads every picture and says which cannot be used."
-        click.echo(f"Nothing was written.{more}")
-
-
-def _folder_above(path: Path) -> Path:
-    """The nearest folder that is there, where unpacked files without a name may lie."""
-    return next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+    return CommonOptions(**values)

@@ -1,7 +1,9 @@
 """The options that all sources of `fastpt prep` have, and the types of their values."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -142,3 +144,29 @@ COMMON = (
     click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document instead of text."),
     click.Option(["--ray"], metavar="ADDRESS", help="Work on a Ray cluster; local starts one here."),
 )
+
+
+@dataclass(frozen=True)
+class CommonOptions:
+    """The values of COMMON, by their names there."""
+
+    places: tuple[tuple[str | None, Path], ...]
+    name: str | None
+    out: Path | None
+    rates: tuple[float, ...]
+    seed: int
+    store: str
+    max_side: int | None
+    quality: int
+    subsampling: Literal["420", "444", "auto"]
+    entry_points: Literal["auto", "none"]
+    order: str
+    shard_samples: int
+    holdout: float | None
+    max_rejects: float
+    ignore_damage: bool
+    workers: int
+    dry_run: bool
+    read: bool
+    as_json: bool
+    ray: str | None

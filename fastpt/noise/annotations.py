@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 BATCH = 1 << 16  # rows
 FEW = 20  # samples, which may all be wrong
+DEVIATIONS = 3  # standard deviations by which labels in another order seldom agree more often than by chance
 OTHERS = {".pt", ".pth", ".pkl", ".pickle", ".npz", ".mat", ".h5"}  # suffixes of files that hold several things
 
 
@@ -38,7 +39,8 @@ def read_labels(path: Path, dataset: "Dataset") -> Made:
     clean = dataset.clean_labels
     numbers, warnings = _read(path, dataset, "labels", len(dataset.classes))
     noisy = np.where(numbers < 0, clean, numbers).astype(np.int32)
-    return Made(noisy, (*warnings, *_by_chance(clean, noisy)))
+    odd = _by_chance(clean, numbers) or _of_another_class(clean, noisy, dataset.classes)
+    return Made(noisy, (*warnings, *odd))
 
 
 def read_captions(path: Path, dataset: "Dataset") -> Made:
@@ -64,15 +66,37 @@ def _read(path: Path, dataset: "Dataset", of: Targets, limit: int) -> tuple[np.n
     return numbers, warnings
 
 
-def _by_chance(clean: np.ndarray, noisy: np.ndarray) -> list[str]:
-    """What to say of labels that agree with the clean ones no better than in another order; both int [N]."""
-    if len(clean) < FEW:
+def _by_chance(clean: np.ndarray, numbers: np.ndarray) -> list[str]:
+    """What to say of labels that agree with the clean ones no better than in another order; both int [N], -1 for none.
+
+    A list of some samples, all with other labels than the clean ones, is one of what is wrong.
+    """
+    given = numbers >= 0
+    clean, noisy = clean[given], numbers[given]
+    agree = float((clean == noisy).mean())
+    if len(clean) < FEW or (agree == 0 and not given.all()):
         return []
     shares = [np.bincount(labels) / len(clean) for labels in (clean, noisy)]
     chance = float(sum(one * other for one, other in zip(*shares, strict=False)))
-    agree = float((clean == noisy).mean())
-    text = f"only {agree:.1%} of the labels are the clean ones, no more than by chance"
-    return [f"{text}: has it another order of samples, or of classes?"] if agree <= chance < 1 else []
+    text = f"only {agree:.1%} of the labels are the clean ones, no more than by chance ({chance:.1%})"
+    found = agree <= chance + DEVIATIONS * (chance * (1 - chance) / len(clean)) ** 0.5 and chance < 1
+    return [f"{text}: has it another order of samples, or of classes?"] if found else []
+
+
+def _of_another_class(clean: np.ndarray, noisy: np.ndarray, classes: Sequence[str]) -> list[str]:
+    """What to say of classes most of whose samples have the label of one other class; both int [N]."""
+    pairs, count = np.unique(clean * len(classes) + noisy, return_counts=True)
+    label, shown = pairs // len(classes), pairs % len(classes)
+    share = count / np.bincount(clean)[label]
+    most = np.flatnonzero((label != shown) & (share > 0.5) & (count >= FEW))
+    if not len(most):
+        return []
+    first = most[share[most].argmax()]
+    return [
+        f"most samples of {len(most)} of {len(classes)} classes have the label of another, such as of "
+        f"{classes[label[first]]!r}, {share[first]:.0%} of which are {classes[shown[first]]!r}: have its classes another "
+        "order, or is one missing?"
+    ]
 
 
 def _read_npy(path: Path, dataset: "Dataset", of: Targets, limit: int) -> np.ndarray:

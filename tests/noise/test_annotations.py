@@ -195,6 +195,24 @@ def test_labels_that_agree_no_better_than_by_chance_are_told(split, tmp_path):
     assert told.startswith("only 0.0% of the labels are the clean ones, no more than by chance")
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_labels_in_any_other_order_of_samples_are_told(split, tmp_path, seed):
+    np.save(tmp_path / "m.npy", np.random.default_rng(seed).permutation(split.clean_labels))
+    (told,) = read_labels(tmp_path / "m.npy", split).warnings
+    assert "no more than by chance (25.0%): has it another order" in told
+
+
+def test_classes_that_are_mostly_called_another_are_told_though_others_agree(tmp_path):
+    split = prepared(tmp_path / "split", made_up(200, 5))
+    labels = split.clean_labels
+    np.save(tmp_path / "swapped.npy", np.array([0, 1, 3, 2, 4])[labels])  # 60 % agree
+    (told,) = read_labels(tmp_path / "swapped.npy", split).warnings
+    assert told.startswith("most samples of 2 of 5 classes have the label of another, such as of 'class 2', 100% of")
+    noisy = np.where(np.arange(200) % 10 < 4, (labels + 1) % 5, labels)  # wrong at random, as people are
+    np.save(tmp_path / "noisy.npy", noisy)
+    assert read_labels(tmp_path / "noisy.npy", split).warnings == ()
+
+
 def test_a_list_of_what_is_wrong_alone_is_no_other_order(split, labels):
     rows = "".join(f"{split.keys[i]},{(split.clean_labels[i] + 1) % 4}\n" for i in range(25))
     assert labels("l.csv", f"key,label\n{rows}")[1] == ("it has no label for 15 of 40 samples; they stay clean",)

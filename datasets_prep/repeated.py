@@ -6,14 +6,15 @@ from itertools import combinations
 import numpy as np
 
 from fastpt.data.dataset import Dataset
+from fastpt.data.overlap import also_in
 from fastpt.printable import plural
 
 
 def repeated_pictures(splits: Sequence[Dataset]) -> Iterator[str]:
     """What to say of pictures whose stored bytes are those of another (by their xxh3), by split and pair of splits."""
     hashes = [split.table(["xxh3"])["xxh3"].to_numpy() for split in splits]
-    orders = [np.argsort(found, kind="stable") for found in hashes]
-    for split, found, order in zip(splits, hashes, orders, strict=True):
+    for split, found in zip(splits, hashes, strict=True):
+        order = np.argsort(found, kind="stable")
         again = np.flatnonzero(found[order][1:] == found[order][:-1])
         if len(again) == 0:
             continue
@@ -26,15 +27,13 @@ def repeated_pictures(splits: Sequence[Dataset]) -> Iterator[str]:
             f"{plural(len(again), 'picture')} of {_name(split)} {_is(len(again))} the same as another, byte for "
             f"byte{others}, such as {_key(split, int(second[i]))} and {_key(split, int(first[i]))}"
         )
-    for (a, b), (of_a, of_b), (order, _) in zip(
-        combinations(splits, 2), combinations(hashes, 2), combinations(orders, 2), strict=True
-    ):
-        at = np.searchsorted(of_a, of_b, sorter=order).clip(max=len(of_a) - 1)
-        both = np.flatnonzero(of_a[order[at]] == of_b)
+    for (a, b), (of_a, of_b) in zip(combinations(splits, 2), combinations(hashes, 2), strict=True):
+        both = np.flatnonzero(also_in(of_b, of_a))
         if len(both):
+            first = int(np.flatnonzero(of_a == of_b[both[0]])[0])
             yield (
                 f"{plural(len(both), 'picture')} of {_name(b)} {_is(len(both))} in {_name(a)} too, byte for byte, such "
-                f"as {_key(b, int(both[0]))} ({_key(a, int(order[at[both[0]]]))} there)"
+                f"as {_key(b, int(both[0]))} ({_key(a, first)} there)"
             )
 
 

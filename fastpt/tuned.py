@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, is_sealed
 from fastpt.identity import differing, of_results, words
-from fastpt.printable import mapping, one_line
+from fastpt.printable import finite, mapping, one_line
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -53,7 +53,8 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
             problems.append(one_line(told))
         else:
             found.append({"suite": path.stem, "file": where, **tune})
-            problems += [one_line(f"{where}: {text}") for text in replaced(_paths(tune), places(run))]
+            told = [*overlaps(tune.get("splits")), *replaced(_paths(tune), places(run))]
+            problems += [one_line(f"{where}: {text}") for text in told]
     if found and now is None:
         gone = f"{export.name}/ is not there (`fastpt export` writes it anew)"
         if len({mapping(tune.get("encoder")).get("weights_sha256") for tune in found}) > 1:
@@ -62,6 +63,16 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
             return []
         problems.append(f"tuning results cannot be held against the weights: {gone}")
     return found
+
+
+def overlaps(splits: Any) -> list[str]:
+    """A line for each test, of the splits that results tell of, some samples of which heads are trained on, too."""
+    return [
+        f"{count:,.0f} of {one.get('samples')} samples of {one.get('set')}/{one.get('test')} are among those that the "
+        "heads are trained on, byte for byte"
+        for one in map(mapping, splits if isinstance(splits, list) else ())
+        if (count := finite(one.get("in_training")))
+    ]
 
 
 def read_answers(results: Path) -> "Table":

@@ -92,10 +92,10 @@ def _of_another_class(clean: np.ndarray, noisy: np.ndarray, classes: Sequence[st
     if not len(most):
         return []
     first = most[share[most].argmax()]
+    one, other = classes[int(label[first])], classes[int(shown[first])]
     return [
-        f"most samples of {len(most)} of {len(classes)} classes have the label of another, such as of "
-        f"{classes[label[first]]!r}, {share[first]:.0%} of which are {classes[shown[first]]!r}: have its classes another "
-        "order, or is one missing?"
+        f"most samples of {len(most)} of {len(classes)} classes have the label of another, such as of {one!r}, "
+        f"{share[first]:.0%} of which are {other!r}: have its classes another order, or is one missing?"
     ]
 
 

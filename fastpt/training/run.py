@@ -1,6 +1,7 @@
 """A training from its recipe to its run's folder: what is checked and opened before the first step."""
 
 import contextlib
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from fastpt.training.provenance import provenance
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import Task
 from fastpt.training.trackers import check_installed
-from fastpt.training.trial import check_names
+from fastpt.training.trial import check_names, overlaps
 
 
 def train(
@@ -107,6 +108,8 @@ def _prepared(recipe: Recipe) -> tuple[DistInfo, Task]:
         task = TASKS.get(recipe.task).build(recipe, dist_info)
     problems.tell()
     check_names(task.train_set, task.measured_on)
+    for line in overlaps(task.train_set, task.measured_on) if dist_info.is_rank_zero else ():
+        print(line, file=sys.stderr, flush=True)
     return dist_info, task
 
 

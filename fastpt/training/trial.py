@@ -1,4 +1,5 @@
-"""What can be seen before the work: whether a model takes pictures of the recipe's sizes, and which split is which."""
+"""What can be seen before the work: whether a model takes pictures of the recipe's sizes, and which splits
+are which, or share pictures."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from fastpt.data.overlap import also_in
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import RecipeError
 from fastpt.printable import one_line
@@ -75,4 +77,14 @@ def check_names(train_set: ImageDataset, measured_on: Mapping[str, ImageDataset]
             raise RecipeError(
                 f"{key} {dataset.path} and {other_key} {other.path} are different splits, but both are called {name!r} "
                 "in the record. Prepare one under another --name."
+            )
+
+
+def overlaps(train_set: ImageDataset, measured_on: Mapping[str, ImageDataset]) -> Iterator[str]:
+    """A line for each split that is measured on of which pictures are trained on, too."""
+    for key, dataset in measured_on.items():
+        if count := int(also_in(dataset.samples.xxh3, train_set.samples.xxh3).sum()):
+            yield (
+                f"{count:,} of {len(dataset):,} pictures of {key} {dataset.path} are among those that are trained on, "
+                "byte for byte."
             )

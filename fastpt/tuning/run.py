@@ -16,7 +16,7 @@ from fastpt.errors import FastptError
 from fastpt.files import cache_dir
 from fastpt.processes import cores
 from fastpt.runs import EXPORT, PROVENANCE, read_provenance
-from fastpt.tuned import exported
+from fastpt.tuned import exported, overlaps
 from fastpt.tuning import best_probe
 from fastpt.tuning.answers import answers_file
 from fastpt.tuning.config import TuningConfig
@@ -141,6 +141,8 @@ class _Tuning:
             int((noisy(labels, one.classes, self.config.label_noise) != labels).sum())
             for labels in found.trained_labels()
         )
+        for line in overlaps(self._splits(found)):
+            say(line)
         self.sets.append(found)
         self.spectra += spectra
         return found
@@ -207,7 +209,10 @@ class _Tuning:
 
     def _splits(self, one: FeaturedSet) -> list[dict[str, Any]]:
         train, *tests = splits_of(one.downstream, one.samples)
-        return [{**train, "wrong_labels": self.wrong_labels[one.downstream.domain, one.downstream.name]}, *tests]
+        return [
+            {**train, "wrong_labels": self.wrong_labels[one.downstream.domain, one.downstream.name]},
+            *({**test, "in_training": one.in_training[test["test"]]} for test in tests),
+        ]
 
 
 def _method(name: str, config: TuningConfig) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+import xxhash
 
 from fastpt import Dataset
 from fastpt.data.concat import ConcatDataset
+from fastpt.data.overlap import also_in
 from fastpt.errors import FastptError
 from fastpt.tuning.answers import Truth
 from fastpt.tuning.encoders.encoder import Encoder
@@ -132,10 +134,32 @@ class FeaturedSet:
         """Of each fold, the labels of what heads are trained on."""
         return [self.train.labels if one.trained is None else self.train.labels[one.trained] for one in self.folds]
 
+    @cached_property
+    def in_training(self) -> dict[str, int]:
+        """Of each test, how many samples are among those that the heads that are tested on them are trained on: the
+        same picture byte for byte, or the same features."""
+        trained, found = _hashes(self.downstream.train, self.train), {}
+        for name, split in self.tests.items():
+            tested = _hashes(self.downstream.tests[name].data, split)
+            pairs = [(tested[_rows(fold.tested)], trained[_rows(fold.trained)]) for fold in self.folds]
+            found[name] = sum(int(also_in(*pair).sum()) for pair in pairs)
+        return found
+
     @property
     def samples(self) -> dict[str | None, int]:
         """Of each split (None: the training split) the samples that were used: those that could be read."""
         return {None: len(self.train.labels)} | {name: len(split.labels) for name, split in self.tests.items()}
+
+
+def _rows(rows: np.ndarray | None) -> np.ndarray | slice:
+    return slice(None) if rows is None else rows
+
+
+def _hashes(data: Data, split: Split) -> np.ndarray:
+    """What samples of a split are the same by: of pictures, their stored bytes; of features, these. uint64 [N]."""
+    if isinstance(data, FeatureSet):
+        return np.fromiter(map(xxhash.xxh3_64_intdigest, split.features.numpy()), np.uint64, len(split.labels))
+    return data.samples.xxh3[split.sample_ids]
 
 
 def read_set(encoder: Encoder | None, downstream: DownstreamSet, read: Reader | None, views: int) -> FeaturedSet:

@@ -7,6 +7,7 @@ from textwrap import wrap
 
 from fastpt.intervals import Interval, interval, paired
 from fastpt.printable import csv_cell, percentage, plural
+from fastpt.tuned import overlaps
 from fastpt.tuning.best_probe import NAME
 from fastpt.tuning.metrics import MEASURES
 from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, by_seed, comparable
@@ -61,6 +62,8 @@ def text_table(results: Results) -> str:
         lines += ["", *_aligned([["features", *FEATURE_MEASURES.values()], *_feature_lines(results.spectra, titles)])]
     if results.similarities:
         lines += ["", *_aligned([["linear CKA of the features with those of", "CKA"], *_similarity_lines(results)])]
+    for line in overlaps(results.splits):
+        lines += _wrapped(f"no fair test: {line}")
     for line in results.departures:
         lines += _wrapped(f"not as published: {line}")
     for one in results.missing:

@@ -13,7 +13,7 @@ from fastpt.training.launch import DistInfo
 from fastpt.training.run import train
 from fastpt.training.tasks.clip.task import Clip
 from fastpt.training.tasks.supervised.task import Supervised
-from fastpt.training.trial import check_names
+from fastpt.training.trial import check_names, overlaps
 from tests.conftest import made_up, picture, prepared
 
 ALONE = DistInfo(0, 1, torch.device("cpu"))
@@ -131,6 +131,14 @@ def test_different_splits_of_one_name_are_refused(supervised, clip, held_out, tm
     assert copied.images_id == other.images_id
     task = Clip(clip(f"data.val={other.path}", f"clip.zero_shot.data={copied.path}"), ALONE)
     check_names(task.train_set, task.measured_on)
+
+
+def test_pictures_that_are_measured_on_and_trained_on_are_told(supervised, clip, captioned, held_out):
+    task = Supervised(supervised(f"data.val={captioned.path}"), ALONE)
+    (line,) = overlaps(task.train_set, task.measured_on)
+    assert line.startswith(f"40 of 40 pictures of data.val {captioned.path} are among those that are trained on")
+    task = Clip(clip(f"data.val={held_out.path}"), ALONE)
+    assert list(overlaps(task.train_set, task.measured_on)) == []
 
 
 def test_problems_keep_the_class_that_they_share():

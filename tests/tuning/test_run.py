@@ -16,10 +16,11 @@ from fastpt import Dataset
 from fastpt.cli import main
 from fastpt.errors import FastptError
 from fastpt.files import read_sealed_json
+from fastpt.runs import read_run
 from fastpt.tuned import FORMAT, _paths, replaced
 from fastpt.tuning import jobs
 from fastpt.tuning.command import tune_command
-from tests.conftest import made_up, prepared
+from tests.conftest import made_up, picture, prepared
 from tests.tuning.conftest import NOISE, finished_run
 
 
@@ -90,6 +91,33 @@ def test_cross_fitted_heads_test_each_picture_once(workplace):
     assert all(40 * row["measures"]["accuracy"] == pytest.approx(round(40 * row["value"])) for row in found["rows"])
     again = tune_command(suite="cross.yaml", methods=["ridge", "mlp"], num_seeds=2, epochs=2).as_dict()
     assert again["rows"] == found["rows"]
+
+
+def test_tested_pictures_that_are_trained_on_are_counted_and_told(workplace, capsys):
+    others = made_up(24, special={i: picture(i if i < 5 else 500 + i) for i in range(24)}, name="other", is_train=False)
+    prepared(Path("data/pets"), others)
+    twice = made_up(24, 2, special={i: picture(3 if i < 8 else i) for i in range(24)}, name="twice")
+    prepared(Path("data/pets"), twice)  # eight times one picture, so it is in both folds
+    split, train = {"features": "x.npy", "labels": "y.npy"}, "data/pets/train"
+    np.save("x.npy", np.random.default_rng(0).normal(size=(30, 4)))
+    np.save("y.npy", np.arange(30) % 3)
+    sets = [
+        {"name": "some", "train": train, "test": "data/pets/other"},
+        {"name": "few", "train": train, "test": "data/pets/other", "max_train_per_class": 1},
+        {"name": "folds", "train": "data/pets/twice", "folds": 2},
+    ]
+    Path("shared.yaml").write_text(yaml.safe_dump({"name": "shared", "id": sets}))
+    Path("x.yaml").write_text(yaml.safe_dump({"name": "x", "id": [{"name": "all", "train": split, "test": split}]}))
+    found = tune_command(suite="shared.yaml", methods=["ridge"]).as_dict()
+    shared = {one["set"]: one["in_training"] for one in found["splits"] if one["test"]}
+    assert (shared["some"], shared["folds"]) == (5, 8)
+    assert shared["few"] < 5
+    assert not any("in_training" in one for one in found["splits"] if one["test"] is None)
+    told = "5 of 24 samples of some/other are among those that the heads are trained on, byte for byte"
+    assert told in capsys.readouterr().err
+    assert told in " ".join((workplace / "runs/tiny-s0/tune/shared.txt").read_text().split())
+    assert any(told in problem for problem in read_run(workplace / "runs/tiny-s0").problems)
+    assert tune_command(suite="x.yaml", methods=["ridge"]).as_dict()["splits"][1]["in_training"] == 30
 
 
 def test_a_corrupted_test_has_features_of_its_own(workplace):

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fastpt.errors import FastptError
-from fastpt.storage.tar import tar_stem
+from fastpt.storage.tar_keys import tar_stem
 
 SPLITS = {
     "train": "train",

@@ -16,7 +16,8 @@ from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
 from fastpt.storage.opened import LARGEST_FILE, Stamp
 from fastpt.storage.packed import UnpackedTar
 from fastpt.storage.sniff import HEAD, is_picture
-from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
+from fastpt.storage.tar import Tar, open_tar
+from fastpt.storage.tar_keys import Keyed, keyed_files, no_picture, split_key
 
 LARGEST_TARGET = 1 << 24  # bytes of a .txt, .json or .cls
 TARGETS = (".txt", ".json", ".cls")

@@ -35,7 +35,7 @@ from fastpt.storage.names import hidden_part
 from fastpt.storage.opened import Stamp, check_size
 from fastpt.storage.opening import open_regular, open_unchanged
 from fastpt.storage.packed import is_packed, nameless_file
-from fastpt.storage.tar import tar_stem
+from fastpt.storage.tar_keys import tar_stem
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tzst")
 PACKED = re.compile(r"\.tar\.(lz4|lzma|lzo|br|z|7z)$", re.IGNORECASE)  # in ways that are not read

@@ -33,7 +33,8 @@ from fastpt.errors import FastptError
 from fastpt.files import cache_dir, locked
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES, well_formed
-from fastpt.storage.tar import Keyed, Tar, keyed_files, no_picture, open_tar, split_key
+from fastpt.storage.tar import Tar, open_tar
+from fastpt.storage.tar_keys import Keyed, keyed_files, no_picture, split_key
 
 LABEL = re.compile(rb"\s*([+-]?\d{1,18})(?:\.0*)?\s*", re.ASCII)
 

@@ -18,7 +18,8 @@ from fastpt.storage.opening import open_regular
 from fastpt.storage.packed import PACKINGS, UnpackedTar
 from fastpt.storage.remote import RemoteFolder
 from fastpt.storage.sniff import sniff
-from fastpt.storage.tar import BLOCK, Tar, is_tar
+from fastpt.storage.tar import Tar
+from fastpt.storage.tar_walk import BLOCK, is_tar
 from fastpt.storage.zip import Zip
 
 KNOWN = "a folder, a .tar, a .tar.gz or a .zip"

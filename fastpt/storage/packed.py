@@ -16,7 +16,8 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.kind import IGNORING
 from fastpt.storage.opened import LocalFile, OpenedFile, SeekableFile
 from fastpt.storage.opening import open_regular
-from fastpt.storage.tar import Tar, next_data
+from fastpt.storage.tar import Tar
+from fastpt.storage.tar_walk import next_data
 
 LARGEST_RATIO = 100  # of what is unpacked to the file itself; JPEGs do not shrink at all
 SLACK = 1 << 20  # bytes that any file may unpack to; headers of small files shrink by more than that ratio

@@ -11,7 +11,8 @@ from datasets_prep.sources.webdataset import webdataset_splits
 from datasets_prep.tar_samples import Members
 from fastpt import Dataset
 from fastpt.errors import FastptError
-from fastpt.storage.tar import keyed_files, open_tar
+from fastpt.storage.tar import open_tar
+from fastpt.storage.tar_keys import keyed_files
 from tests.conftest import picture
 
 

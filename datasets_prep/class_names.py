@@ -7,7 +7,7 @@ from datasets_prep.inventory import Inventory
 from fastpt.data.labels import shown, text_of
 from fastpt.data.lists import parse_record
 from fastpt.errors import FastptError
-from fastpt.printable import plural
+from fastpt.printable import first_few, plural
 
 MOST_NAMED = 3  # folders in a warning
 
@@ -36,10 +36,9 @@ def names_in_json(inventory: Inventory, name: str, classes: Collection[str]) -> 
         ([folder for folder, text in words.items() if not text and folder in classes], "empty"),
     ):
         if found:
-            more = ", ..." * (len(found) > MOST_NAMED)
-            named = ", ".join(map(shown, found[:MOST_NAMED]))
             are = "is" if len(found) == 1 else "are"
-            warnings.append(f"{plural(len(found), 'name')} in {where} {are} {what}: {named}{more}")
+            named = first_few([shown(name) for name in found], MOST_NAMED)
+            warnings.append(f"{plural(len(found), 'name')} in {where} {are} {what}: {named}")
     return words, warnings
 
 

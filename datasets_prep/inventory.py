@@ -8,7 +8,7 @@ from pathlib import Path
 
 from datasets_prep.listing import Found, SplitListing
 from fastpt.errors import FastptError
-from fastpt.printable import plural
+from fastpt.printable import first_few, plural
 from fastpt.storage.files import missing_place, open_files
 from fastpt.storage.kind import Storage
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part, is_image, is_utf8
@@ -74,8 +74,7 @@ class Inventory:
         odd = [f"{name} ({what})" for name, what in self.files.odd.items() if is_image(name) and not hidden_part(name)]
         for names, what in ((packed, "archive"), (odd, "picture")):
             if names:
-                more = ", ..." * (len(names) > MOST_NAMED)
-                yield f"{plural(len(names), what)} not read: {', '.join(names[:MOST_NAMED])}{more}"
+                yield f"{plural(len(names), what)} not read: {first_few(names, MOST_NAMED)}"
 
 
 def take_inventory(files: Storage, ours: Collection[str] = (), asked: Collection[str] = ()) -> Inventory:
@@ -113,10 +112,7 @@ def copies_told(pictures: Iterable[str]) -> list[str]:
             again.append(f"{other} and {name}")
     if not again:
         return []
-    more = ", ..." * (len(again) > MOST_NAMED)
-    return [
-        f"{plural(len(again), 'picture')} may be a copy of another, by the name: {', '.join(again[:MOST_NAMED])}{more}"
-    ]
+    return [f"{plural(len(again), 'picture')} may be a copy of another, by the name: {first_few(again, MOST_NAMED)}"]
 
 
 @dataclass(frozen=True)

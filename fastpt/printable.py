@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\^_])")
@@ -17,6 +18,11 @@ def printable(text: str) -> str:
 def plural(n: int, noun: str) -> str:
     """'1 run', '3 runs'."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def first_few(names: Sequence[str], most: int) -> str:
+    """'a, b' of two names, 'a, b, ...' of more, if `most` is 2."""
+    return ", ".join(names[:most]) + ", ..." * (len(names) > most)
 
 
 def percentage(share: float) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastpt.printable import block, csv_cell, finite, one_line
+from fastpt.printable import block, csv_cell, finite, first_few, one_line
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,7 @@ def test_a_cell_that_a_spreadsheet_would_compute_is_text(text):
 @pytest.mark.parametrize("value", ["pets", "a=1", "-0.5", "+1e-3", "", -0.5, None, 3])
 def test_other_cells_stay_as_they_are(value):
     assert csv_cell(value) == value
+
+
+def test_a_list_of_names_says_that_there_are_more():
+    assert [first_few(["a", "b", "c"][:count], 2) for count in range(4)] == ["", "a", "a, b", "a, b, ..."]

@@ -10,12 +10,8 @@ Classes are WordNet ids in sorted order, which is the order of all published che
 those of open_clip's zero-shot evaluation.
 """
 
-import csv
 import importlib.util
-import io
 import re
-import tempfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,15 +19,16 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets_prep.imagenet_labels import DEVKIT, GROUND_TRUTH, META, SOLUTION, only_file, stem, val_labels
 from datasets_prep.inventory import Inventory, copies_told, take_inventory
 from datasets_prep.listing import Found, Reader, SplitListing, merged
 from datasets_prep.sources import Request, Source
 from datasets_prep.splits import split_of
-from fastpt.errors import DamagedData, FastptError
-from fastpt.printable import plural
+from fastpt.errors import FastptError
+from fastpt.printable import first_few, plural
 from fastpt.storage.files import open_files
 from fastpt.storage.folder import Folder
-from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
+from fastpt.storage.kind import Storage
 from fastpt.storage.names import hidden_part
 from fastpt.storage.tar import Tar, TarOfTars
 
@@ -40,9 +37,6 @@ VAL_NAME = re.compile(r"ILSVRC2012_val_\d{8}")
 WNID = re.compile(r"n\d{8}")
 EXPECTED = {"train": 1_281_167, "val": 50_000}
 ARCHIVES = {"train": "ILSVRC2012_img_train.tar", "val": "ILSVRC2012_img_val.tar"}
-DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
-META, GROUND_TRUTH = "meta.mat", "ILSVRC2012_validation_ground_truth.txt"  # in the devkit
-SOLUTION = "LOC_val_solution.csv"  # Kaggle's
 SIDE_FILES = frozenset({*ARCHIVES.values(), DEVKIT, META, GROUND_TRUTH, SOLUTION})
 MOST_NAMED = 5  # folders in a warning
 
@@ -94,7 +88,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None, ignore_damage: b
     inventory = take_inventory(files)
     tree = _tree(inventory)
     side = _side_files(files)
-    archives = {split: name for split, base in ARCHIVES.items() if (name := _one(side, base))}
+    archives = {split: name for split, base in ARCHIVES.items() if (name := only_file(side, base))}
     if not isinstance(files, Folder):
         archives = {}  # those in an archive cannot be read in place
     if not tree.splits and not archives:
@@ -119,7 +113,7 @@ def imagenet_splits(root: Path, unpack_dir: Path | None = None, ignore_damage: b
             listing = _of_files(split, files, tree.splits[split], inventory, side)
             layouts.append(f"{tree.folders[split]}{'' if '' in tree.splits[split] else '<wnid>/'}")
         else:
-            truth = _one(side, SOLUTION, DEVKIT, GROUND_TRUTH) if split == "val" else None
+            truth = only_file(side, SOLUTION, DEVKIT, GROUND_TRUTH) if split == "val" else None
             if truth:
                 raise FastptError(
                     f"{root} has the labels of val ({truth}), but no val/ and no {ARCHIVES[split]}. Put one there, or "
@@ -164,16 +158,12 @@ def _of_files(
     split: str, files: Storage, pictures: Mapping[str, list[str]], beside: Inventory, side: Mapping[str, list[str]]
 ) -> Listing:
     """The pictures by WordNet id, "" for those whose labels stand in one of the files `side`."""
-    truth = _truth(beside, side, pictures[""]) if "" in pictures else {}
-    wnid_of = {name: wnid or truth[_stem(name)] for wnid, names in pictures.items() for name in names}
+    truth = val_labels(beside, side, pictures[""]) if "" in pictures else {}
+    wnid_of = {name: wnid or truth[stem(name)] for wnid, names in pictures.items() for name in names}
     names = sorted(wnid_of)
     return Listing(
         split, [name.rpartition("/")[2] for name in names], [wnid_of[name] for name in names], Reader(files, names)
     )
-
-
-def _stem(name: str) -> str:
-    return name.rpartition("/")[2].partition(".")[0]
 
 
 def _side_files(files: Storage) -> dict[str, list[str]]:
@@ -184,17 +174,6 @@ def _side_files(files: Storage) -> dict[str, list[str]]:
         if base in SIDE_FILES and not hidden_part(name):
             found.setdefault(base, []).append(name)
     return found
-
-
-def _one(side: Mapping[str, list[str]], *bases: str) -> str | None:
-    """The file with the first of these base names that is there. Raises FastptError if there are two of one."""
-    found = next((side[base] for base in bases if base in side), [])
-    if len(found) > 1:
-        raise FastptError(f"--source holds {found[0]} and {found[1]}. Give the folder of one of them.")
-    return found[0] if found else None
-
-
-# --- folders ------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -213,9 +192,8 @@ class _Tree:
             for name in (name for names in folders.values() for name in names):
                 inventory.pass_over(what, name)
             counts = Counter({folder: len(names) for folder, names in folders.items()})
-            most = ", ".join(f"{folder} {count:,}" for folder, count in counts.most_common(MOST_NAMED))
-            more = ", ..." * (len(counts) > MOST_NAMED)
-            warnings.append(f"{plural(counts.total(), 'picture')} {what}, left out: {most}{more}")
+            most = first_few([f"{folder} {count:,}" for folder, count in counts.most_common()], MOST_NAMED)
+            warnings.append(f"{plural(counts.total(), 'picture')} {what}, left out: {most}")
         return warnings
 
 
@@ -228,7 +206,7 @@ def _tree(inventory: Inventory) -> _Tree:
     tops = tops or {
         folder.rpartition("/")[0]
         for folder, names in by_folder.items()
-        if split_of(folder.rpartition("/")[2]) == "val" and any(map(VAL_NAME.fullmatch, map(_stem, names)))
+        if split_of(folder.rpartition("/")[2]) == "val" and any(map(VAL_NAME.fullmatch, map(stem, names)))
     }
     if len(tops) > 1:
         first, second, *_ = sorted(tops)
@@ -242,7 +220,7 @@ def _tree(inventory: Inventory) -> _Tree:
     for folder, names in by_folder.items():
         parts = folder.removeprefix(top).split("/") if tops and f"{folder}/".startswith(top) else []
         split = split_of(parts[0]) if parts else None
-        flat = [name for name in names if len(parts) == 1 and split == "val" and VAL_NAME.fullmatch(_stem(name))]
+        flat = [name for name in names if len(parts) == 1 and split == "val" and VAL_NAME.fullmatch(stem(name))]
         if split in EXPECTED and (flat or (len(parts) == 2 and WNID.fullmatch(parts[1]))):
             if folders.setdefault(split, f"{top}{parts[0]}/") != f"{top}{parts[0]}/":
                 raise FastptError(f"{root}: {folders[split]} and {top}{parts[0]}/ are one split by name. Rename one.")
@@ -276,7 +254,7 @@ def _no_layout(root: Path, files: Storage) -> str:
         hint = "Its folders are WordNet ids: give the folder above, that holds it as train/ or val/, or rename it so."
     elif any(name.rpartition("/")[2] in ARCHIVES.values() for name in (*files.names(), root.name)):
         hint = "Give the folder in which the archives lie, unpacked from any other."
-    elif any(WNID.fullmatch(_stem(name)) and name.endswith(".tar") for name in files.names()):
+    elif any(WNID.fullmatch(stem(name)) and name.endswith(".tar") for name in files.names()):
         hint = (
             f"It holds a tar for each class: give the folder of {ARCHIVES['train']}, or unpack each to train/<wnid>/."
         )
@@ -285,9 +263,6 @@ def _no_layout(root: Path, files: Storage) -> str:
         f"({ARCHIVES['train']}, ...), nor Kaggle's folders (ILSVRC/Data/CLS-LOC), nor train/<wnid>/ and val/<wnid>/, "
         f"nor Hugging Face's parquet files. {hint}"
     )
-
-
-# --- archives and lists -------------------------------------------------------------------------------------------
 
 
 def _of_archive(
@@ -301,76 +276,13 @@ def _of_archive(
     pictures: dict[str, list[str]] = {}
     for picture in inventory.pictures:
         wnid = next((part for part in reversed(picture.split("/")[:-1]) if WNID.fullmatch(part)), None)
-        if wnid or (split == "val" and VAL_NAME.fullmatch(_stem(picture))):
+        if wnid or (split == "val" and VAL_NAME.fullmatch(stem(picture))):
             pictures.setdefault(wnid or "", []).append(picture)
         else:
             inventory.pass_over(f"of no WordNet id in {name}", picture)
     if not pictures:
         raise FastptError(f"{path} holds no pictures of ImageNet. Fetch it anew.")
     return _of_files(split, files, pictures, beside, side), inventory.found([])
-
-
-def _truth(inventory: Inventory, side: Mapping[str, list[str]], pictures: list[str]) -> dict[str, str]:
-    """The WordNet ids of pictures of val by their names, from Kaggle's list or the devkit, packed or not."""
-    files = inventory.files
-    if not (name := _one(side, SOLUTION, GROUND_TRUTH, DEVKIT)):
-        raise FastptError(
-            f"the labels of {len(pictures):,} pictures of val, such as {pictures[0]}, are not in {files.root}: neither "
-            f"Kaggle's {SOLUTION}, nor the devkit ({DEVKIT}), nor its {GROUND_TRUTH}. Put one there."
-        )
-    base = name.rpartition("/")[2]
-    if base == SOLUTION:
-        truth = _kaggle_truth(inventory.read(name), files.root / name)
-    elif base == GROUND_TRUTH:
-        meta = f"{name.removesuffix(GROUND_TRUTH)}{META}"
-        if meta not in side.get(META, ()):
-            raise FastptError(f"{files.root} has {name}, but no {meta}, which belongs to it. Put it there.")
-        truth = _devkit_truth(inventory.read(meta), inventory.read(name), files.root / name)
-    else:
-        inventory.count_read(name)
-        truth = _packed_truth(files.root / name)
-    unknown = [name for name in pictures if _stem(name) not in truth]
-    if unknown:
-        raise FastptError(
-            f"{files.root / name} does not name {len(unknown):,} of the val pictures, such as {unknown[0]}. Take them "
-            "away, or fetch it anew."
-        )
-    return truth
-
-
-def _kaggle_truth(content: bytes, path: Path) -> dict[str, str]:
-    try:
-        rows = csv.DictReader(io.StringIO(content.decode(), newline=""))
-        return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
-    except (KeyError, AttributeError, IndexError, ValueError, csv.Error):
-        raise FastptError(f"{path} is not Kaggle's list of ImageId and PredictionString; fetch it anew.") from None
-
-
-def _packed_truth(devkit: Path) -> dict[str, str]:
-    try:
-        tar = open_files(devkit, unpack_dir=Path(tempfile.gettempdir()))
-        names = {name.rpartition("/")[2]: name for name in tar.names()}
-        return _devkit_truth(tar.read(names[META]), tar.read(names[GROUND_TRUTH]), devkit)
-    except KeyError as missing:
-        raise FastptError(f"{devkit} has no {missing.args[0]}; fetch the devkit of tasks 1 and 2 anew.") from None
-    except ARCHIVE_ERRORS as error:
-        message = f"{devkit} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew."
-        raise unreadable(message, error) from None
-
-
-def _devkit_truth(meta: bytes, numbers: bytes, where: Path) -> dict[str, str]:
-    """From the numbers of classes, a line for each picture of val in the order of their names, and what they mean."""
-    from scipy.io import loadmat
-
-    try:
-        synsets = loadmat(io.BytesIO(meta), squeeze_me=True)["synsets"]
-        wnids = dict(zip(synsets["ILSVRC2012_ID"].tolist(), synsets["WNID"].tolist(), strict=True))
-        found = [str(wnids[int(line)]) for line in numbers.split()]
-    except (LookupError, ValueError, TypeError, EOFError, OSError, zlib.error) as error:
-        raise DamagedData(
-            f"{where} or its {META} is damaged ({error}); fetch the devkit of tasks 1 and 2 anew."
-        ) from None
-    return {f"ILSVRC2012_val_{i:08d}": wnid for i, wnid in enumerate(found, 1)}
 
 
 def _hugging_face(root: Path, ignore_damage: bool) -> Found:

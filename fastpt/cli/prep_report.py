@@ -11,7 +11,7 @@ import numpy as np
 from fastpt.cli.shared import describe, describe_plan
 from fastpt.data.manifest import read_rejected
 from fastpt.errors import FastptError
-from fastpt.printable import one_line, plural
+from fastpt.printable import first_few, one_line, plural
 
 if TYPE_CHECKING:
     from datasets_prep.listing import Found, SplitListing
@@ -211,9 +211,8 @@ def _balance_lines(document: Document) -> list[str]:
 
 def _most(counts: Mapping[str, int]) -> str:
     """The most frequent of what was counted."""
-    most = Counter(counts).most_common(MOST_NAMED)
-    named = [f"{one_line(name, 80)} {count:,}" if count > 1 else one_line(name, 80) for name, count in most]
-    return ", ".join(named) + ", ..." * (len(counts) > MOST_NAMED)
+    most = Counter(counts).most_common()
+    return first_few([one_line(name, 80) + f" {count:,}" * (count > 1) for name, count in most], MOST_NAMED)
 
 
 def _short(text: str) -> str:

@@ -94,7 +94,8 @@ def _found(
     source_name: str, source: Source, own: dict[str, Any], asked: CommonOptions, preset: Preset | None, out: Path
 ) -> "Found":
     """What the source finds, with val held out if that is asked for. Raises FastptError if noise goes nowhere."""
-    from datasets_prep.places import class_warnings, hold_out, list_splits
+    from datasets_prep.classes import class_warnings
+    from datasets_prep.places import hold_out, list_splits
 
     with SOURCES.blaming(source_name):
         unpack_dir = _folder_above(out) if asked.dry_run else out

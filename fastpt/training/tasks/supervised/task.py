@@ -27,7 +27,7 @@ from fastpt.losses.classification import (
     generalized_cross_entropy,
     symmetric_cross_entropy,
 )
-from fastpt.printable import one_line
+from fastpt.printable import first_few, one_line
 from fastpt.recipe import Recipe
 from fastpt.training.evaluation import evaluation_loader, outputs_of, split_name, sum_over_processes
 from fastpt.training.launch import DistInfo
@@ -112,14 +112,12 @@ class Supervised:
             )
         untrained = np.setdiff1d(val.clean_labels, there)
         if len(untrained) and self.dist_info.is_rank_zero:
-            first = ", ".join(train.classes[label] for label in untrained[:3])
             log.warning(
-                "%s has pictures of %s of which %s has none (%s%s): they count as wrong.",
+                "%s has pictures of %s of which %s has none (%s): they count as wrong.",
                 val.path,
                 f"{len(untrained)} classes" if len(untrained) > 1 else "a class",
                 train.path,
-                first,
-                ", ..." if len(untrained) > 3 else "",
+                first_few([train.classes[label] for label in untrained], 3),
             )
 
     def losses(

@@ -13,12 +13,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch.utils import data as torch_data
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from fastpt.augment.transforms import normalize
 from fastpt.data.dataset import Dataset
@@ -35,6 +36,13 @@ class TensorBatch(NamedTuple):
     images: torch.Tensor  # uint8 [B, 3, H, W], or float32 if normalised; channels last in memory
     targets: torch.Tensor | list[str]  # int64 [B] labels, or B captions, as the noise plan shows them
     sample_ids: torch.Tensor  # int64 [B], rows of the dataset
+
+
+def _refuse(batches: list[TensorBatch], **_: Any) -> NoReturn:
+    raise FastptError("FastptDataset gives whole batches, which would be batched again. Write batch_size=None.")
+
+
+default_collate_fn_map[TensorBatch] = _refuse  # of a DataLoader that has a batch_size, as torch's default is
 
 
 class FastptDataset(torch_data.IterableDataset[TensorBatch]):

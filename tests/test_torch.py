@@ -152,6 +152,13 @@ def test_worker_processes_are_refused(labelled, loader, workers):
         list(loader(dataset(labelled), batch_size=None, num_workers=workers))
 
 
+@pytest.mark.parametrize("loader", [DataLoader, StatefulDataLoader])
+@pytest.mark.parametrize("settings", [{}, {"batch_size": 6}])
+def test_batches_are_not_batched_again(labelled, loader, settings):
+    with pytest.raises(FastptError, match=r"batched again\. Write batch_size=None"):
+        next(iter(loader(dataset(labelled), **settings)))
+
+
 def test_wrong_settings_are_told_when_the_dataset_is_made(labelled):
     with pytest.raises(FastptError, match="the loader's order is 'rnadom'"):
         dataset(labelled, order="rnadom")

@@ -12,11 +12,14 @@ Protocol, so that a package that is broken breaks its own names only.
 """
 
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from traceback import walk_tb
 from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 
 from click import ClickException
@@ -24,6 +27,8 @@ from click import ClickException
 from fastpt.errors import FastptError, suggestion
 
 Member = TypeVar("Member")
+
+GROUPS = ("fastpt.sources", "fastpt.noise_kinds", "fastpt.encoders", "fastpt.methods")
 
 
 class Origin(NamedTuple):
@@ -45,8 +50,11 @@ class Registry(Generic[Member]):
 
     @cached_property
     def _installed(self) -> dict[str, list[EntryPoint]]:
+        if not self.group:
+            return {}
         found: dict[str, list[EntryPoint]] = {}
-        for point in entry_points(group=self.group) if self.group else ():
+        _tell_strays()
+        for point in entry_points(group=self.group):
             if point.name not in self.table:  # a built-in name cannot be taken over
                 found.setdefault(point.name, []).append(point)
         return found
@@ -65,7 +73,7 @@ class Registry(Generic[Member]):
             member = point.load()
             problems = _problems(member, self.protocol) if self.protocol else []
         except (Exception, SystemExit) as error:  # a package of others, which may fail in any way
-            raise FastptError(f"{where} cannot be loaded ({error!r}). Mend the package.") from None
+            raise FastptError(f"{where} cannot be loaded ({_raised(error, point)}). Mend the package.") from None
         if problems:
             raise FastptError(f"{where} is not what it should be: {'; '.join(problems)}. Mend the package.")
         return cast(Member, member)
@@ -83,7 +91,7 @@ class Registry(Generic[Member]):
             if told or not (origin := self.origin(name)):
                 raise
             where = f"{self.what} {name!r} of package {origin.distribution} {origin.version}"
-            raise FastptError(f"{where} failed ({error!r}). Mend the package.") from error
+            raise FastptError(f"{where} failed ({_raised(error, self._point(name))}). Mend the package.") from error
 
     def origin(self, name: str) -> Origin | None:
         """The package that gave the member, or None for one of our own. Raises FastptError as `get` does."""
@@ -118,6 +126,25 @@ def _problems(member: object, protocol: type) -> list[str]:
             for one in error.errors()
         ]
     return []
+
+
+def _raised(error: BaseException, point: EntryPoint) -> str:
+    """What a package raised, and the last line of its own that led there."""
+    package = point.module.partition(".")[0]
+    where = ""
+    for frame, line in walk_tb(error.__traceback__):
+        if frame.f_globals.get("__name__", "").partition(".")[0] == package:
+            where = f" in {Path(frame.f_code.co_filename).name}, line {line}"
+    return f"{error!r}{where}"
+
+
+def _tell_strays() -> None:
+    """Say which packages name members of rooms that there are not: a typing error, or of another fastpt."""
+    for group in sorted(group for group in entry_points().groups if group.startswith("fastpt.")):
+        if group not in GROUPS:
+            packages = " and ".join(sorted({_distribution(point) for point in entry_points(group=group)}))
+            told = f"warning: package {packages} has entry points of {group}, of which nothing is used"
+            print(f"{told}; {suggestion(group, GROUPS)}", file=sys.stderr)
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -11,7 +11,8 @@ from datasets_prep.sources import SOURCES
 from fastpt import registry
 from fastpt.errors import FastptError
 from fastpt.noise.kinds import KINDS
-from fastpt.registry import Registry
+from fastpt.registry import GROUPS, Registry
+from fastpt.tuning.encoders import ENCODERS
 from fastpt.tuning.methods import METHODS
 
 TABLE = {"ordered": "collections:OrderedDict", "counter": "collections:Counter"}
@@ -19,7 +20,7 @@ TABLE = {"ordered": "collections:OrderedDict", "counter": "collections:Counter"}
 
 def with_packages(monkeypatch, *points: EntryPoint) -> Registry:
     """A room into which these entry points are installed."""
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points).select(group=group))
+    monkeypatch.setattr(registry, "entry_points", EntryPoints(points).select)
     return Registry("kind of mapping", TABLE, "tests.mappings")
 
 
@@ -30,7 +31,7 @@ def test_names_come_in_the_order_of_the_table_then_those_of_packages(monkeypatch
 
 
 def test_a_name_of_the_table_looks_at_no_package(monkeypatch):
-    monkeypatch.setattr(registry, "entry_points", lambda group: pytest.fail("scanned"))
+    monkeypatch.setattr(registry, "entry_points", lambda **_: pytest.fail("scanned"))
     assert Registry("kind of mapping", TABLE, "tests.mappings").get("counter").__name__ == "Counter"
 
 
@@ -88,11 +89,8 @@ WALL, SUNDIAL = Wall(), Sundial()
 
 
 def clocks(monkeypatch, attribute: str) -> Registry:
-    monkeypatch.setattr(
-        registry,
-        "entry_points",
-        lambda group: EntryPoints([EntryPoint("clock", f"{__name__}:{attribute}", group)]),
-    )
+    point = EntryPoint("clock", f"{__name__}:{attribute}", "tests.clocks")
+    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
     return Registry("kind of clock", {}, "tests.clocks", Clock)
 
 
@@ -102,25 +100,36 @@ def test_a_packages_member_is_held_to_the_protocol(monkeypatch):
         clocks(monkeypatch, "SUNDIAL").get("clock")
 
 
-@pytest.mark.parametrize("room", [SOURCES, KINDS, METHODS], ids=lambda room: room.what)
+@pytest.mark.parametrize("room", [SOURCES, KINDS, ENCODERS, METHODS], ids=lambda room: room.what)
 def test_our_own_members_keep_the_protocol_too(monkeypatch, room):
     points = [EntryPoint(name, where, room.group) for name, where in room.table.items()]
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints(points))
+    monkeypatch.setattr(registry, "entry_points", EntryPoints(points).select)
     for name in room.table:
         assert Registry(room.what, {}, room.group, room.protocol).get(name) is room.get(name)
 
 
 def test_a_package_that_ends_the_process_is_told(monkeypatch, tmp_path):
-    (tmp_path / "leaves_at_once.py").write_text("raise SystemExit(7)")
+    (tmp_path / "leaves_at_once.py").write_text("\nraise SystemExit(7)")
     monkeypatch.syspath_prepend(tmp_path)
     room = with_packages(monkeypatch, EntryPoint("broken", "leaves_at_once:CLOCK", "tests.mappings"))
-    with pytest.raises(FastptError, match="cannot be loaded"):
+    with pytest.raises(FastptError, match=r"cannot be loaded \(SystemExit\(7\) in leaves_at_once\.py, line 2\)"):
         room.get("broken")
 
 
-def test_what_goes_wrong_in_a_package_is_told_as_its_fault(monkeypatch):
+def test_a_group_that_no_room_has_is_told(monkeypatch, capsys):
+    with_packages(monkeypatch, EntryPoint("mine", "collections:ChainMap", "fastpt.noise_kind")).names()
+    told = "warning: package unknown has entry points of fastpt.noise_kind, of which nothing is used; "
+    assert capsys.readouterr().err == f"{told}did you mean fastpt.noise_kinds?\n"
+
+
+def test_the_groups_are_those_of_the_rooms():
+    assert {room.group for room in (SOURCES, KINDS, ENCODERS, METHODS)} == set(GROUPS)
+
+
+def test_what_goes_wrong_in_a_package_is_told_as_its_fault_with_its_line(monkeypatch):
     room = clocks(monkeypatch, "WALL")
-    failed = r"'clock' of package unknown unknown failed \(ZeroDivisionError"
+    line = Wall.tick.__code__.co_firstlineno + 1
+    failed = rf"'clock' of package unknown unknown failed \(ZeroDivisionError.* in test_registry\.py, line {line}\)"
     with pytest.raises(FastptError, match=failed), room.blaming("clock"):
         WALL.tick()
 

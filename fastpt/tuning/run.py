@@ -253,7 +253,8 @@ def _describe(
         None if encoder.run is None else exported(encoder.run / EXPORT),
     )
     trained = {name: origin.get(name) for name in ("recipe", "seed", "samples_id", "images_id", "noise")}
-    return {"name": encoder.name, **dict(zip(known, values, strict=True)), **trained, "features": width}
+    package = {"origin": encoder.origin._asdict()} if encoder.origin else {}
+    return {"name": encoder.name, **dict(zip(known, values, strict=True)), **package, **trained, "features": width}
 
 
 def _made_with(encoder: Encoder | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tests.conftest import made_up, prepared
 def broken_package(monkeypatch):
     """A package whose kind of noise cannot be loaded."""
     point = EntryPoint("broken", "collections:Nothing", KINDS.group or "")
-    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([point]).select(group=group))
+    monkeypatch.setattr(registry, "entry_points", EntryPoints([point]).select)
     module = import_module("fastpt.cli.noise")
     cached = (module._kinds, module._kind_options)
     for function in cached:

@@ -7,7 +7,8 @@
     FILE.yaml                    one of these, with the preprocessing that it wants; see `EncoderFile`
 
 WEIGHTS is a local file: safetensors, or a torch file that holds nothing but tensors. A new kind is a file here, a line
-in `ENCODERS` and a test; its module imports torch and the like inside its functions.
+in `ENCODERS` and a test; or an installed package names it under the entry point group `fastpt.encoders`. Its module
+imports torch and the like inside its functions.
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ ENCODERS: Registry[EncoderKind] = Registry(
         "open_clip": "fastpt.tuning.encoders.open_clip:KIND",
         "onnx": "fastpt.tuning.encoders.onnx:KIND",
     },
+    "fastpt.encoders",
+    EncoderKind,
 )
 
 
@@ -92,7 +95,10 @@ def open_encoder(spec: str, device: str = "cpu", precision: Precision = "fp32") 
 
 def _open(spec: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
     kind, _, name = spec.partition(":")
-    if kind not in ENCODERS.names() or not name:
-        forms = ", ".join(ENCODERS.get(known).form for known in ENCODERS.names())
-        raise FastptError(f"--encoder {spec!r} names no encoder. Write {forms} or a YAML file.")
-    return ENCODERS.get(kind).open(name, overrides, device, precision)
+    if not name or (kind not in ENCODERS.table and kind not in ENCODERS.names()):
+        forms = [ENCODERS.get(known).form for known in ENCODERS.table]
+        forms += [f"{known}:NAME" for known in ENCODERS.names() if known not in ENCODERS.table]
+        raise FastptError(f"--encoder {spec!r} names no encoder. Write {', '.join(forms)} or a YAML file.")
+    member = ENCODERS.get(kind)
+    with ENCODERS.blaming(kind):
+        return replace(member.open(name, overrides, device, precision), origin=ENCODERS.origin(kind))

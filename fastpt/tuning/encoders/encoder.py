@@ -13,6 +13,7 @@ from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
 from fastpt.printable import one_line
+from fastpt.registry import Origin
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,8 @@ class Encoder:
     """bf16: under autocast; the features are float32 all the same."""
     model: torch.nn.Module | None = field(default=None, repr=False)
     """What `forward` calls, where that is a torch model."""
+    origin: Origin | None = None
+    """The installed package that its kind is of, where that is another."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures, uint8 [B, H, W, 3], cropped and resized -> features, float32 [B, D], on the encoder's device."""

@@ -1,7 +1,8 @@
 """What MkDocs does not do by itself.
 
-Links out of docs/ name their file, for the site has no other files. Each notebook is run, once for each of its versions
-(build/notebooks keeps what came of it), and becomes a page with its outputs and an .ipynb beside it.
+Links out of docs/ name their file, for the site has no other files; those to a notebook lead to its page. Each notebook
+is run, once for each of its versions (build/notebooks keeps what came of it), and becomes a page with its outputs and
+an .ipynb beside it.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from tools import notebooks
 
 KEPT = Path(__file__).parents[1] / "build" / "notebooks"
 LINK = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+[^)#\s]+)\)")
+NOTEBOOK = re.compile(r"(\]\((?:\.\./)*notebooks/\w+)\.py\)")
 
 
 def on_page_markdown(markdown: str, page: Page, **_) -> str:
@@ -35,7 +37,7 @@ def on_page_markdown(markdown: str, page: Page, **_) -> str:
         name = f"`{target.removeprefix('../')}`"
         return name if link[1].strip("`") == name.strip("`") else f"{link[1]} ({name})"
 
-    return LINK.sub(named, markdown)
+    return LINK.sub(named, NOTEBOOK.sub(r"\1.md)", markdown))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -10,7 +10,7 @@ import click
 import fastpt
 from fastpt import runs
 from fastpt.cli.noise import describe_classes
-from fastpt.cli.shared import FOLDER, JSON, FiniteRange, describe, describe_plan
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, FiniteRange, Noise, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import mapping, one_line, printable
 from fastpt.progress import Progress
@@ -114,7 +114,7 @@ def _verify_run(run: Path) -> list[str]:
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--noise", required=True, metavar="PLAN|RATE|clean", help="What the samples are shown.")
+@click.option("--noise", type=Noise(), required=True, metavar="PLAN|RATE|clean", help="What the samples are shown.")
 @click.option(
     "--format",
     "store",
@@ -122,7 +122,7 @@ def _verify_run(run: Path) -> list[str]:
     required=True,
     help="One FFCV file, WebDataset tars, or parquet as Hugging Face's datasets read it.",
 )
-@click.option("--out", type=FOLDER, required=True, help="The folder to make.")
+@click.option("--out", type=OUTPUT, required=True, help="The folder to make.")
 @click.option("--of", type=click.Choice(["labels", "captions"]), help="Which targets, where the split has both.")
 @click.option(
     "--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a tar or parquet file."
@@ -131,7 +131,7 @@ def _verify_run(run: Path) -> list[str]:
 @click.option("--class", "only", metavar="NAME", multiple=True, help="Write what is truly of this class; repeatable.")
 def materialize(
     folder: Path,
-    noise: str,
+    noise: float | str | None,
     store: str,
     out: Path,
     of: "Targets | None",
@@ -152,31 +152,25 @@ def materialize(
     from datasets_prep.materialize import materialize as write_files
 
     with Progress(f"materialize {folder}", "pictures") as progress:
-        write_files(fastpt.Dataset(folder), _noise(noise), store, out, of, shard_samples, progress, limit, only)
+        write_files(fastpt.Dataset(folder), noise, store, out, of, shard_samples, progress, limit, only)
     click.echo(f"wrote {out}")
 
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--noise", "plans", multiple=True, metavar="PLAN|RATE|clean", help="Show this alone; repeatable.")
+@click.option(
+    "--noise", "plans", type=Noise(), multiple=True, metavar="PLAN|RATE|clean", help="Show this alone; repeatable."
+)
 @click.option("--pictures", type=click.IntRange(1, 1000), default=24, show_default=True, help="Pictures a section.")
-@click.option("--out", type=FOLDER, help="The file (default: NAME-SPLIT-preview.html here).")
-def preview(folder: Path, plans: tuple[str, ...], pictures: int, out: Path | None) -> None:
+@click.option("--out", type=OUTPUT, help="The file (default: NAME-SPLIT-preview.html here).")
+def preview(folder: Path, plans: tuple[float | str | None, ...], pictures: int, out: Path | None) -> None:
     """Show the split FOLDER on one HTML page. It has pictures, targets clean and noisy, classes, sizes."""
     from fastpt.report.preview import write_preview
 
     dataset = fastpt.Dataset(folder)
     out = out or Path(f"{dataset.name}-{dataset.split}-preview.html")
-    write_preview(dataset, list(map(_noise, plans)) or dataset.noise_plans(), pictures, out)
+    write_preview(dataset, list(plans) or dataset.noise_plans(), pictures, out)
     click.echo(f"wrote {out}")
-
-
-def _noise(text: str) -> float | str | None:
-    """None for clean, a rate, or the name of a plan."""
-    try:
-        return None if text == "clean" else float(text)
-    except ValueError:
-        return text
 
 
 @click.command()

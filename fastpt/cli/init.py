@@ -4,12 +4,17 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from fastpt.cli.shared import RECORDED
+from fastpt.cli.shared import RECORDED, RECORDED_OUTPUT
 from fastpt.errors import FastptError
 from fastpt.printable import plural, printable
+from fastpt.storage.address import ADDRESS, RemotePath
+
+if TYPE_CHECKING:
+    from fastpt.data.dataset import Dataset
 
 SMALL = 96  # pixels; pictures up to this are trained on at 64
 RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
@@ -19,12 +24,12 @@ RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
 @click.argument("file", type=click.Choice(["recipe", "suite", "study"]))
 @click.argument("sources", type=RECORDED, nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--suite", help="recipe, study: the suite that runs are tuned on.")
-@click.option("--out", type=RECORDED, help="The file to write (default: recipe.yaml, suite.yaml, study.yaml).")
+@click.option("--out", type=RECORDED_OUTPUT, help="The file to write (default: recipe.yaml, suite.yaml, study.yaml).")
 def init(file: str, sources: tuple[Path, ...], suite: str | None, out: Path | None) -> None:
     """Write a commented recipe, suite or study to start from. Replaces no file.
 
     \b
-    fastpt init recipe data/mine                  a classifier of the split data/mine/train
+    fastpt init recipe data/mine                  a classifier of the split data/mine/train, or a CLIP of its captions
     fastpt init suite data/flowers data/pets      what encoders are compared on
     fastpt init study recipe.yaml --suite suite.yaml     that recipe at several noise rates and seeds
     """
@@ -92,43 +97,78 @@ def _suite(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+class _Task(NamedTuple):
+    """What a recipe says of one task alone."""
+
+    name: str
+    model: str
+    of: str
+    scale: str
+    lines: tuple[str, ...]
+
+
+def _classifier(train: "Dataset", small: bool) -> _Task:
+    model = "resnet18" if small else "resnet50"
+    lines = (
+        f"model: {{name: {model}}}  # any of timm's",
+        "optim: {name: adamw, lr: 1.0e-3, weight_decay: 0.05}",
+        "augment: {label_smoothing: 0.1}",
+    )
+    return _Task("supervised", model, f"of {len(train.classes)} classes", "[0.35, 1.0]", lines)
+
+
+def _clip(train: "Dataset", small: bool) -> _Task:
+    lines = (
+        "model: {name: RN50}  # any of open_clip's",
+        "optim: {name: adamw, lr: 5.0e-4, weight_decay: 0.1, betas: [0.9, 0.98]}",
+    )
+    small_lines = (
+        "model:  # or {name: RN50}, or any of open_clip's",
+        "  name: small-clip",
+        "  config:",
+        "    embed_dim: 128",
+        "    vision_cfg: {timm_model_name: resnet10_narrow, timm_pool: avg, timm_proj: linear}",
+        "    text_cfg: {context_length: 32, vocab_size: 49408, width: 128, heads: 4, layers: 1}",
+        "optim: {name: adamw, lr: 2.0e-3, weight_decay: 0.05, betas: [0.9, 0.98]}",
+    )
+    zero_shot = "# clip: {zero_shot: {data: data/imagenet/val}}  # zero-shot accuracy on any split with labels"
+    if small:
+        return _Task("clip", "a small CLIP", "with captions", "[0.6, 1.0]", (*small_lines, zero_shot))
+    return _Task("clip", "CLIP RN50", "with captions", "[0.9, 1.0]", (*lines, zero_shot))
+
+
 def _recipe(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
     import numpy as np
 
     import fastpt
     from fastpt.tuning.found_sets import TESTS, TRAIN
 
-    (folder,) = sources
+    (folder,) = (RemotePath.parse(str(one)) if ADDRESS.match(str(one)) else one for one in sources)
     path = folder if (folder / "dataset.json").exists() else folder / TRAIN
     train = fastpt.Dataset(path)
-    if not train.has_labels:
-        raise FastptError(
-            f"{path} has captions alone. Start from recipes/demo_clip.yaml or recipes/clip_yfcc.yaml of fastpt's tree."
-        )
     val = next((path.parent / one for one in TESTS[::-1] if (path.parent / one / "dataset.json").exists()), None)
     side = float(np.median(np.minimum(train.samples.width, train.samples.height)))
-    size, model = (64, "resnet18") if side <= SMALL else (224, "resnet50")
+    size = 64 if side <= SMALL else 224
+    task = (_classifier if train.has_labels else _clip)(train, size == 64)
     batch = min(256, 2 ** max(1, int(np.log2(max(len(train) // 16, 2)))))
     plans = ", ".join(train.noise_plans()[:3])
     lines = [
-        f"# {model} on {train.name}/{train.split}: {plural(len(train), 'picture')} of {len(train.classes)} classes.",
+        f"# {task.model} on {train.name}/{train.split}: {plural(len(train), 'picture')} {task.of}.",
         "#",
         "# Reaches: (write here what it reached, and on how many seeds)",
         f"# Takes:   (`fastpt train {out} --dry-run` says what to expect)",
         "#",
         f"#   fastpt train {out}",
         f"#   fastpt train {out} --set data.noise=0.1    after `fastpt noise {path} --rate 0.1`",
-        "task: supervised",
+        f"task: {task.name}",
         "data:",
         f"  train: {_scalar(str(path))}",
         *([f"  val: {_scalar(str(val))}"] if val else []),
         f"  noise: 0  # a rate, or the name of a plan{f': {printable(plans)}' if plans else ''}",
         f"  size: {size}  # side of the training crops, pixels; the pictures' shorter sides are {side:.0f} (median)",
-        "  scale: [0.35, 1.0]  # share of the picture that a crop shows",
-        f"model: {{name: {model}}}  # any of timm's",
-        "optim: {name: adamw, lr: 1.0e-3, weight_decay: 0.05}",
+        f"  scale: {task.scale}  # share of the picture that a crop shows",
+        *task.lines,
         "schedule: {epochs: 16, warmup_epochs: 1}",
-        "augment: {label_smoothing: 0.1}",
         f"batch_size: {batch}  # of all processes together",
         *(["evaluate: {every_epochs: 4}"] if val else []),
         "checkpoint: {every_epochs: 4}",

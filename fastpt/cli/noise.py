@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fastpt
-from fastpt.cli.shared import FOLDER, JSON, SEED, Rate, describe_plan
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, SEED, Rate, describe_plan
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 
@@ -77,9 +77,9 @@ def _kind_options() -> list[click.Option]:
 @click.option("--seed", type=SEED, default=0, show_default=True)
 @click.option("--plan", "name", help="Make none: tell of the plan of this name.")
 @click.option("--import", "imported", type=FOLDER, metavar="FILE", help="Take over the plan that another exported.")
-@click.option("--export", type=FOLDER, metavar="FILE", help="Write the plan for others, as one .parquet by key.")
-@click.option("--csv", type=FOLDER, metavar="FILE", help="Write what every sample is shown to this CSV too.")
-@click.option("--picture", type=FOLDER, metavar="FILE", help="Draw which class is shown as which: a .png or .svg.")
+@click.option("--export", type=OUTPUT, metavar="FILE", help="Write the plan for others, as one .parquet by key.")
+@click.option("--csv", type=OUTPUT, metavar="FILE", help="Write what every sample is shown to this CSV too.")
+@click.option("--picture", type=OUTPUT, metavar="FILE", help="Draw which class is shown as which: a .png or .svg.")
 @JSON
 def noise(
     folder: Path,
@@ -95,7 +95,7 @@ def noise(
     as_json: bool,
     **files: Path | None,
 ) -> None:
-    """Add a noise plan to the split FOLDER, or tell of those that are there. Touches no picture.
+    """Add a noise plan to the split FOLDER, or tell of its plans. Touches no picture.
 
     \b
     fastpt noise data/imagenet/train --rate 0.05

@@ -7,7 +7,7 @@ from typing import Literal
 
 import click
 
-from fastpt.cli.shared import FOLDER, SEED, Rate
+from fastpt.cli.shared import OUTPUT, SEED, Rate
 from fastpt.processes import cores
 from fastpt.storage.address import ADDRESS, RemotePath
 
@@ -76,7 +76,7 @@ COMMON = (
         "repeatable.",
     ),
     click.Option(["--name"], help="Name of the dataset (default: the source's own, or the file name of --source)."),
-    click.Option(["--out"], type=FOLDER, help="Folder for the splits (default: data/NAME)."),
+    click.Option(["--out"], type=OUTPUT, help="Folder for the splits (default: data/NAME)."),
     click.Option(
         ["--noise", "rates"], type=Rate(), multiple=True, help="Noise rate, such as 0.05; repeatable. Train only."
     ),

@@ -14,6 +14,7 @@ import click
 
 from fastpt.errors import FastptError, Preempted
 from fastpt.printable import printable
+from fastpt.storage.address import ADDRESS
 from fastpt.storage.names import is_utf8
 
 if TYPE_CHECKING:
@@ -32,7 +33,22 @@ class _Recorded(click.Path):
         return super().convert(value, param, ctx)
 
 
+class _Output(click.Path):
+    """A path on this machine that is written. An address would be taken for a folder called `s3:`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if ADDRESS.match(str(value)):
+            self.fail(f"{value!r} is an address, where nothing is written. Give a path here, and copy it.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class _RecordedOutput(_Output, _Recorded):
+    """One that records and pages name."""
+
+
 RECORDED = _Recorded(path_type=Path)
+OUTPUT = _Output(path_type=Path)
+RECORDED_OUTPUT = _RecordedOutput(path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
 INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
 PATIENCE = 10.0  # seconds
@@ -141,6 +157,18 @@ class Rate(click.ParamType):
             self.fail(f"a noise rate is a number, such as 0.05; found {value!r}", param, ctx)
         except FastptError as error:
             self.fail(str(error), param, ctx)
+
+
+class Noise(click.ParamType):
+    """What samples are shown, as Python's `Dataset.targets` takes it: None for clean, a rate, or the name of a plan."""
+
+    name = "noise"
+
+    def convert(self, value, param, ctx):
+        try:
+            return None if value == "clean" else float(value)
+        except ValueError:
+            return value
 
 
 def describe(dataset: "Dataset") -> str:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, RECORDED
+from fastpt.cli.shared import FOLDER, JSON, RECORDED_OUTPUT
 from fastpt.printable import printable
 
 if TYPE_CHECKING:
     from fastpt.study.grid import StudyGrid
 
 FILE = click.argument("file", type=FOLDER)
-OUT = click.option("--out", type=RECORDED, help="Folder of the study (default: studies/NAME).")
+OUT = click.option("--out", type=RECORDED_OUTPUT, help="Folder of the study (default: studies/NAME).")
 
 
 class Time(click.ParamType[float]):
@@ -98,7 +98,7 @@ def run(
 @OUT
 @JSON
 def status(file: Path, out: Path | None, as_json: bool) -> None:
-    """Say which steps of the study FILE are done, failed or to do, and what they cost."""
+    """Say which steps of the study FILE are done, and what they cost."""
     from fastpt.study.declaration import load_study
     from fastpt.study.grid import StudyGrid
 
@@ -112,10 +112,10 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
 @OUT
 @JSON
 def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | None, as_json: bool) -> None:
-    """Say what effects the claims of the study FILE could see at n runs a condition.
+    """Say what effects the claims of the study FILE could see.
 
-    A claim's spread between runs is given, or that of RUNS (default: the pilot that the study names, or its own that
-    are there). No difference between conditions is looked at.
+    By the number of runs a condition. A claim's spread between runs is given, or that of RUNS (default: the pilot that
+    the study names, or its own that are there). No difference between conditions is looked at.
 
     \b
     fastpt study power recipes/study.yaml studies/pilot/runs/*

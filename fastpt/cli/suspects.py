@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import fastpt
-from fastpt.cli.shared import FOLDER, JSON, SEED
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, SEED, Noise
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, percentage, printable
 
@@ -19,19 +19,25 @@ SUFFIX = ".parquet"
 
 @click.command()
 @click.argument("folder", type=FOLDER)
-@click.option("--noise", help="The labels in question are those that this noise plan shows (default: the split's own).")
+@click.option(
+    "--noise",
+    "shown",
+    type=Noise(),
+    metavar="PLAN|RATE",
+    help="The labels in question are those that this noise plan shows (default: the split's own).",
+)
 @click.option("--run", type=FOLDER, help="The run whose encoder looks at the pictures (default: the newest finished).")
 @click.option("--encoder", metavar="KIND:NAME[:WEIGHTS]", help="Any frozen encoder, as of `fastpt tune`.")
 @click.option("--folds", type=click.IntRange(2, 100), default=5, show_default=True, help="Of the cross-validation.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of the folds.")
-@click.option("--out", type=FOLDER, default=Path("suspects.parquet"), show_default=True, help="What is said of all.")
-@click.option("--page", type=FOLDER, help="The page of the worst (default: beside --out, .html).")
+@click.option("--out", type=OUTPUT, default=Path("suspects.parquet"), show_default=True, help="What is said of all.")
+@click.option("--page", type=OUTPUT, help="The page of the worst (default: beside --out, .html).")
 @click.option("--pictures", type=click.IntRange(0, 1000), default=100, show_default=True, help="On the page.")
 @click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
 @JSON
 def suspects(
     folder: Path,
-    noise: str | None,
+    shown: float | str | None,
     run: Path | None,
     encoder: str | None,
     folds: int,
@@ -42,7 +48,7 @@ def suspects(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Say which labels of the split FOLDER are likely wrong, by a cross-validated probe on frozen features.
+    """Say which labels of the split FOLDER are likely wrong. By a cross-validated probe on frozen features.
 
     \b
     fastpt suspects data/mine/train --encoder timm:resnet50
@@ -63,6 +69,8 @@ def suspects(
             raise FastptError(f"{path.parent} is no folder, where {path.name} is to be written. Make it first.")
     dataset = fastpt.Dataset(folder)
     clean = dataset.clean_labels
+    plan = dataset.noise_plan(shown, of="labels")
+    noise = plan.name if plan else None
     wrong = dataset.wrong(noise, of="labels")
 
     import numpy as np

@@ -201,7 +201,10 @@ class Dataset:
     def clean_labels(self) -> np.ndarray:
         """int64 [N], the labels of the source."""
         if not self.has_labels:
-            raise FastptError(f"{self.path} has no labels, only captions. Prepare it from a source with labels.")
+            raise FastptError(
+                f"{self.path} has no labels, only captions. Prepare it from a source with labels, or train a CLIP on "
+                "the captions (task: clip)."
+            )
         labels = self.table(["clean_label"]).column("clean_label").to_numpy().astype(np.int64)
         if not 0 <= labels.min() <= labels.max() < len(self.classes):
             raise DamagedData(

@@ -40,6 +40,13 @@ def test_help_answers_within_half_a_second(words):
     assert min(map(float, took)) < 0.5
 
 
+@pytest.mark.parametrize("words", [[], ["study"]], ids=str)
+def test_what_a_command_is_for_fits_its_line_of_help(words):
+    told = CliRunner().invoke(main, [*words, "--help"], terminal_width=80).output.partition("\nCommands:\n")[2]
+    assert told
+    assert not [line for line in told.splitlines() if line.endswith("...")]
+
+
 def test_the_commands_are_those_that_are_documented():
     documented = "prep noise suspects info verify preview materialize bench train export tune report study init keys"
     assert list(main.commands) == documented.split()
@@ -191,6 +198,32 @@ def test_a_split_is_noised_checked_shown_and_written_out_for_others(run, pets, t
     written = ("materialize", train, "--noise", "0.2", "--format", "wds", "--out", "tars")
     assert run(*written) == (0, "wrote tars\n")
     assert "tars exists" in run(*written)[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("prep", "demo", "--out"),
+        ("noise", "x", "--export"),
+        ("noise", "x", "--csv"),
+        ("noise", "x", "--picture"),
+        ("suspects", "x", "--out"),
+        ("suspects", "x", "--page"),
+        ("preview", "x", "--out"),
+        ("materialize", "x", "--noise", "clean", "--format", "wds", "--out"),
+        ("train", "x", "--run-dir"),
+        ("tune", "--out"),
+        ("report", "x", "--out"),
+        ("study", "x", "--out"),
+        ("init", "recipe", "x", "--out"),
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_written_to_an_address_or_to_a_folder_called_like_one(run, tmp_path, words):
+    code, output = run(*words, "s3://bucket/x")
+    assert code == 2
+    assert "'s3://bucket/x' is an address, where nothing is written. Give a path here, and copy it." in output
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_noise_without_a_train_split_is_refused(run, pets, tmp_path):

@@ -11,7 +11,7 @@ from fastpt.study.declaration import load_study
 from fastpt.tuning.command import tune_command
 from fastpt.tuning.suite_files import load_suite
 from fastpt.tuning.suites import open_suite
-from tests.conftest import made_up, prepared
+from tests.conftest import made_up, picture, prepared
 from tests.training.conftest import train_all
 from tests.tuning.conftest import finished_run
 
@@ -54,6 +54,26 @@ def test_a_recipe_that_is_written_fits_the_pictures(data, tmp_path):
     assert (recipe.data.size, recipe.model.name, recipe.batch_size) == (64, "resnet18", 2)
     assert recipe.tune is not None
     assert recipe.tune.suite == str(data / "pets: 1")
+
+
+@pytest.mark.parametrize(("side", "model"), [(64, "small-clip"), (200, "RN50")])
+def test_a_recipe_for_captions_alone_is_a_clip(tmp_path, monkeypatch, side, model):
+    monkeypatch.chdir(tmp_path)
+    pictures = {number: picture(number, (side, side)) for number in range(8)}
+    prepared(tmp_path / "shop", made_up(8, 0, captions=True, special=pictures))
+    ran = init("recipe", "shop")
+    assert ran.exit_code == 0, ran.output
+    recipe = load_recipe(tmp_path / "recipe.yaml")
+    assert (recipe.task, recipe.model.name) == ("clip", model)
+
+
+@pytest.mark.long
+def test_a_recipe_for_captions_trains_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepared(tmp_path / "shop", made_up(24, 0, captions=True))
+    init("recipe", "shop")
+    train_all("recipe.yaml", "run")
+    assert find_damage(tmp_path / "run" / "export", EXPORT_FORMAT) is None
 
 
 @pytest.mark.long

@@ -49,6 +49,13 @@ def test_where_the_truth_is_known_it_says_how_well_wrong_labels_are_found(split,
     assert "<dt>is</dt>" in (tmp_path / "s.html").read_text()
 
 
+def test_a_plan_may_be_named_by_its_rate(split, run, tmp_path):
+    words = ("--run", run, "--out", tmp_path / "s.parquet", "--json")
+    ran = suspects(split.path, "--noise", "0.25", *words)
+    assert ran.exit_code == 0, ran.output
+    assert json.loads(ran.stdout)["noise"] == "symmetric-0.25-seed0"
+
+
 def test_what_a_run_recorded_of_these_labels_ranks_them_too(split, run, tmp_path):
     plan = split.noise_plan("symmetric-0.25-seed0")
     wrong = plan.array != split.clean_labels

@@ -10,6 +10,7 @@ workers it had.
 import contextlib
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
 import zlib
@@ -20,14 +21,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import xxhash
 
+from datasets_prep.images.policy import RejectedImage
 from datasets_prep.listing import Found, NoisyLabels, SplitListing, Stamped
 from datasets_prep.shard import Options, ShardJob
 from datasets_prep.workers import run_locally, run_on_ray
 from fastpt.data import manifest
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
+from fastpt.data.samples import Samples
 from fastpt.data.verify import missing_files
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, locked, write_json
@@ -35,8 +40,11 @@ from fastpt.noise import add_noise
 from fastpt.registry import Origin
 from fastpt.storage.opened import what_changed
 
+log = logging.getLogger("fastpt.prep")
+
 STAMPS = "stamps"  # a parquet file
 MOST_SHARDS = 1 << 16  # the samples table numbers them in uint16
+LOOKED_AT = 8  # pictures of a split that is there
 FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
 
 
@@ -217,6 +225,40 @@ def _check_complete(dataset: Dataset, split: SplitListing, options: Options) -> 
         raise DamagedData(
             f"{dataset.path} was prepared, but {problems[0]} `fastpt verify {dataset.path}` lists all damage; "
             "delete the folder to prepare it anew."
+        )
+    _check_pictures(dataset, split, options)
+
+
+def _check_pictures(dataset: Dataset, split: SplitListing, options: Options) -> None:
+    """Raise FastptError if pictures of the source, some of which are looked at, are not those of a split that is there.
+
+    Where they are encoded anew, other versions of libraries may make other bytes: that is told.
+    """
+    rows = np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64))
+    stored, looked_at, others, otherwise = dataset.table(["key", *Samples.COLUMNS]), 0, [], []
+    for row, now in zip(rows.tolist(), ShardJob(split, rows, 0, dataset.path, options).encoded(), strict=True):
+        at = pc.call_function("index", [stored["key"]], pc.IndexOptions(pa.scalar(split.keys[row]))).as_py()
+        if at < 0:
+            continue  # it was rejected
+        looked_at += 1
+        width, height, xxh3 = (stored[name][at].as_py() for name in ("width", "height", "xxh3"))
+        if isinstance(now, RejectedImage) or (now.width, now.height) != (width, height):
+            others.append(split.keys[row])
+        elif xxhash.xxh3_64_intdigest(now.jpeg) != xxh3:
+            (otherwise if now.encoded else others).append(split.keys[row])
+    if others:
+        raise FastptError(
+            f"{dataset.path} was prepared from other pictures of the same names: of {looked_at} that were looked at, "
+            f"{len(others)} are not those of the source now, such as {others[0]}. Choose another --out, or delete it."
+        )
+    if otherwise:
+        log.warning(
+            "%s: %d of %d pictures that were looked at would be encoded otherwise now, such as %s: by other versions "
+            "of libraries, or because they have other pixels. It stays as it is; delete it to prepare it anew.",
+            dataset.path,
+            len(otherwise),
+            looked_at,
+            otherwise[0],
         )
 
 

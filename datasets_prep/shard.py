@@ -75,7 +75,7 @@ class ShardJob:
         rejected = []
         reencoded, with_entry_points = Counter({"420": 0, "444": 0}), 0
         with self._writer() as writer:
-            for position, stored in enumerate(self._encoded(tick)):
+            for position, stored in enumerate(self.encoded(tick)):
                 i = int(self.rows[position])
                 if isinstance(stored, RejectedImage):
                     rejected.append({"position": position, "key": split.keys[i], "reason": str(stored)})
@@ -110,11 +110,11 @@ class ShardJob:
         """Do all that `make` does but write: returns the pictures that cannot be used, and why."""
         return [
             manifest.Rejected(self.key(position), str(stored))
-            for position, stored in enumerate(self._encoded(tick))
+            for position, stored in enumerate(self.encoded(tick))
             if isinstance(stored, RejectedImage)
         ]
 
-    def _encoded(self, tick: Callable[[], None]) -> Iterator[EncodedImage | RejectedImage]:
+    def encoded(self, tick: Callable[[], None] = lambda: None) -> Iterator[EncodedImage | RejectedImage]:
         """Each picture as it is to be stored, or why it cannot be; `tick` is called after each."""
         with closing(self._contents()) as contents:
             for read in contents:

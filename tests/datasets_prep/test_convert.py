@@ -259,6 +259,28 @@ def test_a_source_that_changed_since_is_told_apart_from_other_options(tmp_path):
         prepared(tmp_path, made_up(6))
 
 
+def test_a_source_of_the_same_names_with_other_pictures_is_refused(tmp_path):
+    prepared(tmp_path, made_up(30))
+    others = {i: picture(100 + i) for i in range(30)}
+    with pytest.raises(
+        FastptError, match=r"other pictures of the same names: of 8 .*, 8 are not .* such as pictures/0000\.jpg"
+    ):
+        prepared(tmp_path, made_up(30, special=others))
+    larger = {29: picture(29, (96, 64))}
+    with pytest.raises(FastptError, match=r"of 8 .*, 1 are not .* such as pictures/0029\.jpg"):
+        prepared(tmp_path, made_up(30, special=larger))
+
+
+def test_pictures_that_would_be_encoded_otherwise_are_told(tmp_path, caplog):
+    before, now = ({0: picture(seed, format="PNG"), 1: b"rubbish"} for seed in (1, 2))
+    kept = prepared(tmp_path, made_up(9, special=before), max_rejects=1)
+    assert prepared(tmp_path, made_up(9, special=before), max_rejects=1).images_id == kept.images_id
+    assert not caplog.messages
+    assert prepared(tmp_path, made_up(9, special=now), max_rejects=1).images_id == kept.images_id
+    (told,) = caplog.messages
+    assert "1 of 7 pictures that were looked at would be encoded otherwise now, such as pictures/0000.jpg" in told
+
+
 def test_no_lock_is_left_when_a_job_fails(tmp_path):
     with pytest.raises(FastptError, match="the first for this reason: the file is empty"):
         prepared(tmp_path, made_up(1, special={0: b""}), max_rejects=1.0)

@@ -1,4 +1,6 @@
-"""Where servers redirect to. A hub counts what it is asked to redirect, and each range of a file is such a request.
+"""What servers said a while ago: where they redirect to, and until when they are not to be asked.
+
+A hub counts what it is asked to redirect, and each range of a file is such a request.
 
 What one process found is known to all that are forked from the same one, through a file without a name that they
 inherit: a shard is a process, and in random order each touches every file of a source.
@@ -17,7 +19,7 @@ LARGEST = 256 << 20  # bytes of what is shared
 
 
 class Stores:
-    """By address, where it redirected to a while ago. Both may hold what is secret, and go to no file with a name.
+    """By address, what it said a while ago. Both may hold what is secret, and go to no file with a name.
 
     Threads need no lock: each line that is taken in says all of an address, and may be taken in twice.
     """

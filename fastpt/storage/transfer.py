@@ -4,6 +4,7 @@ Asynchronous file systems do not survive a fork: fsspec makes another one in eac
 before a fork.
 """
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -17,11 +18,15 @@ from fastpt.storage import web
 from fastpt.storage.address import CREDENTIALS
 from fastpt.storage.names import normalised
 from fastpt.storage.opened import Stamp, changed, gone
+from fastpt.storage.stores import Stores
 
 if TYPE_CHECKING:
     from fastpt.storage.address import RemotePath
 
+log = logging.getLogger("fastpt.storage")
+
 WAITS = (0.1, 0.5, 2.0, 5.0, 10.0)  # seconds before a transfer that gave nothing is tried again
+LONG_WAIT = 12.0  # seconds, more than any of these: the server asked for it
 LOOKED_UP = 32  # files whose stamp is asked for at once
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "urllib3", "http": "urllib3"}
 
@@ -37,6 +42,7 @@ def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
 # --- listings -----------------------------------------------------------------------------------------------------
 
 
+_WAITS = Stores()  # by server, until when it is not to be asked
 _FOUND: dict["RemotePath", "Stamp | Literal['folder'] | None"] = {}
 _LINKED: dict["RemotePath", list[str] | None] = {}
 
@@ -46,6 +52,7 @@ def forget() -> None:
     _FOUND.clear()
     _LINKED.clear()
     web.STORES.share()
+    _WAITS.share()
 
 
 def look_up(path: "RemotePath") -> "Stamp | Literal['folder'] | None":
@@ -164,7 +171,7 @@ def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
         if broke > len(WAITS):
             raise _unreachable(path, why, broke)
         if broke:
-            time.sleep(max(WAITS[broke - 1], wait))
+            _wait(path, why, max(WAITS[broke - 1], wait))
     return b"".join(parts)  # of one part that is itself
 
 
@@ -228,8 +235,17 @@ def _tried(path: "RemotePath", work: Any) -> Any:
         except _BrokenError as error:
             if number == len(WAITS):
                 raise _unreachable(path, str(error), number + 1) from None
-            time.sleep(max(WAITS[number], error.wait))
+            _wait(path, str(error), max(WAITS[number], error.wait))
     raise AssertionError
+
+
+def _wait(path: "RemotePath", why: str, seconds: float) -> None:
+    """Wait before something is tried again. A wait that people notice is told, once for all who wait for a server."""
+    server, now = f"{path.scheme}://{path.parts[1]}", time.monotonic()
+    if seconds >= LONG_WAIT and float(_WAITS.get(server) or 0) <= now:
+        _WAITS.add(server, str(now + seconds))
+        log.warning("%s: %s, and says to wait %.0f s. The work goes on then.", server, why, seconds)
+    time.sleep(seconds)
 
 
 def _unreachable(path: "RemotePath", why: str, times: int) -> FastptError:

@@ -5,6 +5,7 @@ costs half of what the asynchronous file systems of fsspec cost a picture; those
 credentials.
 """
 
+import contextlib
 import html
 import logging
 import os
@@ -12,6 +13,8 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -27,7 +30,7 @@ CONNECT_SECONDS, READ_SECONDS = 20, 60  # after which a server that says nothing
 CONNECTIONS = 128  # to one server that are kept open
 SIGNED_SECONDS = 3600
 LINK = re.compile(r"""<a(?:\s[^<>]*?)?\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""", re.IGNORECASE)
-WAIT = re.compile(r"(?:.*;\s*t=)?(\d+)")  # as `Retry-After: 30`, or `RateLimit: "resolvers";r=0;t=30`
+WAIT = re.compile(r"(?:.*;\s*t=)?(\d+)")  # as `RateLimit: "resolvers";r=0;t=30`, or `Retry-After: 30`
 LONGEST_WAIT = 300.0  # seconds: the window in which the hub counts requests
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
@@ -42,8 +45,18 @@ class StatusError(Exception):
     def __init__(self, status: int, headers: Mapping[str, str]):
         super().__init__(status)
         self.status, self.code = status, headers.get("X-Error-Code", "")
-        found = WAIT.search(headers.get("RateLimit", "")) or WAIT.fullmatch(headers.get("Retry-After", ""))
-        self.wait = min(float(found[1]), LONGEST_WAIT) if found else 0.0
+        self.wait = min(_seconds_to_wait(headers), LONGEST_WAIT)
+
+
+def _seconds_to_wait(headers: Mapping[str, str]) -> float:
+    """After how many seconds an answer says to ask again; 0.0 if it does not say."""
+    after = headers.get("Retry-After", "")
+    if found := WAIT.search(headers.get("RateLimit", "")) or WAIT.fullmatch(after):
+        return float(found[1])
+    with contextlib.suppress(ValueError, TypeError):  # a date, by the server's clock
+        since = parsedate_to_datetime(headers["Date"]) if "Date" in headers else datetime.now(UTC)
+        return max(0.0, (parsedate_to_datetime(after) - since).total_seconds())
+    return 0.0
 
 
 class NoRangesError(Exception):

@@ -1,5 +1,6 @@
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -41,13 +42,16 @@ def test_the_hub_is_asked_once_where_a_file_lies(tmp_path, monkeypatch):
         assert asked() == (3, 9)
 
 
-@pytest.mark.parametrize("header", [("Retry-After", "1"), ("RateLimit", '"resolvers";r=0;t=1')])
+NOON = {"Date": "Sun, 29 Nov 2026 12:00:00 GMT", "Retry-After": "Sun, 29 Nov 2026 12:00:01 GMT"}
+
+
+@pytest.mark.parametrize("header", [{"Retry-After": "1"}, {"RateLimit": '"resolvers";r=0;t=1'}, NOON])
 def test_a_server_that_says_when_to_ask_again_is_asked_then(tmp_path, monkeypatch, header):
     first = []
 
     def limits(request, answer):
         first.append(time.monotonic())
-        return Answer(429, dict([header])) if time.monotonic() - first[0] < 0.9 else None
+        return Answer(429, header) if time.monotonic() - first[0] < 0.9 else None
 
     monkeypatch.setattr(transfer, "WAITS", (0.01, 0.01, 0.01))
     (tmp_path / "a.tar").write_bytes(CONTENT)
@@ -56,3 +60,17 @@ def test_a_server_that_says_when_to_ask_again_is_asked_then(tmp_path, monkeypatc
         path = RemotePath.parse(f"{server.url}/a.tar")
         assert transfer.fetch(path, (len(CONTENT), ""), 0, 1000) == CONTENT[:1000]
     assert len(first) == 2
+
+
+def test_a_long_wait_is_told_once_to_whoever_waits_for_the_server(tmp_path, monkeypatch, caplog):
+    began = time.monotonic()
+    monkeypatch.setattr(transfer, "WAITS", (0.01,) * 3)
+    monkeypatch.setattr(transfer, "LONG_WAIT", 1)
+    transfer.forget()
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    with RangeServer(tmp_path) as server, ThreadPoolExecutor(4) as threads:
+        server.fault = lambda *_: Answer(429, {"Retry-After": "1"}) if time.monotonic() - began < 0.9 else None
+        path = RemotePath.parse(f"{server.url}/a.tar")
+        parts = list(threads.map(lambda at: transfer.fetch(path, (len(CONTENT), ""), at, at + 9), range(4)))
+    assert parts == [CONTENT[at : at + 9] for at in range(4)]
+    assert caplog.messages == [f"{server.url}: the server answers 429, and says to wait 1 s. The work goes on then."]

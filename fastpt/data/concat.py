@@ -144,7 +144,7 @@ class ConcatDataset:
     def noise_plan(self, noise: float | str | None, of: Targets = "captions") -> NoisePlan | None:
         """The plans of all splits as one; its checksum is over theirs.
 
-        Raises FastptError if one has none, or if some replace pictures and others do not.
+        Raises FastptError if one has none, or if they are different ones: of other kinds or seeds.
         """
         plans = [plan for part in self.parts if (plan := part.noise_plan(noise, of))]
         if not plans:
@@ -152,13 +152,16 @@ class ConcatDataset:
         changed = {plan.of for plan in plans}
         if len(changed) > 1:
             raise FastptError(f"the noise plans of {self.path} change {' and '.join(sorted(changed))}. Choose by name.")
+        if len(names := dict.fromkeys(plan.name for plan in plans)) > 1:
+            raise FastptError(f"the noise plans of {self.path} are {' and '.join(names)}. Choose one by name.")
+        sources = dict.fromkeys(plan.source_sha256 for plan in plans if plan.source_sha256)
         of_pictures = [plans[index].array for index in self._segments] if changed == {"pictures"} else []
         array = np.concatenate(of_pictures) if of_pictures else self.targets(noise, of)
         realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)
         return replace(
             plans[0],
-            name="+".join(dict.fromkeys(plan.name for plan in plans)),
             realised_rate=realised,
+            source_sha256=_sha256([*sources]) if len(sources) > 1 else plans[0].source_sha256,
             array=array,
             array_sha256=_sha256([plan.identity for plan in plans]),
         )

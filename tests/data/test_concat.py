@@ -5,6 +5,7 @@ from fastpt import Dataset, Loader
 from fastpt.data.concat import ConcatDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError
+from fastpt.noise import add_noise
 from fastpt.testing import assert_resumes_everywhere
 from tests.conftest import made_up, prepared
 
@@ -53,6 +54,18 @@ def test_a_noise_plan_of_each_split_is_one_plan_of_all(union, captioned, other):
     assert plan.realised_rate == pytest.approx((targets != clean).mean())
     assert plan.provenance()["plan"] == "swap-0.2-seed0"
     assert union.noise_plan(None) is None
+
+
+def test_plans_of_one_rate_that_are_of_other_kinds_or_seeds_are_no_one_noise(tmp_path):
+    for folder, noise in (("kind", {"seed": 0, "kind": "pairswap"}), ("seed", {"seed": 1})):
+        parts = [prepared(tmp_path / folder / name, made_up(20, captions=True)) for name in "ab"]
+        add_noise(parts[0], 0.2, 0, "captions")
+        other = add_noise(parts[1], 0.2, of="captions", **noise)
+        union = ConcatDataset([part.path for part in parts], [1, 1])
+        with pytest.raises(FastptError, match=rf"are swap-0\.2-seed0 and {other.name}\. Choose one by name"):
+            union.noise_plan(0.2)
+        add_noise(parts[0], 0.2, of="captions", **noise)
+        assert union.noise_plan(other.name).name == other.name
 
 
 def test_a_split_without_the_plan_is_named(union):

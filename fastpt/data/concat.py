@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fastpt.data.classes import misnamed
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
 from fastpt.data.samples import ImageDataset, Samples
@@ -108,6 +109,9 @@ class ConcatDataset:
                 f"{self.path} differ in their classes ({', '.join(str(len(part.classes)) for part in self.parts)}), so "
                 "their labels cannot be trained on as one. Prepare them with the same classes in the same order."
             )
+        for part in self.parts[1:] if of == "labels" else ():
+            if problem := misnamed(self.parts[0], part, range(len(self.classes))):
+                raise FastptError(f"{problem}. Prepare them from one source.")
         return np.concatenate([shown[index] for index in self._segments])
 
     @property

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from fastpt.data.classes import differing
 from fastpt.data.columns import ColumnSum
 from fastpt.data.dataset import Dataset
 from fastpt.errors import DamagedData, FastptError
@@ -140,7 +141,9 @@ class KeyedFile:
     def rows(self, dataset: Dataset) -> np.ndarray:
         """The row here of each sample of a split: int64 [N]. Raises FastptError if classes or keys differ."""
         if self.stated["classes"] not in (None, dataset.classes):
-            raise self.misfit(dataset, _other_classes(self.stated["classes"], dataset.classes))
+            raise self.misfit(
+                dataset, differing(self.stated["classes"], dataset.classes, "in the file", "in the split")
+            )
         theirs, ours = self.column("key"), texts_of(dataset, "key")
         rows = pc.call_function("index_in", [ours], pc.SetLookupOptions(theirs))
         if len(theirs) == len(ours) and not rows.null_count:
@@ -170,12 +173,3 @@ class KeyedFile:
 
     def damaged(self, problem: str) -> DamagedData:
         return DamagedData(f"{self.path} is damaged: {problem}. Get it anew from where it is from.")
-
-
-def _other_classes(theirs: list[str], ours: list[str]) -> str:
-    if set(theirs) == set(ours):
-        first = next(i for i, (one, other) in enumerate(zip(theirs, ours, strict=True)) if one != other)
-        return f"classes have another order: number {first} is {theirs[first]!r} in the file and {ours[first]!r} here"
-    only = [("file", set(theirs) - set(ours)), ("split", set(ours) - set(theirs))]
-    told = [f"{len(names):,} are only in the {where}, such as {min(names)!r}" for where, names in only if names]
-    return f"classes differ: {' and '.join(told)}"

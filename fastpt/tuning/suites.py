@@ -40,6 +40,7 @@ from pydantic import Field, model_validator
 
 from fastpt import Dataset
 from fastpt.config import Section
+from fastpt.data.classes import Classed, differing, misnamed
 from fastpt.data.concat import ConcatDataset
 from fastpt.errors import FastptError
 from fastpt.tuning.corruptions import Corruption
@@ -298,12 +299,13 @@ def _answers(name: str, train: Data, test: Data, classes: str | None) -> np.ndar
         return _feature_answers(name, train, test, classes)
     if classes is None:
         if train.classes != test.classes:
-            only = [sorted(set(a.classes) - set(b.classes))[:3] for a, b in ((train, test), (test, train))]
+            how = differing(train.classes, test.classes, "in the first", "in the second")
             raise FastptError(
                 f"set {name}: {train.path} has {len(train.classes)} classes and {test.path} {len(test.classes)}, and "
-                f"they do not agree (only in the first: {only[0]}, only in the second: {only[1]}). Prepare both from "
-                "one source, or say `classes: subset` where the test has some of them."
+                f"they do not agree ({how}). Prepare both from one source, or say `classes: subset`, which goes by "
+                "their ids, where the test has some of them."
             )
+        _check_names(name, train, test, np.arange(len(train.classes)))
         return None
     wanted: Mapping[str, str | list[str]]
     number = {known: i for i, known in enumerate(train.classes)}
@@ -327,7 +329,18 @@ def _answers(name: str, train: Data, test: Data, classes: str | None) -> np.ndar
                     f"{train.path}. Mend the mapping."
                 )
             answers[number[other]] = label
+    if classes == "subset":
+        _check_names(name, train, test, answers)
     return answers
+
+
+def _check_names(name: str, train: Classed, test: Classed, answers: np.ndarray) -> None:
+    """Raise FastptError if classes that pass for the same by their ids are others by their readable names."""
+    if problem := misnamed(train, test, answers.tolist()):
+        raise FastptError(
+            f"set {name}: {problem}. Prepare both from one source, or give a JSON file that maps the classes: "
+            "`classes: FILE`."
+        )
 
 
 def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: str | None) -> np.ndarray | None:

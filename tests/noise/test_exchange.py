@@ -95,7 +95,7 @@ def test_another_plan_of_this_name_is_not_replaced(split, theirs, tmp_path):
         ({"classes": ["a", "class 1", "class 2", "class 3"]}, "classes differ: 1 are only in the file, such as 'class"),
         (
             {"classes": [f"class {i}" for i in (1, 0, 2, 3)]},
-            "classes have another order: number 0 is 'class 0' in the file and 'class 1' here",
+            "classes have another order: number 0 is 'class 0' in the file and 'class 1' in the split",
         ),
         (
             {"labels": np.r_[3, np.arange(1, COUNT) % 4]},

@@ -19,6 +19,7 @@ import fastpt.models  # noqa: F401  (registers our ResNets)
 from fastpt import Batch, Dataset, Loader
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
+from fastpt.data.classes import differing, misnamed
 from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
@@ -107,9 +108,12 @@ class Supervised:
             return
         if val.classes != train.classes:
             raise RecipeError(
-                f"{val.path} has other classes ({len(val.classes)}) than {train.path} ({len(train.classes)}). Prepare "
-                "both from one source, or choose another data.val."
+                f"{val.path} has other classes ({len(val.classes)}) than {train.path} ({len(train.classes)}): "
+                f"{differing(val.classes, train.classes, 'in the first', 'in the second')}. Prepare both from one "
+                "source, or choose another data.val."
             )
+        if problem := misnamed(train, val, range(len(val.classes))):
+            raise RecipeError(f"{problem}. Prepare both from one source, or choose another data.val.")
         untrained = np.setdiff1d(val.clean_labels, there)
         if len(untrained) and self.dist_info.is_rank_zero:
             log.warning(

@@ -12,7 +12,7 @@ from fastpt import runs
 from fastpt.cli.noise import describe_classes
 from fastpt.cli.shared import FOLDER, JSON, OUTPUT, FiniteRange, Noise, describe, describe_plan
 from fastpt.errors import DamagedData, FastptError
-from fastpt.printable import mapping, one_line, printable
+from fastpt.printable import first_few, mapping, one_line, printable
 from fastpt.progress import Progress
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def _describe_samples(dataset: "fastpt.Dataset") -> str:
         )
     lines = [pictures, f"  first key: {one_line(dataset.table(['key'])['key'][0])}"]
     if dataset.has_labels:
-        first = ", ".join(f"{i} {one_line(name)}" for i, name in enumerate(dataset.class_names[:FEW_CLASSES]))
-        lines.append(f"  classes: {first}{', ...' * (len(dataset.classes) > FEW_CLASSES)}")
+        names = [f"{i} {one_line(name)}" for i, name in enumerate(dataset.class_names)]
+        lines.append(f"  classes: {first_few(names, FEW_CLASSES)}")
     return "\n".join(lines)
 
 
@@ -105,7 +105,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
 
 
 def _verify_run(run: Path) -> list[str]:
-    from fastpt.tuning.features import verify_features
+    from fastpt.tuning.feature_cache import verify_features
 
     tuned = runs.read_run(run).tunes
     weights = {mapping(tune.get("encoder")).get("weights_sha256") for tune in tuned}

@@ -16,8 +16,9 @@ from fastpt.data.overlap import also_in
 from fastpt.errors import FastptError
 from fastpt.tuning.answers import Truth
 from fastpt.tuning.encoders.encoder import Encoder
+from fastpt.tuning.feature_cache import Features
 from fastpt.tuning.feature_files import FeatureSet
-from fastpt.tuning.features import Features, training_view
+from fastpt.tuning.features import training_view
 from fastpt.tuning.kept import content
 from fastpt.tuning.methods import Fitted
 from fastpt.tuning.metrics import Answers

@@ -11,7 +11,8 @@ from fastpt.errors import FastptError
 from fastpt.files import cache_dir
 from fastpt.tuning import features as features_module
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing
-from fastpt.tuning.features import View, cache_key, compute_share, features_of, training_view, verify_features
+from fastpt.tuning.feature_cache import verify_features
+from fastpt.tuning.features import Extraction, View, compute_share, features_of, training_view
 from tests.conftest import made_up, prepared
 
 CROP = Preprocessing(size=32, crop_fraction=0.875, interpolation="bilinear", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
@@ -183,20 +184,20 @@ def test_encoders_of_captions_see_lighter_views(encoder):
 
 def test_the_cache_key_changes_with_all_that_features_depend_on(labelled, captioned, encoder, tmp_path):
     same_samples = prepared(tmp_path, made_up(40), shard_samples=16, seed=1)
-    key = cache_key(encoder, labelled, "cpu")
+    key = Extraction(encoder, labelled).key
     others = [
-        cache_key(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled, "cpu"),
-        cache_key(dataclasses.replace(encoder, architecture="Centres()"), labelled, "cpu"),
-        cache_key(dataclasses.replace(encoder, preprocessing=dataclasses.replace(CROP, size=31)), labelled, "cpu"),
-        cache_key(dataclasses.replace(encoder, precision="bf16"), labelled, "cpu"),
-        cache_key(encoder, captioned, "cpu"),
-        cache_key(encoder, same_samples, "cpu"),
-        cache_key(encoder, labelled, "dali"),
-        *(cache_key(encoder, labelled, "cpu", View(i, (low, 1.0), False)) for i in (0, 1) for low in (0.8, 0.9)),
+        Extraction(dataclasses.replace(encoder, weights_sha256="b" * 64), labelled).key,
+        Extraction(dataclasses.replace(encoder, architecture="Centres()"), labelled).key,
+        Extraction(dataclasses.replace(encoder, preprocessing=dataclasses.replace(CROP, size=31)), labelled).key,
+        Extraction(dataclasses.replace(encoder, precision="bf16"), labelled).key,
+        Extraction(encoder, captioned).key,
+        Extraction(encoder, same_samples).key,
+        Extraction(encoder, labelled, "dali").key,
+        *(Extraction(encoder, labelled, view=View(i, (low, 1.0), False)).key for i in (0, 1) for low in (0.8, 0.9)),
     ]
     texts = {json.dumps(one) for one in (key, *others)}
     assert len(texts) == len(others) + 1
-    assert cache_key(dataclasses.replace(encoder, name="renamed"), labelled, "cpu") == key
+    assert Extraction(dataclasses.replace(encoder, name="renamed"), labelled).key == key
 
 
 def test_damaged_pictures_are_left_out_and_told(encoder, tmp_path, monkeypatch, capsys):

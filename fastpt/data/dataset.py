@@ -83,7 +83,7 @@ class Dataset:
 
         Raises FastptError if the file is no whole FFCV file, stores pictures raw, or leaves open which field is meant.
         """
-        from fastpt.data.foreign import index_ffcv
+        from fastpt.data.foreign.index import index_ffcv
 
         return cls(index_ffcv(file, image, label, caption, cache))
 
@@ -105,7 +105,7 @@ class Dataset:
 
         Raises FastptError if a tar cannot be read or holds pictures that are not JPEG, DamagedData if it is not whole.
         """
-        from fastpt.data.foreign import index_webdataset
+        from fastpt.data.foreign.index import index_webdataset
 
         return cls(index_webdataset(tars, image_member, ignore_damage, cache))
 

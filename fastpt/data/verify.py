@@ -108,7 +108,7 @@ def _compare_size(file: Path, entry: dict) -> list[str]:
 
 def _compare(file: Path, entry: dict) -> list[str]:
     problems = _compare_size(file, entry)
-    if problems or entry["sha256"] is None:  # foreign files (see foreign.py) have no checksum
+    if problems or entry["sha256"] is None:  # foreign files (see data/foreign) have no checksum
         return problems
     if file_sha256(file) != entry["sha256"]:
         return [f"{file} changed: its sha256 is not the one in dataset.json."]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from fastpt import Dataset, Loader
-from fastpt.data import foreign
-from fastpt.data.foreign import expand_braces
+from fastpt.data.foreign import tars as reader
+from fastpt.data.foreign.index import expand_braces
 from fastpt.data.verify import verify
 from fastpt.errors import DamagedData, FastptError
 from fastpt.noise import add_noise
@@ -287,8 +287,8 @@ def test_tars_of_one_name_are_refused(tmp_path):
 
 def test_a_tar_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     path = tar_of(tmp_path / "x.tar", pictures(2))
-    take = foreign._take
-    monkeypatch.setattr(foreign, "_take", lambda *args: (take(*args), path.touch()))
+    take = reader._take
+    monkeypatch.setattr(reader, "_take", lambda *args: (take(*args), path.touch()))
     with pytest.raises(FastptError, match=r"x\.tar changed while it was read"):
         Dataset.from_webdataset(path, cache=tmp_path)
 
@@ -335,7 +335,7 @@ def test_the_index_is_made_once_for_files_as_they_are(tmp_path, monkeypatch):
     file, _ = tars(tmp_path)
     first = Dataset.from_webdataset(file, cache=tmp_path / "cache")
     with monkeypatch.context() as patch:
-        patch.setattr(foreign, "_read_tar", None)
+        patch.setattr(reader, "_read_tar", None)
         assert Dataset.from_webdataset(file, cache=tmp_path / "cache").path == first.path
     with tarfile.open(file, "a") as tar:
         tar.addfile(tarfile.TarInfo("last.cls"), io.BytesIO())

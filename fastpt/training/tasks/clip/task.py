@@ -254,9 +254,9 @@ class Clip:
     def _training_pairs(self, forward: Callable) -> dict[str, float]:
         """What was memorised: which caption is nearest to a training picture, of those that the measured pairs have.
 
-        `clean_fit` and `mislabeled_memorized` are the
-        shares of pictures nearest to the caption that they are shown, `mislabeled_corrected` of noised pairs nearest
-        to their own caption instead, which those of another split do not have. Captions of equal text count as one.
+        `clean_fit` and `mislabeled_memorized` are the shares of pictures nearest to the caption that they are shown,
+        `mislabeled_corrected` of noised pairs nearest to their own caption instead, which those of another split do not
+        have. Captions of equal text count as one.
         """
         own_rows = self.train_set.targets(None, of="captions")
         shown_rows = self.train_set.targets(self.recipe.data.noise, of="captions")

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from datasets_prep.inventory import Inventory
+from fastpt.data.json_records import parse_record
 from fastpt.data.labels import shown, text_of
-from fastpt.data.lists import parse_record
 from fastpt.errors import FastptError
 from fastpt.printable import first_few, plural
 

@@ -11,7 +11,8 @@ from urllib.parse import unquote_plus
 import click
 
 from datasets_prep.listing import SplitListing
-from fastpt.data.lists import parse_record, text_lines
+from fastpt.data.json_records import parse_record
+from fastpt.data.list_text import text_lines
 from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.storage.names import well_formed

@@ -9,8 +9,8 @@ from typing import IO
 from datasets_prep.inventory import HIDDEN, NO_PICTURES
 from datasets_prep.records import RecordFormat
 from datasets_prep.splits import split_of
+from fastpt.data.json_records import parse_record
 from fastpt.data.labels import text_of
-from fastpt.data.lists import parse_record
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.names import IMAGE_SUFFIXES, hidden_part
 from fastpt.storage.opened import LARGEST_FILE, Stamp

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fastpt.data import lists
+from fastpt.data import list_text, lists
 from fastpt.data.lists import OTHER_COLUMNS, open_list
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.files import open_files
@@ -142,7 +142,7 @@ def test_a_damaged_list_is_told(read, name, content):
     ],
 )
 def test_a_packed_list_without_end_is_refused(read, monkeypatch, name, content, said):
-    monkeypatch.setattr(lists, "LARGEST_LINE", 200)
+    monkeypatch.setattr(list_text, "LARGEST_LINE", 200)
     monkeypatch.setattr(lists, "LARGEST_ARRAY", 500)
     with pytest.raises(FastptError, match=said):
         read(f"{name}.gz", gzip.compress(content.encode()))

@@ -133,7 +133,7 @@ def _clip(train: "Dataset", small: bool) -> _Task:
     )
     zero_shot = "# clip: {zero_shot: {data: data/imagenet/val}}  # zero-shot accuracy on any split with labels"
     if small:
-        return _Task("clip", "a small CLIP", "with captions", "[0.6, 1.0]", (*small_lines, zero_shot))
+        return _Task("clip", "A small CLIP", "with captions", "[0.6, 1.0]", (*small_lines, zero_shot))
     return _Task("clip", "CLIP RN50", "with captions", "[0.9, 1.0]", (*lines, zero_shot))
 
 
@@ -174,7 +174,7 @@ def _recipe(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
         "checkpoint: {every_epochs: 4}",
         f"tune: {{suite: {_scalar(suite)}}}"
         if suite
-        else "# tune: {suite: suite.yaml}  # `fastpt init suite` writes one",
+        else "# tune: {suite: suite.yaml}  # what `fastpt tune` measures on; `fastpt init suite` writes one",
     ]
     return "\n".join(lines) + "\n"
 
@@ -196,9 +196,12 @@ def _study(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
         "pretrain:",
         f"  - recipe: {_scalar(str(recipe))}",
         f"    rates: [{', '.join(f'{rate:g}' for rate in RATES)}]  # 0 is clean; plans that are missing are made",
-        "    seeds: [0, 1, 2]  # of training; more of them make verdicts sharper: `fastpt study power`",
+        "    seeds: [0, 1, 2]  # of training; more of them make verdicts sharper",
         f"    suites: [{_scalar(suites)}]",
         "tune: {methods: [lp, mlp, nmtune], num_seeds: 3}",
+        "# claims:  # what is asked, before the first run; `fastpt study power` then says how many seeds decide",
+        "#   - {name: slight noise helps, estimand: mean - clean, setting: id, method: lp, rates: [0.05, 0.1],",
+        '#      side: "> 0", margin: 0.5}  # in domain (id) or out (ood); 0.5 points are negligible',
     ]
     return "\n".join(lines) + "\n"
 

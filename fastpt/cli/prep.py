@@ -50,6 +50,8 @@ class Prep(click.Group):
 class SourceCommand(click.Command):
     """`fastpt prep SOURCE`: its own options, and the common ones, which may stand before its name too."""
 
+    allow_extra_args = True  # they are told here
+
     def __init__(self, name: str, source: Source):
         claim({}, f"source {name!r}", [*COMMON, *source.options])
         super().__init__(
@@ -62,9 +64,13 @@ class SourceCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
             raise _of_a_source(error, f"not with {self.name}") from None
+        if rest and not ctx.resilient_parsing:
+            alone = f"{rest[0]!r} follows no option"
+            raise click.UsageError(f"{alone}. Write --source before each place; a folder of files is one place.", ctx)
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         own = [option for option in self.get_params(ctx) if option not in COMMON]

@@ -90,9 +90,11 @@ def suspects(
     known = agreement(predictions, truth) if noise else None
     ranked = {name: average_precision(wrong, order_by(score)) for name, score in scores.items() if noise}
     doubted = int((predictions.given != predictions.suggested).sum())
+    first = float((predictions.margin > 0).mean())
     facts = [
         ("Labels in question", f"those of noise plan {one_line(noise)}" if noise else "the split's own"),
         ("Looked at by", f"{opened.name}, a ridge probe on its features, {folds} folds"),
+        ("Told by the probe", _told(first, "of the labels in question; if few, take another encoder")),
         ("Doubted", f"{doubted:,} of {len(dataset):,} ({percentage(round(doubted / len(dataset), 3))})"),
         *(_agreement(known) if known else []),
         *((f"The same, by {name}", _told(share, "of the run's training")) for name, share in ranked.items()),
@@ -102,7 +104,7 @@ def suspects(
     if as_json:
         document: dict[str, Any] = {"samples": len(dataset), "doubted": doubted, "noise": noise, "made_with": made_with}
         document |= {"agreement": known.as_dict() if known else None, "average_precision_of_dynamics": ranked}
-        document |= {"out": str(out), "page": str(page)}
+        document |= {"most_probable": first, "out": str(out), "page": str(page)}
         click.echo(json.dumps(document, indent=2))
     else:
         lines = [f"{name}: {value}" for name, value in facts] + [f"The worst: {page}"]

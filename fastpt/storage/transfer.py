@@ -33,10 +33,14 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "hf": "huggingface_hub", "https": "urll
 
 def revision_of(path: "RemotePath", dataset: str, revision: str | None) -> str:
     """The commit that a revision of a dataset on the hub is now."""
-    with _explained(path):
+
+    def asked() -> str:
         from huggingface_hub import HfApi
 
         return str(HfApi().repo_info(dataset, repo_type="dataset", revision=revision).sha)
+
+    with _explained(path):
+        return _tried(path, asked)
 
 
 # --- listings -----------------------------------------------------------------------------------------------------

@@ -99,14 +99,15 @@ def _named(encoder: str) -> str:
 
 def _suite_of(run: Path | None) -> str:
     if run is None:
-        raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME or --suite FILE.")
+        raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME, FILE or a folder of splits.")
     if not run.is_dir():
         raise FastptError(f"run {run} does not exist. Check --run.")
     if not (run / RECIPE).is_file():
         raise FastptError(f"{run} has no {RECIPE}, so it names no suite. Check --run, or give --suite.")
     tune_section = recipe_of(run).tune
     if tune_section is None:
-        raise FastptError(f"the recipe of {run} names no suite (tune: {{suite: ...}}). Give --suite NAME or FILE.")
+        none = f"the recipe of {run} names no suite (tune: {{suite: ...}})"
+        raise FastptError(f"{none}. Give --suite NAME, FILE or a folder of splits.")
     return tune_section.suite
 
 

@@ -90,6 +90,9 @@ def test_a_study_that_is_written_is_one_that_can_be_followed(data, tmp_path, mon
     init("recipe", data / "pets: 1", "--suite", "suite.yaml")
     assert init("study", "recipe.yaml").exit_code == 0
     assert load_study(tmp_path / "study.yaml").size == 15
+    text, mark, claims = (tmp_path / "study.yaml").read_text().partition("# claims")
+    (tmp_path / "claimed.yaml").write_text(text + (mark + claims).replace("\n# ", "\n").removeprefix("# "))
+    assert [claim.name for claim in load_study(tmp_path / "claimed.yaml").claims] == ["slight noise helps"]
     ran = CliRunner().invoke(main, ["study", "study.yaml", "--dry-run"])
     assert ran.exit_code == 0, ran.output
 

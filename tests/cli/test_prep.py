@@ -114,6 +114,15 @@ def test_options_that_do_not_go_together_are_refused(run, args, told):
     assert told in output
 
 
+@pytest.mark.parametrize(
+    "words", [("more_pets",), ("--source", "b.tar", "c.tar")]
+)  # a pattern that the shell filled in
+def test_a_place_without_its_option_is_told(run, words):
+    code, output = run(*words)
+    assert code == 2
+    assert f"'{words[-1]}' follows no option. Write --source before each place; a folder of files is one" in output
+
+
 def test_a_dry_run_of_a_packed_tar_writes_nothing(run):
     with tarfile.open("pets.tar.gz", "w:gz") as tar:
         tar.add("pets")

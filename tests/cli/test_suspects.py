@@ -36,6 +36,7 @@ def test_a_file_and_a_page_say_which_labels_are_doubted(split, run, tmp_path):
     doubted = [given != label for given, label in zip(table["given_label"], table["label"], strict=True)]
     assert document["doubted"] == sum(doubted) > 0
     assert document["agreement"] is None  # nobody knows the truth
+    assert document["most_probable"] == np.mean([margin > 0 for margin in table["margin"]])
     page = (tmp_path / "s.html").read_text()
     assert page.count("<img ") == sum(doubted)
     assert "http" not in page.replace("http-equiv", "")

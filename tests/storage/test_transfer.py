@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from fastpt.errors import FastptError
 from fastpt.storage import stores, transfer, web
 from fastpt.storage.address import RemotePath
 from tests.servers import Answer, Hub, RangeServer
@@ -74,3 +75,12 @@ def test_a_long_wait_is_told_once_to_whoever_waits_for_the_server(tmp_path, monk
         parts = list(threads.map(lambda at: transfer.fetch(path, (len(CONTENT), ""), at, at + 9), range(4)))
     assert parts == [CONTENT[at : at + 9] for at in range(4)]
     assert caplog.messages == [f"{server.url}: the server answers 429, and says to wait 1 s. The work goes on then."]
+
+
+def test_where_the_hub_cannot_be_reached_it_is_told_in_a_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer, "WAITS", (0.01,))
+    with Hub(tmp_path) as hub:
+        url = hub.url
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)  # nobody listens there any more
+    with pytest.raises(FastptError, match=r"own/set/a\.tar could not be read, 2 times in a row .*\. Check the network"):
+        RemotePath.parse("hf://datasets/own/set/a.tar").pinned()

@@ -2,6 +2,7 @@
 the how-to pages run, on small stand-ins for what they name."""
 
 import ast
+import builtins
 import importlib.util
 import io
 import os
@@ -84,6 +85,24 @@ def test_python_on_a_page_imports_what_is_there(page, block):
             module = importlib.import_module(node.module or "")
             for name in node.names:
                 assert hasattr(module, name.name) or importlib.util.find_spec(f"{node.module}.{name.name}")
+
+
+YOURS = {"README": {"F", "F_test", "y"}, "extend": {"Source", "click"}, "order": {"make_loader"}}
+
+
+@pytest.mark.parametrize(("page", "block"), PYTHON, ids=[page.stem for page, _ in PYTHON])
+def test_python_on_a_page_makes_the_names_that_it_uses(page, block):
+    used, made = set(), {*dir(builtins), "__file__", *YOURS.get(page.stem, ())}
+    for node in ast.walk(ast.parse(block)):
+        if isinstance(node, ast.Name):
+            (used if isinstance(node.ctx, ast.Load) else made).add(node.id)
+        elif isinstance(node, ast.alias):
+            made.add(node.asname or node.name.partition(".")[0])
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
+            made.add(node.name)
+        elif isinstance(node, ast.arg):
+            made.add(node.arg)
+    assert used <= made
 
 
 HOW_TO = [page for page in sorted((TOP / "docs" / "howto").glob("*.md")) if any(not why for why, _ in blocks(page))]

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -17,8 +18,8 @@ SMALL = {"batch_size": 8, "size": 32, "noise": 0.25, "name": "test_resnet"}
 STEPS = 5  # an epoch of 40 pictures
 
 
-def plain(split, checkpoint: Path) -> list[float]:
-    return plain_pytorch.train(str(split.path), checkpoint, epochs=2, **SMALL)
+def plain(split, checkpoint: Path, every: int = 1) -> Iterator[float]:
+    return plain_pytorch.train(str(split.path), checkpoint, epochs=2, every=every, **SMALL)
 
 
 def test_plain_pytorch_goes_on_after_any_step(labelled, tmp_path):
@@ -30,6 +31,15 @@ def test_plain_pytorch_goes_on_after_any_step(labelled, tmp_path):
         assert [*islice(stopped, stop)] == whole[:stop]
         stopped.close()
         assert [*plain(labelled, checkpoint)] == whole[stop:]
+
+
+def test_plain_pytorch_goes_on_from_its_last_checkpoint(labelled, tmp_path):
+    whole = list(plain(labelled, tmp_path / "whole.pt"))
+    for stop, kept in ((3, 2), (STEPS, STEPS)):
+        stopped = plain(labelled, tmp_path / f"{stop}.pt", every=2)
+        assert [*islice(stopped, stop)] == whole[:stop]
+        stopped.close()
+        assert [*plain(labelled, tmp_path / f"{stop}.pt")] == whole[kept:]
 
 
 def test_timms_parts_train(labelled):

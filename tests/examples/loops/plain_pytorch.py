@@ -17,17 +17,25 @@ from fastpt.torch import FastptDataset
 
 
 def train(
-    split: str, checkpoint: Path, epochs: int, batch_size: int, size: int, noise: float, name: str = "resnet50"
+    split: str,
+    checkpoint: Path,
+    epochs: int,
+    batch_size: int,
+    size: int,
+    noise: float,
+    name: str = "resnet50",
+    every: int = 1,
 ) -> Iterator[float]:
-    """The loss of each step. A checkpoint that is there is gone on from, in the middle of an epoch too."""
+    """The loss of each step. A checkpoint is written after `every` so many steps, and at the end of an epoch; one that
+    is there is gone on from, in the middle of an epoch too."""
     torch.manual_seed(0)
     data = FastptDataset(split, batch_size, size, seed=0, noise=noise, normalize=(MEAN, STD))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = timm.create_model(name, num_classes=len(data.dataset.classes)).to(device)
+    model = network = timm.create_model(name, num_classes=len(data.dataset.classes)).to(device)
     if dist.is_initialized():
-        model = DistributedDataParallel(model)
+        model = DistributedDataParallel(network)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    parts = {"model": model, "optimizer": optimizer, "data": data}
+    parts = {"model": network, "optimizer": optimizer, "data": data}
     begin = 0
     if checkpoint.exists():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -36,18 +44,20 @@ def train(
         begin = saved["data"]["epoch"]
     for epoch in range(begin, epochs):
         data.set_epoch(epoch)  # within the epoch of a state that was loaded, it stays where it is
-        for images, targets, _ in DataLoader(data, batch_size=None):
+        for step, (images, targets, _) in enumerate(DataLoader(data, batch_size=None), 1):
             loss = cross_entropy(model(images.to(device)), targets.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-            if not dist.is_initialized() or dist.get_rank() == 0:
-                torch.save({part: thing.state_dict() for part, thing in parts.items()}, checkpoint)
+            is_due = step % every == 0 or data.state_dict()["position"] == 0
+            if is_due and (not dist.is_initialized() or dist.get_rank() == 0):
+                torch.save({part: thing.state_dict() for part, thing in parts.items()}, f"{checkpoint}.part")
+                Path(f"{checkpoint}.part").replace(checkpoint)  # whole, whenever the process is killed
             yield loss.item()
 
 
 if __name__ == "__main__":
     if dist.is_torchelastic_launched():
         dist.init_process_group()
-    for step, loss in enumerate(train(sys.argv[1], Path(sys.argv[2]), 90, 256, 224, noise=0.05)):
-        print(step, loss)
+    for loss in train(sys.argv[1], Path(sys.argv[2]), 90, 256, 224, noise=0.05, every=500):
+        print(loss)

@@ -1,4 +1,8 @@
-"""ResNets of our own, registered with timm: `import fastpt.models`, then `timm.create_model("resnet18_half")`.
+"""Models that timm does not have, registered with it: ResNets of our own, and what installed packages bring.
+
+`import fastpt.models`, then `timm.create_model("resnet18_half")`. A package names its models as entry points of the
+group `fastpt.models`, each a function under timm's `register_model`; one that cannot be loaded is left out, with a
+warning.
 
 timm's ResNets shrink a picture four times before the first block (a stride-2 convolution and a stride-2 pooling), which
 leaves 16 x 16 of 64 pixels. The small ones here have a 3 x 3 stem without pooling, as in the CIFAR variants of He et
@@ -10,8 +14,11 @@ size and blurs after, with a quarter more multiply-adds, and leaves the shortcut
 """
 
 import math
+import sys
+from collections.abc import Callable
 from typing import Any
 
+import timm
 import torch
 import torch.nn.functional as F
 from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -19,6 +26,11 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import Tensor, nn
 
+from fastpt.errors import FastptError
+from fastpt.printable import printable
+from fastpt.registry import Registry
+
+MODELS: Registry[Callable[..., nn.Module]] = Registry("model", {}, "fastpt.models")
 SMALL_STEMS = ("resnet10_narrow", "resnet10_half", "resnet18_half")
 BLURRED = ("resnet50_blurpool", "resnet50_mosaic")
 MIN_BLURRED = 16  # channels that a convolution reads: the pictures themselves are not blurred
@@ -153,3 +165,33 @@ def resnet50_mosaic(pretrained: bool = False, **kwargs: Any) -> MosaicResNet:
     """The ResNet-50 of MosaicML's recipes: blurred convolutions and pooling, their initial values."""
     kwargs = {"block": Bottleneck, "layers": (3, 4, 6, 3), **kwargs}
     return build_model_with_cfg(MosaicResNet, "resnet50_mosaic", pretrained, **kwargs)
+
+
+def module_of(architecture: str) -> str | None:
+    """What has to be imported for timm to know an architecture; None for timm's own, and for what it does not know."""
+    if not timm.is_model(architecture):
+        return None
+    module = timm.model_entrypoint(architecture).__module__
+    return None if module.partition(".")[0] == "timm" else module
+
+
+def _register_installed() -> dict[str, str]:
+    """Load the models of installed packages, by which timm comes to know them: the packages and their versions."""
+    versions = {}
+    for name in MODELS.names():
+        try:
+            MODELS.get(name)
+            package = MODELS.origin(name)
+            assert package  # none is of a table
+            if not timm.is_model(name):
+                raise FastptError(
+                    f"model {name!r} of package {package.distribution} is not known to timm when it is loaded. "
+                    "Put timm's register_model on a function of that name."
+                )
+            versions[package.distribution] = package.version
+        except FastptError as error:
+            print(printable(f"warning: {error}"), file=sys.stderr)
+    return versions
+
+
+INSTALLED = _register_installed()

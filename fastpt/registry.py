@@ -28,7 +28,7 @@ from fastpt.errors import FastptError, suggestion
 
 Member = TypeVar("Member")
 
-GROUPS = ("fastpt.sources", "fastpt.noise_kinds", "fastpt.encoders", "fastpt.methods")
+GROUPS = ("fastpt.sources", "fastpt.noise_kinds", "fastpt.models", "fastpt.encoders", "fastpt.methods")
 
 
 class Origin(NamedTuple):

@@ -10,6 +10,7 @@ import pytest
 from datasets_prep.sources import SOURCES
 from fastpt import registry
 from fastpt.errors import FastptError
+from fastpt.models import MODELS
 from fastpt.noise.kinds import KINDS
 from fastpt.registry import GROUPS, Registry
 from fastpt.tuning.encoders import ENCODERS
@@ -123,7 +124,7 @@ def test_a_group_that_no_room_has_is_told(monkeypatch, capsys):
 
 
 def test_the_groups_are_those_of_the_rooms():
-    assert {room.group for room in (SOURCES, KINDS, ENCODERS, METHODS)} == set(GROUPS)
+    assert {room.group for room in (SOURCES, KINDS, MODELS, ENCODERS, METHODS)} == set(GROUPS)
 
 
 def test_what_goes_wrong_in_a_package_is_told_as_its_fault_with_its_line(monkeypatch):

@@ -74,7 +74,10 @@ def _settings_sha256(recipe: Recipe, origin: Mapping[str, Any], noise: str | Non
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    """Of the packages that matter, and of those that brought models."""
+    from fastpt.models import INSTALLED  # torch, which those who only read need not have
+
+    found = {**INSTALLED}
     for name in PACKAGES:
         try:
             found["open_clip" if name == "open_clip_torch" else name] = version(name)

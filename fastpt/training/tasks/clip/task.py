@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import open_clip
 import safetensors.torch
-import timm
 import torch
 import torch.nn.functional as F
 from open_clip.loss import gather_features
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor
 
-import fastpt.models  # noqa: F401  (a vision tower may be one of our ResNets)
+import fastpt.models  # which registers models with timm
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
@@ -342,8 +341,8 @@ def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
     write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": PREPROCESS})
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     tower = config["vision_cfg"].get("timm_model_name") or ""
-    ours = timm.is_model(tower) and timm.model_entrypoint(tower).__module__ == "fastpt.models"
-    first = "import fastpt.models  # registers the vision tower\n" if ours else ""
+    module = fastpt.models.module_of(tower)
+    first = f"import {module}  # registers the vision tower\n" if module else ""
     return (
         f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'
         'tokenizer = open_clip.get_tokenizer("local-dir:PATH")'

@@ -113,12 +113,10 @@ class Kind:
     def export_hf(
         self, folder: Path, recipe: "Recipe", provenance: Mapping[str, Any], weights: Mapping[str, "Tensor"]
     ) -> str:
-        first, ours, _ = self.export(folder, recipe, provenance, weights).rpartition("import fastpt.models")
-        registered = (
-            f"{first}{ours}  # registers the architecture\n" if ours else ""
-        )  # its TimmWrapper reads timm's folder
+        usage = self.export(folder, recipe, provenance, weights)  # of timm's folder, which its TimmWrapper reads
+        first = usage.partition("import timm\n")[0]  # what registers the architecture
         return (
-            f"{registered}from transformers import AutoImageProcessor, AutoModelForImageClassification\n\n"
+            f"{first}from transformers import AutoImageProcessor, AutoModelForImageClassification\n\n"
             'model = AutoModelForImageClassification.from_pretrained("PATH")\n'
             'processor = AutoImageProcessor.from_pretrained("PATH")'
         )

@@ -15,7 +15,7 @@ from timm.data.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.data.mixup import Mixup
 from torch import Tensor, nn
 
-import fastpt.models  # noqa: F401  (registers our ResNets)
+import fastpt.models  # which registers models with timm
 from fastpt import Batch, Dataset, Loader
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
@@ -253,6 +253,6 @@ def export(folder: Path, recipe: Recipe, names: list[str], weights: Mapping[str,
     }
     write_json(folder / "config.json", config)
     safetensors.torch.save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})
-    ours = type(model).__module__ == "fastpt.models"
-    first = "import fastpt.models  # registers the architecture\n" if ours else ""
+    module = fastpt.models.module_of(config["architecture"])
+    first = f"import {module}  # registers the architecture\n" if module else ""
     return f'{first}import timm\n\nmodel = timm.create_model("local-dir:PATH", pretrained=True)'

@@ -1,6 +1,7 @@
 """`fastpt suspects`: which labels of a split are likely wrong."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,9 @@ from fastpt.errors import FastptError
 from fastpt.printable import one_line, percentage, printable
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from fastpt.noise.predictions import Predictions
     from fastpt.tuning.suspects import Agreement
 
 SUFFIX = ".parquet"
@@ -67,7 +71,58 @@ def suspects(
     for path in (out, page):
         if not path.parent.is_dir():
             raise FastptError(f"{path.parent} is no folder, where {path.name} is to be written. Make it first.")
-    dataset = fastpt.Dataset(folder)
+    said = _look(fastpt.Dataset(folder), shown, encoder, run, folds, seed, threads, out)
+    facts = _facts(said, folds, out)
+    pictures_shown = said.dataset.shown(said.noise)
+    truth = said.truth if said.noise else None
+    write_suspects(page, said.dataset, pictures_shown, said.predictions, facts, pictures, truth)
+    if as_json:
+        click.echo(json.dumps(_document(said, out, page), indent=2))
+    else:
+        lines = [f"{name}: {value}" for name, value in facts] + [f"The worst: {page}"]
+        click.echo(printable("\n".join(lines)))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What was found of the labels of a split."""
+
+    dataset: "fastpt.Dataset"
+    noise: str | None
+    """The plan whose labels are in question; None: the split's own."""
+    encoder: str
+    predictions: "Predictions"
+    made_with: dict[str, Any]
+    identity: str
+    """Of the file."""
+    truth: "np.ndarray"
+    """int64 [N], the right labels where a plan changed them."""
+    agreement: "Agreement | None"
+    ranked: dict[str, float | None]
+    """Average precision of what training recorded of each sample, by measure."""
+
+    @property
+    def doubted(self) -> int:
+        """How many labels are."""
+        return int((self.predictions.given != self.predictions.suggested).sum())
+
+    @property
+    def most_probable(self) -> float:
+        """The share of labels that the probe holds for the most probable."""
+        return float((self.predictions.margin > 0).mean())
+
+
+def _look(
+    dataset: "fastpt.Dataset",
+    shown: float | str | None,
+    encoder: str | None,
+    run: Path | None,
+    folds: int,
+    seed: int,
+    threads: int | None,
+    out: Path,
+) -> _Said:
+    """Look for suspects, and write `out`."""
     clean = dataset.clean_labels
     plan = dataset.noise_plan(shown, of="labels")
     noise = plan.name if plan else None
@@ -89,26 +144,35 @@ def suspects(
     truth = np.where(wrong & (predictions.given == clean), UNKNOWN, clean)
     known = agreement(predictions, truth) if noise else None
     ranked = {name: average_precision(wrong, order_by(score)) for name, score in scores.items() if noise}
-    doubted = int((predictions.given != predictions.suggested).sum())
-    first = float((predictions.margin > 0).mean())
-    facts = [
-        ("Labels in question", f"those of noise plan {one_line(noise)}" if noise else "the split's own"),
-        ("Looked at by", f"{opened.name}, a ridge probe on its features, {folds} folds"),
-        ("Told by the probe", _told(first, "of the labels in question; if few, take another encoder")),
-        ("Doubted", f"{doubted:,} of {len(dataset):,} ({percentage(round(doubted / len(dataset), 3))})"),
-        *(_agreement(known) if known else []),
-        *((f"The same, by {name}", _told(share, "of the run's training")) for name, share in ranked.items()),
-        ("All samples", f"{out} ({identity[:12]})"),
+    return _Said(dataset, noise, opened.name, predictions, made_with, identity, truth, known, ranked)
+
+
+def _facts(said: _Said, folds: int, out: Path) -> list[tuple[str, str]]:
+    """What the page and the terminal say, by name."""
+    samples = len(said.dataset)
+    return [
+        ("Labels in question", f"those of noise plan {one_line(said.noise)}" if said.noise else "the split's own"),
+        ("Looked at by", f"{said.encoder}, a ridge probe on its features, {folds} folds"),
+        ("Told by the probe", _told(said.most_probable, "of the labels in question; if few, take another encoder")),
+        ("Doubted", f"{said.doubted:,} of {samples:,} ({percentage(round(said.doubted / samples, 3))})"),
+        *(_agreement(said.agreement) if said.agreement else []),
+        *((f"The same, by {name}", _told(share, "of the run's training")) for name, share in said.ranked.items()),
+        ("All samples", f"{out} ({said.identity[:12]})"),
     ]
-    write_suspects(page, dataset, dataset.shown(noise), predictions, facts, pictures, truth if noise else None)
-    if as_json:
-        document: dict[str, Any] = {"samples": len(dataset), "doubted": doubted, "noise": noise, "made_with": made_with}
-        document |= {"agreement": known.as_dict() if known else None, "average_precision_of_dynamics": ranked}
-        document |= {"most_probable": first, "out": str(out), "page": str(page)}
-        click.echo(json.dumps(document, indent=2))
-    else:
-        lines = [f"{name}: {value}" for name, value in facts] + [f"The worst: {page}"]
-        click.echo(printable("\n".join(lines)))
+
+
+def _document(said: _Said, out: Path, page: Path) -> dict[str, Any]:
+    return {
+        "samples": len(said.dataset),
+        "doubted": said.doubted,
+        "noise": said.noise,
+        "made_with": said.made_with,
+        "agreement": said.agreement.as_dict() if said.agreement else None,
+        "average_precision_of_dynamics": said.ranked,
+        "most_probable": said.most_probable,
+        "out": str(out),
+        "page": str(page),
+    }
 
 
 def _agreement(found: "Agreement") -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from statistics import fmean
 
 from fastpt.errors import FastptError
 from fastpt.printable import one_line
-from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_label
+from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_labels, run_values
 from fastpt.report.config import Claim, RightPart
 from fastpt.report.effects import RunValues, by_run, modelled
 from fastpt.report.statistics import (
@@ -21,9 +21,11 @@ from fastpt.report.statistics import (
     Judged,
     Model,
     OverSets,
+    Power,
     judge,
     mean_of,
     over_sets,
+    power_of,
     runs_to_decide,
     set_correlation,
     slope,
@@ -46,6 +48,8 @@ class Progress:
 
     done: int
     planned: int
+    lacking: tuple[str, ...] = ()
+    """Names of runs that lack a number which others have."""
 
     @property
     def is_interim(self) -> bool:
@@ -75,11 +79,13 @@ class Declaration:
         names = {self.tunings[file] for file in files if file in self.tunings}
         return [claim for claim in self.claims if claim.tuning in names or not self.tunings]
 
-    def progress_of(self, arm: "Arm") -> Progress:
-        """Of the arm's noise, of its right part, and of the clean runs that it is compared with."""
+    def progress_of(self, arm: "Arm", lacking: Sequence[str] = ()) -> Progress:
+        """Of the arm's noise, of its right part, and of the clean runs that it is compared with. Runs that are
+        `lacking` are not done."""
         kinds = (arm.kind, right_part(arm.kind), None)
         parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in kinds]
-        return Progress(sum(one.done for one in parts), sum(one.planned for one in parts))
+        done, planned = sum(one.done for one in parts), sum(one.planned for one in parts)
+        return Progress(max(0, min(done, planned - len(lacking))), planned, tuple(lacking))
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,9 @@ class Answer:
     sd: float | None = None  # of a run within its condition
     welch_p: float | None = None
     permutation_p: float | None = None
+    seeds_p: float | None = None  # with a term for the seed of training
     least_margin: float | None = None
+    power: Power | None = None  # of these runs, in shares
     runs_to_decide: int | None = None  # of each noisy condition
     sets: SetEffects | None = None
 
@@ -138,6 +146,22 @@ class Arm:
     def rates(self) -> list[float]:
         return sorted({one.rate for one in self.family.conditions if one.kind == self.kind and one.rate})
 
+    @property
+    def runs(self) -> list[Run]:
+        kinds = (None, self.kind, right_part(self.kind))
+        return [run for one in self.family.conditions if one.kind in kinds for run in one.runs]
+
+    def lacking(self, suite: str, claims: Sequence[Claim]) -> list[str]:
+        """The runs that lack a number which others have, of what the claims are about: a result that is damaged or not
+        there, or a value that is no number. Averages without it would be over other runs, or over other tests."""
+        missing: dict[str, None] = {}
+        for setting, method in dict.fromkeys((one.setting, name) for one in claims for name in one.methods):
+            if table := accuracies(self.family, suite, setting):
+                found = {run: run_values(run, suite, table, method).keys() for run in self.runs}
+                every = {key for keys in found.values() for key in keys}
+                missing |= dict.fromkeys(run.name for run, keys in found.items() if keys != every)
+        return [*missing]
+
     def values(self, suite: str, claim: Claim) -> dict[Hashable, list[RunValues]]:
         """Of each run the values that a claim is about, by test: the arm's conditions by rate, 0 for clean, or
         `RightPart`.
@@ -146,7 +170,7 @@ class Arm:
         FastptError if there is nothing to compare.
         """
         table = accuracies(self.family, suite, claim.setting)
-        absent = [one for one in (claim.method, claim.minus) if one and (table is None or one not in table.methods)]
+        absent = [one for one in claim.methods if table is None or one not in table.methods]
         if table is None or absent:
             raise FastptError(f"no {DOMAINS[claim.setting]} result of {listing(absent)}")
         if not table.common:
@@ -218,6 +242,14 @@ class _Asked:
     def estimate(self) -> Estimate:
         return self.model.contrast(self.weights)
 
+    @property
+    def seeds_p(self) -> float | None:
+        """Of the contrast beside a term for the seed of training; None where no seed has runs of several conditions."""
+        try:
+            return modelled(self.values, _mean, of_seeds=True).contrast(self.weights).p()
+        except FastptError:
+            return None
+
     def of(self, value: Callable[[dict[Key, float]], float]) -> Estimate:
         """The same contrast of another value of each run."""
         return modelled(self.values, value).contrast(self.weights)
@@ -254,6 +286,8 @@ def _answer(
         sd=model.sd,
         welch_p=model.welch(asked.weights).p(),
         permutation_p=model.permutation_p(asked.weights),
+        seeds_p=asked.seeds_p,
+        power=None if estimate.se is None else power_of(estimate.se, estimate.df, family),
         least_margin=estimate.least_margin(family),
         runs_to_decide=needed,
         sets=_set_effects(asked, claim.setting, vote),
@@ -263,7 +297,7 @@ def _answer(
 def _set_effects(asked: _Asked, domain: str, vote: Mapping[str, str]) -> SetEffects:
     """On each test, and over votes: tests of one set share one, as their heads do."""
     keys = list(next(iter(asked.values.values()))[0].values)
-    tests = {row_label(domain, key): asked.of(lambda values, key=key: values[key]) for key in keys}
+    tests = {label: asked.of(lambda values, key=key: values[key]) for key, label in row_labels(domain, keys).items()}
     owner = {key: vote.get(key[0], key[0]) for key in keys}
     names = list(dict.fromkeys(owner.values()))
     effects = [asked.of(lambda values, name=name: votes(values, owner)[name]) for name in names]
@@ -280,7 +314,7 @@ def question(claim: Claim, family: Family) -> str:
 
 def in_words(claim: Claim, labels: Mapping[str, str]) -> str:
     """What a claim says, the methods called by `labels`, or by their names."""
-    names = [labels.get(one, one) for one in (claim.method, claim.minus) if one]
+    names = [labels.get(one, one) for one in claim.methods]
     rates = listing([rate(one) for one in claim.rates]) if claim.rates else "all rates"
     mean = rates if claim.rates and len(claim.rates) == 1 else f"mean of {rates}"
     form = {

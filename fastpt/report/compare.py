@@ -37,9 +37,15 @@ class Condition:
     ranks: int
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
+        """'30 % symmetric'."""
         noise = "clean" if self.kind is None else f"{rate(self.rate)} {self.kind}"
-        return f"{noise}{self.suffix}{self.seeds}"
+        return f"{noise}{self.suffix}"
+
+    @property
+    def label(self) -> str:
+        """With its number of seeds, where that differs between conditions."""
+        return f"{self.name}{self.seeds}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -264,11 +270,31 @@ def _mean_of_heads(heads: list[dict[Key, float]]) -> dict[Key, float]:
 
 
 def set_label(domain: str, name: str, test: str) -> str:
-    """'textures' where the test set is the set's own; 'photo → art' where it is another domain."""
-    own = test in (name, "None") or (domain == "id" and test.startswith(name))
+    """'textures' where the test set is the set's own, or its folds; 'photo → art' where it is another domain."""
+    own = test in (name, "None")
+    if domain == "id":
+        own |= test in ("test", "val") or test.startswith(name) or test.endswith(" folds")
     return name if own else f"{name} → {test}"
 
 
-def row_label(domain: str, key: Key) -> str:
-    name, test, metric = key
-    return set_label(domain, name, test) + ("" if metric in ("accuracy", "None") else f" ({metric})")
+def row_labels(domain: str, keys: Sequence[Key]) -> dict[Key, str]:
+    """What each test is called, with its metric where they have several."""
+    several = len({metric for _, _, metric in keys}) > 1
+    return {
+        (name, test, metric): set_label(domain, name, test) + (f" ({_plain(metric)})" if several else "")
+        for name, test, metric in keys
+    }
+
+
+def metric_words(keys: Sequence[Key]) -> str:
+    """What the numbers are: 'accuracy', 'accuracy, mean per class'; of several metrics, 'score'."""
+    metrics = {metric for _, _, metric in keys} - {"None"}
+    if metrics <= {"accuracy"}:
+        return "accuracy"
+    if metrics == {"mean_per_class"}:
+        return "accuracy, mean per class"
+    return _plain(*metrics) if len(metrics) == 1 else "score"
+
+
+def _plain(metric: str) -> str:
+    return metric.replace("_", " ")

@@ -52,6 +52,11 @@ class Claim(Section):
         return found
 
     @property
+    def methods(self) -> list[str]:
+        """Whose accuracies it is about."""
+        return [one for one in (self.method, self.minus) if one]
+
+    @property
     def needs_clean(self) -> bool:
         """Whether it compares with clean pre-training."""
         return self.estimand in ("mean - clean", "slope")

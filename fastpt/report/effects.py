@@ -19,10 +19,11 @@ C = TypeVar("C", bound=Hashable)
 
 @dataclass(frozen=True)
 class RunValues:
-    """A run's accuracies, or differences, by test, in shares; and the kind of machine that it was trained on."""
+    """A run's accuracies, or differences, by test, in shares; the kind of machine and the seed that trained it."""
 
     values: dict[Key, float]
     machine: str
+    seed: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +86,25 @@ def by_run(table: Accuracies, suite: str, method: str, minus: str | None = None)
             others = run_values(run, suite, table, minus) if minus else dict.fromkeys(table.common, 0.0)
             if table.common and all(key in values and key in others for key in table.common):
                 mine = {key: values[key] - others[key] for key in table.common}
-                found.setdefault(one, []).append(RunValues(mine, run.machine))
+                found.setdefault(one, []).append(RunValues(mine, run.machine, str(run.seed)))
     return found
 
 
-def modelled(runs: Mapping[C, Sequence[RunValues]], value: Callable[[dict[Key, float]], float]) -> Model[C]:
-    """The model of one value of each run, with a term for the kind of machine where there are several."""
+def modelled(
+    runs: Mapping[C, Sequence[RunValues]], value: Callable[[dict[Key, float]], float], of_seeds: bool = False
+) -> Model[C]:
+    """The model of one value of each run, with a term for the kind of machine where there are several, and for the seed
+    of training if `of_seeds`."""
     return fit(
         {one: [value(run.values) for run in mine] for one, mine in runs.items()},
         {one: [run.machine for run in mine] for one, mine in runs.items()},
+        {one: [run.seed for run in mine] for one, mine in runs.items()} if of_seeds else None,
     )
 
 
-def points(difference: Estimate, of: int = 1) -> str:
-    """'+1.2 ± 0.4', in points of a percentage; with `of` > 1, the interval is one of a family that hold at once."""
-    half = difference.half(of)
-    mean = f"{100 * difference.value:+.1f}".replace("-", "−")
-    return mean if half is None else f"{mean}{NBSP}±{NBSP}{100 * half:.1f}"
+def points(difference: Estimate, digits: int = 1) -> str:
+    """'+1.2 ± 0.4', in points of a percentage."""
+    half = difference.half()
+    mean = f"{100 * difference.value:+.{digits}f}".replace("-", "−")
+    mean = mean if float(mean[1:]) else mean[1:]  # 0 has no sign
+    return mean if half is None else f"{mean}{NBSP}±{NBSP}{100 * half:.{digits}f}"

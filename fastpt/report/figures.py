@@ -14,16 +14,18 @@ from fastpt.report.compare import (
     Family,
     accuracies,
     fractions,
+    metric_words,
     records,
     run_average,
     set_label,
 )
 from fastpt.report.measures import measures_of
-from fastpt.report.methods import ENCODER, Method
+from fastpt.report.methods import ENCODER, MARKERS, Method
 from fastpt.report.paper import LP
 from fastpt.report.plots import Axes, Series, draw, rate_style
 from fastpt.runs import Run
 
+MOST_PANELS = 8  # of a figure that is shown unfolded
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
 Test = tuple[str, str, str]  # domain, set, test
 
@@ -35,6 +37,13 @@ class Figure:
     title: str
     caption: str
     panels: dict[str, str]
+    is_wide: bool = False
+    """Panels take the whole width of the page."""
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the page folds it."""
+        return len(self.panels) > MOST_PANELS
 
 
 def _figure(title: str, caption: str, panels: dict[str, str]) -> Figure | None:
@@ -52,14 +61,14 @@ def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
             if table is None or not table.averages:
                 continue
             name = f"rate-{number_}-{kind or 'clean'}-{domain}"
-            title = f"{word}, average of {plural(len(table.common), 'set')}" + (
+            title = f"{word}, average of {plural(len(table.common), 'test')}" + (
                 f" · {kind}" if len(family.kinds) > 1 else ""
             )
             panels[name] = _rate_panel(name, title, table, family.methods)
             points = max(points, len({one.rate for one in table.conditions}))
     caption = (
-        "Accuracy averaged over the sets of the suite against the noise rate of pre-training; "
-        "bands, where there are any, are 95 % confidence intervals over seeds, as in the tables below."
+        "Accuracy averaged over the tests of the suite against the noise rate of pre-training; bands, where there are "
+        "any, are 95 % confidence intervals over seeds, of each point by itself, as in the tables below."
         + (" One rate only: points, no trend." if points == 1 else "")
     )
     return _figure(f"Accuracy against noise rate: {family.label}", caption, panels)
@@ -72,7 +81,9 @@ def _rate_panel(name: str, title: str, table: Accuracies, methods: Mapping[str, 
     for index, method in enumerate(table.methods):
         cells = {rate: cell for one, rate in rates.items() if (cell := table.cell(one, None, method))}
         series.append(_method_line(methods[method], index, cells))
-    axes = Axes(title, "noise rate in pre-training (%)", "average accuracy (%)", ticks=ticks, least_span=10)
+    axes = Axes(
+        title, "noise rate in pre-training (%)", f"{metric_words(table.common)} (%)", ticks=ticks, least_span=10
+    )
     return draw(name, axes, series)
 
 
@@ -111,7 +122,7 @@ def fraction_figure(family: Family, suite: str, domain: str, number_: str) -> Fi
             )
             panels[name] = draw(name, axes, series)
     caption = (
-        "Accuracy averaged over the sets of the suite, of heads trained on a part of each set's training data, "
+        "Accuracy averaged over the tests of the suite, of heads trained on a part of each set's training data, "
         "after pre-training at the lowest and the highest noise rate; bands are 95 % confidence intervals over seeds."
     )
     return _figure(f"{DOMAINS[domain]} accuracy against data fraction: {family.label}", caption, panels)
@@ -129,26 +140,32 @@ def _fraction_lines(
 
 
 def spectrum_figure(family: Family, suite: str, number_: str) -> Figure | None:
-    """Singular values of the frozen encoder's features on each test set, a line for each run."""
+    """Singular values of the frozen encoder's features on each test set: the mean of each condition's runs."""
     lines: dict[Test, list[Series]] = {}
+    styles = condition_styles(family)
     for condition in family.conditions:
-        for run in condition.runs:
-            for test, stage, values in _spectra(run, suite):
-                if stage == ENCODER.name:
-                    line = _spectrum_line(condition.label, values, **_style(condition))
-                    lines.setdefault(test, []).append(line)
+        found: dict[Test, list[list[float]]] = {}
+        for test, stage, values in (one for run in condition.runs for one in _spectra(run, suite)):
+            if stage == ENCODER.name:
+                found.setdefault(test, []).append([value / values[0] for value in values])
+        for test, spectra in found.items():
+            mean = [fmean(values) for values in zip(*spectra, strict=False)]
+            lines.setdefault(test, []).append(_spectrum_line(condition.name, mean, **styles[condition]))
     panels = {}
     for index, ((domain, set_, test), series) in enumerate(lines.items()):
         name = f"spectrum-{number_}-{index}"
         title = f"{DOMAINS.get(domain, domain)} · {set_label(domain, set_, test)}"
         panels[name] = draw(name, Axes(title, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
-    caption = "Singular values of the frozen encoder's features on each test set, relative to the largest."
+    caption = (
+        "Singular values of the frozen encoder's features on each test set, relative to the largest"
+        f"{', means over seeds' if any(len(one.runs) > 1 for one in family.conditions) else ''}."
+    )
     return _figure(f"Singular value spectra of the encoder: {family.label}", caption, panels)
 
 
 def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
     """The paper's figure 3: the spectrum of the encoder's features against the linear probe, a point for each run."""
-    panels = {}
+    panels, styles = {}, condition_styles(family)
     for domain, measure, words in (("id", "sve", "singular value entropy (SVE)"), ("ood", "lsvr", "LSVR")):
         table = accuracies(family, suite, domain)
         if table is None or LP not in table.methods:
@@ -158,12 +175,14 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
             points = [
                 (fmean(spectra), 100 * accuracy)
                 for run in condition.runs
-                if (spectra := _measures(run, suite, domain, measure))
+                if (spectra := spectrum_measures(run, suite, domain, measure))
                 and (accuracy := run_average(run, suite, table, LP)) is not None
             ]
             if points:
                 x, y = zip(*points, strict=True)
-                series.append(Series(condition.label, x, y, marker="o", joined=False, **_style(condition)))
+                kinds = family.kinds
+                marker = MARKERS[kinds.index(condition.kind) if condition.kind else 0]
+                series.append(Series(condition.name, x, y, marker=marker, joined=False, **styles[condition]))
         if sum(len(one.x) for one in series) > 1:
             name = f"relation-{number_}-{domain}"
             axes = Axes(
@@ -180,7 +199,7 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
     return _figure(f"Spectra against accuracy: {family.label}", caption, panels)
 
 
-def _measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
+def spectrum_measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
     """SVE or LSVR of the encoder's features on each test set of a domain."""
     spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == domain]
     spectra = [one for one in spectra if one.get("stage") == ENCODER.name]
@@ -204,7 +223,7 @@ def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
             _spectrum_line(stage.label, values, dash=index, colour=stage.colour)
             for index, (stage, values) in enumerate(by_test[shown])
         ]
-        panels[name] = draw(name, Axes(condition.label, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
+        panels[name] = draw(name, Axes(condition.name, "index i", "σᵢ / σ₁", log_x=True, log_y=True), series)
     if shown is None:
         return None
     caption = (
@@ -214,8 +233,15 @@ def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
     return Figure(f"What tuning does to the spectrum: {family.label}", caption, panels)
 
 
-def _style(condition: Condition) -> dict:
-    return rate_style(condition.rank, condition.ranks)
+def condition_styles(family: Family) -> dict[Condition, dict]:
+    """Colour by the rate, and the dash too; where there are several kinds of noise, the dash by these."""
+    rates, kinds = list(dict.fromkeys(one.rate for one in family.conditions)), family.kinds
+    styles = {one: rate_style(rates.index(one.rate), len(rates)) for one in family.conditions}
+    if len({(one.kind, one.rate) for one in family.conditions}) < len(family.conditions):  # plans of one kind and rate
+        return {one: rate_style(one.rank, one.ranks) for one in family.conditions}
+    if len(kinds) > 1:
+        styles = {one: style | {"dash": kinds.index(one.kind) if one.kind else 0} for one, style in styles.items()}
+    return styles
 
 
 def _spectra(run: Run, suite: str) -> Iterable[tuple[Test, str, list[float]]]:
@@ -243,11 +269,13 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
     wanted = [("loss", "train loss", "training loss", False), ("lr", "learning rate", "learning rate", False)]
     if measured:
         wanted.insert(1, (measured[0].name, measured[0].label, "evaluation", True))
-    panels = {}
+    panels, styles = {}, condition_styles(family)
     for key, label, title, evaluated in wanted:
         percent = evaluated and measured[0].is_share
         series = [
-            _curve(condition, "evals" if evaluated else "train", key, 100 if percent else 1, evaluated)
+            _curve(
+                condition, styles[condition], "evals" if evaluated else "train", key, 100 if percent else 1, evaluated
+            )
             for condition in family.conditions
         ]
         series = [one for one in series if one.x]
@@ -260,7 +288,7 @@ def curve_figure(family: Family, number_: int) -> Figure | None:
     return _figure(f"Training: {family.label}", caption, panels)
 
 
-def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool) -> Series:
+def _curve(condition: Condition, style: dict, log: str, key: str, scale: float, marked: bool) -> Series:
     """A logged quantity of a condition at each step: the mean of the runs that have it."""
     at_step: dict[float, list[float]] = {}
     for record in (record for run in condition.runs for record in getattr(run, log)):
@@ -270,4 +298,4 @@ def _curve(condition: Condition, log: str, key: str, scale: float, marked: bool)
     width = math.ceil(len(points) / MOST_POINTS) or 1
     chunks = [points[start : start + width] for start in range(0, len(points), width)]
     x, y = ([fmean([point[axis] for point in chunk]) for chunk in chunks] for axis in (0, 1))
-    return Series(condition.label, x, y, marker="o" if marked else None, **_style(condition))
+    return Series(condition.name, x, y, marker="o" if marked else None, **style)

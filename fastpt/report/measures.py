@@ -34,6 +34,12 @@ def measures_of(runs: Sequence[Run]) -> list[Measure]:
     ]
 
 
+def measured(run: Run, name: str) -> float | None:
+    """What the last evaluation that has a measure found."""
+    found = [value for record in run.evals if (value := finite(record.get(name))) is not None]
+    return found[-1] if found else None
+
+
 def memorization_of(runs: Sequence[Run]) -> list[Measure]:
     """What the last evaluations of `runs` found in the training targets."""
     found = {name for run in runs for name in memorized(run)}

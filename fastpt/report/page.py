@@ -13,13 +13,13 @@ import yaml
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 from fastpt.printable import block, finite, mapping, one_line
-from fastpt.report import StepCost, dynamics, feature_tables, figures, rows, summary, tables, verdicts
+from fastpt.report import StepCost, dynamics, feature_tables, figures, rows, summary, tables, trends, verdicts
 from fastpt.report.apart import Comparison, compared, facts, in_short
 from fastpt.report.claims import Answer, Arm, Declaration, Progress, answers, arms
 from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, families, suites
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
-from fastpt.report.forest import forest_figure
+from fastpt.report.forest import forest_figure, overview_figure
 from fastpt.report.methods import on_dark
 from fastpt.report.out_files import replace_files
 from fastpt.report.paper import COMPARED, claims
@@ -38,11 +38,15 @@ class SuiteResults:
     name: str
     findings: list[str]
     answers: list[tuple[str, Arm, list[Answer], Progress]]  # suite, arm, answers to its claims
+    answer: str | None  # how many claims have which verdict
+    interim: list[str]  # of each arm, why nothing is judged yet
+    overview_figures: list[Figure]
     claims_tables: list[Table]
     forest_figures: list[Figure]
-    verdicts: list[tuple[str, str]]  # a word, a sentence
+    verdicts: list[tuple[str, str]]  # of which claim, and what was found
     effects: list[tuple[str, Family, list[Effect]]]
     effects_tables: list[Table]
+    effect_figures: list[Figure]
     rate_figures: list[Figure]
     spectrum_figures: list[Figure]
     tables: list[tuple[str, Family, Accuracies]]  # suite, family, numbers
@@ -83,13 +87,16 @@ def write_report(
     groups = families(runs)
     declaration = declaration or Declaration()
     results = [_suite_results(runs, groups, suite, declaration, comparison) for suite in suites(runs)]
-    curves = [figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))]
+    trained = [figure for index, family in enumerate(groups) if (figure := trends.training_trend(family, index))]
+    curves = trained + [
+        figure for index, family in enumerate(groups) if (figure := figures.curve_figure(family, index))
+    ]
     told = [section for index, family in enumerate(groups) if (section := dynamics.section(family, index))]
     out.parent.mkdir(parents=True, exist_ok=True)
-    cost = tables.cost_table(costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs])
-    _write(out, _render(comparison, groups, results, declaration, curves, told, cost))
+    costs = costs or [StepCost(run.name, "train", run.seconds, run.bytes) for run in runs]
+    _write(out, _render(comparison, groups, results, declaration, curves, told, costs))
     # Without --files, those of a page that was here before go, too.
-    texts = _files(comparison, results, curves, told) if files else {}
+    texts = _files(comparison, results, curves, told, costs) if files else {}
     return comparison.warnings + replace_files(out.with_name(f"{out.stem}_files"), texts)
 
 
@@ -105,14 +112,16 @@ def _suite_results(
     averages = [
         tables.averages_table(family, [table for _, owner, table in numbers if owner is family]) for family in groups
     ]
-    found = [(suite, family, effects(family, suite, COMPARED)) for family in groups]
+    pairs = [*COMPARED, *((one.method, one.minus) for one in declaration.claims if one.minus)]
+    found = [(suite, family, effects(family, suite, [*dict.fromkeys(pairs)])) for family in groups]
     answered = [
-        (suite, arm, mine, declaration.progress_of(arm))
+        (suite, arm, mine, declaration.progress_of(arm, arm.lacking(suite, [one.claim for one in mine])))
         for family in groups
         for arm in arms(family)
         for asked in [declaration.asked_of(runs, suite) if declaration.claims else claims(arm, suite)]
         if (mine := answers(arm, suite, asked, declaration.votes))
     ]
+    every = [(arm, one, progress) for _, arm, mine, progress in answered for one in mine]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]
 
     def draw_all(draw: Callable) -> list[Figure]:
@@ -128,6 +137,17 @@ def _suite_results(
         suite,
         summary.findings(groups, suite),
         answered,
+        verdicts.in_short([(one, progress) for _, one, progress in every]) if every else None,
+        [
+            f"{arm.label}: {told}" if len(answered) > 1 else told
+            for _, arm, _, progress in answered
+            if (told := verdicts.interim(progress))
+        ],
+        [
+            figure
+            for index, (_, arm, mine, progress) in enumerate(answered)
+            if (figure := overview_figure(arm, mine, progress, f"{suite}-{index}"))
+        ],
         [table for _, arm, mine, progress in answered for table in verdicts.tables(arm, mine, progress)],
         [
             figure
@@ -135,14 +155,24 @@ def _suite_results(
             if (figure := forest_figure(arm, mine, f"{suite}-{index}"))
         ],
         [
-            (verdicts.verdict(one, progress), f"{arm.label}: {verdicts.sentence(one, progress)}")
-            for _, arm, mine, progress in answered
-            for one in mine
+            (
+                f"{verdicts.verdict(one, progress)}: {f'{arm.label}: ' * (len(answered) > 1)}{one_line(one.claim.name)}.",
+                verdicts.sentence(one, progress),
+            )
+            for arm, one, progress in every
         ],
         found,
         [table for _, family, mine in found if (table := tables.effects_table(family, mine))],
+        [
+            figure
+            for index, (_, family, mine) in enumerate(found)
+            if (figure := trends.effect_figure(family, mine, f"{suite}-{index}"))
+        ],
         draw_all(figures.rate_figure) + by_fraction,
-        draw_all(figures.relation_figure) + draw_all(figures.spectrum_figure) + draw_all(figures.stage_figure),
+        draw_all(trends.spectrum_trend)
+        + draw_all(figures.relation_figure)
+        + draw_all(figures.spectrum_figure)
+        + draw_all(figures.stage_figure),
         numbers,
         [table for table in averages if table],
         [tables.accuracy_table(family, table) for _, family, table in numbers],
@@ -168,7 +198,7 @@ def _render(
     declaration: Declaration,
     curves: list[Figure],
     told: list[dynamics.Section],
-    cost: Table,
+    costs: Sequence[StepCost],
 ) -> str:
     runs = comparison.runs
     variables = {method.colour: f"method-{index}" for index, method in enumerate(groups[0].methods.values())}
@@ -180,13 +210,16 @@ def _render(
         problems=[(run.name, run.problems) for run in runs if run.problems],
         run_rows=[tables.run_cells(run) for run in runs],
         differences=comparison.differences,
+        any_apart=any(one.role == "setting" for one in comparison.differences),
         results=results,
         declared=declaration.note,
         curves=curves,
         dynamics=told,
+        trained=[table for family in groups if (table := trends.training_table(family))],
         memorization=[table for family in groups if (table := tables.memorization_table(family))],
-        cost=cost,
+        costs=[tables.cost_summary(costs), tables.cost_table(costs)] if len(costs) > 1 else [tables.cost_table(costs)],
         grids=grids(runs),
+        most_rows=tables.MOST_ROWS,
         any_noise=any(run.noise for run in runs),
         provenance=[_provenance(run) for run in runs],
         themed=partial(themed, variables=variables),
@@ -240,7 +273,11 @@ def _write(path: Path, text: str) -> None:
 
 
 def _files(
-    comparison: Comparison, results: list[SuiteResults], curves: list[Figure], told: list[dynamics.Section]
+    comparison: Comparison,
+    results: list[SuiteResults],
+    curves: list[Figure],
+    told: list[dynamics.Section],
+    costs: Sequence[StepCost],
 ) -> dict[str, str]:
     """For a paper, by file name: the figures as SVG, the numbers as CSV, the tables as LaTeX (booktabs)."""
     drawn = [
@@ -249,7 +286,13 @@ def _files(
         *(
             figure
             for result in results
-            for figure in (*result.rate_figures, *result.forest_figures, *result.spectrum_figures)
+            for figure in (
+                *result.overview_figures,
+                *result.effect_figures,
+                *result.rate_figures,
+                *result.forest_figures,
+                *result.spectrum_figures,
+            )
         ),
     ]
     texts: dict[str, str] = {}
@@ -265,6 +308,7 @@ def _files(
             add(name, ".svg", svg)
     texts |= tables.csv_files(comparison.runs, [table for result in results for table in result.tables])
     texts["rows.csv"] = rows.rows_csv(comparison.runs)
+    texts["steps.csv"] = tables.steps_csv(costs)
     texts["fields.csv"] = tables.fields_csv(comparison)
     texts["claims.csv"] = verdicts.csv([one for result in results for one in result.answers])
     texts["effects.csv"] = tables.effects_csv([one for result in results for one in result.effects])

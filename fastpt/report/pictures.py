@@ -42,18 +42,22 @@ class Grid:
 
 
 def grids(runs: Sequence[Run]) -> list[Grid]:
-    """One grid for each data set and noise plan that the runs were trained on."""
-    found: dict[tuple[str, str], Grid] = {}
+    """One grid for each data set and noise that the runs were trained on: of plans that differ in their draw alone, and
+    of the right part of one, that of the first run."""
+    plans: dict[tuple[str, ...], dict[str, Run]] = {}
     for run in runs:
-        key = (str(run.data.get("train")), str((run.noise or {}).get("plan")))
-        if run.noise and key not in found:
-            found[key] = _grid(run, run.noise)
-    return list(found.values())
+        if noise := run.noise:
+            drawn = noise.get("seed") is not None
+            told = (noise.get("kind"), noise.get("rate"), None if drawn else noise.get("plan"))
+            key = (str(run.data.get("train")), *map(str, told))
+            plans.setdefault(key, {}).setdefault(str(noise.get("plan")), run)
+    return [_grid(next(iter(mine.values())), len(mine)) for mine in plans.values()]
 
 
-def _grid(run: Run, noise: dict[str, Any]) -> Grid:
-    plan = str(noise.get("plan"))
-    title = one_line(f"{plan} on {run.data.get('train')}")
+def _grid(run: Run, draws: int) -> Grid:
+    plan = str((run.noise or {}).get("plan"))
+    others = f", the first of {draws} draws" if draws > 1 else ""
+    title = one_line(f"{plan} on {run.data.get('train')}{others}")
     try:
         return _read(run, plan, title)
     except Exception as error:  # the data is not part of the run: whatever ails it must not cost the report

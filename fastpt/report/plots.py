@@ -29,7 +29,7 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Series:
-    """One line; `error` are half-widths of its band. Series that share a label share one legend entry."""
+    """One line; `error` are half-widths of its band, or, with `wider`, of its bars. Series that share a label share one legend entry."""
 
     label: str
     x: Sequence[float]
@@ -39,6 +39,7 @@ class Series:
     dash: int = 0
     joined: bool = True  # by a line; else points alone
     error: Sequence[float] | None = None
+    wider: Sequence[float] | None = None  # half-widths of thin bars around it
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Axes:
     log_y: bool = False
     ticks: Sequence[float] | None = None
     least_span: float = 0.0  # so that a difference of no weight does not fill the plot
+    has_zero: bool = False  # a line at 0
 
 
 def rate_style(rank: int, ranks: int) -> dict:
@@ -119,7 +121,10 @@ def _add(plot, one: Series):
         style |= {"marker": one.marker, "markersize": 5, "linewidth": 1.3}
     if not one.joined:
         style["linestyle"] = "none"
-    if one.error and any(one.error):
+    if one.wider and one.error and any(one.error):
+        for halves, width in ((one.wider, 0.7), (one.error, 2.0)):
+            plot.errorbar(one.x, one.y, yerr=halves, fmt="none", ecolor=one.colour, elinewidth=width)
+    elif one.error and any(one.error):
         # Bars where it was measured, for a lone point and for print; the band ties them together.
         plot.errorbar(one.x, one.y, yerr=one.error, fmt="none", ecolor=one.colour, elinewidth=0.8)
         low, high = zip(*((y - half, y + half) for y, half in zip(one.y, one.error, strict=True)), strict=True)
@@ -141,6 +146,8 @@ def _dress(plot, axes: Axes) -> None:
     if axes.log_y:
         plot.set_yscale("log")
         plot.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    if axes.has_zero:
+        plot.axhline(0, color=INK, linewidth=0.7, zorder=0.5)
     plot.minorticks_off()  # decades are enough, and a page has dozens of panels
     if axes.ticks is not None:
         plot.set_xticks(axes.ticks, [f"{tick:g}" for tick in axes.ticks])

@@ -25,7 +25,7 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
             f"One run of {run.recipe_name} ({run.model}, {condition.label}, seed {one_line(run.seed)}). With nothing "
             "to compare it to, this page shows what the run reached, not what the noise did."
         )
-    parts = [f"{family.label} ({', '.join(one.label for one in family.conditions)})" for family in groups]
+    parts = [f"{family.label} ({', '.join(_counted(one) for one in family.conditions)})" for family in groups]
     sizes = sorted({len(condition.runs) for family in groups for condition in family.conditions})
     if all(len(family.conditions) == 1 for family in groups):
         end = "No recipe was run under more than one noise plan, so nothing here shows the effect of noise."
@@ -35,6 +35,11 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
         seeds = plural(sizes[0], "pre-training seed") if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} seeds"
         end = f"Each has {seeds}; ± is a 95 % confidence interval over them."
     return f"{plural(len(runs), 'run')} of {plural(len(groups), 'recipe')}: {listing(parts)}. {end}"
+
+
+def _counted(one: Condition) -> str:
+    """'clean', '24 clean' where conditions differ in their number of runs."""
+    return f"{len(one.runs)} {one.name}" if one.seeds else one.name
 
 
 def findings(groups: Sequence[Family], suite: str) -> list[str]:
@@ -56,7 +61,7 @@ def _finding(family: Family, suite: str) -> str | None:
     words = [
         f"that of {family.methods[method].label} goes from {_each(tables, method, [first, last])}" for method in methods
     ]
-    where = f"{family.label}: from {first.label} to {last.label} pre-training, the average accuracy"
+    where = f"{family.label}: from {first.name} to {last.name} pre-training, the average accuracy"
     return f"{where} {'; '.join(words).removeprefix('that ')}." if words else None
 
 

@@ -4,9 +4,10 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
-from fastpt.intervals import Interval
+from fastpt.intervals import Interval, interval
 from fastpt.printable import csv_cell, finite, mapping, one_line, plural
 from fastpt.report import StepCost
 from fastpt.report.apart import Comparison
@@ -17,8 +18,9 @@ from fastpt.report.compare import (
     Family,
     Key,
     fractions,
+    metric_words,
     records,
-    row_label,
+    row_labels,
 )
 from fastpt.report.effects import Effect, points
 from fastpt.report.measures import measures_of, memorization_of, memorized
@@ -27,6 +29,8 @@ from fastpt.runs import Run
 
 _ACCURACY_COLUMNS = "suite recipe condition domain set test metric fraction method mean_percent ci95_half_percent n"
 _EFFECT_COLUMNS = "suite recipe domain condition method minus difference_points se_points df ci95_half_points p"
+MOST_ROWS, MOST_COLUMNS = 40, 4
+"""Of a table that is shown unfolded, and beside another."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,16 @@ class Table:
     groups: list[Group]
     note: str
     corner: str = "Set"
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it takes more than half of the page's width."""
+        return len(self.columns) > MOST_COLUMNS
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the page folds it."""
+        return sum(len(group.rows) for group in self.groups) > MOST_ROWS
 
 
 def run_cells(run: Run) -> list[tuple[str, str]]:
@@ -111,7 +125,7 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
             )
             for method in table.methods
         ]
-        groups.append(Group(f"{DOMAINS[table.domain]}, average of {plural(len(table.common), 'set')}", rows))
+        groups.append(Group(f"{DOMAINS[table.domain]}, average of {plural(len(table.common), 'test')}", rows))
     if not groups or len(family.conditions) == 1:
         return None
     title = f"Average accuracy by noise: {family.label}"
@@ -119,20 +133,20 @@ def averages_table(family: Family, numbers: Sequence[Accuracies]) -> Table | Non
         title,
         [one.label for one in family.conditions],
         groups,
-        f"In percent{part_words(numbers[0])}. {spread_words(numbers[0])}",
+        f"{_unit(numbers)}. {spread_words(numbers[0])}",
         "Method",
     )
 
 
 def accuracy_table(family: Family, table: Accuracies) -> Table:
     """Set x method for each condition, the average last, the best of a row marked."""
-    groups = []
+    groups, labels = [], row_labels(table.domain, table.keys)
     for condition in table.conditions:
         keys = [key for key in table.keys if any(table.cell(condition, key, method) for method in table.methods)]
-        rows = [_accuracy_row(table, condition, key, row_label(table.domain, key)) for key in keys]
+        rows = [_accuracy_row(table, condition, key, labels[key]) for key in keys]
         if table.averages:
             rows.append(
-                _accuracy_row(table, condition, None, f"average ({plural(len(table.common), 'set')})", average=True)
+                _accuracy_row(table, condition, None, f"average ({plural(len(table.common), 'test')})", average=True)
             )
         groups.append(Group(condition.label, rows))
     title = f"{DOMAINS[table.domain]}: {family.label}"
@@ -152,13 +166,20 @@ def mean_half(cell: Interval | None) -> str:
 
 
 def _accuracy_note(table: Accuracies) -> str:
-    left_out = [row_label(table.domain, key) for key in table.keys if key not in table.common]
-    words = [f"In percent{part_words(table)}; the best method of a row is bold.", spread_words(table)]
+    labels = row_labels(table.domain, table.keys)
+    left_out = [label for key, label in labels.items() if key not in table.common]
+    words = [f"{_unit([table])}; the best method of a row is bold.", spread_words(table)]
     if not table.common:
-        words.append("No set has a result for every run and method, so there is no average.")
+        words.append("No test has a result for every run and method, so there is no average.")
     elif left_out:
         words.append(f"Not in the averages, because not every run and method has it: {', '.join(left_out)}.")
     return " ".join(words)
+
+
+def _unit(tables: Sequence[Accuracies]) -> str:
+    """'In percent', with the metric where it is not accuracy."""
+    words = metric_words([key for table in tables for key in table.keys])
+    return f"In percent{'' if words == 'accuracy' else f', {words}'}{part_words(tables[0])}"
 
 
 def part_words(table: Accuracies) -> str:
@@ -232,9 +253,36 @@ def memorization_table(family: Family) -> Table | None:
             Row(f"seed {one_line(run.seed)}", [Cell(percent(shares.get(measure.name))) for measure in measures])
             for run, shares in found.items()
         ]
+        if len(found) > 1:
+            every = [
+                [shares[measure.name] for shares in found.values() if measure.name in shares] for measure in measures
+            ]
+            means = [Cell(mean_half(interval(shares) if shares else None)) for shares in every]
+            rows.append(Row("mean", means, average=True))
         groups += [Group(one.label, rows)] if any(found.values()) else []
-    note = "Shares of the training samples looked at by the last evaluation, in percent."
+    note = (
+        "Shares of the training samples looked at by the last evaluation, in percent; ± is a 95 % interval over runs."
+    )
     return Table(f"What was memorised: {family.label}", [measure.label for measure in measures], groups, note, "Run")
+
+
+def cost_summary(costs: Sequence[StepCost]) -> Table:
+    """What a step of each kind takes, and all of them."""
+    rows = []
+    for kind in dict.fromkeys(one.kind for one in costs):
+        mine = [one for one in costs if one.kind == kind]
+        done = [one for one in mine if one.state == "done"]
+        times = [one.seconds for one in done if one.seconds is not None]
+        middle, longest, total = (of(times) if times else None for of in (median, max, sum))
+        disk = f"{sum(one.bytes or 0 for one in done) / 1e6:,.1f} MB"
+        told = [f"{len(done):,} of {len(mine):,}", duration(middle), duration(longest), duration(total), disk]
+        rows.append(Row(kind, [*map(Cell, told)]))
+    note = (
+        "Time by the clock, of a step that was resumed that of its last stretch. One that was paused, or ran beside "
+        "others, took longer than it would have alone: the median is moved little by a few such, the total is not."
+    )
+    columns = ["Done", "Median time", "Longest", "Total time", "Disk"]
+    return Table("Cost", columns, [Group("Steps", rows)], note, "Kind")
 
 
 def cost_table(costs: Sequence[StepCost]) -> Table:
@@ -268,6 +316,12 @@ def csv_files(runs: Sequence[Run], tables: Sequence[tuple[str, Family, Accuracie
         "runs.csv": csv_text([columns, *([text for _, text in run_cells(run)] for run in runs)]),
         "accuracy.csv": csv_text(long),
     }
+
+
+def steps_csv(costs: Sequence[StepCost]) -> str:
+    """Time and disk of every step of a study."""
+    rows = [[one.step, one.kind, one.state, one.seconds, one.bytes] for one in costs]
+    return csv_text([["step", "kind", "state", "seconds", "bytes"], *rows])
 
 
 def fields_csv(comparison: Comparison) -> str:
@@ -342,4 +396,9 @@ def missing_sets(runs: Sequence[Run], suite: str) -> list[str]:
             where = ", ".join(one_line(record[key]) for key in ("set", "method") if record.get(key))
             state = "failed: " if record.get("failed") else ""
             found.setdefault(f"{state}{where}: {one_line(record.get('reason'))}", []).append(run.name)
-    return [text if len(names) == len(runs) else f"{text} ({', '.join(names)})" for text, names in found.items()]
+    return [text if len(names) == len(runs) else f"{text} ({_some(names)})" for text, names in found.items()]
+
+
+def _some(names: Sequence[str]) -> str:
+    """'a, b, c and 93 more'."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")

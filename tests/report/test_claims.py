@@ -1,13 +1,16 @@
 import csv
+import json
 
 import pytest
 
 from fastpt.config import validate
 from fastpt.errors import FastptError, RecipeError
+from fastpt.files import write_sealed_json
+from fastpt.report import verdicts
 from fastpt.report.claims import Arm, Declaration, Progress, answers, arms, weights
 from fastpt.report.compare import families
 from fastpt.report.config import Claim
-from fastpt.report.forest import forest_figure
+from fastpt.report.forest import forest_figure, overview_figure
 from fastpt.report.page import write_report
 from fastpt.report.summary import findings
 from fastpt.runs import read_run
@@ -161,10 +164,11 @@ def declared(*claims, done, planned) -> Declaration:
 
 def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, runs):
     seen = shown(tmp_path, runs, declared(claim(), done=4, planned=24))
-    asked = "C1 (ID, LP: mean of all rates − clean > 0)"
-    assert f"Interim: demo_resnet, symmetric: {asked}: +30.0 ± 0.3 points." in seen
-    assert f"{asked} Interim +30.0 ± 0.3 ± 0.3 – 0.5 – – 2 " in seen
-    assert "C1 0.07 2 – 1 – – – " in seen
+    asked = "ID, LP: mean of all rates − clean > 0"
+    assert f"Interim: C1. +30.00 ± 0.30 points (margin 0.5). Asked: {asked}." in seen
+    assert f"C1 ({asked}) Interim +30.00 ± 0.30 ± 0.30 – 0.5 – – " in seen
+    assert "C1 0.07 2 0.38 0.34 2 " in seen  # power goes by the spread alone
+    assert "C1 – – – – 1 – " in seen
     assert "Interim: 4 of 24 pre-trainings" in seen
     assert "Supported" not in seen
     assert ",interim," in (tmp_path / "page_files" / "claims.csv").read_text()
@@ -172,8 +176,70 @@ def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, 
 
 def test_with_all_runs_the_claims_are_judged_as_declared(tmp_path, runs):
     seen = shown(tmp_path, runs, declared(claim(name="<b>mine</b>"), done=24, planned=24))
-    assert "points. Declared before." in seen
-    assert "Supported: demo_resnet, symmetric: <b>mine</b> (ID, LP: mean of all rates − clean > 0)" in seen
+    assert "clean > 0. Declared before." in seen
+    assert (
+        "1 claim: 1 supported. Supported: <b>mine</b>. +30.00 ± 0.30 points (p < 0.001; within ± 0.5: p 1.000)." in seen
+    )
+
+
+def spoil(run, change) -> str:
+    """Change a run's results; return its name."""
+    path = run / "tune" / "demo.json"
+    tune = {key: value for key, value in json.loads(path.read_text()).items() if key != "self_sha256"}
+    change(tune)
+    write_sealed_json(path, tune)
+    return run.name
+
+
+def lacks_a_row(tune) -> None:
+    tune["rows"][0]["value"] = float("nan")
+
+
+def test_a_run_whose_result_is_damaged_is_not_there_so_that_nothing_is_judged(tmp_path, runs):
+    path = runs[3] / "tune" / "demo.json"
+    path.write_text(path.read_text()[:-200])
+    seen = shown(tmp_path, runs, declared(claim(), done=4, planned=4))
+    assert "Interim: 3 of 4 pre-trainings of this arm are there with all their results" in seen
+    assert (
+        f"Without a result that other runs have, so that averages are over fewer runs or tests: {runs[3].name}." in seen
+    )
+    assert "Supported" not in seen
+
+
+def test_a_run_that_lacks_one_number_is_not_there_either(tmp_path):
+    """Without it the average would be over the other test alone, of all runs."""
+    values = {("id", name, name): {"lp": [0.5]} for name in ("a", "b")}
+    runs = [
+        write_run(
+            tmp_path,
+            rate=rate,
+            seed=seed,
+            tune=tune_results({key: {"lp": [0.5 + rate + seed / 1000]} for key in values}),
+        )
+        for rate in (0, 0.3)
+        for seed in (0, 1)
+    ]
+    name = spoil(runs[0], lacks_a_row)
+    seen = shown(tmp_path, runs, declared(claim(), done=4, planned=4))
+    assert "Interim: 3 of 4" in seen
+    assert f"fewer runs or tests: {name}." in seen
+
+
+def test_a_number_that_no_claim_is_about_may_lack(tmp_path, runs):
+    spoil(runs[0], lambda tune: tune["rows"].append({**tune["rows"][0], "method": "mlp"}))
+    assert "1 supported." in shown(tmp_path, runs, declared(claim(), done=4, planned=4))
+
+
+@pytest.mark.parametrize(
+    ("p", "told"),
+    [(0.2, "0.200"), (0.0004, "< 0.001"), (0.05, "0.050"), (0.0500231, "0.05002"), (0.0499991, "0.050")],
+)
+def test_a_p_value_is_never_rounded_over_the_level(p, told):
+    assert verdicts._p(p) == told
+
+
+def test_what_is_said_to_be_enough_is_rounded_up():
+    assert [verdicts._up(one) for one in (0.005002, 0.005, 0.00999999)] == ["0.51", "0.50", "1.00"]
 
 
 def test_undeclared_claims_are_called_so(tmp_path, runs):
@@ -249,6 +315,37 @@ def test_claims_are_drawn_by_set(tmp_path):
     (panel,) = figure.panels.values()  # of the claim that has an answer
     for label in ("photo → art", "clothes → men", "average of the tests", "over 3 sets"):
         assert f">{label}<" in panel
+
+
+def test_all_claims_are_drawn_together_with_their_verdicts(tmp_path):
+    arm = on_sets(tmp_path, SETS)
+    found = answers(arm, "demo", [claim(setting="ood", name="up"), claim(setting="ood", name="down", side="< 0")])
+    (panel,) = overview_figure(arm, found, Progress(8, 8), "1").panels.values()
+    assert [text for text in ("up", "down", "Supported", "Contradicted") if f">{text}<" in panel] == [
+        "up",
+        "down",
+        "Supported",
+        "Contradicted",
+    ]
+    assert ">Interim<" in "".join(overview_figure(arm, found, Progress(7, 8), "1").panels.values())
+
+
+def test_a_claim_is_checked_with_a_term_for_the_seed(tmp_path):
+    """A shared seed that moves all of its runs alike hides nothing from this check."""
+    seeds = {0: -0.04, 1: 0.0, 2: 0.05}
+    values = {
+        (rate, seed): {"lp": [0.5 + worth + 0.02 * (rate > 0) + (seed == 1) * rate / 1000] * 2}
+        for rate in (0, 0.1, 0.3)
+        for seed, worth in seeds.items()
+    }
+    (found,) = asked(family_of(tmp_path, values), claim(margin=3))
+    assert (found.judged.verdict, found.seeds_p < 0.001 < found.estimate.p()) == ("undecided", True)
+
+
+def test_without_seeds_in_common_there_is_no_term_for_them(tmp_path):
+    values = shifted({0: (0, 0)}, seeds=(0, 1, 2)) | shifted({0.3: (0.1, 0)}, seeds=(3, 4, 5))
+    (found,) = asked(family_of(tmp_path, values), claim())
+    assert found.seeds_p is None
 
 
 def test_the_rows_of_all_heads_are_there_in_per_cent(tmp_path, runs):

@@ -159,6 +159,8 @@ def test_a_key_that_an_older_recipe_lacks_has_its_default(tmp_path):
         (("ood", "photo", "art"), "photo → art"),
         (("ood", "photo", "photo"), "photo"),
         (("id", "photo", "art"), "photo → art"),
+        (("id", "flowers", "2 folds"), "flowers"),
+        (("id", "grocery", "test"), "grocery"),
     ],
 )
 def test_set_labels(where, label):

@@ -21,9 +21,12 @@ def test_effects_stand_at_the_top_in_a_table_and_as_csv(tmp_path):
         for seed in (0, 1, 2)
     ]
     seen = words(page(tmp_path, *runs, files=True))
-    asked = "slight noise helps in domain (ID, LP: 5 % − clean > 0)"
-    assert f"Contradicted: demo_resnet, symmetric: {asked}: −10.0 ± 0.2 points." in seen
-    assert f"{asked} Contradicted −10.0 ± 0.2 ± 0.2 < 0.001 0.5 1.000 10.2 3 " in seen
+    asked = "ID, LP: 5 % − clean > 0"
+    assert "1 claim: 1 contradicted. Contradicted: slight noise helps in domain. −10.00 ± 0.23 points" in seen
+    assert f"slight noise helps in domain ({asked}) Contradicted −10.00 ± 0.23 ± 0.23 < 0.001 0.5 1.000 10.18 " in seen
+    assert (
+        seen.index("1 claim:") < seen.index("Measured") < seen.index("2 recipes" if "2 recipes" in seen else "6 runs")
+    )
     assert "ID, minus clean pre-training LP – −10.0 ± 0.2" in seen
     files = tmp_path / "out" / "report_files"
     (row,) = csv.DictReader((files / "effects.csv").open())
@@ -43,7 +46,7 @@ def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_
     seen = words(page(tmp_path, write_run(tmp_path, tune=tune)))
     assert "ID accuracy against data fraction" in seen
     assert "heads trained on 50 % of the data" in seen
-    assert "average (1 set) 50.0" in seen
+    assert "average (1 test) 50.0" in seen
 
 
 def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
@@ -63,6 +66,14 @@ def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):
     assert "three failed – 2 steps done 1 min 30 s 3.0 MB" in seen
 
 
+def test_one_step_that_was_paused_moves_no_median(tmp_path):
+    costs = [StepCost(str(n), "train", 60.0 if n else 36_000.0, 1_000_000) for n in range(5)]
+    seen = words(page(tmp_path, write_run(tmp_path), costs=costs, files=True))
+    assert "train 5 of 5 1 min 0 s 10 h 0 min 10 h 4 min 5.0 MB" in seen
+    rows = [*csv.DictReader((tmp_path / "out" / "report_files" / "steps.csv").open())]
+    assert (len(rows), rows[0]["seconds"], rows[0]["state"]) == (5, "36000.0", "done")
+
+
 def test_a_run_without_a_study_has_its_own_cost(tmp_path):
     run = write_run(tmp_path)
     (run / "export" / "model.safetensors").write_bytes(bytes(500_000))
@@ -77,5 +88,5 @@ def test_a_training_curve_is_the_mean_of_the_seeds_that_logged_the_step(tmp_path
         (run / "metrics.jsonl").unlink()
         add_lines(run, *lines)
     (family,) = families([read_run(run) for run in runs])
-    line = _curve(family.conditions[0], "evals", "top1", 100, marked=True)
+    line = _curve(family.conditions[0], {"colour": "#000000"}, "evals", "top1", 100, marked=True)
     assert (line.x, line.y) == ([10, 20], [pytest.approx(30), pytest.approx(40)])

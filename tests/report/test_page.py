@@ -65,8 +65,8 @@ def test_three_rates_of_two_tasks_are_compared(tmp_path):
     assert "photo → art" in seen
     assert "over 3 seeds of the head: it says nothing of another pre-training" in seen
     assert (
-        text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3 + 5 + 4
-    )  # rates, relations, spectra, stages, curves, claims by set
+        text.count("<svg") == 4 + 4 + 2 * 3 + 5 + 2 * 3 + 5 + 4 + 2 + 8 + 8 + 2
+    )  # rates, relations, spectra, stages, curves, claims by set; claims, and effects, spectra, training by rate
     assert "<b>75.0 ± 2.5</b>" in text
 
 

@@ -1,0 +1,193 @@
+"""What the noise rate does to a quantity: a line for each kind of noise, from clean on, with both intervals.
+
+One mean a condition and one variance over all, as claims have it; a run counts once.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+
+from fastpt.errors import FastptError
+from fastpt.report.compare import DOMAINS, Condition, Family
+from fastpt.report.effects import Effect
+from fastpt.report.figures import Figure, spectrum_measures
+from fastpt.report.measures import measured, measures_of, memorization_of, memorized
+from fastpt.report.methods import MARKERS
+from fastpt.report.paper import LP
+from fastpt.report.plots import RATE_COLOURS, Axes, Series, draw
+from fastpt.report.statistics import Estimate, fit
+from fastpt.report.tables import Cell, Group, Row, Table
+from fastpt.runs import Run
+
+KIND_COLOURS = (RATE_COLOURS[0], RATE_COLOURS[4], RATE_COLOURS[2])
+X = "noise rate in pre-training (%)"
+APART = 0.5  # points of the noise rate between two lines, so that bars do not cover each other
+INTERVALS = (
+    "Thick bars: 95 % intervals of each point; thin: those of all points of a panel hold together with 95 % "
+    "(Bonferroni); of one variance over all conditions. Lines are a little apart sideways."
+)
+RIGHT_PART = " Right part: trained on what the noise leaves right alone, for as many steps."
+Points = Mapping[float, Estimate]  # by noise rate
+
+
+def effect_figure(family: Family, found: Sequence[Effect], number: str) -> Figure | None:
+    """The linear probe (or the first method) minus that after clean pre-training, and methods minus each other."""
+    panels = {}
+    compared = [one for one in found if one.other is None]
+    method = LP if any(one.method == LP for one in compared) else next((one.method for one in compared), None)
+    for domain, word in DOMAINS.items():
+        mine = [one for one in compared if (one.domain, one.method) == (domain, method)]
+        lines = {kind: _by_rate(one for one in mine if one.condition.kind == kind) for kind in family.kinds}
+        if any(lines.values()) and method:
+            name = f"effect-{number}-{domain}"
+            title = f"{word}: {family.methods[method].label} − clean"
+            lines = {kind: {0.0: Estimate(0.0, None, 0), **line} for kind, line in lines.items() if line}
+            panels[name] = _differences(name, title, lines)
+    for kind in family.wrong_kinds:
+        for domain, word in DOMAINS.items():
+            mine = [one for one in found if one.domain == domain and one.other and one.condition.kind in (None, kind)]
+            lines, colours = {}, []
+            for pair in dict.fromkeys((one.method, str(one.other)) for one in mine):
+                label = " − ".join(family.methods[name].label for name in pair)
+                lines[label] = _by_rate(one for one in mine if (one.method, one.other) == pair)
+                colours.append(family.methods[pair[1]].colour)
+            if lines:
+                name = f"between-{number}-{kind}-{domain}"
+                title = f"{word}: between methods" + f" · {kind}" * (len(family.wrong_kinds) > 1)
+                panels[name] = _differences(name, title, lines, colours)
+    caption = f"Differences of average accuracy, in points. {INTERVALS}{_of_right_part(family)}"
+    return Figure(f"Effects against noise rate: {family.label}", caption, panels) if panels else None
+
+
+def _of_right_part(family: Family) -> str:
+    return RIGHT_PART if len(family.kinds) > len(family.wrong_kinds) else ""
+
+
+def _differences(name: str, title: str, lines: Mapping[str, Points], colours: Sequence[str] = KIND_COLOURS) -> str:
+    axes = Axes(title, X, "difference (points)", ticks=_ticks(lines), has_zero=True)
+    return draw(name, axes, _series(lines, 100, colours))
+
+
+def _by_rate(effects: Iterable[Effect]) -> dict[float, Estimate]:
+    return {one.condition.rate: one.difference for one in effects if one.condition.rate is not None}
+
+
+def spectrum_trend(family: Family, suite: str, number: str) -> Figure | None:
+    """SVE and LSVR of the frozen encoder's features, means over the tests, against the noise rate."""
+    panels = {}
+    for measure, words in (("sve", "singular value entropy (SVE)"), ("lsvr", "LSVR")):
+        for domain, word in DOMAINS.items():
+            name = f"spectrum-rate-{number}-{measure}-{domain}"
+            panels |= _panel(family, name, f"{word}: {measure.upper()}", words, _spectrum_mean(suite, domain, measure))
+    caption = f"Of the frozen encoder's features, means over the tests. {INTERVALS}{_of_right_part(family)}"
+    return Figure(f"Spectra against noise rate: {family.label}", caption, panels) if panels else None
+
+
+def _spectrum_mean(suite: str, domain: str, measure: str) -> Callable[[Run], float | None]:
+    def mean(run: Run) -> float | None:
+        found = spectrum_measures(run, suite, domain, measure)
+        return fmean(found) if found else None
+
+    return mean
+
+
+def training_trend(family: Family, number: int) -> Figure | None:
+    """What the last evaluation of the training measured, and what was memorised, against the noise rate."""
+    panels = {}
+    for index, (label, value, scale) in enumerate(_of_training(family)):
+        unit = " (%)" if scale == 100 else ""
+        panels |= _panel(family, f"training-rate-{number}-{index}", label, f"last evaluation{unit}", value, scale)
+    caption = f"By the last evaluation; of the training pictures, shares of those looked at. {INTERVALS}{_of_right_part(family)}"
+    return Figure(f"Pre-training against noise rate: {family.label}", caption, panels) if panels else None
+
+
+def training_table(family: Family) -> Table | None:
+    """The same, a row for each condition."""
+    columns, cells = [], []
+    for label, value, scale in _of_training(family):
+        columns.append(label + (", %" if scale == 100 else ""))
+        cells.append(_estimates(family, value))
+    if not columns or len(family.conditions) == 1:
+        return None
+    scales = [scale for *_, scale in _of_training(family)]
+    rows = [
+        Row(one.label, [Cell(_text(mine.get(one), scale)) for mine, scale in zip(cells, scales, strict=True)])
+        for one in family.conditions
+    ]
+    note = "Means over runs; ± is a 95 % interval, of one variance over all conditions."
+    return Table(f"Pre-training by noise: {family.label}", columns, [Group("Last evaluation", rows)], note, "Noise")
+
+
+def _text(one: Estimate | None, scale: float) -> str:
+    if one is None:
+        return "–"
+    half, digits = one.half(), 1 if scale == 100 else 3
+    return f"{scale * one.value:.{digits}f}" + ("" if half is None else f" ± {scale * half:.{digits}f}")
+
+
+def _of_training(family: Family) -> list[tuple[str, Callable[[Run], float | None], float]]:
+    """Label, value of a run and scale of what evaluations of the family's runs measured, and of what was memorised."""
+    runs = [run for one in family.conditions for run in one.runs]
+    shown = [
+        (one.label, lambda run, one=one: measured(run, one.name), 100 if one.is_share else 1)
+        for one in measures_of(runs)[:1]
+    ]
+    return shown + [
+        (one.label, lambda run, one=one: memorized(run).get(one.name), 100) for one in memorization_of(runs)
+    ]
+
+
+def _panel(
+    family: Family, name: str, title: str, words: str, value: Callable[[Run], float | None], scale: float = 1
+) -> dict[str, str]:
+    """A panel by its name, a line for each kind of noise; none where fewer than two conditions have the value."""
+    found = _estimates(family, value)
+    if len({one.rate for one in found}) < 2:
+        return {}
+    lines = {
+        kind: {one.rate: each for one, each in found.items() if one.kind in (None, kind) and one.rate is not None}
+        for kind in family.kinds
+        if any(one.kind == kind for one in found)
+    }
+    return {name: draw(name, Axes(title, X, words, ticks=_ticks(lines)), _series(lines, scale))}
+
+
+def _estimates(family: Family, value: Callable[[Run], float | None]) -> dict[Condition, Estimate]:
+    """The mean of each condition that has the value."""
+    found = {
+        one: [(each, run.machine) for run in one.runs if (each := value(run)) is not None] for one in family.conditions
+    }
+    found = {one: mine for one, mine in found.items() if mine}
+    samples = {one: [each for each, _ in mine] for one, mine in found.items()}
+    if not samples:
+        return {}
+    try:
+        model = fit(samples, {one: [machine for _, machine in mine] for one, mine in found.items()})
+    except FastptError:  # machines coincide with conditions, which the table of differences says
+        model = fit(samples)
+    return {one: model.contrast({one: 1.0}) for one in samples}
+
+
+def _series(lines: Mapping[str, Points], scale: float, colours: Sequence[str] = KIND_COLOURS) -> list[Series]:
+    """Lines by label, their points a little apart sideways."""
+    of = max(1, sum(one.se is not None for line in lines.values() for one in line.values()))
+    found = []
+    for index, (label, line) in enumerate(lines.items()):
+        shift = APART * (index - (len(lines) - 1) / 2)
+        error, wider = ([scale * (one.half(most) or 0) for one in line.values()] for most in (1, of))
+        found.append(
+            Series(
+                label,
+                [100 * rate + shift for rate in line],
+                [scale * one.value for one in line.values()],
+                colours[index % len(colours)],
+                MARKERS[index % len(MARKERS)],
+                dash=index,
+                error=error,
+                wider=wider,
+            )
+        )
+    return found
+
+
+def _ticks(lines: Mapping[str, Points]) -> list[float]:
+    return sorted({100 * rate for line in lines.values() for rate in line})

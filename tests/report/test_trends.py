@@ -1,0 +1,64 @@
+import pytest
+
+from fastpt.report.compare import families
+from fastpt.report.effects import effects
+from fastpt.report.figures import spectrum_figure
+from fastpt.report.paper import COMPARED
+from fastpt.report.trends import effect_figure, spectrum_trend, training_table, training_trend
+from fastpt.runs import read_run
+from tests.report.conftest import add_lines, tune_results, write_run
+
+WHERE = (("id", "a", "a"), ("ood", "photo", "art"))
+
+
+@pytest.fixture
+def family(tmp_path):
+    """Two seeds of clean, 10 and 30 %, and of the right part of 30 %; 1 % of wrong labels memorised for 10 % of noise."""
+    runs = []
+    for seed in (0, 1):
+        for rate, keep in ((0, "all"), (0.1, "all"), (0.3, "all"), (0.3, "right")):
+            level = 0.5 - rate * (1 if keep == "all" else 0.5) + seed / 100
+            tune = tune_results({where: {"lp": [level], "nmtune": [level + 0.05 + seed / 1000]} for where in WHERE})
+            run = write_run(tmp_path, rate=rate, seed=seed, tune=tune, keep=keep, name=f"{rate}-{keep}-{seed}")
+            if rate and keep == "all":
+                memorised = {"mislabeled_memorized": rate / 10 + seed / 500}
+                add_lines(run, {"event": "eval", "step": 200, "split": "train", **memorised})
+            runs.append(read_run(run))
+    (found,) = families(runs)
+    return found
+
+
+def test_effects_are_drawn_against_the_rate_of_noise_and_of_its_right_part(family):
+    panels = effect_figure(family, effects(family, "demo", COMPARED), "0").panels
+    assert [*panels] == ["effect-0-id", "effect-0-ood", "between-0-symmetric-id", "between-0-symmetric-ood"]
+    for label in (">ID: LP − clean<", ">symmetric<", ">symmetric, right part<"):
+        assert label in panels["effect-0-id"]
+    assert ">NMTune − LP<" in panels["between-0-symmetric-ood"]
+
+
+def test_the_right_part_is_explained_where_there_is_one(family):
+    assert "Right part: trained on what the noise leaves right" in training_trend(family, 0).caption
+
+
+def test_spectra_and_what_was_memorised_are_drawn_against_the_rate(family):
+    assert len(spectrum_trend(family, "demo", "0").panels) == 4
+    top1, memorised = training_trend(family, 0).panels.values()
+    assert ">symmetric, right part<" in top1
+    assert ">symmetric, right part<" not in memorised  # which has no wrong labels
+
+
+def test_training_by_noise_has_means_over_runs(family):
+    table = training_table(family)
+    assert table.columns == ["Top-1 accuracy, %", "Wrong targets: memorized, as they were shown, %"]
+    (group,) = table.groups
+    assert [(row.label, row.cells[1].text) for row in group.rows] == [
+        ("clean", "–"),
+        ("10\u00a0% symmetric", "1.1 ± 0.4"),
+        ("30\u00a0% symmetric", "3.1 ± 0.4"),
+        ("30\u00a0% symmetric, right part", "–"),
+    ]
+
+
+def test_spectra_have_a_line_for_each_condition(family):
+    panel = spectrum_figure(family, "demo", "0").panels["spectrum-0-0"]
+    assert panel.count("stroke-width: 1.5") == 4 * 2  # and their entries of the legend

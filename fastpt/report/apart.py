@@ -36,6 +36,8 @@ class Difference:
     @property
     def consequence(self) -> str:
         """What the page does about it."""
+        if {*self.fields} <= {"device", "machine"}:
+            return "averaged over; a term of the model of claims and effects"
         return "shown apart" if self.role == "setting" else "averaged over"
 
 

@@ -93,12 +93,13 @@ def by_run(table: Accuracies, suite: str, method: str, minus: str | None = None)
 def modelled(
     runs: Mapping[C, Sequence[RunValues]], value: Callable[[dict[Key, float]], float], of_seeds: bool = False
 ) -> Model[C]:
-    """The model of one value of each run, with a term for the kind of machine where there are several, and for the seed
-    of training if `of_seeds`."""
+    """The model of one value of each run, with a term for the kind of machine where there are several.
+
+    With `of_seeds`, one for the seed of training, and each seed on another machine is another.
+    """
     return fit(
         {one: [value(run.values) for run in mine] for one, mine in runs.items()},
-        {one: [run.machine for run in mine] for one, mine in runs.items()},
-        {one: [run.seed for run in mine] for one, mine in runs.items()} if of_seeds else None,
+        {one: [f"{run.seed} {run.machine}" if of_seeds else run.machine for run in mine] for one, mine in runs.items()},
     )
 
 

@@ -21,7 +21,8 @@ OVERVIEW = (
 CAPTION = (
     "What each claim is about, on each test of its setting, with 95 % intervals over pre-trainings, uncorrected. The "
     "average of the tests is what the claim is judged by. Over sets: the mean over all sets that there might be "
-    "(random effects); its thin line, which may go beyond the axis, is where the true effect on one more would lie. Grey: within the margin."
+    "(random effects); its thin line, which may go beyond the axis, is where the true effect on one more would lie. "
+    "Grey: within the margin."
 )
 
 

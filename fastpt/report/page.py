@@ -155,10 +155,7 @@ def _suite_results(
             if (figure := forest_figure(arm, mine, f"{suite}-{index}"))
         ],
         [
-            (
-                f"{verdicts.verdict(one, progress)}: {f'{arm.label}: ' * (len(answered) > 1)}{one_line(one.claim.name)}.",
-                verdicts.sentence(one, progress),
-            )
+            (verdicts.title(one, progress, arm.label if len(answered) > 1 else None), verdicts.sentence(one, progress))
             for arm, one, progress in every
         ],
         found,

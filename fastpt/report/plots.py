@@ -29,7 +29,10 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Series:
-    """One line; `error` are half-widths of its band, or, with `wider`, of its bars. Series that share a label share one legend entry."""
+    """One line; `error` are half-widths of its band, or, with `wider`, of its bars.
+
+    Series that share a label share one legend entry.
+    """
 
     label: str
     x: Sequence[float]

@@ -72,17 +72,17 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Model(Generic[C]):
-    """y_ij = mean_i + terms_ij + error_ij over conditions i and runs j, errors of one variance.
+    """y_ij = mean_i + machine_ij + error_ij over conditions i and runs j, errors of one variance.
 
-    Terms are the kind of machine and the seed; without, it is the one-way analysis of variance. `fit` makes it.
+    Without kinds of machines it is the one-way analysis of variance. `fit` makes it.
     """
 
     samples: Mapping[C, np.ndarray]
-    """The values, less what least squares say of the terms: means are at the mix of machines and seeds of all runs."""
+    """The values, less what least squares say of the machine: means are at the mix of machines of all runs."""
     covariance: np.ndarray | None = None
     """float64 [C, C], of the means, in units of the error's variance; None: 1 / n_i on the diagonal."""
-    lost: int = 0
-    """Degrees of freedom that the terms take: of each, its kinds - 1."""
+    machines: int = 1
+    """Kinds of machines."""
 
     @property
     def means(self) -> dict[C, float]:
@@ -95,13 +95,13 @@ class Model(Generic[C]):
 
     @property
     def df(self) -> int:
-        """Degrees of freedom of the spread: runs - conditions - those of the terms."""
-        return sum(self.counts.values()) - len(self.samples) - self.lost
+        """Degrees of freedom of the spread: runs - conditions - (machines - 1)."""
+        return sum(self.counts.values()) - len(self.samples) - (self.machines - 1)
 
     @property
     def sd(self) -> float | None:
         """The pooled standard deviation within conditions: sqrt(Σ_ij (y_ij - mean_i)² / df)."""
-        return _sd([*self.samples.values()], self.lost)
+        return _sd([*self.samples.values()], self.machines - 1)
 
     def sd_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the standard deviation: sd · sqrt(df / χ²_df(0.975)) to sd · sqrt(df / χ²_df(0.025))."""
@@ -111,8 +111,8 @@ class Model(Generic[C]):
         return float(low), float(high)
 
     def contrast(self, weights: Mapping[C, float]) -> Estimate:
-        """Σ_i w_i mean_i, of standard error sd · sqrt(w' V w); V the means' covariance, diag(1 / n_i) without terms.
-        Conditions that have no weight give df only."""
+        """Σ_i w_i mean_i, of standard error sd · sqrt(w' V w); V the means' covariance, diag(1 / n_i) on one kind of
+        machine. Conditions that have no weight give df only."""
         self._check(weights)
         value = sum(weight * self.means[one] for one, weight in weights.items())
         return Estimate(value, None if self.sd is None else self.sd * self._spread(weights), self.df)
@@ -168,16 +168,11 @@ class Model(Generic[C]):
             raise FastptError(f"there is no run of {', '.join(missing)}, which is compared. Train it, or leave it out.")
 
 
-def fit(
-    samples: Mapping[C, Iterable[float]],
-    machines: Mapping[C, Sequence[str]] | None = None,
-    seeds: Mapping[C, Sequence[str]] | None = None,
-) -> Model[C]:
-    """The model of the values of each condition's runs, with a term for the kinds of machines and one for the seeds of
-    training, where they are given and there are several.
+def fit(samples: Mapping[C, Iterable[float]], machines: Mapping[C, Sequence[str]] | None = None) -> Model[C]:
+    """The model of the values of each condition's runs, `machines` their kinds.
 
-    Raises FastptError for a condition without runs, for NaN, and where what differs between machines, or seeds, cannot
-    be told from what differs between conditions.
+    Raises FastptError for a condition without runs, for NaN, and where what differs between machines cannot be told
+    from what differs between conditions.
     """
     arrays = {one: np.asarray(list(values), np.float64) for one, values in samples.items()}
     for one, values in arrays.items():
@@ -187,32 +182,30 @@ def fit(
             raise FastptError(
                 f"{one} has a run whose value is no finite number: {values.tolist()}. Leave that run out."
             )
-    given = {"kinds of machines": machines, "seeds": seeds}
-    terms = {name: [kind for one in arrays for kind in of[one]] for name, of in given.items() if of is not None}
-    terms = {name: kinds for name, kinds in terms.items() if len({*kinds}) > 1}
-    return _less_terms(arrays, terms) if terms else Model(arrays)
+    kinds = list(dict.fromkeys(kind for one in arrays for kind in (machines or {}).get(one, ())))
+    return Model(arrays) if machines is None or len(kinds) < 2 else _less_machines(arrays, machines, kinds)
 
 
-def _less_terms(samples: Mapping[C, np.ndarray], terms: Mapping[str, Sequence[str]]) -> Model[C]:
-    """Least squares on an indicator of each condition, and for each term one of each kind but the first, those less
-    their mean."""
-    design = np.repeat(np.eye(len(samples)), [len(values) for values in samples.values()], axis=0)
-    for name, found in terms.items():
-        kinds = list(dict.fromkeys(found))
-        others = np.array([[kind == other for other in kinds[1:]] for kind in found], np.float64)
-        design = np.hstack([design, others - others.mean(0)])
-        if np.linalg.matrix_rank(design) < design.shape[1]:
-            raise FastptError(
-                f"runs were trained on {len(kinds)} {name} ({', '.join(kinds)}), and too few conditions on several for "
-                f"noise to be told from {name}. Do blocks of all conditions on each."
-            )
+def _less_machines(
+    samples: Mapping[C, np.ndarray], machines: Mapping[C, Sequence[str]], kinds: Sequence[str]
+) -> Model[C]:
+    """Least squares on an indicator of each condition and one of each kind but the first, those less their mean."""
+    conditions = np.repeat(np.eye(len(samples)), [len(values) for values in samples.values()], axis=0)
+    found = [kind for one in samples for kind in machines[one]]
+    others = np.array([[kind == other for other in kinds[1:]] for kind in found], np.float64)
+    design = np.hstack([conditions, others - others.mean(0)])
+    if np.linalg.matrix_rank(design) < design.shape[1]:
+        raise FastptError(
+            f"runs were trained on {len(kinds)} kinds of machines ({', '.join(kinds)}), and too few conditions on "
+            "several for noise to be told from machines. Do blocks of all conditions on each."
+        )
     values = np.concatenate([*samples.values()])
     effects = np.linalg.lstsq(design, values)[0][len(samples) :]
     less = np.split(
         values - design[:, len(samples) :] @ effects, np.cumsum([len(one) for one in samples.values()])[:-1]
     )
     covariance = np.linalg.inv(design.T @ design)[: len(samples), : len(samples)]
-    return Model(dict(zip(samples, less, strict=True)), covariance, design.shape[1] - len(samples))
+    return Model(dict(zip(samples, less, strict=True)), covariance, len(kinds))
 
 
 def _sd(groups: Sequence[np.ndarray], lost: int = 0) -> float | None:

@@ -4,6 +4,7 @@ One mean a condition and one variance over all, as claims have it; a run counts 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 from fastpt.errors import FastptError
@@ -77,17 +78,15 @@ def spectrum_trend(family: Family, suite: str, number: str) -> Figure | None:
     for measure, words in (("sve", "singular value entropy (SVE)"), ("lsvr", "LSVR")):
         for domain, word in DOMAINS.items():
             name = f"spectrum-rate-{number}-{measure}-{domain}"
-            panels |= _panel(family, name, f"{word}: {measure.upper()}", words, _spectrum_mean(suite, domain, measure))
+            value = partial(_spectrum_mean, suite=suite, domain=domain, measure=measure)
+            panels |= _panel(family, name, f"{word}: {measure.upper()}", words, value)
     caption = f"Of the frozen encoder's features, means over the tests. {INTERVALS}{_of_right_part(family)}"
     return Figure(f"Spectra against noise rate: {family.label}", caption, panels) if panels else None
 
 
-def _spectrum_mean(suite: str, domain: str, measure: str) -> Callable[[Run], float | None]:
-    def mean(run: Run) -> float | None:
-        found = spectrum_measures(run, suite, domain, measure)
-        return fmean(found) if found else None
-
-    return mean
+def _spectrum_mean(run: Run, suite: str, domain: str, measure: str) -> float | None:
+    found = spectrum_measures(run, suite, domain, measure)
+    return fmean(found) if found else None
 
 
 def training_trend(family: Family, number: int) -> Figure | None:
@@ -96,7 +95,8 @@ def training_trend(family: Family, number: int) -> Figure | None:
     for index, (label, value, scale) in enumerate(_of_training(family)):
         unit = " (%)" if scale == 100 else ""
         panels |= _panel(family, f"training-rate-{number}-{index}", label, f"last evaluation{unit}", value, scale)
-    caption = f"By the last evaluation; of the training pictures, shares of those looked at. {INTERVALS}{_of_right_part(family)}"
+    told = "By the last evaluation; of the training pictures, shares of those looked at."
+    caption = f"{told} {INTERVALS}{_of_right_part(family)}"
     return Figure(f"Pre-training against noise rate: {family.label}", caption, panels) if panels else None
 
 
@@ -127,13 +127,16 @@ def _text(one: Estimate | None, scale: float) -> str:
 def _of_training(family: Family) -> list[tuple[str, Callable[[Run], float | None], float]]:
     """Label, value of a run and scale of what evaluations of the family's runs measured, and of what was memorised."""
     runs = [run for one in family.conditions for run in one.runs]
-    shown = [
-        (one.label, lambda run, one=one: measured(run, one.name), 100 if one.is_share else 1)
-        for one in measures_of(runs)[:1]
-    ]
-    return shown + [
-        (one.label, lambda run, one=one: memorized(run).get(one.name), 100) for one in memorization_of(runs)
-    ]
+    found: list[tuple[str, Callable[[Run], float | None], float]] = []
+    for one in measures_of(runs)[:1]:
+        found.append((one.label, partial(measured, name=one.name), 100.0 if one.is_share else 1.0))
+    for one in memorization_of(runs):
+        found.append((one.label, partial(_memorised, name=one.name), 100.0))
+    return found
+
+
+def _memorised(run: Run, name: str) -> float | None:
+    return memorized(run).get(name)
 
 
 def _panel(

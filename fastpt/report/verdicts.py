@@ -96,6 +96,11 @@ def verdict(one: Answer, progress: Progress) -> str:
     return "Interim" if progress.is_interim else one.judged.verdict.capitalize()
 
 
+def title(one: Answer, progress: Progress, arm: str | None) -> str:
+    """'Supported: C1 slight noise helps.', with the arm where there are several."""
+    return f"{verdict(one, progress)}: {f'{arm}: ' if arm else ''}{one_line(one.claim.name)}."
+
+
 def sentence(one: Answer, progress: Progress) -> str:
     """What was found, what would decide, and what was asked: '+0.21 ± 0.43 points (p 0.330; within ± 0.5: p 0.072); a
     margin of 0.68 would hold ... Asked: ID, LP: 10 % − clean > 0.'"""

@@ -14,7 +14,7 @@ from fastpt.report.forest import forest_figure, overview_figure
 from fastpt.report.page import write_report
 from fastpt.report.summary import findings
 from fastpt.runs import read_run
-from tests.report.conftest import tune_results, write_run
+from tests.report.conftest import change_provenance, tune_results, write_run
 from tests.report.test_effects import family_of, shifted
 from tests.report.test_page import words
 
@@ -340,6 +340,17 @@ def test_a_claim_is_checked_with_a_term_for_the_seed(tmp_path):
     }
     (found,) = asked(family_of(tmp_path, values), claim(margin=3))
     assert (found.judged.verdict, found.seeds_p < 0.001 < found.estimate.p()) == ("undecided", True)
+
+
+def test_blocks_on_other_machines_are_seeds_of_their_own_in_that_check(tmp_path):
+    """Machine and seed coincide there, so that a term for each could not be told apart."""
+    values = shifted({0: (0, 0), 0.3: (0.1, 0)}, seeds=(0, 1, 2, 3))
+    plain = asked(family_of(tmp_path / "one", values), claim())[0].seeds_p
+    family = family_of(tmp_path / "two", values)
+    for run in (run for one in family.conditions for run in one.runs if run.seed > 1):
+        change_provenance(run.path, machine="another")
+    (moved,) = families([read_run(run.path) for one in family.conditions for run in one.runs])
+    assert asked(moved, claim())[0].seeds_p == pytest.approx(plain)
 
 
 def test_without_seeds_in_common_there_is_no_term_for_them(tmp_path):

@@ -103,27 +103,6 @@ def test_a_shift_between_machines_moves_no_contrast():
         assert (moved.value, moved.se) == pytest.approx((still.value, still.se))
 
 
-def test_terms_of_machine_and_seed_are_those_of_least_squares():
-    samples, machines = on_two_machines()
-    seeds = {"a": list("012345"), "b": list("0126"), "c": list("12347")}
-    kinds = sorted({*"01234567"})[1:]
-    design = np.array(
-        [
-            [*(one == other for other in samples), kind == "y", *(seed == other for other in kinds)]
-            for one in samples
-            for kind, seed in zip(machines[one], seeds[one], strict=True)
-        ],
-        float,
-    )
-    values = np.concatenate([*samples.values()])
-    effects, *_ = np.linalg.lstsq(design, values)
-    squares = ((values - design @ effects) ** 2).sum()
-    contrast = np.array([-1, 1, 0] + [0] * 8)
-    wanted_se = math.sqrt(squares / (15 - 11) * contrast @ np.linalg.inv(design.T @ design) @ contrast)
-    found = fit(samples, machines, seeds).contrast({"b": 1, "a": -1})
-    assert (found.value, found.se, found.df) == pytest.approx((effects[1] - effects[0], wanted_se, 4))
-
-
 def test_one_kind_of_machine_has_no_term():
     samples = drawn(a=4, b=5)
     machines = {one: ["x"] * len(values) for one, values in samples.items()}

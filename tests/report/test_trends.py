@@ -13,7 +13,7 @@ WHERE = (("id", "a", "a"), ("ood", "photo", "art"))
 
 @pytest.fixture
 def family(tmp_path):
-    """Two seeds of clean, 10 and 30 %, and of the right part of 30 %; 1 % of wrong labels memorised for 10 % of noise."""
+    """Two seeds of clean, 10 and 30 %, and of the right part of 30 %; of wrong labels a tenth of the rate memorised."""
     runs = []
     for seed in (0, 1):
         for rate, keep in ((0, "all"), (0.1, "all"), (0.3, "all"), (0.3, "right")):

@@ -47,6 +47,7 @@ def study() -> None:
     fastpt study recipes/study_demo.yaml             run what is not done yet
     fastpt study recipes/study_demo.yaml --dry-run   say what that is
     fastpt study status recipes/study_demo.yaml
+    fastpt study report recipes/study_demo.yaml      the page over what is there; nothing is run
     fastpt study power FILE --sd CLAIM=POINTS        what its claims could see
     """
 
@@ -82,15 +83,27 @@ def run(
 
     if out is None:
         claim_folder(grid.folder, file)
-
-    def say(text: str) -> None:
-        click.echo(printable(f"study: {text}"), err=True)
-
     if cell is not None:
-        run_one(grid, cell, say)
+        run_one(grid, cell, _say)
     else:
-        page = run_on_ray(grid, file, ray, say) if ray else run_study(grid, say, jobs, seconds)
+        page = run_on_ray(grid, file, ray, _say) if ray else run_study(grid, _say, jobs, seconds)
         click.echo(f"report: {page}")
+
+
+def _say(text: str) -> None:
+    click.echo(printable(f"study: {text}"), err=True)
+
+
+@study.command()
+@FILE
+@OUT
+def report(file: Path, out: Path | None) -> None:
+    """Write the report of the study FILE over the runs that are there. Runs nothing, and may while the study does."""
+    from fastpt.study.declaration import load_study
+    from fastpt.study.grid import StudyGrid
+    from fastpt.study.run import report_alone
+
+    click.echo(f"report: {report_alone(StudyGrid(load_study(file), out, look_only=True), _say)}")
 
 
 @study.command()

@@ -38,8 +38,8 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
 
 
 def _counted(one: Condition) -> str:
-    """'clean', '24 clean' where conditions differ in their number of runs."""
-    return f"{len(one.runs)} {one.name}" if one.seeds else one.name
+    """'clean', 'clean × 24' where conditions differ in their number of runs."""
+    return f"{one.name} × {len(one.runs)}" if one.seeds else one.name
 
 
 def findings(groups: Sequence[Family], suite: str) -> list[str]:

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fastpt.errors import DamagedData
+from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, locked, write_json
 from fastpt.identity import flat
 from fastpt.printable import plural
@@ -65,6 +65,14 @@ def record(grid: StudyGrid, page: Path) -> str:
         if not begun:
             write_page(grid, page)
     return sha256(now)
+
+
+def check(grid: StudyGrid) -> None:
+    """Raise FastptError unless what the study declares is what stands on record."""
+    entries = _read(grid.folder / FILE)
+    if not entries or entries[-1]["sha256"] != sha256(declared(grid.study)):
+        told = "declares otherwise than is recorded there" if entries else "was never declared"
+        raise FastptError(f"{grid.folder}: the study {told}. `fastpt study FILE` records what its file says now.")
 
 
 def write_page(grid: StudyGrid, out: Path) -> None:

@@ -102,6 +102,15 @@ def register(grid: StudyGrid, say: Say) -> None:
     say(f"{plural(len(grid.study.claims), 'claim')} and the grid are declared, sha256 {sum_[:16]}: {grid.folder}")
 
 
+def report_alone(grid: StudyGrid, say: Say) -> Path:
+    """The page, by the declaration that is on record.
+
+    Raises FastptError if the study's file says otherwise now: nobody would see on the page that it does.
+    """
+    preregistration.check(grid)
+    return write_report(grid, say)
+
+
 def write_report(grid: StudyGrid, say: Say) -> Path:
     """The page over all runs that have begun."""
     from fastpt.report.page import write_report

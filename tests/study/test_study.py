@@ -113,6 +113,24 @@ def test_the_report_is_written_of_what_is_there(study, here):
     assert all(row.step in page for row in steps_table(plan()))  # with its cost, or that it failed
 
 
+def test_the_report_alone_runs_nothing(here):
+    page, before = Path("studies/tiny/report.html"), {*Path("studies/tiny").glob("[rs]*/*")}
+    page.unlink()
+    result = CliRunner().invoke(main, ["study", "report", "study.yaml"])
+    assert (result.exit_code, result.stdout) == (0, f"report: {page}\n")
+    assert "tiny-symmetric-0.25-seed0-s0" in page.read_text()
+    assert {*Path("studies/tiny").glob("[rs]*/*")} == before
+
+
+def test_the_report_alone_is_by_the_declaration_on_record(here):
+    plan(tune={"methods": ["mlp"], "num_seeds": 3})
+    result = CliRunner().invoke(main, ["study", "report", "changed.yaml"])
+    assert result.exit_code == 1
+    assert "declares otherwise than is recorded there" in str(result.exception) + result.output
+    result = CliRunner().invoke(main, ["study", "report", "study.yaml", "--out", "studies/none"])
+    assert "was never declared" in str(result.exception) + result.output
+
+
 def test_noise_plans_that_are_missing_are_made(study, here):
     assert Path("data/train/noise/symmetric-0.25-seed0.json").exists()
 

@@ -20,6 +20,7 @@ from fastpt.report.compare import DOMAINS, Accuracies, Family, accuracies, famil
 from fastpt.report.effects import Effect, effects
 from fastpt.report.figures import Figure
 from fastpt.report.forest import forest_figure, overview_figure
+from fastpt.report.markup import latex, markdown
 from fastpt.report.methods import on_dark
 from fastpt.report.out_files import replace_files
 from fastpt.report.paper import COMPARED, claims
@@ -310,10 +311,13 @@ def _files(
     texts["claims.csv"] = verdicts.csv([one for result in results for one in result.answers])
     texts["effects.csv"] = tables.effects_csv([one for result in results for one in result.effects])
     for number_, section in enumerate(told, 1):
-        add(f"table-dynamics-{number_}", ".tex", tables.latex(section.table))
+        add(f"table-dynamics-{number_}", ".tex", latex(section.table))
+    said = [table for family in families(comparison.runs) if (table := trends.training_table(family))]
     for result in results:
         made = [*result.averages_tables, *result.accuracy_tables, *result.features_tables, *result.effects_tables]
         made += [*result.claims_tables, *result.measures_tables]
+        said += [*result.claims_tables, *result.averages_tables, *result.effects_tables, *result.accuracy_tables]
         for number_, table in enumerate(made, 1):
-            add(f"table-{result.name}-{number_}", ".tex", tables.latex(table))
+            add(f"table-{result.name}-{number_}", ".tex", latex(table))
+    texts["tables.md"] = markdown(said)
     return texts

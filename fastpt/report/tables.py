@@ -333,37 +333,6 @@ def fields_csv(comparison: Comparison) -> str:
     return csv_text(rows)
 
 
-def latex(table: Table) -> str:
-    """A table for a paper, with the rules of booktabs; the best of a row is bold."""
-    columns = len(table.columns)
-    lines = [rf"\begin{{tabular}}{{l{'r' * columns}}}", r"\toprule"]
-    lines.append(" & ".join([_tex(table.corner), *map(_tex, table.columns)]) + r" \\")
-    for group in table.groups:
-        lines += [r"\midrule", rf"\multicolumn{{{columns + 1}}}{{l}}{{\emph{{{_tex(group.label)}}}}} \\"]
-        for row in group.rows:
-            cells = [rf"\textbf{{{_tex(cell.text)}}}" if cell.best else _tex(cell.text) for cell in row.cells]
-            lines.append(" & ".join([_tex(row.label), *cells]) + r" \\")
-    return "\n".join([f"% {table.title}. {table.note}", *lines, r"\bottomrule", r"\end{tabular}", ""])
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "→": r"$\to$",
-    "–": "--",
-    "−": "$-$",
-    "σ": r"$\sigma$",
-    NBSP: "~",
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-}
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(char, char) for char in text)
-
-
 def times_100(share: float | None) -> float | None:
     """A share in per cent, or a difference of shares in points, as CSV files have it; what is not there stays so."""
     return None if share is None else 100 * share

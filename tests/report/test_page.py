@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from fastpt.errors import FastptError
+from fastpt.report.markup import latex, markdown
 from fastpt.report.page import write_report
-from fastpt.report.tables import Cell, Group, Row, Table, latex
+from fastpt.report.tables import Cell, Group, Row, Table
 from fastpt.runs import read_provenance, read_runs
 from tests.conftest import made_up, prepared
 from tests.report.conftest import METHODS, add_lines, change_provenance, tune_results, write_run
@@ -165,6 +166,7 @@ def test_figures_and_tables_come_as_files_when_asked_for(tmp_path):
     svgs = [text for name, text in files.items() if name.endswith(".svg")]
     assert svgs
     assert not any("var(--" in text for text in svgs)
+    assert "**ID: demo" in files["tables.md"]
     assert files["table-demo-1.tex"].startswith("% ID: demo_resnet. In percent")
 
 
@@ -182,6 +184,18 @@ def test_latex_escapes_what_latex_would_act_on_and_marks_the_best():
         r"photo $\to$ art & 5 \% & \textbackslash{}x \\",
         r"\bottomrule",
         r"\end{tabular}",
+    ]
+
+
+def test_tables_come_as_markdown_too():
+    rows = [Row("a_b | c", [Cell("70.0 ± 1.0", best=True), Cell("< 0.001")])]
+    lines = markdown([Table("Title", ["LP", "MLP"], [Group("30 % noise", rows)], "Note.")]).splitlines()
+    assert lines == [
+        "**Title.** Note.",
+        "",
+        "| Set | LP | MLP |",
+        "| --- | ---: | ---: |",
+        r"| a\_b &#124; c | **70.0 ± 1.0** | &lt; 0.001 |",
     ]
 
 

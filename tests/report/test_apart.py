@@ -115,7 +115,7 @@ def test_versions_and_devices_are_averaged_over_and_said(tmp_path):
     found = compared(read_runs([one, two]))
     assert names(found) == [["demo"], ["demo"]]
     assert found.warnings == [
-        "runs differ in device (none; another), which is averaged over",
+        "runs differ in device (none; another), which is averaged over; a term of the model of claims and effects",
         "runs differ in versions.torch (2.7.0; 2.8.0), which is averaged over",
     ]
 

@@ -12,6 +12,7 @@ from fastpt.tuning.command import tune_command
 from fastpt.tuning.suite_files import load_suite
 from fastpt.tuning.suites import open_suite
 from tests.conftest import made_up, picture, prepared
+from tests.servers import RangeServer
 from tests.training.conftest import train_all
 from tests.tuning.conftest import finished_run
 
@@ -54,6 +55,14 @@ def test_a_recipe_that_is_written_fits_the_pictures(data, tmp_path):
     assert (recipe.data.size, recipe.model.name, recipe.batch_size) == (64, "resnet18", 2)
     assert recipe.tune is not None
     assert recipe.tune.suite == str(data / "pets: 1")
+
+
+def test_a_recipe_of_a_split_at_an_address(data, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with RangeServer(data) as server:
+        ran = init("recipe", f"{server.url}/pacs/photo", "--out", tmp_path / "recipe.yaml")
+    assert ran.exit_code == 0, ran.output
+    assert load_recipe(tmp_path / "recipe.yaml").data.train == f"{server.url}/pacs/photo"
 
 
 @pytest.mark.parametrize(("side", "model"), [(64, "small-clip"), (200, "RN50")])

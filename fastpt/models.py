@@ -177,17 +177,17 @@ def module_of(architecture: str) -> str | None:
 
 def _register_installed() -> dict[str, str]:
     """Load the models of installed packages, by which timm comes to know them: the packages and their versions."""
-    versions = {}
+    versions, known = {}, set(timm.list_models())
     for name in MODELS.names():
         try:
-            MODELS.get(name)
             package = MODELS.origin(name)
             assert package  # none is of a table
+            where = f"model {name!r} of package {package.distribution}"
+            if name in known:
+                raise FastptError(f"{where} is left out: there is one of that name. Rename it.")
+            MODELS.get(name)
             if not timm.is_model(name):
-                raise FastptError(
-                    f"model {name!r} of package {package.distribution} is not known to timm when it is loaded. "
-                    "Put timm's register_model on a function of that name."
-                )
+                raise FastptError(f"{where} is not known to timm once it is loaded. Put register_model on it.")
             versions[package.distribution] = package.version
         except FastptError as error:
             print(printable(f"warning: {error}"), file=sys.stderr)

@@ -1,10 +1,13 @@
 """Models that an installed package brings, from a recipe to its export and what is tuned on it."""
 
 import json
+from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 import yaml
 
+from fastpt import models, registry
+from fastpt.registry import Registry
 from tests.conftest import made_up, prepared
 
 RECIPE = {
@@ -35,14 +38,16 @@ def test_a_packages_model_is_trained_exported_and_tuned(plugin_fastpt, pets, tmp
     assert ran.returncode == 0, ran.stderr
 
 
-def test_a_model_that_timm_does_not_know_when_it_is_loaded_is_told(monkeypatch, capsys):
-    from importlib.metadata import EntryPoint, EntryPoints
-
-    from fastpt import models, registry
-
-    points = [EntryPoint("nowhere", "collections:OrderedDict", "fastpt.models")]
-    monkeypatch.setattr(registry, "entry_points", EntryPoints(points).select)
-    monkeypatch.setattr(models, "MODELS", registry.Registry("model", {}, "fastpt.models"))
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere", "is not known to timm once it is loaded. Put register_model on it."),
+        ("resnet50", "is left out: there is one of that name. Rename it."),
+    ],
+)
+def test_a_model_that_is_not_registered_or_takes_a_name_is_told(monkeypatch, capsys, name, told):
+    points = EntryPoints([EntryPoint(name, "collections:OrderedDict", "fastpt.models")])
+    monkeypatch.setattr(registry, "entry_points", points.select)
+    monkeypatch.setattr(models, "MODELS", Registry("model", {}, "fastpt.models"))
     assert models._register_installed() == {}
-    told = capsys.readouterr().err
-    assert told.startswith("warning: model 'nowhere' of package unknown is not known to timm when it is loaded. Put")
+    assert capsys.readouterr().err == f"warning: model '{name}' of package unknown {told}\n"

@@ -17,7 +17,7 @@ def contests(options: Options, scratch: Path) -> Iterator[Contest]:
     for count in [1000, 100_000 if options.quick else 15_000_000]:
         path = str(made_up(scratch / str(count), count))
         what = (
-            f"A split of {count:,} samples: manifest, where every picture lies, the targets of a noise plan, and the "
+            f"A split of {count:,} samples: manifest, where every picture lies, its clean targets, and the "
             "first epoch's order; in a fresh process, after its imports."
         )
         for name, unit, part in (("seconds to open", "s", "seconds"), ("memory added", "MB", "memory")):

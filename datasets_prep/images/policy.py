@@ -25,9 +25,9 @@ from datasets_prep.images import area, chroma
 from datasets_prep.images.eight_bit import RejectedImage, eight_bit
 from fastpt.errors import FastptError
 from fastpt.jpeg import entropy, planes
+from fastpt.jpeg.exif import orientation
 from fastpt.storage.sniff import HEAD, PICTURES, sniff
 
-ORIENTATION = 0x0112  # the EXIF tag
 LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
 
 cv2.setNumThreads(1)  # the conversion's workers are its threads
@@ -41,7 +41,7 @@ TURNS = {
     6: Image.Transpose.ROTATE_270,
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
-}  # by the value of that tag
+}  # by `orientation`
 
 Subsampling = Literal["420", "444"]  # planes of colour of half the size, or whole
 SUBSAMPLINGS = {"420": "4:2:0", "444": "4:4:4"}  # as Pillow calls them
@@ -102,14 +102,7 @@ def encode(source: bytes, policy: ImagePolicy) -> EncodedImage:
 
 def _is_plain_jpeg(image: Image.Image) -> bool:
     """An RGB or grey JPEG that need not be turned."""
-    return image.format == "JPEG" and image.mode in ("RGB", "L") and _orientation(image) == 1
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(ORIENTATION, 1)
-    except Exception:  # broken EXIF says nothing, and is no reason to leave a picture out
-        return 1
+    return image.format == "JPEG" and image.mode in ("RGB", "L") and orientation(image) == 1
 
 
 def _within(size: tuple[int, int], policy: ImagePolicy) -> tuple[int, int]:
@@ -168,7 +161,7 @@ def _encoded(image: ImageFile.ImageFile, policy: ImagePolicy) -> EncodedImage:
         width, height = _within(image.size, policy)
         image.draft(None, (2 * width, 2 * height))  # the decoder's own reduction is coarser: it leaves twice the size
     upright = eight_bit(image)
-    if turn := TURNS.get(_orientation(image)):  # of a TIFF it is gone by now: Pillow turns those itself
+    if turn := TURNS.get(orientation(image)):  # of a TIFF it is gone by now: Pillow turns those itself
         upright = upright.transpose(turn)
     size = _within(upright.size, policy)
     if size != upright.size:

@@ -22,6 +22,9 @@ class NMTuneClassifier(ClassifierMixin, TransformerMixin, BaseEstimator):
     X is a float array [N, D] of frozen features; y an array [N] of classes, integers or strings. The defaults are the
     paper's protocol; `method` "mlp" leaves the regularisers away and "lp" the MLP too. What is None is the method's.
 
+    It computes on torch's threads: all cores, or as many as OMP_NUM_THREADS or `torch.set_num_threads` say; in
+    scikit-learn's parallel workers (`n_jobs`) they are fewer by themselves.
+
     As all of scikit-learn's, it can be cloned, cross-validated, searched and put in a pipeline; arguments are judged by
     `fit` (FastptError), arrays by scikit-learn (ValueError).
 

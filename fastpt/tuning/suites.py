@@ -42,6 +42,7 @@ from fastpt import Dataset
 from fastpt.config import Section
 from fastpt.data.classes import Classed, differing, misnamed
 from fastpt.data.concat import ConcatDataset
+from fastpt.data.json_records import unique_keys
 from fastpt.errors import FastptError
 from fastpt.tuning.corruptions import Corruption
 from fastpt.tuning.feature_files import FeatureSet, read_features
@@ -370,7 +371,7 @@ def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: st
 def _mapping(path: Path, test: Dataset | ConcatDataset) -> dict[str, str | list[str]]:
     """A JSON file {class of the test: training class, or list of them}."""
     try:
-        mapping = json.loads(path.read_text(encoding="utf-8"))
+        mapping = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except (OSError, ValueError) as error:
         raise FastptError(
             f"the mapping of classes {path} cannot be read ({error}). Give subset, index or JSON."

@@ -15,6 +15,7 @@ from fastpt.data.foreign import tars as reader
 from fastpt.data.foreign.index import expand_braces
 from fastpt.data.verify import verify
 from fastpt.errors import DamagedData, FastptError
+from fastpt.jpeg.exif import ORIENTATION
 from fastpt.noise import add_noise
 from tests.conftest import picture
 
@@ -256,11 +257,12 @@ def test_what_is_no_file_is_the_reason_why_its_sample_is_left_out(tmp_path):
 
 
 def test_json_that_is_too_deep_or_holds_half_a_character_is_no_end(tmp_path):
-    texts = (b'{"caption": "red"}', b"[" * 100_000, b'{"caption": "half \\ud83d"}')
-    tar_of(tmp_path / "x.tar", pictures(3, json=lambda i: texts[i]))
+    twice = b'{"caption": "red", "caption": "blue"}'
+    texts = (b'{"caption": "red"}', b"[" * 100_000, b'{"caption": "half \\ud83d"}', twice)
+    tar_of(tmp_path / "x.tar", pictures(4, json=lambda i: texts[i]))
     dataset = Dataset.from_webdataset(tmp_path / "x.tar", cache=tmp_path)
     assert dataset.captions(range(2)) == ["red", "half \ufffd"]
-    assert left_out(dataset) == {"x/1": "1.json is no JSON"}
+    assert left_out(dataset) == {"x/1": "1.json is no JSON", "x/3": "3.json: the key 'caption' stands there twice"}
 
 
 def test_damage_ends_it_or_is_noted(tmp_path, caplog):
@@ -274,6 +276,17 @@ def test_damage_ends_it_or_is_noted(tmp_path, caplog):
     assert dataset.keys == ["x/0", "x/1", "x/3"]
     assert "wrong checksum" in caplog.text
     assert "wrong checksum" in dataset.manifest["note"]
+
+
+def test_pictures_that_their_exif_would_turn_are_counted_and_told(tmp_path, caplog):
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    members = [*pictures(3, cls=lambda i: b"0"), ("3.jpg", picture(3, exif=exif)), ("3.cls", b"1")]
+    dataset = Dataset.from_webdataset(tar_of(tmp_path / "x.tar", members), cache=tmp_path)
+    told = "would be turned or mirrored by the orientation in their EXIF, which is passed over"
+    assert f"1 picture of {tmp_path / 'x.tar'} {told}" in caplog.text
+    assert told in dataset.manifest["note"]
+    assert len(dataset) == 4
 
 
 def test_tars_of_one_name_are_refused(tmp_path):

@@ -135,6 +135,7 @@ def test_a_mapping_may_let_several_classes_count_as_one(labelled, tmp_path):
         '{"clock": 1}': "should map each class",
         '{"cat": "class 1"}': r"maps \['cat'\], but .*'clock'",
         "{": "cannot be read",
+        '{"clock": "class 1", "dog": "class 2", "clock": "class 0"}': "the key 'clock' stands there twice",
     }.items():
         mapping.write_text(content)
         with pytest.raises(FastptError, match=message):

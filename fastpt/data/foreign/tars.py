@@ -14,8 +14,11 @@ from PIL import Image
 
 from fastpt.data import manifest
 from fastpt.data.foreign.found import COLUMNS, Found
+from fastpt.data.json_records import unique_keys
 from fastpt.data.labels import MOST_CLASSES, text_of
 from fastpt.errors import FastptError
+from fastpt.jpeg.exif import orientation
+from fastpt.printable import plural
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES, well_formed
 from fastpt.storage.tar import Tar, open_tar
@@ -51,7 +54,8 @@ def read_tars(files: list[Path], image_member: str | None, ignore_damage: bool) 
 def _read_tar(
     number: int, file: Path, image_member: str | None, ignore_damage: bool
 ) -> tuple[pa.Table, tuple[str, ...]]:
-    """What one tar has of each sample, null where it lacks it, and its damage that was ignored.
+    """What one tar has of each sample, null where it lacks it, and what else there is to say of it, such as damage that
+    was ignored.
 
     A `reason` is set for those that cannot be used.
     """
@@ -75,7 +79,16 @@ def _read_tar(
             rows.append({"key": key, "shard": number, **sample})
         else:
             rows += [{"key": name, "shard": number, "reason": why} for name, why in no_picture(key, suffixes[key])]
-    return pa.Table.from_pylist(rows, pa.schema({**COLUMNS, "reason": pa.string()})), tar.damage
+    table = pa.Table.from_pylist(rows, pa.schema({**COLUMNS, "reason": pa.string()}))
+    turned = sum(sample.get("orientation", 1) != 1 for sample in samples.values())
+    return table, (*tar.damage, *([_turned(file, turned)] if turned else []))
+
+
+def _turned(file: Path, count: int) -> str:
+    return (
+        f"{plural(count, 'picture')} of {file} would be turned or mirrored by the orientation in their EXIF, which is "
+        "passed over where they are read in place; `fastpt prep webdataset` stores them upright"
+    )
 
 
 def _take(tar: Tar, file: Keyed, sample: dict) -> None:
@@ -98,9 +111,11 @@ def _take(tar: Tar, file: Keyed, sample: dict) -> None:
             sample["reason"] = f"{file.name} {error}"
     elif file.suffix == ".json":
         try:
-            value = json.loads(tar.read(file.name))
-        except (ValueError, RecursionError):
+            value = json.loads(tar.read(file.name), object_pairs_hook=unique_keys)
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             sample["reason"] = f"{file.name} is no JSON"
+        except ValueError as error:
+            sample["reason"] = f"{file.name}: {error}"
         else:
             if isinstance(value, dict) and isinstance(value.get("caption"), str):
                 sample.setdefault("caption", well_formed(value["caption"]).strip())
@@ -121,12 +136,12 @@ def _label(tar: Tar, name: str) -> dict:
 
 
 def _picture(jpeg: bytes) -> dict:
-    """Width and height of a JPEG, pixels, from its header; or the reason why it cannot be used."""
+    """Width and height of a JPEG, pixels, from its header, and its orientation by EXIF; or why it cannot be used."""
     try:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
             if image.mode not in ("RGB", "L"):
                 return {"reason": f"its colours are {image.mode}, not RGB or grey"}
-            return {"width": image.width, "height": image.height}
+            return {"width": image.width, "height": image.height, "orientation": orientation(image)}
     except (OSError, ValueError, SyntaxError):
         return {"reason": "no JPEG"}
     except Image.DecompressionBombError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -141,7 +142,19 @@ class LibraryEncoder:
         if weights and not Path(weights).is_file():
             raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
         model, preprocessing = self.load(name, weights)
-        return freeze(spec, model, replace(preprocessing, **overrides), device, precision)
+        chosen = replace(preprocessing, **overrides)
+        if weights and not {"mean", "std"} <= overrides.keys():
+            print(
+                f"tune: {spec}: pictures have mean {_rounded(chosen.mean)} and std {_rounded(chosen.std)}, as "
+                f"{self.library} has it for this name; the file does not say what its weights want. An --encoder "
+                "FILE.yaml does.",
+                file=sys.stderr,
+            )
+        return freeze(spec, model, chosen, device, precision)
+
+
+def _rounded(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.3f}" for value in values)
 
 
 def cause(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from fastpt.errors import FastptError, suggestion
@@ -29,6 +30,12 @@ def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocess
             f"open_clip could not load {name} from {weights or name} ({cause(error)}). "
             "Give the weights file of this very model."
         ) from None
+    if weights and (other := f"{name}-quickgelu") in open_clip.list_models():
+        print(
+            f"tune: {other} has the tensors of {name} and another activation, which OpenAI's weights, for one, were "
+            "trained with. The file does not say which it is of.",
+            file=sys.stderr,
+        )
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
     return model, library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)

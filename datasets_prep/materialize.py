@@ -3,7 +3,8 @@
 --format ffcv     <split>.beton: fields `image` and `label` (integer), or `caption` (JSON: {"caption": text})
 --format wds      <split>-000000.tar ...: members .jpg, .cls or .txt (what is shown), and .json with all that is known
                   of the sample; beside them DALI's .idx, open_clip's sizes.json and __len__, timm's _info.json
---format parquet  data/<split>-00000-of-00001.parquet ...: what `datasets.load_dataset` opens, with an image feature
+--format parquet  data/<split>-00000-of-00001.parquet ...: what `datasets.load_dataset` opens, with an image feature;
+                  it has no splits with `-` or a blank in their names, which are `_` here
 
 What is known of a sample is its `key`, `label` or `caption` as the plan shows it, `is_noisy`, and `clean_label` and
 `clean_caption`, the source's, where it has them. provenance.json says which samples these are and which noise they
@@ -12,6 +13,7 @@ show. Samples are in the order of the split.
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -198,10 +200,10 @@ def _write_parquet(
 ) -> None:
     """As `datasets` writes pictures: a column of bytes, and the features in the metadata of the schema."""
     schema = _schema(dataset, of)
-    shards = -(-count // shard_samples)
+    shards, name = -(-count // shard_samples), re.sub(r"[^\w.]", "_", dataset.split)
     (folder / "data").mkdir()
     for shard in range(shards):
-        path = folder / "data" / f"{dataset.split}-{shard:05d}-of-{shards:05d}.parquet"
+        path = folder / "data" / f"{name}-{shard:05d}-of-{shards:05d}.parquet"
         mine = islice(samples, shard_samples)
         with pq.ParquetWriter(path, schema) as writer:
             while group := list(islice(mine, ROW_GROUP)):

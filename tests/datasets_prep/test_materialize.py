@@ -134,6 +134,13 @@ def test_datasets_reads_pictures_noisy_and_clean_targets(split, labels, captions
         assert found.features["label"].int2str(labels[0]) == split.class_names[labels[0]]
 
 
+def test_datasets_opens_a_split_of_any_name(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    materialize(prepared(tmp_path / "split", made_up(4, name="my test-a")), None, "parquet", tmp_path / "out")
+    found = datasets.load_dataset(str(tmp_path / "out"), cache_dir=str(tmp_path / "cache"))
+    assert {name: len(rows) for name, rows in found.items()} == {"my_test_a": 4}
+
+
 def test_classes_of_one_name_are_told_apart_for_datasets(tmp_path):
     datasets = pytest.importorskip("datasets")
     listing = replace(made_up(6, 3), classes=["n1", "n2", "n3"], class_names=["crane", "crane", "cat"])

@@ -87,7 +87,15 @@ def _name(source_name: str, source: Source, own: dict[str, Any], asked: CommonOp
     if name is None and source.default_name:
         with SOURCES.blaming(source_name):
             name = source.default_name.format(**own)
-    return name or (asked.places[0][1].name.split(".")[0] if asked.places else source_name)
+    return name or (_called(asked.places[0][1]) if asked.places else source_name)
+
+
+def _called(place: Path) -> str:
+    """The name of a place without its suffixes. Raises click.UsageError if it has none."""
+    own = place.resolve().name if place.name in ("", "..") else place.name  # `.` is a way there
+    if not is_plain(name := own.lstrip(".").split(".")[0]):
+        raise click.UsageError(f"--source {str(place)!r} gives no name for what is prepared. Add --name NAME")
+    return name
 
 
 def _found(

@@ -1,6 +1,7 @@
 """What `fastpt prep` tells: dry runs, JSON, and the balance of a preparation."""
 
 import json
+import shutil
 import tarfile
 import zipfile
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from fastpt import Dataset
 from fastpt.cli import main
 from tests.conftest import picture
 
@@ -26,7 +28,8 @@ def run(tmp_path, monkeypatch):
     (tmp_path / "pets/.DS_Store").write_text("1")
 
     def run(*args: str) -> tuple[int, str]:
-        command = ["prep", "imagefolder", "--source", "pets", "--workers", "2", "--max-rejects", "0.5", *args]
+        place = [] if "--source" in args else ["--source", "pets"]
+        command = ["prep", "imagefolder", *place, "--workers", "2", "--max-rejects", "0.5", *args]
         result = CliRunner().invoke(main, command)
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         return result.exit_code, result.output
@@ -44,6 +47,25 @@ def test_a_dry_run_writes_nothing(run, read, as_json):
     before = files()
     assert run("--dry-run", *read, *as_json)[0] == 0
     assert files() == before
+
+
+@pytest.mark.parametrize(
+    ("folder", "source", "name"),
+    [("pets", ".", "pets"), ("pets/train", "..", "pets"), (".", "pets/../.hidden.v2", "hidden")],
+)
+def test_what_is_prepared_is_called_after_its_folder_however_that_is_named(run, monkeypatch, folder, source, name):
+    shutil.copytree("pets", ".hidden.v2")
+    out = Path("out").absolute()
+    monkeypatch.chdir(folder)
+    code, _ = run("--source", source, "--out", str(out))
+    assert code == 0
+    assert Dataset(out / "train").name == name
+
+
+def test_a_place_that_gives_no_name_asks_for_one(run):
+    code, told = run("--source", "/", "--dry-run")
+    assert code == 2
+    assert "--source '/' gives no name for what is prepared. Add --name NAME" in told
 
 
 def test_a_dry_run_tells_splits_classes_keys_and_where_they_would_go(run):

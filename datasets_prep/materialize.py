@@ -126,7 +126,8 @@ def _label(dataset: Dataset, name: str) -> int:
 @contextlib.contextmanager
 def _new_folder(out: Path) -> Iterator[Path]:
     """A folder that becomes `out` if the context ends well. One writer at a time."""
-    lock = out.with_name(f".{out.name}.lock")
+    place = out.resolve()  # `.` has no name of its own
+    lock = place.with_name(f".{place.name}.lock")
     with locked(lock, f"another process is writing {out}. Wait for it, or choose another --out."):
         try:
             if out.exists():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from fastpt.cli.shared import RECORDED, RECORDED_OUTPUT
+from fastpt.cli.shared import OUTPUT, RECORDED
 from fastpt.errors import FastptError
 from fastpt.printable import plural, printable
 from fastpt.storage.address import ADDRESS, RemotePath
@@ -24,7 +24,7 @@ RATES = (0.0, 0.05, 0.1, 0.2, 0.3)
 @click.argument("file", type=click.Choice(["recipe", "suite", "study"]))
 @click.argument("sources", type=RECORDED, nargs=-1, required=True, metavar="SOURCE...")
 @click.option("--suite", help="recipe, study: the suite that runs are tuned on.")
-@click.option("--out", type=RECORDED_OUTPUT, help="The file to write (default: recipe.yaml, suite.yaml, study.yaml).")
+@click.option("--out", type=OUTPUT, help="The file to write (default: recipe.yaml, suite.yaml, study.yaml).")
 def init(file: str, sources: tuple[Path, ...], suite: str | None, out: Path | None) -> None:
     """Write a commented recipe, suite or study to start from. Replaces no file.
 
@@ -35,7 +35,7 @@ def init(file: str, sources: tuple[Path, ...], suite: str | None, out: Path | No
     """
     out = out or Path(f"{file}.yaml")
     if out.suffix not in (".yaml", ".yml"):
-        raise click.BadParameter(f"{out.name} is to be YAML: let its name end in .yaml", param_hint="--out")
+        raise click.BadParameter(f"{out} is to be YAML: let its name end in .yaml", param_hint="--out")
     if suite and file == "suite":
         raise click.UsageError("--suite names a suite for a recipe or a study; leave it out")
     if file != "suite" and len(sources) > 1:

@@ -113,7 +113,7 @@ def noise(
     given = {option: path for option, path in files.items() if path}
     for path, suffixes, what in ((csv, (".csv",), "CSV"), (export, (".parquet",), "parquet file")):
         if path and path.suffix not in suffixes:
-            raise click.BadParameter(f"{path.name} is a {what}: let its name end in {suffixes[0]}")
+            raise click.BadParameter(f"{path} is a {what}: let its name end in {suffixes[0]}")
     lent = given.pop(FROM, None) if imported else None
     makes = kind is not None or rate is not None or bool(given)
     if makes + bool(name) + bool(imported) > 1:

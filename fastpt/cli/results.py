@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from fastpt.cli.shared import JSON, RECORDED, RECORDED_OUTPUT, FiniteRange, claim
+from fastpt.cli.shared import JSON, OUTPUT, RECORDED, FiniteRange, claim
 from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
@@ -96,7 +96,7 @@ def _options(methods: dict[str, Method]) -> dict[str, click.Option]:
 @click.option("--threads", type=click.IntRange(1, 1024), help="Decoding threads (default: all cores).")
 @click.option(
     "--out",
-    type=RECORDED_OUTPUT,
+    type=OUTPUT,
     help="Results file (default: <run>/tune/<suite>.json, where results of other settings are not replaced).",
 )
 @JSON
@@ -173,7 +173,7 @@ def _prepare(suite: str | None, yes: bool) -> None:
 
 @click.command()
 @click.argument("runs", type=RECORDED, nargs=-1, required=True)
-@click.option("--out", type=RECORDED_OUTPUT, default=Path("report.html"), show_default=True, help="The page to write.")
+@click.option("--out", type=OUTPUT, default=Path("report.html"), show_default=True, help="The page to write.")
 @click.option("--files", is_flag=True, help="Also write figures as SVG, numbers as CSV and tables as LaTeX.")
 @click.option("--serve", "served", is_flag=True, help="Show it at a local address, made anew as runs change.")
 @click.option(

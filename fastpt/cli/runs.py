@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, RECORDED_OUTPUT, let_others_tell
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, let_others_tell
 
 
 class HubModel(click.ParamType[str]):
@@ -28,7 +28,7 @@ class HubModel(click.ParamType[str]):
 @click.command()
 @click.argument("recipe", type=FOLDER)
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a recipe key: data.noise=0.3.")
-@click.option("--run-dir", type=RECORDED_OUTPUT, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
+@click.option("--run-dir", type=OUTPUT, help="Run folder (default: runs/<recipe>-<noise>-s<seed>).")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the run.")
 @click.option("--allow-changes", is_flag=True, help="Resume although the recipe, dataset or noise plan has changed.")
 @click.option("--dry-run", is_flag=True, help="Say memory, time and disk after a few steps, and begin no run.")

@@ -25,7 +25,7 @@ FOLDER = click.Path(path_type=Path)
 
 
 class _Recorded(click.Path):
-    """A path that records and pages name: what UTF-8 cannot hold is refused before the work."""
+    """A path that records, pages and libraries name: what UTF-8 cannot hold is refused before the work."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if not is_utf8(str(value)):
@@ -33,7 +33,7 @@ class _Recorded(click.Path):
         return super().convert(value, param, ctx)
 
 
-class _Output(click.Path):
+class _Output(_Recorded):
     """A path on this machine that is written. An address would be taken for a folder called `s3:`."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -42,13 +42,8 @@ class _Output(click.Path):
         return super().convert(value, param, ctx)
 
 
-class _RecordedOutput(_Output, _Recorded):
-    """One that records and pages name."""
-
-
 RECORDED = _Recorded(path_type=Path)
 OUTPUT = _Output(path_type=Path)
-RECORDED_OUTPUT = _RecordedOutput(path_type=Path)
 SEED = click.IntRange(0, 2**63 - 1)
 INTERRUPTED = 130  # the exit code of what SIGINT ended: 128 + 2, as shells have it
 PATIENCE = 10.0  # seconds

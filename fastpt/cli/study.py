@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fastpt.cli.shared import FOLDER, JSON, RECORDED_OUTPUT
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT
 from fastpt.printable import printable
 
 if TYPE_CHECKING:
     from fastpt.study.grid import StudyGrid
 
 FILE = click.argument("file", type=FOLDER)
-OUT = click.option("--out", type=RECORDED_OUTPUT, help="Folder of the study (default: studies/NAME).")
+OUT = click.option("--out", type=OUTPUT, help="Folder of the study (default: studies/NAME).")
 
 
 class Time(click.ParamType[float]):

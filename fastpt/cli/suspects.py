@@ -63,7 +63,7 @@ def suspects(
     if run and encoder:
         raise click.UsageError("--run and --encoder name two encoders; give one")
     if out.suffix != SUFFIX:
-        raise click.BadParameter(f"{out.name} is a parquet file: let its name end in {SUFFIX}", param_hint="--out")
+        raise click.BadParameter(f"{out} is a parquet file: let its name end in {SUFFIX}", param_hint="--out")
     from fastpt.report.suspects import check_page, write_suspects
 
     page = page or out.with_suffix(".html")

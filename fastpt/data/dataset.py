@@ -33,6 +33,7 @@ from fastpt.data.replaced import Replaced, pictures_of
 from fastpt.data.samples import Samples
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.address import ADDRESS, RemotePath
+from fastpt.storage.names import is_utf8
 
 PLACES = 1 << 20  # rows whose places are checked at once
 MOST_WAITED = 32  # pictures that are read at once from an address
@@ -48,6 +49,8 @@ class Dataset:
     """
 
     def __init__(self, path: Path | str):
+        if not is_utf8(str(path)):
+            raise FastptError(f"{str(path)!a} is not UTF-8, which a split's place has to be. Rename it.")
         self._fetched = FetchedSplit(RemotePath.parse(str(path))) if ADDRESS.match(str(path)) else None
         self.path = self._fetched.folder if self._fetched else Path(path)
         self.manifest = manifest.read(self.path)

@@ -79,6 +79,8 @@ def _tensors(path: Path) -> dict[str, np.ndarray]:
 def _read(path: Path, what: str) -> np.ndarray:
     if path.suffix not in SUFFIXES:
         raise FastptError(f"{path} is none of {', '.join(SUFFIXES)}. Store the {what} in one of these.")
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise FastptError(f"{path} is no file. Store the {what} in one.")
     try:
         if path.suffix == ".npy":
             return np.load(path)

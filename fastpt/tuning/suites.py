@@ -370,6 +370,8 @@ def _feature_answers(name: str, train: FeatureSet, test: FeatureSet, classes: st
 
 def _mapping(path: Path, test: Dataset | ConcatDataset) -> dict[str, str | list[str]]:
     """A JSON file {class of the test: training class, or list of them}."""
+    if not path.is_file():  # a pipe would be waited for
+        raise FastptError(f"the mapping of classes {path} is no file. Give subset, index or JSON.")
     try:
         mapping = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=unique_keys)
     except (OSError, ValueError) as error:

@@ -62,6 +62,13 @@ def test_what_is_prepared_is_called_after_its_folder_however_that_is_named(run, 
     assert Dataset(out / "train").name == name
 
 
+def test_a_place_to_write_to_that_is_not_utf_8_is_refused(run):
+    code, told = run("--out", "l\udce9")
+    assert code == 2
+    assert "is not UTF-8" in told
+    assert not Path("l\udce9").exists()
+
+
 def test_a_place_that_gives_no_name_asks_for_one(run):
     code, told = run("--source", "/", "--dry-run")
     assert code == 2

@@ -103,6 +103,8 @@ def test_what_is_no_split_is_told_apart(tmp_path, labelled):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FastptError, match="no prepared split"):
         Dataset(tmp_path / "empty")
+    with pytest.raises(FastptError, match=r"l\\udce9' is not UTF-8"):
+        Dataset(tmp_path / "l\udce9")
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove"])

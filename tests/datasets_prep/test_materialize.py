@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -253,6 +254,13 @@ def test_the_provenance_names_samples_noise_and_files(split, tars):
 def test_clean_is_written_when_asked_for_and_says_so(split, tmp_path):
     materialize(split, None, "wds", tmp_path / "out")
     assert json.loads((tmp_path / "out" / "provenance.json").read_text())["noise"] is None
+
+
+def test_the_current_folder_is_an_existing_target(split, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(FastptError, match=r"^\. exists\. Delete it, or choose another --out"):
+        materialize(split, None, "wds", Path())
 
 
 def test_an_existing_target_is_refused_and_what_a_killed_job_left_is_redone(split, tmp_path, tars):

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -93,3 +95,9 @@ def test_bfloat16_is_read_as_what_it_is(tmp_path):
     values = torch.from_numpy(VALUES).bfloat16()
     save_tensors({"features": values, "labels": torch.from_numpy(LABELS)}, path)
     np.testing.assert_array_equal(read_features(path).values, values.float().numpy())
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(FastptError, match=r"x\.npy is no file"):
+        read_features(tmp_path / "x.npy", tmp_path / "x.npy")

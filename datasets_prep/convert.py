@@ -10,7 +10,6 @@ workers it had.
 import contextlib
 import hashlib
 import json
-import logging
 import shutil
 import tempfile
 import zlib
@@ -21,30 +20,28 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import xxhash
 
-from datasets_prep.images.policy import RejectedImage
 from datasets_prep.listing import Found, NoisyLabels, SplitListing, Stamped
 from datasets_prep.shard import Options, ShardJob
+from datasets_prep.unchanged import (
+    check_complete,
+    listing_sha256,
+    refuse_changed,
+    refuse_changed_files,
+    settings_of,
+    write_stamps,
+)
 from datasets_prep.workers import run_locally, run_on_ray
 from fastpt.data import manifest
 from fastpt.data.dataset import Dataset
 from fastpt.data.plan import NoisePlan, Targets
-from fastpt.data.samples import Samples
-from fastpt.data.verify import missing_files
-from fastpt.errors import DamagedData, FastptError
-from fastpt.files import atomic_write, locked, write_json
+from fastpt.errors import FastptError
+from fastpt.files import locked, write_json
 from fastpt.noise import add_noise
 from fastpt.registry import Origin
-from fastpt.storage.opened import what_changed
 
-log = logging.getLogger("fastpt.prep")
-
-STAMPS = "stamps"  # a parquet file
 MOST_SHARDS = 1 << 16  # the samples table numbers them in uint16
-LOOKED_AT = 8  # pictures of a split that is there
 FEW_SAMPLES = 2_000  # read by a process at once, so that all workers have something to do where nothing is written
 
 
@@ -73,7 +70,7 @@ def prepare(
             if not (out / split.name / "dataset.json").exists():
                 jobs[split.name] = _plan_jobs(split, out / split.name, options)
             else:
-                _check_complete(Dataset(out / split.name), split, options)
+                check_complete(Dataset(out / split.name), split, options)
                 _sweep(out / split.name)
         _run([job for per_split in jobs.values() for job in per_split], workers, progress, ray)
         for split in found.splits:
@@ -121,21 +118,6 @@ def _read(job: ShardJob, tick: Callable[[], None]) -> tuple[str, list[manifest.R
 # --- planning ---------------------------------------------------------------------------------------------------
 
 
-def _listing_sha256(split: SplitListing) -> str:
-    digest = hashlib.sha256(json.dumps([split.classes, split.class_names]).encode())
-    for column in (split.keys, split.captions):
-        for text in column or ():
-            digest.update(text.encode(errors="surrogateescape") + b"\0")
-    if split.labels is not None:
-        digest.update(split.labels.astype("<i8").tobytes())
-    return digest.hexdigest()
-
-
-def _settings(split: SplitListing, options: Options) -> dict:
-    """All that the bytes of a split depend on."""
-    return {**asdict(options), **split.settings, "listing_sha256": _listing_sha256(split)}
-
-
 def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
     if len(split) == 0:
         left_out = (*split.rejected, *split.pictureless)
@@ -150,52 +132,16 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
         raise FastptError(f"{folder} exists and is no prepared split. Move it away, or choose another --out.")
     (folder / ".parts").mkdir(parents=True, exist_ok=True)
     (folder / "images").mkdir(exist_ok=True)
-    settings = _settings(split, options)
+    settings = settings_of(split, options)
     note = folder / ".parts" / "settings.json"
     jobs = _jobs(split, folder, options)
     if note.exists():
-        _refuse_changed(folder, json.loads(note.read_text()), settings)
-        _refuse_changed_files(split, folder, jobs)
-    _write_stamps(split, folder)
+        refuse_changed(folder, json.loads(note.read_text()), settings)
+        refuse_changed_files(split, folder, jobs)
+    write_stamps(split, folder)
     if not note.exists():
         write_json(note, settings)
     return jobs
-
-
-def _write_stamps(split: SplitListing, folder: Path) -> None:
-    """Keep by what the files of a split are known again, for a job that goes on with it later."""
-    if isinstance(split.read, Stamped):
-        stamps = split.read.stamps()
-        sizes, versions = ([stamp[at] for stamp in stamps.values()] for at in (0, 1))
-        versions = pa.array(versions, pa.string() if split.addresses else pa.int64())
-        table = pa.table({"file": list(stamps), "bytes": pa.array(sizes, pa.int64()), "version": versions})
-        with atomic_write(folder / ".parts" / STAMPS) as file:
-            pq.write_table(table, file)
-
-
-def _refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[ShardJob]) -> None:
-    """Raise FastptError if a file changed since the job was begun, unless what was made of it was rejected."""
-    kept = folder / ".parts" / STAMPS
-    if not kept.exists() or not isinstance(split.read, Stamped):
-        return
-    stamps, before = split.read.stamps(), pq.read_table(kept).to_pylist()
-    changed = {
-        one["file"]: what_changed((one["bytes"], one["version"]), now)
-        for one in before
-        if (now := stamps.get(one["file"])) and now != (one["bytes"], one["version"])
-    }
-    if not changed:
-        return
-    mended = {key for job in jobs for key, _ in job.rejected()}
-    for i, key in enumerate(split.keys):
-        file = split.read.holder(i)
-        if file in changed and key not in mended:
-            more = f", and {len(changed) - 1:,} more file{'s' * (len(changed) > 2)}" if len(changed) > 1 else ""
-            name = key if Path(key).name == Path(file).name else file  # that of one of several places is numbered
-            raise FastptError(
-                f"{name} changed since {folder} was begun ({changed[file]}){more}. Part of the split is made of its "
-                f"former content. Put that back, or delete {folder} to prepare it anew."
-            )
 
 
 def _jobs(split: SplitListing, folder: Path, options: Options) -> list[ShardJob]:
@@ -214,68 +160,6 @@ def _order(split: SplitListing, options: Options) -> np.ndarray:
         return order
     place = rng.permutation(int(split.groups.max()) + 1)
     return order[np.argsort(place[split.groups[order]], kind="stable")]
-
-
-def _check_complete(dataset: Dataset, split: SplitListing, options: Options) -> None:
-    """Raise if a split that is there was prepared otherwise, or lacks files."""
-    there = {**dataset.manifest["settings"], "listing_sha256": dataset.manifest["listing_sha256"]}
-    _refuse_changed(dataset.path, there, _settings(split, options))
-    problems = missing_files(dataset)
-    if problems:
-        raise DamagedData(
-            f"{dataset.path} was prepared, but {problems[0]} `fastpt verify {dataset.path}` lists all damage; "
-            "delete the folder to prepare it anew."
-        )
-    _check_pictures(dataset, split, options)
-
-
-def _check_pictures(dataset: Dataset, split: SplitListing, options: Options) -> None:
-    """Raise FastptError if pictures of the source, some of which are looked at, are not those of a split that is there.
-
-    Where they are encoded anew, other versions of libraries may make other bytes: that is told.
-    """
-    rows = np.unique(np.linspace(0, len(split) - 1, LOOKED_AT).astype(np.int64))
-    stored, looked_at, others, otherwise = dataset.table(["key", *Samples.COLUMNS]), 0, [], []
-    for row, now in zip(rows.tolist(), ShardJob(split, rows, 0, dataset.path, options).encoded(), strict=True):
-        at = pc.call_function("index", [stored["key"]], pc.IndexOptions(pa.scalar(split.keys[row]))).as_py()
-        if at < 0:
-            continue  # it was rejected
-        looked_at += 1
-        width, height, xxh3 = (stored[name][at].as_py() for name in ("width", "height", "xxh3"))
-        if isinstance(now, RejectedImage) or (now.width, now.height) != (width, height):
-            others.append(split.keys[row])
-        elif xxhash.xxh3_64_intdigest(now.jpeg) != xxh3:
-            (otherwise if now.encoded else others).append(split.keys[row])
-    if others:
-        raise FastptError(
-            f"{dataset.path} was prepared from other pictures of the same names: of {looked_at} that were looked at, "
-            f"{len(others)} are not those of the source now, such as {others[0]}. Choose another --out, or delete it."
-        )
-    if otherwise:
-        log.warning(
-            "%s: %d of %d pictures that were looked at would be encoded otherwise now, such as %s: by other versions "
-            "of libraries, or because they have other pixels. It stays as it is; delete it to prepare it anew.",
-            dataset.path,
-            len(otherwise),
-            looked_at,
-            otherwise[0],
-        )
-
-
-def _refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
-    changed = [key for key in wanted if there.get(key) != wanted[key]]
-    if changed != ["listing_sha256"]:
-        changed = [key for key in changed if key != "listing_sha256"]  # it follows from the others
-    if changed == ["listing_sha256"]:
-        raise FastptError(
-            f"{folder} was prepared from another listing: the source has changed since (files or targets came, went or "
-            "were renamed). Choose another --out, or delete it."
-        )
-    if changed:
-        what = "; ".join(f"{key} was {there.get(key)}, now {wanted[key]}" for key in changed)
-        raise FastptError(
-            f"{folder} was prepared otherwise ({what}). Give the same options, choose another --out, or delete it."
-        )
 
 
 # --- working ----------------------------------------------------------------------------------------------------
@@ -357,7 +241,7 @@ def _finish(
         settings={**asdict(options), **split.settings},
         classes=split.classes,
         class_names=split.class_names,
-        listing_sha256=_listing_sha256(split),
+        listing_sha256=listing_sha256(split),
         packages=packages,
     )
     _sweep(folder)

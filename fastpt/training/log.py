@@ -43,7 +43,7 @@ class MetricsLogger:
             self.say(f"{run / runs.METRICS} has lost {lines - self.lines} of its {lines} lines up to step {step}.")
 
     def train(self, **values: Any) -> None:
-        """A logged training step; see `loop.py` for the values."""
+        """A logged training step; see `loop.Training` for the values."""
         self._write("train", values)
         shown = (
             f"loss {values['loss']:.4f}, {values['images_per_second']:.0f} img/s, "

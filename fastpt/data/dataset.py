@@ -8,11 +8,7 @@ data/imagenet/train/
   rejected.jsonl      what was left out, and why
 """
 
-import errno
 import hashlib
-import os
-import resource
-import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -25,12 +21,13 @@ import pyarrow.parquet as pq
 
 from fastpt.data import manifest
 from fastpt.data.columns import TextColumn, arrow_errors, check_column, column_sum, take
-from fastpt.data.fetched import FetchedSplit, StillFetchedError
+from fastpt.data.fetched import FetchedSplit
 from fastpt.data.hashes import xxh3_64
 from fastpt.data.pictures import Pictures
 from fastpt.data.plan import NoisePlan, Targets, load_plan, misfit, plan_names, plans_of_rate
 from fastpt.data.replaced import Replaced, pictures_of
 from fastpt.data.samples import Samples
+from fastpt.data.shards import Shards
 from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.address import ADDRESS, RemotePath
 from fastpt.storage.names import is_utf8
@@ -66,8 +63,7 @@ class Dataset:
         self.block: int = self.manifest["read_block"]
         self.has_labels: bool = self.manifest["has_labels"]
         self.has_captions: bool = self.manifest["has_captions"]
-        self._shards: dict[int, int] = {}  # file descriptors
-        weakref.finalize(self, _close_all, self._shards)
+        self._shards = Shards(self.path / "images", self.manifest["shards"], self._fetched, self._advice())
 
     @classmethod
     def from_ffcv(
@@ -223,18 +219,8 @@ class Dataset:
         comes back short or with an error; it costs 1 us a picture. Safe to use from many threads.
         """
         samples = self.samples
-        index, size = int(samples.shard[sample_id]), int(samples.size[sample_id])
-        offset = int(samples.offset[sample_id])
-        try:
-            if self._fetched and index not in self._shards and not self._fetched.has(index):
-                stored = self._fetched.picture(index, offset, size)
-            else:
-                stored = os.pread(self.shard(index), size, offset)
-        except OSError as error:
-            raise FastptError(f"{self.shard_path(index)} cannot be read: {error.strerror}. Mend the disk.") from None
-        if len(stored) != size:
-            raise self._wrong_length(index, os.fstat(self.shard(index)).st_size)
-        jpeg = np.frombuffer(stored, np.uint8)
+        index, offset, size = (int(column[sample_id]) for column in (samples.shard, samples.offset, samples.size))
+        jpeg = np.frombuffer(self._shards.read(index, offset, size), np.uint8)
         if checked:
             self._check(sample_id, jpeg)
         return jpeg
@@ -273,33 +259,15 @@ class Dataset:
 
         Raises DamagedData if its length is wrong, StillFetchedError if it is on its way here.
         """
-        if index not in self._shards:
-            if self._fetched and not self._fetched.has(index):
-                raise StillFetchedError(f"{self.shard_path(index)} is still on its way. Read its pictures one by one.")
-            try:
-                opened = _open(self.shard_path(index))
-            except OSError as error:
-                state = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be opened ({error.strerror})"
-                raise DamagedData(f"{self.shard_path(index)} {state}. {self._advice()}") from None
-            found = os.fstat(opened).st_size
-            if found != self.manifest["shards"][index]["bytes"]:
-                os.close(opened)
-                raise self._wrong_length(index, found)
-            if self._shards.setdefault(index, opened) != opened:
-                os.close(opened)  # another thread was quicker
-        return self._shards[index]
+        return self._shards.descriptor(index)
 
     def shard_path(self, index: int) -> Path:
         """Where a shard lies."""
-        return self.path / "images" / self.manifest["shards"][index]["name"]
+        return self._shards.path(index)
 
     def shard_name(self, index: int) -> str:
         """The file name of a shard, for messages."""
         return self.shard_path(index).name
-
-    def _wrong_length(self, index: int, found: int) -> DamagedData:
-        wanted = self.manifest["shards"][index]["bytes"]
-        return DamagedData(f"{self.shard_path(index)} has {found} bytes instead of {wanted}. {self._advice()}")
 
     def _advice(self) -> str:
         if self._fetched:
@@ -409,20 +377,3 @@ class Dataset:
     def default_targets(self) -> Targets:
         """What is meant where nobody says which targets."""
         return "labels" if self.has_labels else "captions"
-
-
-def _open(path: Path) -> int:
-    """Open a file for reading. A split of thousands of shards may need more descriptors than the usual soft limit."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if error.errno != errno.EMFILE or soft == hard:
-            raise
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-
-def _close_all(shards: dict[int, int]) -> None:
-    for descriptor in shards.values():
-        os.close(descriptor)

@@ -50,7 +50,7 @@ def test_it_is_told_of_each_picture_what_came_of_it(copied):
     for index in range(3):
         copied.shard(index)  # its length is looked at when it is opened
     os.truncate(last, int(samples.offset[33]))
-    copied._shards[1] = os.open(os.devnull, os.O_WRONLY)
+    copied._shards.descriptors[1] = os.open(os.devnull, os.O_WRONLY)
     _, results = read_by_a_pool(copied)
     expected = np.full(SAMPLES, Result.GOOD)
     expected[3] = Result.DAMAGED

@@ -327,7 +327,8 @@ def read_run(path: Path) -> Run:
     problems += _export_problems(path / EXPORT, provenance, end)
     tunes = read_tunes(path / TUNE, path / EXPORT, provenance, problems)
     if not tunes:
-        problems.append(one_line(f"no tuning results: `fastpt tune --run {path}` adds them"))
+        named = "" if mapping(mapping(recipe).get("tune")).get("suite") else " --suite NAME"
+        problems.append(one_line(f"no tuning results: `fastpt tune --run {path}{named}` adds them"))
     return Run(path, recipe, provenance, train, evals, end, tunes, problems)
 
 

@@ -12,7 +12,7 @@ from fastpt.errors import FastptError
 from fastpt.report.markup import latex, markdown
 from fastpt.report.page import write_report
 from fastpt.report.tables import Cell, Group, Row, Table
-from fastpt.runs import read_provenance, read_runs
+from fastpt.runs import read_provenance, read_recipe, read_runs, write_records
 from tests.conftest import made_up, prepared
 from tests.report.conftest import METHODS, add_lines, change_provenance, tune_results, write_run
 
@@ -133,6 +133,13 @@ def test_a_run_that_lacks_something_is_reported_with_what_it_has(tmp_path, missi
     seen = words(page(tmp_path, whole, spoilt))
     expected = "no tuning results" if missing == "tune" else f"{missing} is missing"
     assert f"demo_resnet-symmetric-0.05-seed0-s0 : {expected}" in seen
+
+
+@pytest.mark.parametrize(("tune", "asked"), [({}, " --suite NAME"), ({"suite": "demo"}, "")])
+def test_a_run_that_was_not_tuned_says_what_tunes_it_as_its_recipe_would(tmp_path, tune, asked):
+    run = write_run(tmp_path)
+    write_records(run, {**read_recipe(run), "tune": tune}, read_provenance(run))
+    assert f"`fastpt tune --run {run}{asked}` adds them" in read_runs([run])[0].problems[-1]
 
 
 def test_nothing_tuned_and_nothing_logged_is_said(tmp_path):

@@ -205,7 +205,8 @@ def _render(
         variables=[(name, colour, on_dark(colour)) for colour, name in variables.items()],
         headline=summary.headline(runs),
         opening=summary.opening(runs, groups),
-        problems=[(run.name, run.problems) for run in runs if run.problems],
+        problems=[(one_line(one.step), [f"{one.kind} failed"]) for one in costs if one.state == "failed"]
+        + [(run.name, run.problems) for run in runs if run.problems],
         run_rows=[tables.run_cells(run) for run in runs],
         differences=comparison.differences,
         any_apart=any(one.role == "setting" for one in comparison.differences),

@@ -10,7 +10,7 @@ from functools import cache, cached_property, partial
 from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Literal
 
 from fastpt.data.dataset import Dataset
@@ -154,8 +154,9 @@ class StudyGrid:
             return "failed"
         return "done" if record and step.result.exists() else "to do"
 
-    def mean_costs(self) -> dict[tuple[str, str], dict[str, float]]:
-        """Seconds and bytes that a step of a kind and a group took, the mean of those done under whatever key."""
+    def usual_costs(self) -> dict[tuple[str, str], dict[str, float]]:
+        """Seconds and bytes that a step of a kind and a group took: the median of those done under whatever key, which
+        one that was paused does not move."""
         done: dict[tuple[str, str], list[dict]] = {}
         for path in sorted((self.folder / "steps").glob("*.json")):
             record = {}
@@ -164,7 +165,7 @@ class StudyGrid:
             if "seconds" in record:
                 done.setdefault((record["kind"], record["group"]), []).append(record)
         return {
-            alike: {what: fmean(record[what] for record in records) for what in ("seconds", "bytes")}
+            alike: {what: median(record[what] for record in records) for what in ("seconds", "bytes")}
             for alike, records in done.items()
         }
 

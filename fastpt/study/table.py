@@ -8,7 +8,7 @@ from fastpt.study.grid import StudyGrid
 
 def steps_table(grid: StudyGrid) -> list[StepCost]:
     """A row a step; what is to do has the cost that is expected, or None."""
-    rows, expected = [], grid.mean_costs()
+    rows, expected = [], grid.usual_costs()
     for step in (step for cell in grid.cells for step in cell.steps):
         state = grid.state(step)
         cost = grid.record(step) if state == "done" else expected.get((step.kind, step.group), {})

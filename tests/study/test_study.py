@@ -19,7 +19,7 @@ from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.study import run as study_run
 from fastpt.study.declaration import load_study
-from fastpt.study.grid import StudyGrid
+from fastpt.study.grid import RECORD_FORMAT, StudyGrid
 from fastpt.study.table import steps_table, text_table
 from fastpt.study.work import FASTPT
 
@@ -210,6 +210,15 @@ def test_what_is_to_do_is_expected_to_take_what_its_like_took(here):
     done, to_do = steps_table(more)[0], steps_table(more)[2]
     assert (done.state, to_do.state) == ("done", "to do")
     assert to_do.seconds == pytest.approx((done.seconds + steps_table(more)[1].seconds) / 2)
+
+
+def test_a_step_that_was_paused_makes_no_other_look_long(here):
+    grid = StudyGrid(load_study(Path("study.yaml")), Path("elsewhere"))
+    (grid.folder / "steps").mkdir(parents=True)
+    for number, seconds in enumerate((60.0, 62.0, 40_000.0)):
+        record = {"format": RECORD_FORMAT, "key": "", "kind": "train", "group": "paused", "seconds": seconds}
+        write_sealed_json(grid.folder / "steps" / f"{number}.json", {**record, "bytes": 10})
+    assert grid.usual_costs()["train", "paused"] == {"seconds": 62.0, "bytes": 10}
 
 
 def test_a_second_study_in_the_folder_is_refused(here):

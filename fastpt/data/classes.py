@@ -1,5 +1,6 @@
 """Whether the classes of two splits are the same: by their ids, which is what they are told by, and by their names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +26,11 @@ def differing(ones: Sequence[str], others: Sequence[str], here: str, there: str)
     only = [(here, set(ones) - set(others)), (there, set(others) - set(ones))]
     told = [f"{len(names):,} are only {where}, such as {min(names)!r}" for where, names in only if names]
     return f"classes differ: {' and '.join(told)}"
+
+
+def no_words(names: Sequence[str]) -> list[str]:
+    """Those of the readable names of classes that no caption has so: ids, numbers, and `_` for blanks."""
+    return [name for name in names if re.fullmatch(r"n?\d+|.*_.*", name)]
 
 
 def misnamed(one: Classed, other: Classed, same_as: Iterable[int]) -> str | None:

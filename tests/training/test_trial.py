@@ -2,6 +2,7 @@
 
 import logging
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,19 @@ def test_clip_is_measured_on_what_has_captions_and_labels(clip, tmp_path):
 def test_a_clip_model_that_cannot_be_is_told(clip, override, said):
     with pytest.raises(RecipeError, match=said):
         Clip(clip(override), ALONE)
+
+
+def test_class_names_that_are_no_words_are_told_before_zero_shot(clip, tmp_path, caplog):
+    def named(*names: str) -> list[str]:
+        listing = replace(made_up(8, len(names), name=names[0]), classes=[*names], class_names=[*names])
+        caplog.clear()
+        Clip(clip(f"clip.zero_shot.data={prepared(tmp_path, listing).path}"), ALONE)
+        return caplog.messages
+
+    assert named("goldfish", "great white shark") == []
+    (told,) = named("n01443537", "apple_pie", "7", "a cat")
+    assert told.startswith("3 of the 4 class names of ")
+    assert "are no words, such as 'n01443537': zero-shot puts them into its templates as they are" in told
 
 
 def test_different_splits_of_one_name_are_refused(supervised, clip, held_out, tmp_path):

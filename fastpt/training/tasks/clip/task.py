@@ -1,6 +1,7 @@
 """CLIP pre-training at work: model, loss, measures, export."""
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, cached_property, partial
@@ -20,6 +21,7 @@ import fastpt.models  # which registers models with timm
 from fastpt import Batch, Dataset
 from fastpt.augment.pipeline import augmented
 from fastpt.augment.transforms import normalize
+from fastpt.data.classes import no_words
 from fastpt.data.samples import ImageDataset
 from fastpt.data.subset import Subset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
@@ -39,6 +41,8 @@ from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
+
+log = logging.getLogger("fastpt.training")
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 # open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
@@ -156,10 +160,23 @@ class Clip:
         with problems.noted():
             self.model = self._build()
         problems.tell()
+        if self.zero_shot_set and dist_info.is_rank_zero:
+            self._warn_of_names(self.zero_shot_set)
         parts = getattr(self.train_set, "parts", [self.train_set])
         self._tokens = Tokens(parts, self._context, once=partial(once_a_node, dist_info))
         self._loader_of = cache(partial(evaluation_loader, recipe=recipe, dist_info=dist_info))
         self._loss = (sigmoid_loss if self.settings.loss == "sigmoid" else contrastive_loss)(dist_info)
+
+    def _warn_of_names(self, dataset: Dataset) -> None:
+        if odd := no_words(dataset.class_names):
+            log.warning(
+                "%d of the %d class names of %s are no words, such as %r: zero-shot puts them into its templates as "
+                "they are. Prepare the split with names (classes.json beside class folders).",
+                len(odd),
+                len(dataset.class_names),
+                dataset.path,
+                odd[0],
+            )
 
     @property
     def decays(self) -> Decays:

@@ -25,6 +25,7 @@ import pyarrow.parquet as pq
 from datasets_prep.listing import Found, NoisyLabels, SplitListing, Stamped
 from datasets_prep.shard import Options, ShardJob
 from datasets_prep.unchanged import (
+    begun_with,
     check_complete,
     listing_sha256,
     refuse_changed,
@@ -136,7 +137,7 @@ def _plan_jobs(split: SplitListing, folder: Path, options: Options) -> list[Shar
     note = folder / ".parts" / "settings.json"
     jobs = _jobs(split, folder, options)
     if note.exists():
-        refuse_changed(folder, json.loads(note.read_text()), settings)
+        refuse_changed(folder, begun_with(folder, note), settings)
         refuse_changed_files(split, folder, jobs)
     write_stamps(split, folder)
     if not note.exists():

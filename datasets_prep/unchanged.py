@@ -17,6 +17,7 @@ import xxhash
 from datasets_prep.images.policy import RejectedImage
 from datasets_prep.listing import SplitListing, Stamped
 from datasets_prep.shard import Options, ShardJob
+from fastpt.data.columns import arrow_errors
 from fastpt.data.dataset import Dataset
 from fastpt.data.samples import Samples
 from fastpt.data.verify import missing_files
@@ -44,6 +45,18 @@ def listing_sha256(split: SplitListing) -> str:
     if split.labels is not None:
         digest.update(split.labels.astype("<i8").tobytes())
     return digest.hexdigest()
+
+
+def begun_with(folder: Path, note: Path) -> dict:
+    """The settings that a job of a split was begun with, which it noted. Raises DamagedData."""
+    try:
+        return dict(json.loads(note.read_bytes()))
+    except (ValueError, TypeError):
+        raise DamagedData(f"{note} is damaged. {_anew(folder)}") from None
+
+
+def _anew(folder: Path) -> str:
+    return f"Delete {folder} to prepare it anew."
 
 
 def refuse_changed(folder: Path, there: dict, wanted: dict) -> None:
@@ -79,7 +92,9 @@ def refuse_changed_files(split: SplitListing, folder: Path, jobs: Sequence[Shard
     kept = folder / ".parts" / STAMPS
     if not kept.exists() or not isinstance(split.read, Stamped):
         return
-    stamps, before = split.read.stamps(), pq.read_table(kept).to_pylist()
+    with arrow_errors(kept, _anew(folder)):
+        before = pq.read_table(kept).to_pylist()
+    stamps = split.read.stamps()
     changed = {
         one["file"]: what_changed((one["bytes"], one["version"]), now)
         for one in before

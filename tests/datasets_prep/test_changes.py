@@ -20,7 +20,7 @@ from datasets_prep.sources.imagefolder import imagefolder_splits
 from datasets_prep.sources.parquet import parquet_splits
 from datasets_prep.sources.webdataset import webdataset_splits
 from datasets_prep.tar_samples import Members
-from fastpt.errors import FastptError
+from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.files import open_files
 from tests.conftest import picture
 from tests.datasets_prep.test_convert import content
@@ -177,6 +177,15 @@ def test_a_picture_that_was_written_to_since_is_named(tmp_path, how):
     jpeg = file.read_bytes()
     file.write_bytes({"truncated": jpeg[:100], "appended": jpeg + b"x", "replaced": picture(70)}[how])
     with pytest.raises(FastptError, match=r"cat/1\.jpg changed since .*train was begun"):
+        make(folder(tmp_path / "source"), out)
+
+
+@pytest.mark.parametrize("name", ["settings.json", "stamps"])
+@pytest.mark.parametrize("content", [b"", b"[1]", '{"captions": "\u00fc'.encode()])
+def test_what_a_stopped_job_keeps_of_itself_may_be_damaged(tmp_path, name, content):
+    out = stopped(folder, tmp_path)
+    (out / "train/.parts" / name).write_bytes(content)
+    with pytest.raises(DamagedData, match=rf"{name}.*Delete .*train to prepare it anew"):
         make(folder(tmp_path / "source"), out)
 
 

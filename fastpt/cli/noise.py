@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -107,13 +107,11 @@ def noise(
     fastpt noise data/imagenet/train --import plan.parquet
     fastpt noise data/imagenet/train                                     tell of the plans that are there
     """
-    from fastpt.noise.confusion import confusion
     from fastpt.noise.kinds.open_set import FROM
 
     given = {option: path for option, path in files.items() if path}
-    for path, suffixes, what in ((csv, (".csv",), "CSV"), (export, (".parquet",), "parquet file")):
-        if path and path.suffix not in suffixes:
-            raise click.BadParameter(f"{path} is a {what}: let its name end in {suffixes[0]}")
+    written = _Written(export, csv, picture)
+    written.check()
     lent = given.pop(FROM, None) if imported else None
     makes = kind is not None or rate is not None or bool(given)
     if makes + bool(name) + bool(imported) > 1:
@@ -123,10 +121,6 @@ def noise(
     if makes and (rate is not None) != (kind is None or _kinds()[kind].takes_rate):
         only = " and ".join(name for name, one in _kinds().items() if not one.takes_rate)
         raise click.UsageError(f"every kind of noise needs a --rate, but {only}, which has the rate of its file")
-    if picture:
-        from fastpt.report.confusion import check_suffix
-
-        check_suffix(picture)
     dataset = fastpt.Dataset(folder)
     if imported:
         plans = [_import(dataset, imported, fastpt.Dataset(lent) if lent else None)]
@@ -137,23 +131,19 @@ def noise(
     else:
         there = [dataset.noise_plan(one) for one in ([name] if name else dataset.noise_plans())]
         plans = [plan for plan in there if of in (None, plan.of)]
-    if (export or csv or picture) and len(plans) != 1:
+    if any(written) and len(plans) != 1:
         raise FastptError(f"{folder} has {len(plans)} noise plans{_named(plans)}. Say --plan NAME, or --rate.")
     for plan in plans:
-        _write(dataset, plan, export, csv, picture)
-    documents = [_document(dataset, plan, confusion(dataset, plan)) for plan in plans] if as_json else []
+        written.write(dataset, plan)
     if as_json:
+        documents = [_document(dataset, plan) for plan in plans]
         click.echo(json.dumps(documents if len(documents) != 1 else documents[0], indent=2))
         return
     if not plans:
         which = f" of {of}" if of else ""
         click.echo(printable(f"{folder} has no noise plan{which}; `fastpt noise {folder} --rate 0.05` makes one"))
     for plan in plans:
-        told = [describe_plan(plan, len(dataset)).strip()]
-        if not makes:
-            told[0] += describe_classes(dataset, plan)
-            told += _describe_confusion(dataset, confusion(dataset, plan))
-        click.echo(printable("\n".join(told)))
+        click.echo(printable(_text(dataset, plan, with_classes=not makes)))
 
 
 def _named(plans: "Sequence[NoisePlan]") -> str:
@@ -168,40 +158,68 @@ def _import(dataset: "fastpt.Dataset", path: Path, lent: "fastpt.Dataset | None"
     return taken.plan
 
 
-def _write(
-    dataset: "fastpt.Dataset", plan: "NoisePlan", export: Path | None, csv: Path | None, picture: Path | None
-) -> None:
-    """The files that were asked for."""
-    if export:
-        from fastpt.noise.exchange import export_plan
+class _Written(NamedTuple):
+    """The files that are asked for of a plan."""
 
-        click.echo(printable(f"wrote {export}: plan {export_plan(dataset, plan, export)}"), err=True)
-    if csv:
-        from fastpt.noise.formats import write_csv
+    export: Path | None
+    csv: Path | None
+    picture: Path | None
 
-        if plan.of == "pictures":
-            raise FastptError(f"{plan.name} replaces pictures, of which no CSV is read. Write it by --export.")
-        write_csv(csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
-    if picture:
-        from fastpt.noise.confusion import confusion
-        from fastpt.report.confusion import write_confusion
+    def check(self) -> None:
+        """Raise what a name of another kind of file raises."""
+        for path, suffix, what in ((self.csv, ".csv", "CSV"), (self.export, ".parquet", "parquet file")):
+            if path and path.suffix != suffix:
+                raise click.BadParameter(f"{path} is a {what}: let its name end in {suffix}")
+        if self.picture:
+            from fastpt.report.confusion import check_suffix
 
-        found = confusion(dataset, plan)
-        if found is None:
-            why = f"{plan.name} replaces pictures" if plan.of == "pictures" else f"{dataset.path} has no labels"
-            raise FastptError(f"{why}, so there are no classes to draw. Leave --picture out.")
-        write_confusion(picture, f"{dataset.name}/{dataset.split}, {plan.name}", dataset.class_names, found)
+            check_suffix(self.picture)
+
+    def write(self, dataset: "fastpt.Dataset", plan: "NoisePlan") -> None:
+        if self.export:
+            from fastpt.noise.exchange import export_plan
+
+            click.echo(printable(f"wrote {self.export}: plan {export_plan(dataset, plan, self.export)}"), err=True)
+        if self.csv:
+            from fastpt.noise.formats import write_csv
+
+            if plan.of == "pictures":
+                raise FastptError(f"{plan.name} replaces pictures, of which no CSV is read. Write it by --export.")
+            write_csv(self.csv, plan.of, dataset.table(["key"])["key"], plan.array, dataset.classes)
+        if self.picture:
+            from fastpt.noise.confusion import confusion
+            from fastpt.report.confusion import write_confusion
+
+            found = confusion(dataset, plan)
+            if found is None:
+                why = f"{plan.name} replaces pictures" if plan.of == "pictures" else f"{dataset.path} has no labels"
+                raise FastptError(f"{why}, so there are no classes to draw. Leave --picture out.")
+            title = f"{dataset.name}/{dataset.split}, {plan.name}"
+            write_confusion(self.picture, title, dataset.class_names, found)
 
 
-def _document(dataset: "fastpt.Dataset", plan: "NoisePlan", confusion: "Confusion | None") -> dict[str, Any]:
+def _document(dataset: "fastpt.Dataset", plan: "NoisePlan") -> dict[str, Any]:
     """All that is known of a plan; `confusion` are [clean class, class shown, samples] of every pair that there is."""
-    pairs = None if confusion is None else zip(confusion.clean, confusion.shown, confusion.count, strict=True)
+    from fastpt.noise.confusion import confusion
+
+    found = confusion(dataset, plan)
+    pairs = None if found is None else zip(found.clean, found.shown, found.count, strict=True)
     return {
         **plan.as_dict(),
         "samples": len(dataset),
         "classes": dataset.classes,
         "confusion": None if pairs is None else [[int(one) for one in pair] for pair in pairs],
     }
+
+
+def _text(dataset: "fastpt.Dataset", plan: "NoisePlan", with_classes: bool) -> str:
+    from fastpt.noise.confusion import confusion
+
+    told = [describe_plan(plan, len(dataset)).strip()]
+    if with_classes:
+        told[0] += describe_classes(dataset, plan)
+        told += _describe_confusion(dataset, confusion(dataset, plan))
+    return "\n".join(told)
 
 
 def describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:

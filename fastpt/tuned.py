@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pyarrow import Table
 
 FORMAT = "2.6"
+FEW = 0.01
+"""Share of a test's samples that heads are trained on, too, up to which a report does not tell of it for each run."""
 ANSWERS = ".parquet"
 """Suffix of the file beside results that has what heads answered."""
 
@@ -53,7 +55,7 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
             problems.append(one_line(told))
         else:
             found.append({"suite": path.stem, "file": where, **tune})
-            told = [*overlaps(tune.get("splits")), *replaced(_paths(tune), places(run))]
+            told = [*overlaps(tune.get("splits"), FEW), *replaced(_paths(tune), places(run))]
             problems += [one_line(f"{where}: {text}") for text in told]
     if found and now is None:
         gone = f"{export.name}/ is not there (`fastpt export` writes it anew)"
@@ -65,13 +67,14 @@ def read_tunes(folder: Path, export: Path, provenance: Mapping[str, Any], proble
     return found
 
 
-def overlaps(splits: Any) -> list[str]:
-    """A line for each test, of the splits that results tell of, some samples of which heads are trained on, too."""
+def overlaps(splits: Any, few: float = 0.0) -> list[str]:
+    """A line for each test, of the splits that results tell of, some samples of which heads are trained on, too: more
+    than a share of `few`."""
     return [
         f"{count:,.0f} of {one.get('samples')} samples of {one.get('set')}/{one.get('test')} are among those that the "
         "heads are trained on, byte for byte"
         for one in map(mapping, splits if isinstance(splits, list) else ())
-        if (count := finite(one.get("in_training")))
+        if (count := finite(one.get("in_training"))) and count > few * (finite(one.get("samples")) or 0)
     ]
 
 

@@ -9,6 +9,7 @@ import pytest
 from fastpt.files import write_sealed_json
 from fastpt.report.apart import compared
 from fastpt.runs import EXPORT_FORMAT, read_run, read_runs
+from fastpt.tuned import overlaps
 from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, noise_record, tune_results, write_run, write_tune
 
@@ -101,6 +102,16 @@ def test_a_split_that_was_replaced_since_is_said(run, tmp_path):
     read = read_run(run)
     assert read.tunes  # it is what it was, and says of what
     assert read.problems == ["tune/demo.json: data/pets/val holds other samples now than those that are recorded"]
+
+
+def test_samples_that_are_tested_and_trained_on_are_told_of_a_run_where_they_are_many(run):
+    split = {"domain": "id", "set": "a", "test": "t", "samples": 1000}
+    lines = [overlaps([{**split, "in_training": count}]) for count in (0, 1)]
+    assert lines[0] == []
+    assert lines[1][0].startswith("1 of 1000 samples of a/t are among those that the heads are trained on")
+    for count, told in ((10, 0), (11, 1)):
+        write_tune(run, {**RESULTS, "splits": [{**split, "in_training": count}, {**split, "test": None}]})
+        assert len(read_run(run).problems) == told
 
 
 def test_weights_of_another_step_or_choice_are_of_another_setting(tmp_path):

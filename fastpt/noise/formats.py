@@ -36,6 +36,19 @@ def read_matrix(path: Path, classes: int) -> np.ndarray:
     return matrix
 
 
+def odd_of_matrix(matrix: np.ndarray) -> list[str]:
+    """What may be wrong with a confusion matrix: other classes in its rows than are meant. float64 [K, K]."""
+    right, largest = matrix.diagonal(), matrix.max(1)
+    told = []
+    if right.any() and (count := int((right < largest).sum())) > len(matrix) / 2:
+        told.append(f"{count} of {len(matrix)} classes are more often another than themselves: has it another order?")
+    if np.allclose(matrix.sum(0), 1) and not np.allclose(matrix.sum(1), 1):
+        told.append(
+            "its columns sum to 1 and its rows do not, but a row is what a class is mistaken for: turn it round"
+        )
+    return told
+
+
 def read_edges(path: Path) -> list[tuple[str, str]]:
     """The edges of a hierarchy: (parent, child) pairs."""
     edges = []

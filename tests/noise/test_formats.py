@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastpt.errors import FastptError
-from fastpt.noise.formats import read_edges, read_matrix, write_csv
+from fastpt.noise.formats import odd_of_matrix, read_edges, read_matrix, write_csv
 
 
 def test_edges_are_split_by_tab_comma_or_blanks(tmp_path):
@@ -58,3 +58,14 @@ def test_a_file_that_cannot_be_written_is_told_by_the_name_that_was_given(labell
             labelled.classes,
         )
     assert raised.value.filename == str(tmp_path / "nowhere" / "plan.csv")
+
+
+def test_a_matrix_that_is_turned_round_or_of_another_order_is_told():
+    rows = np.array([[0.9, 0.1, 0.0], [0.2, 0.7, 0.1], [0.3, 0.0, 0.7]])
+    assert odd_of_matrix(rows) == []
+    assert odd_of_matrix(100 * rows) == []
+    assert odd_of_matrix(np.ones((3, 3)) - np.eye(3)) == []  # weights alone
+    (turned,) = odd_of_matrix(rows.T)
+    assert turned.startswith("its columns sum to 1 and its rows do not")
+    (order,) = odd_of_matrix(rows[[1, 2, 0]])
+    assert order.startswith("3 of 3 classes are more often another than themselves")

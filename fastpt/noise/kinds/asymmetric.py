@@ -102,16 +102,19 @@ class Asymmetric(NoiseKind):
     }
 
     def make(self, dataset: "Dataset", of: Changed, rate: float, seed: int, files: Mapping[str, Path]) -> Made:
-        from fastpt.noise.formats import read_edges, read_matrix
+        from fastpt.noise.formats import odd_of_matrix, read_edges, read_matrix
         from fastpt.noise.predictions import read_predictions
 
+        warnings = []
         if "matrix" in files:
             weights = read_matrix(files["matrix"], len(dataset.classes))
+            warnings = odd_of_matrix(weights)
         elif "predictions" in files:
             weights = read_predictions(files["predictions"], dataset).confusion(len(dataset.classes))
         else:
             weights = nearest_classes(read_edges(files["hierarchy"]), dataset.classes)
-        return Made(asymmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, weights, rate, seed))
+        noisy = asymmetric(dataset.stored_keys, dataset.clean_labels, dataset.classes, weights, rate, seed)
+        return Made(noisy, tuple(warnings))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         return rate_problems(dataset.clean_labels, plan.array, len(dataset.classes), plan.rate)

@@ -39,7 +39,7 @@ def opening(runs: Sequence[Run], groups: Sequence[Family]) -> str:
 
 def _counted(one: Condition) -> str:
     """'clean', 'clean × 24' where conditions differ in their number of runs."""
-    return f"{one.name} × {len(one.runs)}" if one.seeds else one.name
+    return f"{one.name}{NBSP}×{NBSP}{len(one.runs)}" if one.seeds else one.name
 
 
 def findings(groups: Sequence[Family], suite: str) -> list[str]:

@@ -169,7 +169,7 @@ def _p(value: float | None) -> str:
     if value is None:
         return "–"
     if value < 0.001:
-        return "< 0.001"
+        return f"<{NBSP}0.001"
     digits = next(one for one in range(3, 18) if (float(f"{value:.{one}f}") <= LEVEL) == (value <= LEVEL))
     return f"{value:.{digits}f}"
 

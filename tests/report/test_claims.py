@@ -232,7 +232,7 @@ def test_a_number_that_no_claim_is_about_may_lack(tmp_path, runs):
 
 @pytest.mark.parametrize(
     ("p", "told"),
-    [(0.2, "0.200"), (0.0004, "< 0.001"), (0.05, "0.050"), (0.0500231, "0.05002"), (0.0499991, "0.050")],
+    [(0.2, "0.200"), (0.0004, "<\u00a00.001"), (0.05, "0.050"), (0.0500231, "0.05002"), (0.0499991, "0.050")],
 )
 def test_a_p_value_is_never_rounded_over_the_level(p, told):
     assert verdicts._p(p) == told

@@ -79,13 +79,14 @@ class Declaration:
         names = {self.tunings[file] for file in files if file in self.tunings}
         return [claim for claim in self.claims if claim.tuning in names or not self.tunings]
 
-    def progress_of(self, arm: "Arm", lacking: Sequence[str] = ()) -> Progress:
-        """Of the arm's noise, of its right part, and of the clean runs that it is compared with. Runs that are
-        `lacking` are not done."""
-        kinds = (arm.kind, right_part(arm.kind), None)
-        parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in kinds]
-        done, planned = sum(one.done for one in parts), sum(one.planned for one in parts)
-        return Progress(max(0, min(done, planned - len(lacking))), planned, tuple(lacking))
+    def progress_of(self, arm: "Arm", runs: Sequence[Run], lacking: Sequence[str]) -> Progress:
+        """Of the arm's noise, of its right part, and of the clean runs that it is compared with: those of `runs`, and
+        none that is `lacking` a number."""
+        parts = [self.progress.get((arm.recipe, kind), Progress(0, 0)) for kind in arm.kinds]
+        # Other overrides of a recipe are a family of their own, but planned together; a damaged one is none.
+        there = sum(bool(run.recipe) and run.recipe_name == arm.recipe and run.kind in arm.kinds for run in runs)
+        done = min(sum(one.done for one in parts), there - len(lacking))
+        return Progress(done, sum(one.planned for one in parts), tuple(lacking))
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,13 @@ class Arm:
         return sorted({one.rate for one in self.family.conditions if one.kind == self.kind and one.rate})
 
     @property
+    def kinds(self) -> tuple[str | None, ...]:
+        """Of its runs: the noise, its right part, and None for clean."""
+        return (None, self.kind, right_part(self.kind))
+
+    @property
     def runs(self) -> list[Run]:
-        kinds = (None, self.kind, right_part(self.kind))
-        return [run for one in self.family.conditions if one.kind in kinds for run in one.runs]
+        return [run for one in self.family.conditions if one.kind in self.kinds for run in one.runs]
 
     def lacking(self, suite: str, claims: Sequence[Claim]) -> list[str]:
         """The runs that lack a number which others have, of what the claims are about: a result that is damaged or not

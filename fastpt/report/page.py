@@ -116,7 +116,7 @@ def _suite_results(
     pairs = [*COMPARED, *((one.method, one.minus) for one in declaration.claims if one.minus)]
     found = [(suite, family, effects(family, suite, [*dict.fromkeys(pairs)])) for family in groups]
     answered = [
-        (suite, arm, mine, declaration.progress_of(arm, arm.lacking(suite, [one.claim for one in mine])))
+        (suite, arm, mine, declaration.progress_of(arm, runs, arm.lacking(suite, [one.claim for one in mine])))
         for family in groups
         for arm in arms(family)
         for asked in [declaration.asked_of(runs, suite) if declaration.claims else claims(arm, suite)]

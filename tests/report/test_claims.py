@@ -175,7 +175,7 @@ def test_before_the_declared_runs_are_in_there_is_no_verdict_and_no_p(tmp_path, 
 
 
 def test_with_all_runs_the_claims_are_judged_as_declared(tmp_path, runs):
-    seen = shown(tmp_path, runs, declared(claim(name="<b>mine</b>"), done=24, planned=24))
+    seen = shown(tmp_path, runs, declared(claim(name="<b>mine</b>"), done=4, planned=4))
     assert "clean > 0. Declared before." in seen
     assert (
         "1 claim: 1 supported. Supported: <b>mine</b>. +30.00 ± 0.30 points (p < 0.001; within ± 0.5: p 1.000)." in seen
@@ -203,6 +203,15 @@ def test_a_run_whose_result_is_damaged_is_not_there_so_that_nothing_is_judged(tm
     assert (
         f"Without a result that other runs have, so that averages are over fewer runs or tests: {runs[3].name}." in seen
     )
+    assert "Supported" not in seen
+
+
+@pytest.mark.parametrize("file", ["provenance.json", "recipe.yaml"])
+def test_a_run_that_cannot_say_what_it_is_of_is_not_there(tmp_path, runs, file):
+    path = runs[3] / file
+    path.write_text(path.read_text()[:-200])
+    seen = shown(tmp_path, runs, declared(claim(), done=4, planned=4))
+    assert "Interim: 3 of 4 pre-trainings" in seen
     assert "Supported" not in seen
 
 

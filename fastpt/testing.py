@@ -213,7 +213,7 @@ def assert_makes_noise(
     assert np.array_equal(high, make(0.5)), "it is not the same noise each time"
     realised = realised_rates(dataset, of, low, 0.2 if kind.takes_rate else None)
     asked = 0.2 if kind.takes_rate else realised.rate
-    plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, None, "", low)
+    plan = NoisePlan("plan", of, "kind", asked, *realised, 0, None, None, None, low)
     assert kind.check(plan, dataset) == []
     if nested:
         wrong = low != clean

@@ -46,9 +46,9 @@ class NoisePlan:
     source: str | None  # where the file is from that it was made from
     source_sha256: str | None  # of that file; of pictures, the identity of the split that they are of
     package: Origin | None  # the package that gave the kind
-    array_sha256: str
     array: np.ndarray
     pictures: str | None = None  # of pictures: where their split lies, an address or as from the folder of this one
+    array_sha256: str = ""  # of the array's file, once there is one
 
     @property
     def identity(self) -> str:
@@ -158,9 +158,9 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
             source=plan.get("source"),
             source_sha256=plan.get("source_sha256"),
             package=Origin(**plan["package"]) if "package" in plan else None,
-            array_sha256=plan["array_sha256"],
             array=np.load(array_path),
             pictures=plan["pictures"] if plan["of"] == "pictures" else None,
+            array_sha256=plan["array_sha256"],
         )
     except (
         KeyError,
@@ -172,15 +172,29 @@ def load_plan(folder: Path, name: str, samples_id: str) -> NoisePlan:
         raise DamagedData(f"{path} and its array are not those of a plan ({error!r}). {anew}") from None
 
 
-def write_plan(folder: Path, name: str, samples_id: str, array: np.ndarray, **described: Any) -> None:
-    """Write a plan: `array`, and what else a `NoisePlan` says of it; what is None is left out, but for the seed."""
+def write_plan(folder: Path, samples_id: str, plan: NoisePlan) -> None:
+    """Write a plan of these samples, which `load_plan` reads; what is None is left out, but for the seed."""
     folder.mkdir(exist_ok=True)
-    with atomic_write(folder / f"{name}.npy") as file:
-        np.save(file, array)
-    plan = {
-        "format": FORMAT,
-        **{key: value for key, value in described.items() if value is not None or key == "seed"},
-        "samples_id": samples_id,
-        "array_sha256": file_sha256(folder / f"{name}.npy"),
+    array_path = folder / f"{plan.name}.npy"
+    with atomic_write(array_path) as file:
+        np.save(file, plan.array)
+    stated = {
+        "of": plan.of,
+        "kind": plan.kind,
+        "rate": plan.rate,
+        "realised_rate": plan.realised_rate,
+        "realised_per_class": plan.realised_per_class,
+        "largest_deviation": plan.largest_deviation._asdict() if plan.largest_deviation else None,
+        "seed": plan.seed,
+        "source": plan.source,
+        "source_sha256": plan.source_sha256,
+        "package": plan.package._asdict() if plan.package else None,
+        "pictures": plan.pictures,
     }
-    write_sealed_json(folder / f"{name}.json", plan)
+    document = {
+        "format": FORMAT,
+        **{key: value for key, value in stated.items() if value is not None or key == "seed"},
+        "samples_id": samples_id,
+        "array_sha256": file_sha256(array_path),
+    }
+    write_sealed_json(folder / f"{plan.name}.json", document)

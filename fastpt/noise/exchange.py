@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fastpt.data.dataset import Dataset
-from fastpt.data.plan import Changed, NoisePlan, misfit, plan_name
+from fastpt.data.plan import Changed, NoisePlan, misfit, plan_name, write_plan
 from fastpt.data.replaced import pictures_of, way_to
 from fastpt.errors import FastptError
 from fastpt.noise.keyed import Column, KeyedFile, texts_by, texts_of, write_keyed
-from fastpt.noise.store import realised_rates, store_plan
+from fastpt.noise.store import realised_rates
 from fastpt.registry import Origin
 from fastpt.storage.names import is_plain
 
@@ -158,11 +158,23 @@ def _stored(file: KeyedFile, dataset: Dataset, array: np.ndarray, other: Dataset
     if realised.rate != stated["realised_rate"]:
         raise file.damaged(f"it says that {stated['realised_rate']:g} is wrong, and {realised.rate:g} is")
     if name not in dataset.noise_plans():
-        package = Origin(**stated["package"]) if stated["package"] else None
-        fields = {key: stated[key] for key in ("kind", "rate", "seed", "source", "source_sha256")}
-        if other:  # as it is here: its pictures may be stored in another way than there
-            fields |= {"source_sha256": other.identity, "pictures": way_to(dataset, other)}
-        store_plan(dataset, name, array, realised, of=of, package=package, **fields)
+        made = NoisePlan(
+            name=name,
+            of=of,
+            kind=stated["kind"],
+            rate=stated["rate"],
+            realised_rate=realised.rate,
+            realised_per_class=realised.per_class,
+            largest_deviation=realised.largest_deviation,
+            seed=stated["seed"],
+            source=stated["source"],
+            # As the pictures are here, which may be stored in another way than there:
+            source_sha256=other.identity if other else stated["source_sha256"],
+            package=Origin(**stated["package"]) if stated["package"] else None,
+            array=array,
+            pictures=way_to(dataset, other) if other else None,
+        )
+        write_plan(dataset.path / "noise", dataset.samples_id, made)
     plan = dataset.noise_plan(name)
     if plan.of != of or not np.array_equal(plan.array, array) or (other and plan.source_sha256 != other.identity):
         raise FastptError(

@@ -1,7 +1,7 @@
 """Noise plans: the noise of one kind, rate and seed beside a split, made once."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -15,7 +15,6 @@ from fastpt.errors import FastptError
 from fastpt.files import file_sha256
 from fastpt.noise.kinds import DEFAULTS, KINDS, NoiseKind
 from fastpt.noise.ranking import far_off
-from fastpt.registry import Origin
 
 NO_FILES: Mapping[str, Path] = MappingProxyType({})
 
@@ -49,83 +48,42 @@ def add_noise(
         raise FastptError(f"{kind} noise changes {' or '.join(sorted(member.of))}, not {of}. Choose another kind.")
     name = _name(kind, member, rate, seed, files)
     file = next(iter(files.values()), None)
-    other = Dataset(file) if file and "pictures" in member.of else None
-    given = source or file
-    source = source or (f"{other.name}/{other.split}" if other else file.name if file else None)
-    sha256 = other.identity if other else file_sha256(file) if file else None
+    lent = Dataset(file) if file and "pictures" in member.of else None
+    sha256 = lent.identity if lent else file_sha256(file) if file else None
     if name not in dataset.noise_plans():
         dataset.require_local()
         with KINDS.blaming(kind):
             made = member.make(dataset, of, rate or 0.0, seed, files)
-        limits = {"labels": len(dataset.classes), "captions": len(dataset), "pictures": len(other) if other else 0}
+        limits = {"labels": len(dataset.classes), "captions": len(dataset), "pictures": len(lent) if lent else 0}
         if wrong := misfit(of, made.array, len(dataset), limits[of]):
             raise FastptError(f"what {kind} noise makes {wrong}, which is a fault of its own. Nothing was written.")
-        for warning in made.warnings:
-            log.warning("%s: %s.", source, warning)
-        realised, origin = realised_rates(dataset, of, made.array, rate), KINDS.origin(kind)
-        if not realised.rate:
-            why = f"they are too few for a share of {rate:g}, or alike" if rate else "it says what is clean"
-            log.warning("%s: none of %d samples is shown anything wrong: %s.", source or name, len(dataset), why)
-        elif member.takes_rate and member.even and of == "labels":
-            _warn_of_classes(dataset, made.array, rate or 0.0)
-        store_plan(
-            dataset,
-            name,
-            made.array,
-            realised,
+        realised = realised_rates(dataset, of, made.array, rate)
+        plan = NoisePlan(
+            name=name,
             of=of,
             kind=kind,
             rate=realised.rate if rate is None else rate,
+            realised_rate=realised.rate,
+            realised_per_class=realised.per_class,
+            largest_deviation=realised.largest_deviation,
             seed=seed if member.takes_rate else None,
-            source=source,
+            source=source or (f"{lent.name}/{lent.split}" if lent else file.name if file else None),
             source_sha256=sha256,
-            package=origin,
-            pictures=way_to(dataset, other) if other else None,
+            package=KINDS.origin(kind),
+            array=made.array,
+            pictures=way_to(dataset, lent) if lent else None,
         )
+        _warn(dataset, plan, member, made.warnings)
+        write_plan(dataset.path / "noise", dataset.samples_id, plan)
     plan = dataset.noise_plan(name, None if of == "pictures" else of)
     if (plan.of == "pictures") != (of == "pictures"):
         raise FastptError(f"noise plan {name} of {dataset.path} changes {plan.of}, not {of}. Choose another seed.")
     if plan.source_sha256 != sha256:
         raise FastptError(
-            f"{dataset.path / 'noise' / name}.json was made from another file than {given} (their sha256 differ). "
-            "Delete the plan (.json and .npy), or give the file another name or the plan another seed."
+            f"{dataset.path / 'noise' / name}.json was made from another file than {source or file} (their sha256 "
+            "differ). Delete the plan (.json and .npy), or give the file another name or the plan another seed."
         )
     return plan
-
-
-def store_plan(
-    dataset: Dataset,
-    name: str,
-    array: np.ndarray,
-    realised: "Realised",
-    *,
-    of: Changed,
-    kind: str,
-    rate: float,
-    seed: int | None,
-    source: str | None,
-    source_sha256: str | None,
-    package: Origin | None,
-    pictures: str | None = None,
-) -> None:
-    """Write a plan of these fields (see `NoisePlan`) beside a split."""
-    write_plan(
-        dataset.path / "noise",
-        name,
-        dataset.samples_id,
-        array,
-        of=of,
-        kind=kind,
-        rate=rate,
-        realised_rate=realised.rate,
-        realised_per_class=realised.per_class,
-        largest_deviation=realised.largest_deviation._asdict() if realised.largest_deviation else None,
-        seed=seed,
-        source=source,
-        source_sha256=source_sha256,
-        package=package._asdict() if package else None,
-        pictures=pictures,
-    )
 
 
 def _name(kind: str, member: NoiseKind, rate: float | None, seed: int, files: Mapping[str, Path]) -> str:
@@ -175,6 +133,17 @@ def _by_class(dataset: Dataset, wrong: np.ndarray) -> tuple[np.ndarray, np.ndarr
     """How many samples each class has, and how many of them are among `wrong`, bool [N]: two times int64 [K]."""
     labels, classes = dataset.clean_labels, len(dataset.classes)
     return np.bincount(labels, minlength=classes), np.bincount(labels[wrong], minlength=classes)
+
+
+def _warn(dataset: Dataset, plan: NoisePlan, member: NoiseKind, warnings: Sequence[str]) -> None:
+    """Tell `warnings` of the file it was made from, that nothing is wrong, and classes that miss their share."""
+    for warning in warnings:
+        log.warning("%s: %s.", plan.source, warning)
+    if not plan.realised_rate:
+        why = f"they are too few for a share of {plan.rate:g}, or alike" if plan.rate else "it says what is clean"
+        log.warning("%s: none of %d samples is shown anything wrong: %s.", plan.source or plan.name, len(dataset), why)
+    elif member.takes_rate and member.even and plan.of == "labels":
+        _warn_of_classes(dataset, plan.array, plan.rate)
 
 
 def _warn_of_classes(dataset: Dataset, array: np.ndarray, rate: float) -> None:

@@ -1,31 +1,60 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from fastpt.data.plan import check_rate, load_plan, plan_names, plans_of_rate, write_plan
+from fastpt.data.plan import ClassNoise, NoisePlan, check_rate, load_plan, plan_names, plans_of_rate, write_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import file_sha256, write_sealed_json
+from fastpt.registry import Origin
+
+PLAN = NoisePlan(
+    name="mine",
+    of="labels",
+    kind="made-up",
+    rate=0.25,
+    realised_rate=0.5,
+    realised_per_class=None,
+    largest_deviation=None,
+    seed=None,
+    source=None,
+    source_sha256=None,
+    package=None,
+    array=np.array([1, 0, 2], np.int32),
+)
 
 
-def write(folder, name="mine", of="labels", rate=0.25, **more) -> None:
-    array = np.array([1, 0, 2], np.int32)
-    described = {"of": of, "kind": "made-up", "rate": rate, "realised_rate": 0.5, "seed": None}
-    write_plan(folder, name, "samples", array, **described | more)
+def write(folder, **changes) -> NoisePlan:
+    plan = replace(PLAN, **changes)
+    write_plan(folder, "samples", plan)
+    return plan
 
 
-def test_a_plan_read_is_the_plan_written(tmp_path):
-    write(tmp_path, realised_per_class=[0.5, 1.0], source_sha256="c0")
-    plan = load_plan(tmp_path, "mine", "samples")
-    assert plan.array.tolist() == [1, 0, 2]
-    assert (plan.name, plan.of, plan.kind, plan.rate, plan.realised_rate) == ("mine", "labels", "made-up", 0.25, 0.5)
-    assert (plan.seed, plan.realised_per_class, plan.source_sha256, plan.package) == (None, [0.5, 1.0], "c0", None)
+STATED = {
+    "realised_per_class": [0.5, 1.0],
+    "largest_deviation": ClassNoise("cat", 3, 2),
+    "source": "theirs.npy",
+    "source_sha256": "c0",
+    "package": Origin("made-up", "theirs", "1.5"),
+}
+
+
+@pytest.mark.parametrize(
+    "more", [{}, STATED, {"of": "pictures", "pictures": "../other"}, {"name": "made-up-0.25-seed3", "seed": 3}]
+)
+def test_a_plan_read_is_the_plan_written(tmp_path, more):
+    written = write(tmp_path, **more)
+    read = load_plan(tmp_path, written.name, "samples")
+    assert read.array.tolist() == [1, 0, 2]
+    assert read.array_sha256 == file_sha256(tmp_path / f"{written.name}.npy")
+    assert read == replace(written, array=read.array, array_sha256=read.array_sha256)
 
 
 def test_a_rate_stands_for_the_plans_that_say_it_whatever_they_are_called(tmp_path):
-    write(tmp_path, "one")
-    write(tmp_path, "two", rate=0.3)
-    write(tmp_path, "three", of="captions")
+    write(tmp_path, name="one")
+    write(tmp_path, name="two", rate=0.3)
+    write(tmp_path, name="three", of="captions")
     assert plan_names(tmp_path) == ["one", "three", "two"]
     assert plans_of_rate(tmp_path, "labels", 0.25) == ["one"]
     assert plans_of_rate(tmp_path, "labels", 0.1 + 0.2) == ["two"]

@@ -18,7 +18,8 @@ from fastpt.files import file_sha256
 from fastpt.storage.names import well_formed
 
 TAG = re.compile(r"<[a-zA-Z/!][^<>]*>")
-URL_ENCODED = re.compile(r"\+|%[0-9a-fA-F]{2}")
+# Nothing else stands in what was encoded for a URL, and a `+` or `%20` does.
+URL_ENCODED = re.compile(r"(?=.*(\+|%[0-9a-f]{2}))([\w.~*!'()+-]|%[0-9a-f]{2})+", re.ASCII | re.IGNORECASE)
 
 
 def caption_options(strip_markup: bool, columns: tuple[str, ...] = ("caption",)) -> tuple[click.Option, ...]:
@@ -136,8 +137,8 @@ def broken_text_note(captions: Sequence[str]) -> str:
 
 
 def without_markup(text: str) -> str:
-    """A caption without URL encoding (if it has no space but `+` or `%20`), HTML entities, tags, and extra spaces."""
-    if not any(map(str.isspace, text.strip())) and URL_ENCODED.search(text):
+    """A caption without URL encoding (if nothing else stands in it), HTML entities, tags, and extra spaces."""
+    if URL_ENCODED.fullmatch(text.strip()):
         text = unquote_plus(text)
     return " ".join(TAG.sub(" ", html.unescape(text)).split())
 

@@ -13,6 +13,10 @@ from fastpt.errors import FastptError
         ("A+walk+in+the+park%21", "A walk in the park!"),
         ("100% wool + silk", "100% wool + silk"),  # spaces: this was never URL-encoded
         ("C++ and you", "C++ and you"),
+        ("1+1=2", "1+1=2"),  # nor this: `=` would be %3D
+        ("AC/DC+friends", "AC/DC+friends"),
+        ("100%25,", "100%25,"),
+        ("日本+東京", "日本+東京"),
         ("Tom &amp; <b>Jerry</b><br />  again", "Tom & Jerry again"),
         ("I <3 you & 2 < 3 > 1", "I <3 you & 2 < 3 > 1"),
         ("caf%C3%A9", "caf\N{LATIN SMALL LETTER E WITH ACUTE}"),

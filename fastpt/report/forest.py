@@ -16,7 +16,8 @@ from fastpt.report.verdicts import verdict
 
 OVERVIEW = (
     "What each claim is about, in points. Thick: 95 % interval; thin: those of all claims together hold with 95 % "
-    "(Bonferroni). Grey: within the margin. A triangle at 0 points to the side that was claimed."
+    "(Bonferroni). Grey: within the margin. A triangle at 0 points to the side that was claimed. Colours are those of "
+    "the methods."
 )
 CAPTION = (
     "What each claim is about, on each test of its setting, with 95 % intervals over pre-trainings, uncorrected. The "

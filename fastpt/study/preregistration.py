@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -151,10 +152,21 @@ def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """'claims.C1.margin was 0.5, is 1.0': entries of a list are called by what names them, not by their number."""
     before, after = (flat(_named(one)) for one in (then, now))
     return [
-        f"{key} was {before.get(key, 'not there')}, is {after.get(key, 'not there')}"
+        f"{key} was {_told(before.get(key, 'not there'))}, is {_told(after.get(key, 'not there'))}"
         for key in dict.fromkeys([*before, *after])
         if before.get(key) != after.get(key)
     ]
+
+
+def _told(value: Any) -> str:
+    """A value; of whole numbers in a list, four or more in a row by their ends: '[0 to 11, 20]'."""
+    if not isinstance(value, list) or not all(type(one) is int for one in value):
+        return str(value)
+    words: list[str] = []
+    for _, row in groupby(enumerate(value), lambda one: one[1] - one[0]):
+        numbers = [str(number) for _, number in row]
+        words += [f"{numbers[0]} to {numbers[-1]}"] if len(numbers) > 3 else numbers
+    return f"[{', '.join(words)}]"
 
 
 def _named(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,13 @@ def test_more_runs_than_declared_are_a_change(here):
     assert "pretrain.0.seeds was [0, 1], is [0, 1, 2]" in told
 
 
+def test_seeds_in_a_row_are_told_by_their_ends(here):
+    register(pretrain=[{**ENTRY, "seeds": [*range(12)]}])
+    begin("a")
+    told = preregistration.history(register(pretrain=[{**ENTRY, "seeds": [*range(16), 20]}]))
+    assert "pretrain.0.seeds was [0 to 11], is [0 to 15, 20]" in told
+
+
 def test_a_claim_that_came_after_the_runs_is_told(here):
     register(claims=[])
     begin("a")

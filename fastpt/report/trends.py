@@ -3,7 +3,7 @@
 One mean a condition and one variance over all, as claims have it; a run counts once.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
@@ -37,24 +37,24 @@ def effect_figure(family: Family, found: Sequence[Effect], number: str) -> Figur
     method = LP if any(one.method == LP for one in compared) else next((one.method for one in compared), None)
     for domain, word in DOMAINS.items():
         mine = [one for one in compared if (one.domain, one.method) == (domain, method)]
-        lines = {kind: _by_rate(one for one in mine if one.condition.kind == kind) for kind in family.kinds}
-        if any(lines.values()) and method:
+        lines = _lines({one.condition: one.difference for one in mine}, {0.0: Estimate(0.0, None, 0)})
+        if lines and method:
             name = f"effect-{number}-{domain}"
-            title = f"{word}: {family.methods[method].label} − clean"
-            lines = {kind: {0.0: Estimate(0.0, None, 0), **line} for kind, line in lines.items() if line}
-            panels[name] = _differences(name, title, lines)
+            panels[name] = _differences(name, f"{word}: {family.methods[method].label} − clean", lines)
     for kind in family.wrong_kinds:
         for domain, word in DOMAINS.items():
-            mine = [one for one in found if one.domain == domain and one.other and one.condition.kind in (None, kind)]
-            lines, colours = {}, []
-            for pair in dict.fromkeys((one.method, str(one.other)) for one in mine):
-                label = " − ".join(family.methods[name].label for name in pair)
-                lines[label] = _by_rate(one for one in mine if (one.method, one.other) == pair)
-                colours.append(family.methods[pair[1]].colour)
+            lines: dict[str, dict[float, Estimate]] = {}
+            colours: dict[str, str] = {}
+            for one in found:
+                where = one.condition
+                if one.domain == domain and one.other and where.kind in (None, kind) and where.rate is not None:
+                    label = " − ".join(family.methods[name].label for name in (one.method, one.other)) + where.suffix
+                    lines.setdefault(label, {})[where.rate] = one.difference
+                    colours[label] = family.methods[one.other].colour
             if lines:
                 name = f"between-{number}-{kind}-{domain}"
                 title = f"{word}: between methods" + f" · {kind}" * (len(family.wrong_kinds) > 1)
-                panels[name] = _differences(name, title, lines, colours)
+                panels[name] = _differences(name, title, lines, [*colours.values()])
     caption = f"Differences of average accuracy, in points. {INTERVALS}{_of_right_part(family)}"
     return Figure(f"Effects against noise rate: {family.label}", caption, panels) if panels else None
 
@@ -68,8 +68,13 @@ def _differences(name: str, title: str, lines: Mapping[str, Points], colours: Se
     return draw(name, axes, _series(lines, 100, colours))
 
 
-def _by_rate(effects: Iterable[Effect]) -> dict[float, Estimate]:
-    return {one.condition.rate: one.difference for one in effects if one.condition.rate is not None}
+def _lines(found: Mapping[Condition, Estimate], clean: Points) -> dict[str, dict[float, Estimate]]:
+    """A line for each kind of noise, or each plan where several have a kind and a rate; clean is the first of each."""
+    lines: dict[str, dict[float, Estimate]] = {}
+    for one, estimate in found.items():
+        if one.kind and one.rate is not None:
+            lines.setdefault(f"{one.kind}{one.suffix}", {**clean})[one.rate] = estimate
+    return dict(sorted(lines.items()))
 
 
 def spectrum_trend(family: Family, suite: str, number: str) -> Figure | None:
@@ -144,13 +149,10 @@ def _panel(
 ) -> dict[str, str]:
     """A panel by its name, a line for each kind of noise; none where fewer than two conditions have the value."""
     found = _estimates(family, value)
-    if len({one.rate for one in found}) < 2:
+    clean = next((each for one, each in found.items() if one.kind is None), None)
+    lines = _lines(found, {} if clean is None else {0.0: clean})
+    if len({one.rate for one in found}) < 2 or not lines:
         return {}
-    lines = {
-        kind: {one.rate: each for one, each in found.items() if one.kind in (None, kind) and one.rate is not None}
-        for kind in family.kinds
-        if any(one.kind == kind for one in found)
-    }
     return {name: draw(name, Axes(title, X, words, ticks=_ticks(lines)), _series(lines, scale))}
 
 

@@ -62,3 +62,17 @@ def test_training_by_noise_has_means_over_runs(family):
 def test_spectra_have_a_line_for_each_condition(family):
     panel = spectrum_figure(family, "demo", "0").panels["spectrum-0-0"]
     assert panel.count("stroke-width: 1.5") == 4 * 2  # and their entries of the legend
+
+
+def test_plans_of_one_kind_and_rate_have_a_line_each(tmp_path):
+    runs = [
+        write_run(tmp_path, seed=seed, tune=tune_results({WHERE[0]: {"lp": [0.5 + seed / 100]}})) for seed in (0, 1)
+    ]
+    for name in ("one", "two"):
+        plan = {"plan": f"external-{name}", "kind": "external", "rate": 0.2, "realised_rate": 0.2, "array_sha256": name}
+        tune = tune_results({WHERE[0]: {"lp": [0.4]}})
+        runs.append(write_run(tmp_path, rate=0.2, plan=plan, name=name, tune=tune))
+    (found,) = families([read_run(run) for run in runs])
+    panel = effect_figure(found, effects(found, "demo", COMPARED), "0").panels["effect-0-id"]
+    assert ">external [one]<" in panel
+    assert ">external [two]<" in panel

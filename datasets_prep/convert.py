@@ -227,24 +227,21 @@ def _finish(
             f"split {split.name}: none of {len(rejected)} samples can be used, the first for this reason: "
             f"{rejected[0].reason}. Check the source."
         )
-    manifest.write(
-        folder,
-        table,
-        rejected,
-        [note["shard"] for note in notes],
-        reencoded={way: sum(note["reencoded"][way] for note in notes) for way in ("420", "444")},
-        with_entry_points=sum(note["with_entry_points"] for note in notes),
+    description = manifest.Description(
         name=name,
         split=split.name,
         note=split.note,
-        source=_source(split),
-        found={"files": found.files, "beside": found.beside, "warnings": found.warnings},
         settings={**asdict(options), **split.settings},
         classes=split.classes,
         class_names=split.class_names,
+        source=_source(split),
+        found={"files": found.files, "beside": found.beside, "warnings": found.warnings},
+        reencoded={way: sum(note["reencoded"][way] for note in notes) for way in ("420", "444")},
+        with_entry_points=sum(note["with_entry_points"] for note in notes),
         listing_sha256=listing_sha256(split),
         packages=packages,
     )
+    manifest.write(folder, table, rejected, [note["shard"] for note in notes], description)
     _sweep(folder)
 
 

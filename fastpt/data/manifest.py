@@ -6,6 +6,7 @@ Beside it lie samples.parquet (a row a sample), rejected.jsonl (what was left ou
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,24 @@ class Rejected(NamedTuple):
 
     key: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """What is said of a split that its samples and shards do not say."""
+
+    name: str  # of the dataset
+    split: str
+    note: str
+    settings: Mapping[str, Any]
+    classes: Sequence[str]
+    class_names: Sequence[str]
+    source: Mapping[str, Any] | None = None  # where it is from, if that is no disk
+    found: Mapping[str, Any] | None = None  # counts of all that was in the source
+    reencoded: Mapping[str, int] | None = None  # the pictures that were encoded, by subsampling (grey ones as 420)
+    with_entry_points: int = 0  # the pictures that have some (fastpt/jpeg/entries.h)
+    listing_sha256: str | None = None
+    packages: Sequence[Origin] = ()  # that took part in making the split
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -76,65 +95,57 @@ def write(
     table: pa.Table,
     rejected: Sequence[Rejected],
     shards: Sequence[Mapping[str, Any]],
-    *,
-    name: str,
-    split: str,
-    note: str,
-    source: Mapping[str, Any] | None = None,
-    found: Mapping[str, Any] | None = None,
-    reencoded: Mapping[str, int] | None = None,
-    with_entry_points: int = 0,
-    settings: Mapping[str, Any],
-    classes: Sequence[str],
-    class_names: Sequence[str],
-    listing_sha256: str | None = None,
-    packages: Sequence[Origin] = (),
+    description: Description,
 ) -> None:
     """Write samples.parquet, rejected.jsonl and at last dataset.json of a split whose shards are there.
 
     `table` has a row a sample, sorted by shard, and the columns of `samples.Samples` with `key`, `clean_label` and
     `caption` as far as there are any. `shards` are entries as of `file_entry`, to which the first sample of each is
-    added. `source` is where it is from, if that is no disk; `found` counts all that was in the source, `reencoded` the
-    pictures that were encoded for it, by subsampling (grey ones as 420), `with_entry_points` those that have some
-    (fastpt/jpeg/entries.h); `packages` took part in making the split.
+    added.
     """
     with atomic_write(folder / "samples.parquet") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=False, write_statistics=False)
     with atomic_write(folder / "rejected.jsonl", "w") as file:
         file.writelines(json.dumps(one._asdict()) + "\n" for one in rejected)  # in ASCII: nothing acts on a terminal
     first_ids = np.searchsorted(table["shard"].to_numpy(), np.arange(len(shards))).tolist()
-    stored = int(table["size"].to_numpy().sum(dtype=np.int64))
-    counts = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
-    if reencoded is not None:
-        counts |= {"as_they_came": len(table) - sum(reencoded.values()), "reencoded": reencoded}
-        counts["with_entry_points"] = with_entry_points
-    has_labels = "clean_label" in table.column_names
-    if has_labels:
-        counts["per_class"] = np.bincount(table["clean_label"].to_numpy(), minlength=len(classes)).tolist()
+    counts = _counts(table, rejected, description)
     manifest = {
         "format": FORMAT,
-        "name": name,
-        "split": split,
-        "note": note,
-        **({"source": source} if source else {}),
-        **({"found": found} if found else {}),
-        "settings": settings,
-        **({"listing_sha256": listing_sha256} if listing_sha256 else {}),
-        **({"packages": [one._asdict() for one in packages]} if packages else {}),
-        "has_labels": has_labels,
+        "name": description.name,
+        "split": description.split,
+        "note": description.note,
+        **({"source": description.source} if description.source else {}),
+        **({"found": description.found} if description.found else {}),
+        "settings": description.settings,
+        **({"listing_sha256": description.listing_sha256} if description.listing_sha256 else {}),
+        **({"packages": [one._asdict() for one in description.packages]} if description.packages else {}),
+        "has_labels": "clean_label" in table.column_names,
         "has_captions": "caption" in table.column_names,
         "counts": counts,
         # Consecutive samples that quasi-random order reads together: about a page, but small enough to mix well.
-        "read_block": int(np.clip(beton.PAGE_SIZE * len(table) // stored, 16, 256)),
+        "read_block": int(np.clip(beton.PAGE_SIZE * len(table) // counts["bytes"], 16, 256)),
         "columns": {name: column_sum(table[name]) for name in table.column_names},
         "samples_id": samples_id(table),
         "images_id": images_id(table),
         "shards": [{**shard, "first_id": first} for shard, first in zip(shards, first_ids, strict=True)],
         "files": [file_entry(folder / "samples.parquet"), file_entry(folder / "rejected.jsonl")],
-        "classes": classes,
-        "class_names": class_names,
+        "classes": description.classes,
+        "class_names": description.class_names,
     }
     write_sealed_json(folder / "dataset.json", manifest)
+
+
+def _counts(table: pa.Table, rejected: Sequence[Rejected], description: Description) -> dict[str, Any]:
+    stored = int(table["size"].to_numpy().sum(dtype=np.int64))
+    counts: dict[str, Any] = {"samples": len(table), "rejected": len(rejected), "bytes": stored}
+    if description.reencoded is not None:
+        counts["as_they_came"] = len(table) - sum(description.reencoded.values())
+        counts["reencoded"] = description.reencoded
+        counts["with_entry_points"] = description.with_entry_points
+    if "clean_label" in table.column_names:
+        labels = table["clean_label"].to_numpy()
+        counts["per_class"] = np.bincount(labels, minlength=len(description.classes)).tolist()
+    return counts
 
 
 def file_entry(path: Path) -> dict[str, Any]:

@@ -19,11 +19,7 @@ def write(folder, packages=()) -> Dataset:
     columns = {name: [1, 2, 3] for name in ("offset", "size", "width", "height", "xxh3")}
     table = pa.table({"key": ["a", "b", "c"], "clean_label": [1, 0, 1], "shard": [0, 0, 2], **columns})
     shards = [{"name": name, "bytes": 9, "sha256": None} for name in ("x", "y", "z")]
-    manifest.write(
-        folder,
-        table,
-        [manifest.Rejected("d", "none")],
-        shards,
+    description = manifest.Description(
         name="made-up",
         split="train",
         note="",
@@ -32,6 +28,7 @@ def write(folder, packages=()) -> Dataset:
         class_names=["cat", "dog"],
         packages=packages,
     )
+    manifest.write(folder, table, [manifest.Rejected("d", "none")], shards, description)
     return Dataset(folder)
 
 

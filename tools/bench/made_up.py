@@ -36,21 +36,12 @@ def made_up(folder: Path, count: int) -> Path:
     table["height"] = pa.array(rng.integers(200, 500, count, dtype=np.uint16))
     table["xxh3"] = pa.array(rng.integers(0, 1 << 63, count, dtype=np.uint64))
     classes = [f"n{label:08d}" for label in range(CLASSES)]
-    manifest.write(
-        folder,
-        pa.table(table),
-        rejected=[],
-        shards=[
-            {"name": f"{number:05d}.beton", "bytes": SHARD_SAMPLES * 80_000, "sha256": None}
-            for number in range(-(-count // SHARD_SAMPLES))
-        ],
-        name="made-up",
-        split="train",
-        note="",
-        settings={},
-        classes=classes,
-        class_names=classes,
-    )
+    shards = [
+        {"name": f"{number:05d}.beton", "bytes": SHARD_SAMPLES * 80_000, "sha256": None}
+        for number in range(-(-count // SHARD_SAMPLES))
+    ]
+    description = manifest.Description("made-up", "train", note="", settings={}, classes=classes, class_names=classes)
+    manifest.write(folder, pa.table(table), [], shards, description)
     return folder
 
 

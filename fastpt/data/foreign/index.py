@@ -121,11 +121,7 @@ def _write(folder: Path, name: str, shards: list[dict], settings: dict, found: F
             rejected[0].reason,
             folder / "rejected.jsonl",
         )
-    manifest.write(
-        folder,
-        table,
-        rejected,
-        [{**shard, "sha256": None} for shard in shards],  # nobody has read the whole of these files
+    description = manifest.Description(
         name=name,
         split="foreign",
         note="; ".join((read_from, *found.notes)),
@@ -133,6 +129,8 @@ def _write(folder: Path, name: str, shards: list[dict], settings: dict, found: F
         classes=classes,
         class_names=classes,
     )
+    unread = [{**shard, "sha256": None} for shard in shards]  # nobody has read the whole of these files
+    manifest.write(folder, table, rejected, unread, description)
 
 
 def _classes(name: str, table: pa.Table) -> list[str]:

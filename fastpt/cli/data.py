@@ -9,8 +9,7 @@ import click
 
 import fastpt
 from fastpt import runs
-from fastpt.cli.noise import describe_classes
-from fastpt.cli.shared import FOLDER, JSON, OUTPUT, FiniteRange, Noise, describe, describe_plan
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, FiniteRange, Noise, describe, describe_classes, describe_plan
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import first_few, mapping, one_line, printable
 from fastpt.progress import Progress

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 import fastpt
-from fastpt.cli.shared import FOLDER, JSON, OUTPUT, SEED, Rate, describe_plan
+from fastpt.cli.shared import FOLDER, JSON, OUTPUT, SEED, Rate, describe_classes, describe_plan
 from fastpt.errors import FastptError
 from fastpt.printable import one_line, printable
 
@@ -220,19 +220,6 @@ def _text(dataset: "fastpt.Dataset", plan: "NoisePlan", with_classes: bool) -> s
         told[0] += describe_classes(dataset, plan)
         told += _describe_confusion(dataset, confusion(dataset, plan))
     return "\n".join(told)
-
-
-def describe_classes(dataset: "fastpt.Dataset", plan: "NoisePlan") -> str:
-    """The shares of wrong labels of the classes, from the least to the greatest; "" for captions."""
-    import numpy as np
-
-    if plan.realised_per_class is None:
-        return ""
-    there = np.flatnonzero(np.bincount(dataset.clean_labels, minlength=len(dataset.classes)))
-    shares = np.array(plan.realised_per_class)[there]
-    least, most = (one_line(dataset.class_names[there[i]]) for i in (shares.argmin(), shares.argmax()))
-    ends = f"{shares.min():.4g} ({least}) to {shares.max():.4g} ({most}), median {np.median(shares):.4g}"
-    return f"\n    of each class: {ends}; {(shares == 0).sum():,} of {len(shares):,} classes have none"
 
 
 def _describe_confusion(dataset: "fastpt.Dataset", confusion: "Confusion | None") -> list[str]:

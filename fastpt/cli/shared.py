@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fastpt.errors import FastptError, Preempted
-from fastpt.printable import printable
+from fastpt.printable import one_line, printable
 from fastpt.storage.address import ADDRESS
 from fastpt.storage.names import is_utf8
 
@@ -192,3 +192,16 @@ def describe_plan(plan: "NoisePlan", count: int) -> str:
     origin = f", from {plan.source}" if plan.source else ""
     origin += f", by {plan.package.distribution} {plan.package.version}" if plan.package else ""
     return f"{text}{origin})"
+
+
+def describe_classes(dataset: "Dataset", plan: "NoisePlan") -> str:
+    """The shares of wrong labels of the classes, from the least to the greatest; "" for captions."""
+    import numpy as np
+
+    if plan.realised_per_class is None:
+        return ""
+    there = np.flatnonzero(np.bincount(dataset.clean_labels, minlength=len(dataset.classes)))
+    shares = np.array(plan.realised_per_class)[there]
+    least, most = (one_line(dataset.class_names[there[i]]) for i in (shares.argmin(), shares.argmax()))
+    ends = f"{shares.min():.4g} ({least}) to {shares.max():.4g} ({most}), median {np.median(shares):.4g}"
+    return f"\n    of each class: {ends}; {(shares == 0).sum():,} of {len(shares):,} classes have none"

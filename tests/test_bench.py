@@ -253,6 +253,20 @@ def test_a_ratio_below_its_floor_is_told(capsys, floor, below):
     assert capsys.readouterr().out.startswith("BELOW" if below else "holds")
 
 
+@pytest.mark.parametrize(("found", "rounds"), [([3.0], [3]), ([1.0, 3.0], [3, 6]), ([1.0, 1.0], [3, 6]), ([None], [3])])
+def test_a_contest_below_its_floor_is_held_once_more_over_more_rounds(monkeypatch, found, rounds):
+    held = []
+
+    def ratios(contest, asked, count):
+        held.append(count)
+        return [(asked["peer"], found[len(held) - 1], [])]
+
+    monkeypatch.setattr(floors, "_ratios", ratios)
+    contest = Contest("stage", "name", "What.", "s", [])
+    [(_, ratio, _)] = floors._sure_ratios(contest, {"peer": {"floor": 2.0}}, 3)
+    assert (ratio, held) == (found[-1], rounds)
+
+
 def test_a_peer_that_is_not_there_is_told_and_the_check_fails(monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "load", lambda seconds=0.5: 0.0)
     monkeypatch.setattr(floors, "STAGES", {"stage": f"{__name__}"})

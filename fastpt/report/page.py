@@ -121,6 +121,7 @@ def _suite_results(
         for arm in arms(family)
         for asked in [declaration.asked_of(runs, suite) if declaration.claims else claims(arm, suite)]
         if (mine := answers(arm, suite, asked, declaration.votes))
+        and (declaration.claims or any(one.sd is not None for one in mine))  # else there is no spread to judge by
     ]
     every = [(arm, one, progress) for _, arm, mine, progress in answered for one in mine]
     made = [(family, f"{suite}-{index}") for index, family in enumerate(groups)]

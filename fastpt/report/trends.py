@@ -31,7 +31,12 @@ Points = Mapping[float, Estimate]  # by noise rate
 
 
 def effect_figure(family: Family, found: Sequence[Effect], number: str) -> Figure | None:
-    """The linear probe (or the first method) minus that after clean pre-training, and methods minus each other."""
+    """The linear probe (or the first method) minus that after clean pre-training, and methods minus each other.
+
+    None where no difference has an interval: accuracies against the rate show the same then.
+    """
+    if all(one.difference.se is None for one in found):
+        return None
     panels = {}
     compared = [one for one in found if one.other is None]
     method = LP if any(one.method == LP for one in compared) else next((one.method for one in compared), None)

@@ -16,21 +16,9 @@ from fastpt.printable import one_line
 from fastpt.report.compare import DOMAINS, Condition, Family, Key, accuracies, row_labels, run_values
 from fastpt.report.config import Claim, RightPart
 from fastpt.report.effects import RunValues, by_run, modelled
-from fastpt.report.statistics import (
-    Estimate,
-    Judged,
-    Model,
-    OverSets,
-    Power,
-    judge,
-    mean_of,
-    over_sets,
-    power_of,
-    runs_to_decide,
-    set_correlation,
-    slope,
-    votes,
-)
+from fastpt.report.over_sets import OverSets, over_sets, set_correlation, votes
+from fastpt.report.power import Power, power_of, runs_to_decide
+from fastpt.report.statistics import Estimate, Judged, Model, judge, mean_of, slope
 from fastpt.report.text import NBSP, listing, rate
 from fastpt.runs import Run, right_part
 

@@ -6,8 +6,7 @@ estimate, but no standard error, and all that needs one is None. A value that is
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -18,11 +17,9 @@ from fastpt.errors import FastptError
 from fastpt.rng import seed_sequence
 
 LEVEL = 0.05  # of every test; intervals hold with 1 - LEVEL
-POWER = 0.8  # what a design is asked for
-_ROUNDING = 1e-12  # of the largest value: a spread below is that of sums in another order
+ROUNDING = 1e-12  # of the largest value: a spread below is that of sums in another order
 
 C = TypeVar("C", bound=Hashable)
-K = TypeVar("K", bound=Hashable)
 Verdict = Literal[
     "supported",
     "supported, but small",
@@ -152,14 +149,14 @@ class Model(Generic[C]):
         counts = [self.counts[one] for one in chosen]
         shares = np.repeat([weights[one] / self.counts[one] for one in chosen], counts)
         random = np.random.default_rng(seed_sequence(seed, "permutation"))
-        if abs(sum(weights.values())) > _ROUNDING:
+        if abs(sum(weights.values())) > ROUNDING:
             drawn = random.choice([-1.0, 1.0], (draws, len(values))) * values @ shares
         elif np.ptp(values):
             drawn = random.permuted(np.broadcast_to(values, (draws, len(values))), axis=1) @ shares
         else:
             return None
         # What rounding alone makes smaller is as large.
-        found = np.abs(drawn) >= abs(float(values @ shares)) - _ROUNDING * np.abs(values).max()
+        found = np.abs(drawn) >= abs(float(values @ shares)) - ROUNDING * np.abs(values).max()
         return float((1 + found.sum()) / (1 + draws))
 
     def _check(self, weights: Mapping[C, float]) -> None:
@@ -215,7 +212,7 @@ def _sd(groups: Sequence[np.ndarray], lost: int = 0) -> float | None:
     if df < 1:
         return None
     sd = math.sqrt(sum(float(((values - values.mean()) ** 2).sum()) for values in groups) / df)
-    return sd if sd > _ROUNDING * max(float(np.abs(values).max()) for values in groups) else None
+    return sd if sd > ROUNDING * max(float(np.abs(values).max()) for values in groups) else None
 
 
 # --- what is asked: weights over conditions ------------------------------------------------------------------------
@@ -294,163 +291,3 @@ def _verdict(one: Estimate | None, side: int, differs: bool, small: bool) -> Ver
     if one.value * side > 0:
         return "supported, but small" if small else "supported"
     return "contradicted, but small" if small else "contradicted"
-
-
-# --- power ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Power:
-    """What a design sees at `POWER`, in the unit of the standard deviation."""
-
-    effect: float
-    """The least true effect that is told from 0."""
-    margin: float
-    """The least margin that an effect of 0 is shown to lie within."""
-
-
-def power_of(se: float, df: float, of: int = 1) -> Power:
-    """Of a contrast with this standard error, one of a family of `of` tests, at the strictest step of Holm.
-
-    effect = (t_df(1 - α / 2m) + t_df(0.8)) · se, margin = (t_df(1 - α / m) + t_df(0.9)) · se.
-    """
-    effect = t.isf(LEVEL / (2 * of), df) + t.ppf(POWER, df)
-    margin = t.isf(LEVEL / of, df) + t.ppf((1 + POWER) / 2, df)
-    return Power(float(effect * se), float(margin * se))
-
-
-@dataclass(frozen=True)
-class Design(Generic[C]):
-    """A contrast in a design of `counts` runs a condition; those without a weight count for degrees of freedom.
-
-    One of a family of `of` tests, at the strictest step of Holm. Powers by the shifted central t in place of the
-    noncentral one (Julious 2004), a percent or two off at 10 degrees of freedom.
-    """
-
-    sd: float
-    weights: Mapping[C, float]
-    counts: Mapping[C, int]
-    of: int = 1
-
-    @property
-    def df(self) -> int:
-        return sum(self.counts.values()) - len(self.counts)
-
-    @property
-    def se(self) -> float:
-        return self.sd * spread(self.weights, self.counts)
-
-    def sees(self, effect: float) -> float:
-        """The power to tell a true effect from 0: P(T_df <= |effect| / se - t_df(1 - α / 2m))."""
-        return float(t.cdf(abs(effect) / self.se - t.isf(LEVEL / (2 * self.of), self.df), self.df))
-
-    def shows(self, margin: float) -> float:
-        """The power to show that an effect of 0 is within ± margin: 2 P(T_df <= margin / se - t_df(1 - α / m)) - 1."""
-        return max(0.0, float(2 * t.cdf(margin / self.se - t.isf(LEVEL / self.of, self.df), self.df) - 1))
-
-    def power(self) -> Power | None:
-        """What it sees and shows at `POWER`; None without degrees of freedom."""
-        return None if self.df < 1 else power_of(self.se, self.df, self.of)
-
-
-def scaled(counts: Mapping[C, int], n: int) -> dict[C, int]:
-    """A design of the same proportions whose smallest condition has `n` runs."""
-    least = min(counts.values())
-    return {one: round(count * n / least) for one, count in counts.items()}
-
-
-def runs_to_decide(
-    sd: float,
-    weights: Callable[[Mapping[C, int]], Mapping[C, float]],
-    counts: Mapping[C, int],
-    margin: float,
-    family: int = 1,
-) -> int | None:
-    """The least n of `scaled(counts, n)` that decides: it tells an effect as large as the margin from 0, and shows an
-    effect of 0 to lie within it, both at `POWER`. `weights` are a function of the counts. None beyond 10,000.
-
-    The effect that was seen is not asked: it would make a small study look as if a larger one were to agree.
-    """
-
-    def decides(n: int) -> bool:
-        design = scaled(counts, n)
-        found = Design(sd, weights(design), design, family).power()
-        return found is not None and max(found.effect, found.margin) <= margin
-
-    tried = range(2, 10_001)
-    index = bisect_left(tried, True, key=decides)
-    return tried[index] if index < len(tried) else None
-
-
-# --- over data sets -------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OverSets:
-    """An effect over data sets, of which those at hand are a sample."""
-
-    mean: Estimate
-    """Of the mean over all sets there might be."""
-    between: float
-    """τ: the standard deviation of true effects between sets."""
-    prediction_half: float | None
-    """Half the 95 % interval of the true effect on one further set; None below three sets."""
-
-
-def votes(values: Mapping[K, float], vote: Mapping[K, str]) -> dict[str, float]:
-    """One value a vote: the mean over the tests that share it. Tests on the same pictures are no independent sets.
-
-    Done for each run, so that the spread over runs of a vote holds what its tests share. Every test has a vote.
-    """
-    groups: dict[str, list[float]] = {}
-    for test, value in values.items():
-        groups.setdefault(vote[test], []).append(value)
-    return {name: float(np.mean(group)) for name, group in groups.items()}
-
-
-def set_correlation(effects: Sequence[Estimate], average: Estimate) -> float:
-    """The correlation ρ of the errors of k >= 2 sets' effects, one for all pairs, within [0, 1].
-
-    The same encoders are measured on every set, and what they do alike on all of them does not average out:
-    k² se² = Σ se_i² + ρ ((Σ se_i)² - Σ se_i²), se that of the plain mean over the sets, `average`. Raises FastptError
-    for one without a spread.
-    """
-    se, whole = _errors(effects), _errors([average])[0]
-    alone, together = float((se**2).sum()), float(se.sum() ** 2)
-    return min(1.0, max(0.0, ((len(se) * whole) ** 2 - alone) / (together - alone)))
-
-
-def over_sets(effects: Sequence[Estimate], correlation: float = 0.0) -> OverSets:
-    """Random effects over k >= 2 sets: y_i = mean + N(0, τ²) + e_i, e_i of variance se_i² and correlation ρ.
-
-    τ² by DerSimonian and Laird's (1986) moments: with u_i = 1 / se_i² and ȳ their weighted mean, Q = Σ u_i (y_i - ȳ)²,
-    τ² = max(0, (Q - (k - 1) + ρ ((Σ 1 / se_i)² / Σ u - 1)) / (Σ u - Σ u² / Σ u)). Then w_i = 1 / (se_i² + τ²) and
-    mean = Σ w y / Σ w. Its variance is Hartung and Knapp's (2001) h = Σ w (y_i - mean)² / ((k - 1) Σ w), k - 1 degrees
-    of freedom, and what they miss, as correlated errors do not show between sets:
-    c = ρ ((Σ w se)² - Σ w² se²) k / ((k - 1) (Σ w)²), of the degrees of freedom of the effects; together
-    Satterthwaite's. With ρ = 0 it is theirs. The prediction interval is ± t_{k-2}(0.975) · sqrt(τ² + h + c) (Higgins et
-    al. 2009). Raises FastptError for fewer sets, or one without a spread.
-    """
-    if len(effects) < 2:
-        raise FastptError("effects over data sets need two sets at least.")
-    se, y = _errors(effects), np.array([one.value for one in effects])
-    k, u = len(y), 1 / se**2
-    q = float((u * (y - np.average(y, weights=u)) ** 2).sum())
-    excess = q - (k - 1) + correlation * float((1 / se).sum() ** 2 / u.sum() - 1)
-    tau2 = max(0.0, excess / float(u.sum() - (u**2).sum() / u.sum()))
-    w = 1 / (se**2 + tau2)
-    mean = float(np.average(y, weights=w))
-    seen = float((w * (y - mean) ** 2).sum() / ((k - 1) * w.sum()))
-    alike = correlation * float((w @ se) ** 2 - (w**2) @ (se**2)) * k / ((k - 1) * float(w.sum()) ** 2)
-    variance = seen + alike
-    prediction = float(t.isf(LEVEL / 2, k - 2) * math.sqrt(tau2 + variance)) if k > 2 else None
-    if math.sqrt(variance) <= _ROUNDING * float(np.abs(y).max()):
-        return OverSets(Estimate(mean, None, k - 1), math.sqrt(tau2), prediction)
-    df = variance**2 / (seen**2 / (k - 1) + alike**2 / effects[0].df)
-    return OverSets(Estimate(mean, math.sqrt(variance), df), math.sqrt(tau2), prediction)
-
-
-def _errors(effects: Sequence[Estimate]) -> np.ndarray:
-    if any(one.se is None for one in effects):
-        raise FastptError("effects over data sets need a standard error of each: not enough runs.")
-    return np.array([one.se for one in effects], np.float64)

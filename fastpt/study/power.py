@@ -12,7 +12,7 @@ from fastpt.report.claims import Declaration, in_words, weights
 from fastpt.report.compare import accuracies, families, suites
 from fastpt.report.config import Claim
 from fastpt.report.effects import averages
-from fastpt.report.statistics import Design, runs_to_decide, scaled
+from fastpt.report.power import Design, runs_to_decide, scaled
 from fastpt.runs import Run
 from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study

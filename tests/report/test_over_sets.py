@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from fastpt.errors import FastptError
-from fastpt.report.statistics import Estimate, over_sets, set_correlation, votes
+from fastpt.report.over_sets import over_sets, set_correlation, votes
+from fastpt.report.statistics import Estimate
 
 TRIALS = [  # BCG vaccine, 13 trials (Colditz et al. 1994): cases and others, with and without
     (4, 119, 11, 128),

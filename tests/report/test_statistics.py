@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from fastpt.errors import FastptError
-from fastpt.report.statistics import Design, Estimate, fit, holm, judge, mean_of, runs_to_decide, scaled, slope, spread
+from fastpt.report.power import Design, runs_to_decide, scaled
+from fastpt.report.statistics import Estimate, fit, holm, judge, mean_of, slope, spread
 
 
 def drawn(seed=0, **sizes):

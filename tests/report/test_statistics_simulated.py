@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from fastpt.report.statistics import Design, Estimate, fit, judge, over_sets, runs_to_decide, scaled, set_correlation
+from fastpt.report.over_sets import over_sets, set_correlation
+from fastpt.report.power import Design, runs_to_decide, scaled
+from fastpt.report.statistics import Estimate, fit, judge
 
 
 def normal(random, counts, sd=1.0, effects=None):

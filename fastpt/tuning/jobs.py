@@ -4,6 +4,7 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 
 from fastpt.errors import FastptError
 from fastpt.noise.kinds.symmetric import symmetric
@@ -271,11 +273,7 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
     """
     light, heavy = ([job for job in jobs if (job.trains_on == "images") == images] for images in (False, True))
     longest_first = sorted(light, key=lambda job: (-job.config.methods.index(job.method), -len(job.data.train.labels)))
-    before = torch.get_num_threads()
     threads = jobs[0].threads
-    torch.set_num_threads(_threads_each(threads, len(light)))
-    # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
-    torch.linalg.eigvalsh(torch.eye(2, device=device))
     number = itertools.count(1)
 
     def measured(job: Job) -> Part | FastptError:
@@ -289,14 +287,16 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
         say(f"{next(number)} of {len(jobs)}, {job.title}: {_accuracies(part.rows)} ({heads})")
         return part
 
-    pool = ThreadPoolExecutor(min(threads, len(light)))
-    try:
-        futures = {pool.submit(measured, job): job for job in longest_first}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # what has not begun, where one broke down
-        torch.set_num_threads(before)
+    with _threads(_threads_each(threads, len(light))):
+        # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
+        torch.linalg.eigvalsh(torch.eye(2, device=device))
+        pool = ThreadPoolExecutor(min(threads, len(light)))
+        try:
+            futures = {pool.submit(measured, job): job for job in longest_first}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # what has not begun, where one broke down
     for job in heavy:
         yield job, measured(job)
 
@@ -304,14 +304,24 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
 def measure_first(jobs: Sequence[Job], sets: int, device: torch.device) -> Part | None:
     """What the first of a set's jobs measures, on as many threads as `measure` gives each job of so many sets, told at
     once. None if it fails: `measure` tells why."""
-    light, before = sum(job.trains_on != "images" for job in jobs), torch.get_num_threads()
-    torch.set_num_threads(_threads_each(jobs[0].threads, sets * light))
+    light = sum(job.trains_on != "images" for job in jobs)
+    with _threads(_threads_each(jobs[0].threads, sets * light)):
+        try:
+            part = jobs[0].measure(device)
+        except FastptError:
+            return None
+    say(f"first, {jobs[0].title}: {_accuracies(part.rows)}")
+    return part
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads to a product, of torch and of the BLAS of numpy and scipy, in whatever thread it is computed."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     try:
-        part = jobs[0].measure(device)
-        say(f"first, {jobs[0].title}: {_accuracies(part.rows)}")
-        return part
-    except FastptError:
-        return None
+        with threadpool_limits(count, "blas"):
+            yield
     finally:
         torch.set_num_threads(before)
 

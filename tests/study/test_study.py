@@ -205,6 +205,20 @@ def test_results_that_were_deleted_are_made_again(here):
     kept.rename(cell.tunings[0].result)
 
 
+def test_a_study_whose_weights_were_deleted_is_done_and_has_the_same_page(here, tmp_path, monkeypatch):
+    shutil.copytree(".", tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    for heavy in [*Path("studies").rglob("checkpoints"), *Path("studies").rglob("*.safetensors")]:
+        shutil.rmtree(heavy) if heavy.is_dir() else heavy.unlink()
+    whole = plan(pretrain=plan().study.model_dump()["pretrain"][1:])
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a step was run"))
+    rows = Path("studies/tiny/report_files/rows.csv")
+    before = rows.read_bytes()
+    study_run.run_study(whole, lambda _: None)
+    assert rows.read_bytes() == before
+    assert not re.search("cannot be held against|left out", Path("studies/tiny/report.html").read_text())
+
+
 def test_what_is_to_do_is_expected_to_take_what_its_like_took(here):
     more = plan(pretrain=[{"recipe": "tiny.yaml", "rates": [0, 0.25], "seeds": [0, 1], "suites": []}])
     done, to_do = steps_table(more)[0], steps_table(more)[2]

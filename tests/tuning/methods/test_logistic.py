@@ -1,11 +1,15 @@
+from functools import partial
+
 import numpy as np
 import pytest
+import scipy.optimize
 import torch
 from sklearn.linear_model import LogisticRegression
+from torch.nn.functional import cross_entropy
 
 from fastpt.errors import FastptError
 from fastpt.tuning.methods import METHODS, HeadSpec, TrainingData, logistic
-from fastpt.tuning.methods.logistic import FIRST_EXPONENTS, _solve, best_exponent
+from fastpt.tuning.methods.logistic import FIRST_EXPONENTS, _Rows, best_exponent
 from tests.tuning.test_fit import blobs
 
 CPU = torch.device("cpu")
@@ -16,13 +20,18 @@ def fitted(features, labels, heads, classes=4):
     return found
 
 
+def solve(features, labels, strength, start=None, classes=4):
+    return _Rows(features.double(), labels, classes).solve(strength, start)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
-def test_a_head_gives_scikit_learns_probabilities(classes, monkeypatch):
+@pytest.mark.parametrize("count", [200, 12])  # more rows than features, and fewer
+def test_a_head_gives_scikit_learns_probabilities(classes, count, monkeypatch):
     monkeypatch.setattr(logistic, "STEEPEST", 1e-8)
     features, labels = blobs(200, spread=2.0)
-    labels %= classes
+    features, labels = features[:count], labels[:count] % classes
     x, y = features.double().numpy(), labels.numpy()
-    weight, bias, _ = _solve(features.double(), labels, classes, 0.5)
+    weight, bias, _ = solve(features, labels, 0.5, classes=classes)
     scaled = (x - x.mean(0)) / np.sqrt(x.var(0).mean())
     expected = LogisticRegression(C=0.5, max_iter=1000, tol=1e-8).fit(scaled, y).predict_proba(scaled)
     np.testing.assert_allclose((features.double() @ weight.T + bias).softmax(1), expected, atol=1e-5)
@@ -31,24 +40,42 @@ def test_a_head_gives_scikit_learns_probabilities(classes, monkeypatch):
 def test_where_a_search_starts_changes_nothing_that_is_asked_for(monkeypatch):
     monkeypatch.setattr(logistic, "STEEPEST", 1e-8)
     features, labels = blobs(200, spread=2.0)
-    x = features.double()
-    started = _solve(x, labels, 4, 0.5, _solve(x, labels, 4, 0.01)[2])
-    torch.testing.assert_close(started[0], _solve(x, labels, 4, 0.5)[0], rtol=0, atol=1e-5)
+    started = solve(features, labels, 0.5, solve(features[:150], labels[:150], 0.01)[2])
+    torch.testing.assert_close(started[0], solve(features, labels, 0.5)[0], rtol=0, atol=1e-5)
+
+
+def test_features_of_unlike_spread_are_solved_to_the_end(monkeypatch):
+    features, labels = blobs(400, spread=2.0)
+    features = features * torch.logspace(-3, 0, features.shape[1])
+    steps = []
+    monkeypatch.setattr(scipy.optimize, "minimize", partial(counted, scipy.optimize.minimize, steps))
+    loose = solve(features, labels, 1e4)
+    assert steps.pop() < 100  # with variables of one scale, 1,000 were not enough
+    monkeypatch.setattr(logistic, "STEEPEST", 1e-9)
+    tight = solve(features, labels, 1e4)
+    losses = [cross_entropy(features.double() @ weight.T + bias, labels) for weight, bias, _ in (loose, tight)]
+    assert float(losses[0] - losses[1]) < 1e-4
+
+
+def counted(minimize, steps, *args, **how):
+    end = minimize(*args, **how)
+    steps.append(end.nit)
+    return end
 
 
 def test_a_strength_is_chosen_from_where_the_next_smaller_one_ended(monkeypatch):
     features, labels = blobs(200, spread=2.0)
     starts = {}
 
-    def solve(x, y, classes, strength, start=None):
+    def solve(self, strength, start=None):
         starts.setdefault(round(float(np.log10(strength)), 3), start)
-        return torch.zeros(classes, x.shape[1]).double(), torch.zeros(classes).double(), np.array([strength])
+        return torch.zeros(4, features.shape[1]).double(), torch.zeros(4).double(), torch.tensor([strength])
 
-    monkeypatch.setattr(logistic, "_solve", solve)
+    monkeypatch.setattr(_Rows, "solve", solve)
     fitted(features, labels, [HeadSpec(0)])
     assert starts.pop(-6.0) is None
-    assert starts[-5.0] == starts[-4.0] == 1e-6
-    assert starts[-2.0] == 1e-4
+    assert float(starts[-5.0]) == float(starts[-4.0]) == pytest.approx(1e-6)
+    assert float(starts[-2.0]) == pytest.approx(1e-4)
 
 
 def test_it_learns_and_says_its_strength():

@@ -1,13 +1,17 @@
 """How heads are trained, and what a method has to give."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from fastpt.errors import FastptError
 from fastpt.tuning.command import tune_command
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.jobs import noisy, train
+from fastpt.tuning.jobs import measure, noisy, train
+from fastpt.tuning.kept import Part
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
 from fastpt.tuning.sets import Split
 from tests.tuning.test_fit import blobs
@@ -137,3 +141,22 @@ def test_a_method_is_not_called_as_the_stage_before_all_methods(workplace, monke
     monkeypatch.setattr(METHODS, "get", lambda name: Odd() if name == "encoder" else get(name))
     with pytest.raises(FastptError, match="'encoder' would pass for"):
         tune_command(methods=["encoder"])
+
+
+def test_products_of_numpy_have_the_threads_of_tune_too():
+    def of_numpy() -> set[int]:
+        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+
+    def look(_) -> Part:
+        seen.append((torch.get_num_threads(), of_numpy()))
+        return Part(0, [], [], [])
+
+    seen: list[tuple[int, set[int]]] = []
+    named = SimpleNamespace(methods=["lp"]), SimpleNamespace(train=SimpleNamespace(labels=[]))
+    job = SimpleNamespace(
+        trains_on="features", method="lp", title="", threads=1, config=named[0], data=named[1], measure=look
+    )
+    with threadpool_limits(2, "blas"):
+        list(measure([job], torch.device("cpu")))
+        assert seen == [(1, {1})]
+        assert of_numpy() == {2}

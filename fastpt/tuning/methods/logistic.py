@@ -61,6 +61,7 @@ class Logistic:
         classes C Σ CE + ‖W‖², as scikit-learn, which has the difference of the two alone.
         """
         import torch
+        from threadpoolctl import threadpool_limits
 
         from fastpt.tuning.arrays import validate
         from fastpt.tuning.heads import Heads
@@ -68,17 +69,18 @@ class Logistic:
         features, labels, _ = validate(data.features, data.labels, data.classes)
         features, labels = features.to(device).double(), labels.to(device)
         parts, settings, validation = [], [], []
-        for head in heads:
-            rows = torch.arange(len(labels)) if head.rows is None else torch.from_numpy(head.rows)
-            x, y = features[rows.to(device)], labels[rows.to(device)]
-            strength, share, start = _choose(x, y, data.classes, head.seed, *_tried(budget))
-            weight, bias, _ = _Rows(x, y, data.classes).solve(strength, start)
-            part = Heads(x.shape[1], data.classes, [0]).to(device).requires_grad_(False)
-            part.classifier.weight[0] = weight
-            part.classifier.bias[0, 0] = bias
-            parts.append(part)
-            settings.append({"C": strength})
-            validation.append(share)
+        with threadpool_limits(1, "blas"):  # the search's vectors are so short that threads wait for each other
+            for head in heads:
+                rows = torch.arange(len(labels)) if head.rows is None else torch.from_numpy(head.rows)
+                x, y = features[rows.to(device)], labels[rows.to(device)]
+                strength, share, start = _choose(x, y, data.classes, head.seed, *_tried(budget))
+                weight, bias, _ = _Rows(x, y, data.classes).solve(strength, start)
+                part = Heads(x.shape[1], data.classes, [0]).to(device).requires_grad_(False)
+                part.classifier.weight[0] = weight
+                part.classifier.bias[0, 0] = bias
+                parts.append(part)
+                settings.append({"C": strength})
+                validation.append(share)
         logits = Heads.join(parts).eval().logits
         yield Fitted(settings, logits, validation=validation, has_probabilities=True)
 

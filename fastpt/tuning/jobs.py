@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from threadpoolctl import threadpool_limits
 
+from fastpt.data.classes import no_words
 from fastpt.errors import FastptError
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.tuning.answers import pack
@@ -24,7 +25,7 @@ from fastpt.tuning.encoders.encoder import Encoder
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import features_of
 from fastpt.tuning.kept import KeptHeads, Part, code, content
-from fastpt.tuning.methods import METHODS, Fitted, HeadSpec, TrainingData, TrainingImages, TrainsOn
+from fastpt.tuning.methods import METHODS, ClassNames, Fitted, HeadSpec, TrainingData, TrainingImages, TrainsOn
 from fastpt.tuning.metrics import Answers, measured
 from fastpt.tuning.results import Row, Spectrum
 from fastpt.tuning.sets import FeaturedSet, Fold, Split, read_split, say
@@ -67,6 +68,8 @@ class Job:
         features = train.features if views is None else views
         if views is not None and fold.trained is not None:
             features = views[:, torch.from_numpy(fold.trained)]
+        if self.trains_on == "names":
+            return TrainingData(features, train.labels, downstream.classes, names=self.names)
         if self.trains_on != "images":
             return TrainingData(features, train.labels, downstream.classes)
         assert self.encoder is not None
@@ -74,6 +77,19 @@ class Job:
         assert not isinstance(downstream.train, FeatureSet)
         images = TrainingImages(self.encoder, downstream.train, train.sample_ids, self.decoder, self.threads)
         return TrainingData(features, train.labels, downstream.classes, images)
+
+    @cached_property
+    def names(self) -> ClassNames:
+        """What the classes are called; told if that is no words."""
+        one, encoder = self.data.downstream, self.encoder
+        assert encoder is not None
+        assert not isinstance(one.train, FeatureSet)
+        if odd := no_words(one.train.class_names):
+            say(
+                f"{self.title}: {len(odd)} of {one.classes} class names are no words, such as {odd[0]!r}, and are "
+                "taken as they are. Prepare the split with names (classes.json beside class folders)."
+            )
+        return ClassNames(encoder, one.train.class_names)
 
     def _views(self) -> torch.Tensor | None:
         """float32 [V, N, D], for a method that trains on views."""
@@ -106,11 +122,17 @@ class Job:
             "train": self.data.train.content,
             "views": content(self._views()),
             "images": self._images_key() if self.trains_on == "images" else None,
+            "names": self._names_key() if self.trains_on == "names" else None,
             "folds": [content(fold.trained, fold.tested) for fold in self.data.folds],
             "tests": {name: split.content for name, split in self.data.tests.items()},
             "device": torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability(),
             "threads": torch.get_num_threads(),
         }
+
+    def _names_key(self) -> list[Any]:
+        """What zero-shot takes besides features: the encoder, of whose texts the tokenizer is, and the names."""
+        encoder = self.names.encoder
+        return [encoder.name, encoder.architecture, encoder.weights_sha256, encoder.precision, self.names.names]
 
     def _images_key(self) -> dict[str, Any]:
         """What fine-tuning takes besides features: the encoder and the pictures of all splits."""

@@ -20,7 +20,7 @@ from fastpt.tuned import exported, overlaps
 from fastpt.tuning import best_probe
 from fastpt.tuning.answers import answers_file
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.encoders.encoder import Encoder, check_trainable, default_device
+from fastpt.tuning.encoders.encoder import Encoder, check_has_words, check_trainable, default_device
 from fastpt.tuning.features import features_of
 from fastpt.tuning.jobs import Job, measure, measure_first, noisy, spectrum
 from fastpt.tuning.kept import Part, own_code
@@ -62,6 +62,8 @@ def tune(
             raise FastptError(f"a method called {taken!r} would pass for the {what}. Rename it there.")
     if "images" in config.trained_on().values():
         check_trainable(encoder)
+    if "names" in config.trained_on().values():
+        check_has_words(encoder)
     origin = _origin(encoder)  # here, so that damage is found before all the work
     downstream, missing = open_suite(suite, config.variant)
     for one in downstream:

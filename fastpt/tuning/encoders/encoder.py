@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastpt.config import Precision
 from fastpt.errors import FastptError
@@ -19,6 +19,8 @@ from fastpt.registry import Origin
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
+
+TEXTS = 256  # that a text tower sees at a time
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,19 @@ class Preprocessing:
     interpolation: Interpolation
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+
+
+Tokenizer = Callable[[list[str]], "Tensor"]
+"""Texts -> int64 [T, context]."""
+
+
+class Loaded(NamedTuple):
+    """A model of a library, and what it wants to see."""
+
+    model: torch.nn.Module
+    preprocessing: Preprocessing
+    tokenizer: Callable[[], Tokenizer] | None = None
+    """Makes the tokenizer of a CLIP model's texts, which may want a file that is not there."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,8 @@ class Encoder:
     """bf16: under autocast; the features are float32 all the same."""
     model: torch.nn.Module | None = field(default=None, repr=False)
     """What `forward` calls, where that is a torch model."""
+    tokenizer: Callable[[], Tokenizer] | None = field(default=None, repr=False)
+    """Of the texts of a CLIP model."""
     origin: Origin | None = None
     """The installed package that its kind is of, where that is another."""
 
@@ -74,18 +91,49 @@ class Encoder:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return self.forward(pixels).float()
 
+    @property
+    def temperature(self) -> float | None:
+        """What cosines of a CLIP model are multiplied by to be logits of a softmax; None of one that learned to tell
+        pairs apart by a sigmoid (SigLIP), whose classes have no shares."""
+        model: Any = self.model
+        return None if getattr(model, "logit_bias", None) is not None else float(model.logit_scale.exp())
+
+    def embed(self, texts: list[str]) -> Tensor:
+        """Unit embeddings float32 [T, D] of texts by the text tower of a CLIP model, on the encoder's device.
+
+        Raises FastptError if the model has none, or if its tokenizer is not to be had.
+        """
+        import torch
+
+        model, make = check_has_words(self)
+        try:
+            tokenizer = make()
+        except Exception as error:  # of the hub, the network or a library that is not there
+            raise FastptError(f"the tokenizer of {self.name} could not be had ({cause(error)}).") from None
+        parts = [tokenizer(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS)]
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
+            found = [model.encode_text(part.to(self.device), normalize=True).float() for part in parts]
+        return torch.cat(found)
+
 
 def freeze(
-    name: str, model: torch.nn.Module, preprocessing: Preprocessing, device: str, precision: Precision
+    name: str,
+    loaded: Loaded,
+    device: str,
+    precision: Precision,
 ) -> Encoder:
     """The encoder that a torch model is; of a CLIP model, its image tower."""
     import torch
 
+    model, preprocessing, tokenizer = loaded
     frozen: Any = model.eval().requires_grad_(False)
     sha256 = weights_sha256(frozen)
     frozen = frozen.to(device, memory_format=torch.channels_last)  # which is how convolutions are fastest
     forward = frozen.encode_image if hasattr(frozen, "encode_image") else frozen
-    return Encoder(name, sha256, preprocessing, repr(frozen), forward, torch.device(device), None, precision, frozen)
+    where = torch.device(device)
+    return Encoder(
+        name, sha256, preprocessing, repr(frozen), forward, where, None, precision, frozen, tokenizer=tokenizer
+    )
 
 
 def weights_sha256(model: torch.nn.Module) -> str:
@@ -118,6 +166,18 @@ def check_trainable(encoder: Encoder | None) -> torch.nn.Module:
     return encoder.model
 
 
+def check_has_words(encoder: Encoder | None) -> tuple[Any, Callable[[], Tokenizer]]:
+    """The CLIP model of an encoder, and what makes its tokenizer. Raises FastptError if there is none."""
+    if encoder is None:
+        raise FastptError("a suite of features has no text tower to name classes by. Leave --zero-shot out.")
+    if encoder.tokenizer is None:
+        raise FastptError(
+            f"encoder {encoder.name} has no text tower to name classes by. "
+            "Leave --zero-shot out, or give a run of CLIP or an open_clip model."
+        )
+    return encoder.model, encoder.tokenizer
+
+
 def library_preprocessing(config: dict[str, Any], size: int, crop_fraction: float) -> Preprocessing:
     """What timm and open_clip say of a model, which both say in the same words."""
     interpolation = config["interpolation"]
@@ -133,7 +193,7 @@ class LibraryEncoder:
 
     library: str
     form: str
-    load: Callable[[str, str], tuple[torch.nn.Module, Preprocessing]]
+    load: Callable[[str, str], Loaded]
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
         """NAME[:WEIGHTS]. Raises FastptError if the weights are no local file."""
@@ -141,8 +201,8 @@ class LibraryEncoder:
         spec = f"{self.library}:{name}"
         if weights and not Path(weights).is_file():
             raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
-        model, preprocessing = self.load(name, weights)
-        chosen = replace(preprocessing, **overrides)
+        loaded = self.load(name, weights)
+        chosen = replace(loaded.preprocessing, **overrides)
         if weights and not {"mean", "std"} <= overrides.keys():
             print(
                 f"tune: {spec}: pictures have mean {_rounded(chosen.mean)} and std {_rounded(chosen.std)}, as "
@@ -150,7 +210,7 @@ class LibraryEncoder:
                 "FILE.yaml does.",
                 file=sys.stderr,
             )
-        return freeze(spec, model, chosen, device, precision)
+        return freeze(spec, loaded._replace(preprocessing=chosen), device, precision)
 
 
 def _rounded(values: tuple[float, ...]) -> str:

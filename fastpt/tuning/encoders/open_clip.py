@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
 
 from fastpt.errors import FastptError, suggestion
-from fastpt.tuning.encoders.encoder import LibraryEncoder, Preprocessing, cause, library_preprocessing
-
-if TYPE_CHECKING:
-    import torch
+from fastpt.tuning.encoders.encoder import LibraryEncoder, Loaded, cause, library_preprocessing
 
 
-def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
+def load_open_clip(name: str, weights: str) -> Loaded:
     """An open_clip model. `name` may be open_clip's `local-dir:FOLDER`, which holds its weights."""
     import open_clip
 
@@ -38,7 +35,8 @@ def load_open_clip(name: str, weights: str) -> tuple[torch.nn.Module, Preprocess
         )
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
-    return model, library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)
+    preprocessing = library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)
+    return Loaded(model, preprocessing, partial(open_clip.get_tokenizer, name))
 
 
 KIND = LibraryEncoder("open_clip", "open_clip:NAME:WEIGHTS", load_open_clip)

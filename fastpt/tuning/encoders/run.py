@@ -32,14 +32,15 @@ class RunEncoder:
             if found.get("settings_sha256", "") not in {"", *settings}:
                 raise FastptError(f"{export} is of another run than {run / PROVENANCE}. Write it with `fastpt export`.")
         if (export / "open_clip_config.json").is_file():
-            model, preprocessing = load_open_clip(f"local-dir:{export}", "")
+            loaded = load_open_clip(f"local-dir:{export}", "")
         elif (export / "config.json").is_file():
-            model, preprocessing = load_timm(f"local-dir:{export}", "")
+            loaded = load_timm(f"local-dir:{export}", "")
         else:
             state = "has no export yet: its training has not ended" if run.is_dir() else "does not exist"
             raise FastptError(
                 f"run {run} {state}. Train it with `fastpt train`, or write its export with `fastpt export`."
             )
+        preprocessing = loaded.preprocessing
         if (run / RECIPE).is_file():
             data = recipe_of(run).data
             preprocessing = Preprocessing(
@@ -49,8 +50,8 @@ class RunEncoder:
                 preprocessing.mean,
                 preprocessing.std,
             )
-        preprocessing = replace(preprocessing, **overrides)
-        return replace(freeze(run.resolve().name, model, preprocessing, device, precision), run=run)
+        loaded = loaded._replace(preprocessing=replace(preprocessing, **overrides))
+        return replace(freeze(run.resolve().name, loaded, device, precision), run=run)
 
 
 KIND = RunEncoder()

@@ -6,14 +6,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError, suggestion
-from fastpt.tuning.encoders.encoder import LibraryEncoder, Preprocessing, cause, library_preprocessing
+from fastpt.tuning.encoders.encoder import LibraryEncoder, Loaded, cause, library_preprocessing
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
 
-def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
+def load_timm(name: str, weights: str) -> Loaded:
     """A timm model without its classifier. `name` may be timm's `local-dir:FOLDER`."""
     import timm
     from timm.data.config import resolve_model_data_config
@@ -35,7 +34,7 @@ def load_timm(name: str, weights: str) -> tuple[torch.nn.Module, Preprocessing]:
                 "Give a local file: --encoder timm:NAME:WEIGHTS."
             ) from None
     config = resolve_model_data_config(model)
-    return model, library_preprocessing(config, config["input_size"][-1], config["crop_pct"])
+    return Loaded(model, library_preprocessing(config, config["input_size"][-1], config["crop_pct"]))
 
 
 KIND = LibraryEncoder("timm", "timm:NAME[:WEIGHTS]", load_timm)

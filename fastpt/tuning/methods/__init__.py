@@ -31,8 +31,9 @@ FINETUNING = ("lora", "full")
 """How the encoder is trained with a head: the method is then called HEAD+FINETUNING."""
 
 
-TrainsOn = Literal["features", "images"] | int
-"""A number is that of augmented views: the features of so many random crops of each picture."""
+TrainsOn = Literal["features", "images", "names"] | int
+"""`names`: on the classes' names alone. A number is that of augmented views: the features of so many random crops of
+each picture."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,16 @@ class TrainingImages:
 
 
 @dataclass(frozen=True, eq=False)
+class ClassNames:
+    """What the classes are called, and what an encoder makes of words."""
+
+    encoder: Encoder
+    """It has a text tower."""
+    names: list[str]
+    """A word or more for each class."""
+
+
+@dataclass(frozen=True, eq=False)
 class TrainingData:
     """What heads of one downstream set are trained on. Nothing of a test is in it."""
 
@@ -72,6 +83,8 @@ class TrainingData:
     classes: int
     images: TrainingImages | None = None
     """There for a method that trains on images."""
+    names: ClassNames | None = None
+    """There for a method that trains on names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +158,7 @@ METHODS: Registry[Method] = Registry(
         "lp-elr": "fastpt.tuning.methods.robust_probes:ELR",
         "lp-filtered": "fastpt.tuning.methods.filtered_probe:METHOD",
         "knn": "fastpt.tuning.methods.knn:METHOD",
+        "zero-shot": "fastpt.tuning.methods.zero_shot:METHOD",
         "ridge": "fastpt.tuning.methods.ridge:METHOD",
         "logistic": "fastpt.tuning.methods.logistic:METHOD",
         "mlp": "fastpt.tuning.methods.mlp:METHOD",

@@ -12,7 +12,6 @@ import numpy as np
 import open_clip
 import safetensors.torch
 import torch
-import torch.nn.functional as F
 from open_clip.loss import gather_features
 from open_clip.model import CLIP, CustomTextCLIP
 from torch import Tensor
@@ -41,6 +40,7 @@ from fastpt.training.tasks.kind import Observe, Results
 from fastpt.training.tokens import VOCABULARY, Tokens, tokenize
 from fastpt.training.trial import try_sizes
 from fastpt.training.weights import checkpoint_activations
+from fastpt.zero_shot import classifier_of
 
 log = logging.getLogger("fastpt.training")
 
@@ -292,11 +292,8 @@ class Clip:
     def _zero_shot(
         self, forward: Callable, dataset: Dataset, templates: str | list[str], ids: Tensor, images: Tensor
     ) -> dict[str, float]:
-        named = {"openai": open_clip.OPENAI_IMAGENET_TEMPLATES, "simple": open_clip.SIMPLE_IMAGENET_TEMPLATES}
-        chosen = named[templates] if isinstance(templates, str) else [text.format for text in templates]
-        texts = [template(name) for name in dataset.class_names for template in chosen]
-        features = self._text_features(forward, tokenize(texts, self._context))
-        classifier = F.normalize(features.view(len(dataset.class_names), len(chosen), -1).mean(1), dim=1)
+        embed = lambda texts: self._text_features(forward, tokenize(texts, self._context))  # noqa: E731
+        classifier = classifier_of(embed, dataset.class_names, templates)
         labels = torch.from_numpy(dataset.targets(None, of="labels"))[ids]
         right = (images @ classifier.T).topk(min(5, len(classifier))).indices == labels[:, None]
         return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}

@@ -205,11 +205,17 @@ def test_results_that_were_deleted_are_made_again(here):
     kept.rename(cell.tunings[0].result)
 
 
-def test_a_study_whose_weights_were_deleted_is_done_and_has_the_same_page(here, tmp_path, monkeypatch):
+LIGHT = ("tar", "--exclude=checkpoints", "--exclude=tensorboard", "--exclude=*.safetensors", "--exclude=*.parquet")
+
+
+def test_a_study_of_which_only_what_is_light_is_left_is_done_and_has_the_same_page(here, tmp_path, monkeypatch):
     shutil.copytree(".", tmp_path / "copy")
     monkeypatch.chdir(tmp_path / "copy")
-    for heavy in [*Path("studies").rglob("checkpoints"), *Path("studies").rglob("*.safetensors")]:
-        shutil.rmtree(heavy) if heavy.is_dir() else heavy.unlink()
+    packed = [*LIGHT, "-cf", "../light.tar", "studies"]
+    subprocess.run(packed, check=True)
+    shutil.rmtree("studies")
+    subprocess.run(["tar", "-xf", "../light.tar"], check=True)
+    assert not [*Path("studies").rglob("*.safetensors")]
     whole = plan(pretrain=plan().study.model_dump()["pretrain"][1:])
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a step was run"))
     rows = Path("studies/tiny/report_files/rows.csv")

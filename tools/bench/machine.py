@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from fastpt.errors import FastptError
-from fastpt.processes import cores
+from fastpt.processes import cores, cpu_kind
 from tools.bench.peers import ROOT
 
 QUIET = 0.1  # share of the processors that others may use
@@ -45,7 +45,7 @@ def refuse_if_busy(busy: bool) -> None:
 def facts() -> dict[str, Any]:
     """What figures are stated with."""
     return {
-        "processor": _processor(),
+        "processor": cpu_kind(),
         "cores": cores(),
         "memory_gib": round(int(_field("/proc/meminfo", "MemTotal").split()[0]) / 2**20, 1),
         "gpu": _gpu(),
@@ -73,10 +73,6 @@ def _spent() -> tuple[int, int]:
     """Ticks that the processors idled or waited for a disk, and all."""
     ticks = [int(one) for one in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
     return ticks[3] + ticks[4], sum(ticks)
-
-
-def _processor() -> str:
-    return _field("/proc/cpuinfo", "model name") or platform.machine()
 
 
 def _field(path: str, name: str) -> str:

@@ -2,11 +2,13 @@
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
+from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -21,7 +23,7 @@ from fastpt.errors import FastptError
 from fastpt.noise.kinds.symmetric import symmetric
 from fastpt.tuning.answers import pack
 from fastpt.tuning.config import TuningConfig
-from fastpt.tuning.encoders.encoder import Encoder
+from fastpt.tuning.encoders.encoder import Encoder, check_has_words
 from fastpt.tuning.feature_files import FeatureSet
 from fastpt.tuning.features import features_of
 from fastpt.tuning.kept import KeptHeads, Part, code, content
@@ -84,12 +86,16 @@ class Job:
         one, encoder = self.data.downstream, self.encoder
         assert encoder is not None
         assert not isinstance(one.train, FeatureSet)
-        if odd := no_words(one.train.class_names):
-            say(
-                f"{self.title}: {len(odd)} of {one.classes} class names are no words, such as {odd[0]!r}, and are "
-                "taken as they are. Prepare the split with names (classes.json beside class folders)."
-            )
-        return ClassNames(encoder, one.train.class_names)
+        names = one.train.class_names
+        odd, times = [name for name in names if not name.strip()] + no_words(names), Counter(names)
+        same = [name for name in times if times[name] > 1]
+        for found, what in ((odd, "are no words"), (same, "stand for several classes, of which the first alone wins")):
+            if found:
+                say(
+                    f"{self.title}: {len(found)} of {one.classes} class names {what}, such as {found[0]!r}; they are "
+                    "taken as they are. Prepare the split with names (classes.json beside class folders)."
+                )
+        return ClassNames(encoder, names)
 
     def _views(self) -> torch.Tensor | None:
         """float32 [V, N, D], for a method that trains on views."""
@@ -130,9 +136,12 @@ class Job:
         }
 
     def _names_key(self) -> list[Any]:
-        """What zero-shot takes besides features: the encoder, of whose texts the tokenizer is, and the names."""
-        encoder = self.names.encoder
-        return [encoder.name, encoder.architecture, encoder.weights_sha256, encoder.precision, self.names.names]
+        """What zero-shot takes besides features: the encoder, the names as its tokenizer has them, and the library that
+        templates come from."""
+        encoder, names = self.names.encoder, self.names.names
+        tokens = check_has_words(encoder)[1](names).tolist()
+        library = version("open_clip_torch")
+        return [encoder.architecture, encoder.weights_sha256, encoder.precision, names, tokens, library]
 
     def _images_key(self) -> dict[str, Any]:
         """What fine-tuning takes besides features: the encoder and the pictures of all splits."""
@@ -309,10 +318,10 @@ def measure(jobs: Sequence[Job], device: torch.device) -> Iterator[tuple[Job, Pa
         say(f"{next(number)} of {len(jobs)}, {job.title}: {_accuracies(part.rows)} ({heads})")
         return part
 
-    with _threads(_threads_each(threads, len(light))):
+    with _threads(_threads_each(threads, len(light) or 1)):
         # Loads torch's linear algebra for the device, which fails if several threads are the first to need it.
         torch.linalg.eigvalsh(torch.eye(2, device=device))
-        pool = ThreadPoolExecutor(min(threads, len(light)))
+        pool = ThreadPoolExecutor(min(threads, len(light) or 1))  # none, where all that is left fine-tunes
         try:
             futures = {pool.submit(measured, job): job for job in longest_first}
             for future in as_completed(futures):
@@ -338,11 +347,12 @@ def measure_first(jobs: Sequence[Job], sets: int, device: torch.device) -> Part 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads to a product, of torch and of the BLAS of numpy and scipy, in whatever thread it is computed."""
+    """So many threads to a product of torch, and one to those of numpy and scipy, which have no large ones here. Only
+    the thread that says so first may say how many a BLAS has."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
-        with threadpool_limits(count, "blas"):
+        with threadpool_limits(1, "blas"):
             yield
     finally:
         torch.set_num_threads(before)

@@ -1,6 +1,7 @@
 """How heads are trained, and what a method has to give."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -143,7 +144,7 @@ def test_a_method_is_not_called_as_the_stage_before_all_methods(workplace, monke
         tune_command(methods=["encoder"])
 
 
-def test_products_of_numpy_have_the_threads_of_tune_too():
+def test_products_of_numpy_have_one_thread_while_heads_are_trained():
     def of_numpy() -> set[int]:
         return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
 
@@ -152,11 +153,21 @@ def test_products_of_numpy_have_the_threads_of_tune_too():
         return Part(0, [], [], [])
 
     seen: list[tuple[int, set[int]]] = []
-    named = SimpleNamespace(methods=["lp"]), SimpleNamespace(train=SimpleNamespace(labels=[]))
-    job = SimpleNamespace(
-        trains_on="features", method="lp", title="", threads=1, config=named[0], data=named[1], measure=look
-    )
     with threadpool_limits(2, "blas"):
-        list(measure([job], torch.device("cpu")))
-        assert seen == [(1, {1})]
+        list(measure([job(look, threads=2)], torch.device("cpu")))
+        assert seen == [(2, {1})]
         assert of_numpy() == {2}
+
+
+def test_jobs_that_all_train_on_images_need_no_pool():
+    part = Part(0, [], [], [])
+    ((_, found),) = measure([job(lambda _: part, trains_on="images")], torch.device("cpu"))
+    assert found is part
+
+
+def job(work, threads=1, trains_on="features") -> Any:
+    """What does `work` in place of training heads."""
+    config, data = SimpleNamespace(methods=["lp"]), SimpleNamespace(train=SimpleNamespace(labels=[]))
+    return SimpleNamespace(
+        trains_on=trains_on, method="lp", title="", threads=threads, config=config, data=data, measure=work
+    )

@@ -46,7 +46,8 @@ class Loaded(NamedTuple):
     model: torch.nn.Module
     preprocessing: Preprocessing
     tokenizer: Callable[[], Tokenizer] | None = None
-    """Makes the tokenizer of a CLIP model's texts, which may want a file that is not there."""
+    """Gives the tokenizer of a CLIP model's texts, which may want a file that is not there; the model has `encode_text`
+    of tokens and `logit_scale`, as open_clip's have."""
 
 
 @dataclass(frozen=True)
@@ -104,28 +105,26 @@ class Encoder:
         Raises FastptError if the model has none, or if its tokenizer is not to be had.
         """
         import torch
+        from torch.nn.functional import normalize
 
-        model, make = check_has_words(self)
-        try:
-            tokenizer = make()
-        except Exception as error:  # of the hub, the network or a library that is not there
-            raise FastptError(f"the tokenizer of {self.name} could not be had ({cause(error)}).") from None
+        model, tokenizer = check_has_words(self)
         parts = [tokenizer(texts[start : start + TEXTS]) for start in range(0, len(texts), TEXTS)]
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
-            found = [model.encode_text(part.to(self.device), normalize=True).float() for part in parts]
-        return torch.cat(found)
+            found = [model.encode_text(part.to(self.device)) for part in parts]
+        return normalize(torch.cat(found).float(), dim=1)
 
 
 def freeze(
     name: str,
-    loaded: Loaded,
+    model: torch.nn.Module,
+    preprocessing: Preprocessing,
     device: str,
     precision: Precision,
+    tokenizer: Callable[[], Tokenizer] | None = None,
 ) -> Encoder:
     """The encoder that a torch model is; of a CLIP model, its image tower."""
     import torch
 
-    model, preprocessing, tokenizer = loaded
     frozen: Any = model.eval().requires_grad_(False)
     sha256 = weights_sha256(frozen)
     frozen = frozen.to(device, memory_format=torch.channels_last)  # which is how convolutions are fastest
@@ -166,8 +165,8 @@ def check_trainable(encoder: Encoder | None) -> torch.nn.Module:
     return encoder.model
 
 
-def check_has_words(encoder: Encoder | None) -> tuple[Any, Callable[[], Tokenizer]]:
-    """The CLIP model of an encoder, and what makes its tokenizer. Raises FastptError if there is none."""
+def check_has_words(encoder: Encoder | None) -> tuple[Any, Tokenizer]:
+    """The CLIP model of an encoder, and its tokenizer. Raises FastptError if there is none."""
     if encoder is None:
         raise FastptError("a suite of features has no text tower to name classes by. Leave --zero-shot out.")
     if encoder.tokenizer is None:
@@ -175,7 +174,13 @@ def check_has_words(encoder: Encoder | None) -> tuple[Any, Callable[[], Tokenize
             f"encoder {encoder.name} has no text tower to name classes by. "
             "Leave --zero-shot out, or give a run of CLIP or an open_clip model."
         )
-    return encoder.model, encoder.tokenizer
+    try:
+        return encoder.model, encoder.tokenizer()
+    except Exception as error:  # of the hub, the network or a library that is not there
+        raise FastptError(
+            f"the tokenizer of {encoder.name} could not be had ({cause(error)}). Leave --zero-shot out, or fetch it to "
+            "the hub's cache first."
+        ) from None
 
 
 def library_preprocessing(config: dict[str, Any], size: int, crop_fraction: float) -> Preprocessing:
@@ -193,7 +198,7 @@ class LibraryEncoder:
 
     library: str
     form: str
-    load: Callable[[str, str], Loaded]
+    load: Callable[[str, str], Loaded | tuple[torch.nn.Module, Preprocessing]]
 
     def open(self, name: str, overrides: dict[str, Any], device: str, precision: Precision) -> Encoder:
         """NAME[:WEIGHTS]. Raises FastptError if the weights are no local file."""
@@ -201,7 +206,8 @@ class LibraryEncoder:
         spec = f"{self.library}:{name}"
         if weights and not Path(weights).is_file():
             raise FastptError(f"--encoder {spec}: there is no weights file {weights}. Give the path of a local file.")
-        loaded = self.load(name, weights)
+        found = self.load(name, weights)
+        loaded = found if isinstance(found, Loaded) else Loaded(*found)
         chosen = replace(loaded.preprocessing, **overrides)
         if weights and not {"mean", "std"} <= overrides.keys():
             print(
@@ -210,7 +216,7 @@ class LibraryEncoder:
                 "FILE.yaml does.",
                 file=sys.stderr,
             )
-        return freeze(spec, loaded._replace(preprocessing=chosen), device, precision)
+        return freeze(spec, loaded.model, chosen, device, precision, loaded.tokenizer)
 
 
 def _rounded(values: tuple[float, ...]) -> str:

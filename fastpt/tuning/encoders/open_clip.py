@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
+from functools import cache, partial
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.encoders.encoder import LibraryEncoder, Loaded, cause, library_preprocessing
@@ -36,7 +36,7 @@ def load_open_clip(name: str, weights: str) -> Loaded:
     config = open_clip.get_model_preprocess_cfg(model)
     size = config["size"]
     preprocessing = library_preprocessing(config, size if isinstance(size, int) else size[0], 1.0)
-    return Loaded(model, preprocessing, partial(open_clip.get_tokenizer, name))
+    return Loaded(model, preprocessing, cache(partial(open_clip.get_tokenizer, name)))
 
 
 KIND = LibraryEncoder("open_clip", "open_clip:NAME:WEIGHTS", load_open_clip)

@@ -50,8 +50,8 @@ class RunEncoder:
                 preprocessing.mean,
                 preprocessing.std,
             )
-        loaded = loaded._replace(preprocessing=replace(preprocessing, **overrides))
-        return replace(freeze(run.resolve().name, loaded, device, precision), run=run)
+        preprocessing, name = replace(preprocessing, **overrides), run.resolve().name
+        return replace(freeze(name, loaded.model, preprocessing, device, precision, loaded.tokenizer), run=run)
 
 
 KIND = RunEncoder()

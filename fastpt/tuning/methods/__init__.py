@@ -126,7 +126,7 @@ class Method(Protocol):
         ...
 
     def trains_on(self, **options: Any) -> TrainsOn:
-        """What the training data must hold; images come with features."""
+        """What the training data must hold; images and names come with features."""
         ...
 
     def settings(self, **options: Any) -> dict[str, Any]:
@@ -158,9 +158,9 @@ METHODS: Registry[Method] = Registry(
         "lp-elr": "fastpt.tuning.methods.robust_probes:ELR",
         "lp-filtered": "fastpt.tuning.methods.filtered_probe:METHOD",
         "knn": "fastpt.tuning.methods.knn:METHOD",
-        "zero-shot": "fastpt.tuning.methods.zero_shot:METHOD",
         "ridge": "fastpt.tuning.methods.ridge:METHOD",
         "logistic": "fastpt.tuning.methods.logistic:METHOD",
+        "zero-shot": "fastpt.tuning.methods.zero_shot:METHOD",
         "mlp": "fastpt.tuning.methods.mlp:METHOD",
         "nmtune": "fastpt.tuning.methods.nmtune:METHOD",
         "lp+lora": "fastpt.tuning.methods.finetune:LP_LORA",

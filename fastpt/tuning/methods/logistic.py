@@ -60,6 +60,7 @@ class Logistic:
         A head minimises C Σ CE(W (x − x̄)/s + b, y) + ‖W‖²/2 over its rows, s² the mean variance of the features; of two
         classes C Σ CE + ‖W‖², as scikit-learn, which has the difference of the two alone.
         """
+        import scipy.optimize  # noqa: F401  (before the limit, which is of the libraries that are loaded)
         import torch
         from threadpoolctl import threadpool_limits
 
@@ -69,7 +70,7 @@ class Logistic:
         features, labels, _ = validate(data.features, data.labels, data.classes)
         features, labels = features.to(device).double(), labels.to(device)
         parts, settings, validation = [], [], []
-        with threadpool_limits(1, "blas"):  # the search's vectors are so short that threads wait for each other
+        with threadpool_limits(1, "blas"):  # of scipy's vectors, for which threads wait more than they work
             for head in heads:
                 rows = torch.arange(len(labels)) if head.rows is None else torch.from_numpy(head.rows)
                 x, y = features[rows.to(device)], labels[rows.to(device)]
@@ -152,8 +153,9 @@ class _Rows:
         self._scale = x.var(0, unbiased=False).mean().sqrt()
         if not self._scale > 0:
             raise FastptError("All features are alike, and nothing can be learned from them. Look for the fault.")
-        variances, self._directions = _principal((x - self._mean) / self._scale)
-        self._rows = torch.cat([(x - self._mean) / self._scale @ self._directions, x.new_ones(len(x), 1)], 1)
+        centred = (x - self._mean) / self._scale
+        variances, self._directions = _principal(centred)
+        self._rows = torch.cat([centred @ self._directions, x.new_ones(len(x), 1)], 1)
         self._variances = torch.cat([variances, variances.new_ones(1)])  # the last weight is the bias
         self._seen, targets = y.unique(return_inverse=True)
         self._one_hot = torch.nn.functional.one_hot(targets, len(self._seen)).double() / len(x)
@@ -164,7 +166,7 @@ class _Rows:
 
         The objective of `Logistic.fit` divided by C n, as scikit-learn's LogisticRegression has it. Along the principal
         directions of the features its second derivatives are about p(1 - p) σ² + penalty, by whose roots the variables
-        of the search are divided (of one scale, they took up to ten times as many steps on features of an encoder).
+        of the search are divided: of one scale, they took up to ten times as many evaluations on an encoder's features.
         """
         import torch
         from scipy.optimize import minimize

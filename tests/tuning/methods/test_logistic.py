@@ -5,6 +5,7 @@ import pytest
 import scipy.optimize
 import torch
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_info, threadpool_limits
 from torch.nn.functional import cross_entropy
 
 from fastpt.errors import FastptError
@@ -55,6 +56,19 @@ def test_features_of_unlike_spread_are_solved_to_the_end(monkeypatch):
     tight = solve(features, labels, 1e4)
     losses = [cross_entropy(features.double() @ weight.T + bias, labels) for weight, bias, _ in (loose, tight)]
     assert float(losses[0] - losses[1]) < 1e-4
+
+
+def test_scipys_vectors_have_one_thread(monkeypatch):
+    def look(*args, **how):
+        seen.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return minimize(*args, **how)
+
+    seen, minimize = set[int](), scipy.optimize.minimize
+    monkeypatch.setattr(scipy.optimize, "minimize", look)
+    features, labels = blobs(60)
+    with threadpool_limits(2, "blas"):
+        fitted(features, labels, [HeadSpec(0)])
+    assert seen == {1}
 
 
 def counted(minimize, steps, *args, **how):

@@ -96,14 +96,28 @@ def test_features_without_an_encoder_are_refused(features):
         tune_command(suite="texts.yaml", methods=["zero-shot"])
 
 
-def test_names_that_are_no_words_are_told(encoder, tmp_path, capsys):
+def test_names_that_are_no_words_or_stand_twice_are_told(encoder, tmp_path, capsys):
     listing = made_up(24)
-    split = str(prepared(tmp_path / "split", replace(listing, class_names=["0", "1", "dog", "cat"])).path)
+    split = str(prepared(tmp_path / "split", replace(listing, class_names=["0", "1", "crane", "crane"])).path)
     suite = tmp_path / "suite.yaml"
     suite.write_text(yaml.safe_dump({"name": "s", "id": [{"name": "pictures", "train": split, "test": split}]}))
     tune_command(encoder=encoder[0], suite=str(suite), methods=["zero-shot"], out=tmp_path / "found.json")
-    told = [line for line in capsys.readouterr().err.splitlines() if "no words" in line]
+    told = [line for line in capsys.readouterr().err.splitlines() if "class names" in line]
+    end = "; they are taken as they are. Prepare the split with names (classes.json beside class folders)."
+    start = "tune: id pictures: zero-shot:"
     assert told == [
-        "tune: id pictures: zero-shot: 2 of 4 class names are no words, such as '0', and are taken as they are. "
-        "Prepare the split with names (classes.json beside class folders)."
+        f"{start} 2 of 4 class names are no words, such as '0'{end}",
+        f"{start} 1 of 4 class names stand for several classes, of which the first alone wins, such as 'crane'{end}",
     ]
+
+
+def test_a_tokenizer_that_is_not_to_be_had_is_told_before_any_work(encoder, tmp_path, monkeypatch):
+    def gone(name):
+        raise OSError("no network")
+
+    split = str(prepared(tmp_path / "split", made_up(24)).path)
+    suite = tmp_path / "suite.yaml"
+    suite.write_text(yaml.safe_dump({"name": "s", "id": [{"name": "pictures", "train": split, "test": split}]}))
+    monkeypatch.setattr(open_clip, "get_tokenizer", gone)
+    with pytest.raises(FastptError, match=r"^the tokenizer of .* could not be had \(OSError: no network\)"):
+        tune_command(encoder=encoder[0], suite=str(suite), methods=["zero-shot"], out=tmp_path / "found.json")

@@ -73,6 +73,10 @@ def model_config(model: Model, size: int, loss: str = "softmax") -> dict:
         raise RecipeError(
             f"{model.name} needs a text tower or tokenizer from the network; choose a plain open_clip CLIP."
         )
+    if "tokenizer_kwargs" in config["text_cfg"]:
+        raise RecipeError(
+            f"text_cfg.tokenizer_kwargs of {model.name} cannot be kept to: captions are tokens of CLIP's own."
+        )
     words = config["text_cfg"].get("vocab_size", VOCABULARY)
     if words < VOCABULARY:
         raise RecipeError(

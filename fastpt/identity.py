@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fastpt.printable import finite, mapping, one_line, percentage
+from fastpt.printable import finite, listed, mapping, one_line, percentage
 
 Role = Literal["replicate", "condition", "setting", "circumstance"]
 Values = dict[str, Any]  # JSON's scalars, and lists of them, by dotted name
@@ -113,7 +113,7 @@ def of_run(recipe: Mapping[str, Any], provenance: Mapping[str, Any]) -> Identity
 def _over_starts(provenance: Mapping[str, Any]) -> Values:
     """What may differ from start to start of a run; where it does, the list. And what was changed on the way."""
     resumed = provenance.get("resumed")
-    starts = [provenance, *(map(mapping, resumed) if isinstance(resumed, list) else ())]
+    starts = [provenance, *map(mapping, listed(resumed))]
     told = [
         flat({name: start.get(name) for name in ("precision", "device", "world_size", "git", "versions")})
         for start in starts

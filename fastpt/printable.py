@@ -72,5 +72,10 @@ def mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def listed(value: Any) -> list[Any]:
+    """A list, or an empty one: see `mapping`."""
+    return value if isinstance(value, list) else []
+
+
 def _is_control(char: str) -> bool:
     return unicodedata.category(char) in ("Cc", "Cs", "Cn", "Zl", "Zp")

@@ -14,7 +14,8 @@ from fastpt.augment.config import Augment
 from fastpt.config import Section, Seed, read_mapping, validate
 from fastpt.errors import RecipeError
 from fastpt.loading.config import Data
-from fastpt.runs import RECIPE, read_recipe
+from fastpt.runs import read_recipe
+from fastpt.runs.folder import RECIPE
 from fastpt.training.config import Checkpoint, Engine, Evaluate, Model, Optim, Record, Schedule
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.config import Tune

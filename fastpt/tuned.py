@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, is_sealed
 from fastpt.identity import differing, of_results, words
-from fastpt.printable import finite, mapping, one_line
+from fastpt.printable import finite, listed, mapping, one_line
 
 if TYPE_CHECKING:
     from pyarrow import Table
@@ -73,7 +73,7 @@ def overlaps(splits: Any, few: float = 0.0) -> list[str]:
     return [
         f"{count:,.0f} of {one.get('samples')} samples of {one.get('set')}/{one.get('test')} are among those that the "
         "heads are trained on, byte for byte"
-        for one in map(mapping, splits if isinstance(splits, list) else ())
+        for one in map(mapping, listed(splits))
         if (count := finite(one.get("in_training"))) and count > few * (finite(one.get("samples")) or 0)
     ]
 
@@ -145,7 +145,7 @@ def places(run: Path) -> tuple[Path, ...]:
 
 def _paths(tune: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     splits = tune.get("splits")
-    every = [one for one in (splits if isinstance(splits, list) else []) if isinstance(one, dict)]
+    every = [one for one in listed(splits) if isinstance(one, dict)]
     return {str(part.get("path")): part for one in every for part in map(mapping, one.get("joined") or [one])}
 
 

@@ -7,21 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fastpt import runs
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import seal_folder
-from fastpt.runs import (
-    CHECKPOINT_FORMAT,
-    EXPORT_FORMAT,
-    alone,
-    is_finished,
-    newest_finished,
-    newest_first,
-    read_metrics,
-    read_run,
-    read_runs,
-    verify,
-)
+from fastpt.runs import is_finished, read_metrics, read_provenance, read_recipe, read_run, read_runs, verify
+from fastpt.runs.folder import CHECKPOINT_FORMAT, EXPORT_FORMAT, alone, newest_finished, newest_first
+from fastpt.runs.records import write_records
 from fastpt.tuned import FORMAT
 from tests.report.conftest import add_lines, tune_results, write_run, write_tune
 
@@ -128,12 +118,12 @@ def test_a_loss_that_is_no_number_is_told(tmp_path):
 
 def test_what_changed_on_the_way_is_told(tmp_path):
     path = write_run(tmp_path)
-    recipe, provenance = runs.read_recipe(path), runs.read_provenance(path)
+    recipe, provenance = read_recipe(path), read_provenance(path)
     starts = [
         {"step": 40, "git": "0123abc", "changes": ["log_every was 10, is 1", "data.noise was None, is 0.1"]},
         {"step": 80, "git": "4567def", "changes": []},
     ]
-    runs.write_records(path, recipe, {**provenance, "resumed": starts})
+    write_records(path, recipe, {**provenance, "resumed": starts})
     run = read_run(path)
     assert run.over_starts("git") == ["0123abc", "4567def"]
     told = [problem for problem in run.problems if "trained otherwise" in problem]
@@ -143,9 +133,9 @@ def test_what_changed_on_the_way_is_told(tmp_path):
 def test_a_split_that_was_replaced_since_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = write_run(tmp_path, train="data/train")
-    recipe, provenance = runs.read_recipe(path), runs.read_provenance(path)
+    recipe, provenance = read_recipe(path), read_provenance(path)
     val = {"data": "data/val", "samples_id": "a1" * 32, "images_id": "b2" * 32}
-    runs.write_records(path, recipe, {**provenance, "measured_on": {"data.val": val}})
+    write_records(path, recipe, {**provenance, "measured_on": {"data.val": val}})
     splits = {"data/train": {"samples_id": provenance["samples_id"]}, "data/val": val}
     for folder, ids in splits.items():
         Path(folder).mkdir(parents=True)

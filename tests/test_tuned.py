@@ -8,7 +8,8 @@ import pytest
 
 from fastpt.files import write_sealed_json
 from fastpt.report.apart import compared
-from fastpt.runs import EXPORT_FORMAT, read_run, read_runs
+from fastpt.runs import read_run, read_runs
+from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.tuned import overlaps
 from tests.conftest import made_up, prepared
 from tests.report.conftest import change_provenance, noise_record, tune_results, write_run, write_tune

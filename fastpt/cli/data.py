@@ -13,6 +13,7 @@ from fastpt.cli.shared import FOLDER, JSON, OUTPUT, FiniteRange, Noise, describe
 from fastpt.errors import DamagedData, FastptError
 from fastpt.printable import first_few, mapping, one_line, printable
 from fastpt.progress import Progress
+from fastpt.runs.folder import is_run
 
 if TYPE_CHECKING:
     from fastpt.data.plan import Targets
@@ -87,7 +88,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
     from fastpt.data.verify import verify as verify_split
     from fastpt.noise.verify import verify_plans
 
-    problems = {str(folder): _verify_run(folder)} if runs.is_run(folder) else {}
+    problems = {str(folder): _verify_run(folder)} if is_run(folder) else {}
     for path in split_folders(folder) if not problems else ():
         problems[str(path)] = verify_split(path)
         if deep and not problems[str(path)]:  # what changed since it was written needs no deeper look
@@ -96,7 +97,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:
-        is_deep = deep and not runs.is_run(folder)
+        is_deep = deep and not is_run(folder)
         well = "every file is as it was written" + ", pictures decode, counts and noise agree" * is_deep
         for path, lines in problems.items():
             click.echo("\n".join(printable(line) for line in lines) or f"{path}: {well}")

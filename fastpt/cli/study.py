@@ -134,7 +134,8 @@ def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | 
     fastpt study power recipes/study.yaml studies/pilot/runs/*
     fastpt study power recipes/study.yaml --sd C1=0.45 --sd C2=0.75
     """
-    from fastpt.runs import RUNS, read_runs
+    from fastpt.runs import read_runs
+    from fastpt.runs.folder import RUNS
     from fastpt.study.declaration import load_study
     from fastpt.study.grid import StudyGrid
     from fastpt.study.power import power_table, text

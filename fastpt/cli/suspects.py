@@ -131,7 +131,7 @@ def _look(
     import numpy as np
 
     from fastpt.noise.predictions import UNKNOWN, write_predictions
-    from fastpt.runs import newest_finished
+    from fastpt.runs.folder import newest_finished
     from fastpt.tuning.encoders import open_encoder
     from fastpt.tuning.encoders.encoder import default_device
     from fastpt.tuning.suspects import agreement, average_precision, dynamics_of, find_suspects, order_by

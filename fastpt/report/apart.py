@@ -10,7 +10,7 @@ from typing import Any
 
 from fastpt.errors import FastptError
 from fastpt.identity import OF_ENCODER, Identity, Role, Values, differing, of_results, of_run, value_words, words
-from fastpt.printable import finite, mapping, one_line
+from fastpt.printable import finite, listed, mapping, one_line
 from fastpt.recipe import completed
 from fastpt.runs import Run
 
@@ -208,7 +208,7 @@ def _merged(run: Run, name: str, tunes: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _mappings(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    return [one for one in listed(value) if isinstance(one, dict)]
 
 
 def _differences(

@@ -20,7 +20,8 @@ from fastpt.report.over_sets import OverSets, over_sets, set_correlation, votes
 from fastpt.report.power import Power, power_of, runs_to_decide
 from fastpt.report.statistics import Estimate, Judged, Model, judge, mean_of, slope
 from fastpt.report.text import NBSP, listing, rate
-from fastpt.runs import Run, right_part
+from fastpt.runs import Run
+from fastpt.runs.folder import right_part
 
 TESTS = (
     "One mean a condition, and one variance over all conditions of a recipe; runs count as independent, and methods "

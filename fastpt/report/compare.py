@@ -18,7 +18,8 @@ from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report.apart import MOST_WORDS, identity
 from fastpt.report.methods import ENCODER, Method, methods_of
 from fastpt.report.text import rate
-from fastpt.runs import Run, right_part
+from fastpt.runs import Run
+from fastpt.runs.folder import right_part
 
 DOMAINS = {"id": "ID", "ood": "OOD"}
 Key = tuple[str, str, str]  # set, test, metric

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from fastpt.intervals import Interval
-from fastpt.printable import finite, one_line, plural
+from fastpt.printable import finite, listed, one_line, plural
 from fastpt.report.compare import (
     DOMAINS,
     Accuracies,
@@ -248,7 +248,7 @@ def _spectra(run: Run, suite: str) -> Iterable[tuple[Test, str, list[float]]]:
     """The test set, the stage and the singular values of each of a run's features, the largest first."""
     for spectrum in records(run, suite, "spectra"):
         raw = spectrum.get("singular_values")
-        values = [value for each in (raw if isinstance(raw, list) else []) if (value := finite(each)) is not None]
+        values = [value for each in listed(raw) if (value := finite(each)) is not None]
         if values and values[0] > 0:
             domain, set_, test = (one_line(spectrum.get(key)) for key in ("domain", "set", "test"))
             yield (domain, set_, test), one_line(spectrum.get("stage")), values

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastpt.printable import mapping, one_line
+from fastpt.printable import listed, mapping, one_line
 from fastpt.report.plots import INK, RATE_COLOURS
 from fastpt.runs import Run
 
@@ -47,7 +47,7 @@ def _described(tune: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _used(tune: dict[str, Any]) -> Iterable[str]:
     for records, key in (("rows", "method"), ("spectra", "stage")):
         found = tune.get(records)
-        for record in found if isinstance(found, list) else ():
+        for record in listed(found):
             if isinstance(record, dict) and (name := one_line(record.get(key))) != ENCODER.name:
                 yield name
 

@@ -14,7 +14,8 @@ from threading import Lock
 from fastpt.errors import FastptError
 from fastpt.printable import printable
 from fastpt.report.page import write_report
-from fastpt.runs import CHECKPOINTS, TENSORBOARD, is_run, read_runs
+from fastpt.runs import read_runs
+from fastpt.runs.folder import CHECKPOINTS, TENSORBOARD, is_run
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost")  # by which a browser here may call it; another name is a foreign page's, led here

@@ -12,7 +12,7 @@ from fastpt.noise.kinds import DEFAULTS
 from fastpt.recipe import load_recipe
 from fastpt.report.config import Claim, RightPart
 from fastpt.report.text import listing, rate
-from fastpt.runs import right_part
+from fastpt.runs.folder import right_part
 from fastpt.training.tasks import TASKS
 from fastpt.tuning.suite_files import load_suite
 from fastpt.tuning.suites import InDomain, OutOfDomain

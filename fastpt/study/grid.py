@@ -21,7 +21,7 @@ from fastpt.noise import add_noise
 from fastpt.noise.kinds import KINDS
 from fastpt.printable import printable
 from fastpt.recipe import Recipe, load_recipe
-from fastpt.runs import EXPORT, RUNS, TUNE, run_name
+from fastpt.runs.folder import EXPORT, RUNS, TUNE, run_name
 from fastpt.study.claims import condition_of, kind_of, named_plans, results_name
 from fastpt.study.declaration import Pretrain, Study, Tuning
 from fastpt.training.tasks import TASKS

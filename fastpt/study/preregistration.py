@@ -22,7 +22,7 @@ from fastpt.printable import plural
 from fastpt.report.claims import TESTS, Declaration, Progress, in_words
 from fastpt.report.template import render
 from fastpt.report.text import listing, rate
-from fastpt.runs import PROVENANCE, RUNS
+from fastpt.runs.folder import PROVENANCE, RUNS
 from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid

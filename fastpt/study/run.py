@@ -10,7 +10,8 @@ from fastpt import ray_cluster
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, locked
 from fastpt.printable import plural
-from fastpt.runs import PROVENANCE, Run, read_runs
+from fastpt.runs import Run, read_runs
+from fastpt.runs.folder import PROVENANCE
 from fastpt.study import preregistration
 from fastpt.study.declaration import Study
 from fastpt.study.grid import Step, StudyGrid

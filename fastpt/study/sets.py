@@ -11,7 +11,8 @@ from fastpt.errors import FastptError
 from fastpt.printable import plural
 from fastpt.report.compare import records
 from fastpt.report.text import NBSP, percent
-from fastpt.runs import PROVENANCE, Run, read_runs
+from fastpt.runs import Run, read_runs
+from fastpt.runs.folder import PROVENANCE
 from fastpt.study.claims import BASELINE
 from fastpt.study.declaration import Study, load_study
 from fastpt.study.grid import StudyGrid

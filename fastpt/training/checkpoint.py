@@ -27,7 +27,9 @@ import torch.distributed as dist
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, find_damage, remove, seal_folder, unwritten_is_oserror, write_json
 from fastpt.recipe import Recipe
-from fastpt.runs import CHECKPOINT_FORMAT, CHECKPOINTS, PROVENANCE, known_settings, newest_first, read_provenance
+from fastpt.runs import read_provenance
+from fastpt.runs.folder import CHECKPOINT_FORMAT, CHECKPOINTS, PROVENANCE, newest_first
+from fastpt.runs.records import known_settings
 from fastpt.training import deepspeed_adapter
 from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.launch import DistInfo, on_rank_zero

@@ -16,7 +16,7 @@ from fastpt import Batch, dynamics
 from fastpt.data.plan import Targets
 from fastpt.losses.classification import margins
 from fastpt.recipe import Recipe
-from fastpt.runs import SAMPLES
+from fastpt.runs.folder import SAMPLES
 from fastpt.training.evaluation import gather_rows
 from fastpt.training.launch import DistInfo, on_rank_zero
 from fastpt.training.tasks.kind import Task

@@ -12,7 +12,8 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_folder, locked, seal_folder
 from fastpt.printable import percentage
 from fastpt.recipe import Recipe, recipe_of
-from fastpt.runs import EXPORT, EXPORT_FORMAT, EXPORT_HF, read_metrics, read_provenance
+from fastpt.runs import read_metrics, read_provenance
+from fastpt.runs.folder import EXPORT, EXPORT_FORMAT, EXPORT_HF
 from fastpt.training import checkpoint
 from fastpt.training.tasks import TASKS
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import torch
 
-from fastpt import runs
 from fastpt.errors import FastptError
 from fastpt.recipe import Recipe
+from fastpt.runs.folder import EXPORT, newest_first
 from fastpt.training import launch, memory
 from fastpt.training.evaluation import sum_over_processes
 from fastpt.training.memory import GIB
@@ -81,7 +81,7 @@ def dry_run(recipe: Recipe, recipe_name: str, run_dir: Path | None = None) -> Fo
         )
         return Forecast(
             run=str(run),
-            is_there=bool(runs.newest_first(run)) or (run / runs.EXPORT).exists(),
+            is_there=bool(newest_first(run)) or (run / EXPORT).exists(),
             steps=training.total,
             epochs=training.total / training.steps_per_epoch,
             batch_size=recipe.batch_size,

@@ -8,10 +8,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-from fastpt import runs
 from fastpt.files import atomic_write, unwritten_is_oserror
 from fastpt.recipe import Recipe
 from fastpt.records import sealed_line
+from fastpt.runs import read_metrics
+from fastpt.runs.folder import METRICS, TENSORBOARD
 from fastpt.training.trackers import Trackers
 
 PLAIN_LINE_SECONDS = 10.0
@@ -29,18 +30,18 @@ class MetricsLogger:
     def __init__(self, run: Path, recipe: Recipe, step: int, total: int, lines: int = 0):
         from torch.utils.tensorboard import SummaryWriter
 
-        kept = [event for event in runs.read_metrics(run) if event["step"] <= step and event["event"] != "end"]
+        kept = [event for event in read_metrics(run) if event["step"] <= step and event["event"] != "end"]
         self.lines = len(kept)
         """Of metrics.jsonl so far."""
-        with atomic_write(run / runs.METRICS, "w") as file:
+        with atomic_write(run / METRICS, "w") as file:
             file.writelines(map(sealed_line, kept))
-        self._file = (run / runs.METRICS).open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(run / runs.TENSORBOARD), purge_step=step + 1)
+        self._file = (run / METRICS).open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(run / TENSORBOARD), purge_step=step + 1)
         self._total, self._first_step, self._began, self._last_line = total, step, time.monotonic(), 0.0
         self._bar = tqdm(total=total, initial=step, unit="step") if sys.stderr.isatty() else None
         self._trackers, self._finished = Trackers(run, recipe, goes_on=step > 0, say=self.say), False
         if self.lines < lines:
-            self.say(f"{run / runs.METRICS} has lost {lines - self.lines} of its {lines} lines up to step {step}.")
+            self.say(f"{run / METRICS} has lost {lines - self.lines} of its {lines} lines up to step {step}.")
 
     def train(self, **values: Any) -> None:
         """A logged training step; see `loop.Training` for the values."""

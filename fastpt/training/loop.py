@@ -16,9 +16,11 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from fastpt import Batch, Loader, rng, runs
+from fastpt import Batch, Loader, rng
 from fastpt.errors import FastptError, Preempted, RecipeError
 from fastpt.recipe import Recipe
+from fastpt.runs import read_metrics
+from fastpt.runs.folder import SAMPLES
 from fastpt.training import checkpoint, launch, memory
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import Engine
@@ -105,7 +107,7 @@ class Training:
         say(dist_info, f"Resuming {self.run} at step {self.step} of {self.total}.")
         self.loader.load_state_dict(state["loader"])
         if self.observed.begin(self.step // self.steps_per_pass, checkpoint.read_seen(found)):
-            say(dist_info, f"{self.run / runs.SAMPLES}: earlier epochs are of other data, or damaged: left empty.")
+            say(dist_info, f"{self.run / SAMPLES}: earlier epochs are of other data, or damaged: left empty.")
         checkpoint.load(found, self.engine, dist_info, convert)
         if self.ema:
             self.ema.module.load_state_dict(checkpoint.read_weights(found))
@@ -311,7 +313,7 @@ class Training:
         folder = export_run(self.run)
         results = {
             event["split"]: {name: value for name, value in event.items() if name not in _PLACE}
-            for event in runs.read_metrics(self.run)
+            for event in read_metrics(self.run)
             if event["event"] == "eval" and event["step"] == self.total
         }
         self.record.end(

@@ -15,7 +15,7 @@ from fastpt import __version__
 from fastpt.identity import flat
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
-from fastpt.runs import is_free
+from fastpt.runs.records import is_free
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.kind import MEMORIZATION, Task
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import torch
 
-from fastpt import Loader, runs
+from fastpt import Loader
 from fastpt.errors import Problems, RecipeError
 from fastpt.files import find_damage
 from fastpt.recipe import Recipe
+from fastpt.runs import is_finished
+from fastpt.runs.folder import EXPORT, EXPORT_FORMAT, RUNS, alone, run_name
 from fastpt.training import checkpoint, launch, starts
 from fastpt.training.deepspeed_adapter import process_left_as_it_was
 from fastpt.training.export import export_run
@@ -50,11 +52,11 @@ def train(
         changes = on_rank_zero(dist_info, lambda: starts.begin(run, settings, origin, resume, allow_changes))
         for change in changes:
             say(dist_info, f"Changed since the run began: {change}")
-        if not changes and on_rank_zero(dist_info, lambda: runs.is_finished(run)):
+        if not changes and on_rank_zero(dist_info, lambda: is_finished(run)):
             say(dist_info, f"{run} is finished already.")
-            if problem := on_rank_zero(dist_info, lambda: find_damage(run / runs.EXPORT, runs.EXPORT_FORMAT)):
+            if problem := on_rank_zero(dist_info, lambda: find_damage(run / EXPORT, EXPORT_FORMAT)):
                 on_rank_zero(dist_info, lambda: export_run(run))
-                say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / runs.EXPORT}.")
+                say(dist_info, f"Its export was not whole ({problem}), and is written again to {run / EXPORT}.")
             return run
         with Preemption(dist_info) as preemption, process_left_as_it_was():
             training = Training(recipe, dist_info, task, loader, run, preemption, origin["settings_sha256"])
@@ -67,7 +69,7 @@ def train(
 def run_folder(recipe: Recipe, recipe_name: str, task: Task) -> Path:
     """Where a run lies unless told otherwise."""
     noise = task.noise.name if task.noise else None
-    return runs.RUNS / runs.run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
+    return RUNS / run_name(recipe_name, noise, recipe.seed, recipe.data.keep)
 
 
 @contextlib.contextmanager
@@ -117,7 +119,7 @@ def _prepared(recipe: Recipe) -> tuple[DistInfo, Task]:
 def _alone(run: Path, dist_info: DistInfo) -> Iterator[None]:
     """Keep a second training out of the folder. The lock ends with the process, however that ends."""
     with contextlib.ExitStack() as lock:
-        on_rank_zero(dist_info, lambda: lock.enter_context(runs.alone(run)))
+        on_rank_zero(dist_info, lambda: lock.enter_context(alone(run)))
         yield
 
 

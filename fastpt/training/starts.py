@@ -7,20 +7,9 @@ from typing import Any
 from fastpt.errors import DamagedData, FastptError
 from fastpt.identity import flat
 from fastpt.recipe import completed
-from fastpt.runs import (
-    CHECKPOINTS,
-    EXPORT,
-    IDS,
-    METRICS,
-    PROVENANCE,
-    is_finished,
-    is_free,
-    newest_first,
-    read_provenance,
-    read_recipe,
-    splits_of,
-    write_records,
-)
+from fastpt.runs import is_finished, read_provenance, read_recipe
+from fastpt.runs.folder import CHECKPOINTS, EXPORT, IDS, METRICS, PROVENANCE, newest_first
+from fastpt.runs.records import is_free, splits_of, write_records
 
 LENGTHS = ("schedule.epochs", "schedule.steps", "schedule.samples")
 # What may differ from start to start.

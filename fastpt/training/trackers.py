@@ -21,7 +21,7 @@ from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.identity import flat
 from fastpt.printable import one_line
 from fastpt.recipe import Recipe
-from fastpt.runs import TRACKERS
+from fastpt.runs.folder import TRACKERS
 
 FORMAT = "2.0"
 PROJECT = "fastpt"  # the project or experiment, unless the environment names another

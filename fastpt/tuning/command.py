@@ -10,7 +10,7 @@ from fastpt.config import Precision
 from fastpt.errors import FastptError
 from fastpt.files import atomic_write, write_sealed_json
 from fastpt.recipe import recipe_of
-from fastpt.runs import RECIPE, TUNE, newest_finished
+from fastpt.runs.folder import RECIPE, TUNE, newest_finished
 from fastpt.tuned import ANSWERS, check_replaced
 from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.encoders import open_encoder

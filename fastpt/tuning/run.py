@@ -15,7 +15,8 @@ import torch
 from fastpt.errors import FastptError
 from fastpt.files import cache_dir
 from fastpt.processes import cores
-from fastpt.runs import EXPORT, PROVENANCE, read_provenance
+from fastpt.runs import read_provenance
+from fastpt.runs.folder import EXPORT, PROVENANCE
 from fastpt.tuned import exported, overlaps
 from fastpt.tuning import best_probe
 from fastpt.tuning.answers import answers_file

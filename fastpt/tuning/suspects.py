@@ -174,7 +174,8 @@ def dynamics_of(run: Path, dataset: Dataset, wrong: np.ndarray) -> dict[str, np.
     its noise changed. Raises DamagedData if what it recorded is damaged.
     """
     from fastpt import dynamics
-    from fastpt.runs import SAMPLES, read_samples
+    from fastpt.runs import read_samples
+    from fastpt.runs.folder import SAMPLES
 
     if not (run / SAMPLES).is_dir():
         return {}

@@ -6,7 +6,7 @@ from click.testing import CliRunner, Result
 from fastpt.cli import main
 from fastpt.files import find_damage
 from fastpt.recipe import load_recipe
-from fastpt.runs import EXPORT_FORMAT
+from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.study.declaration import load_study
 from fastpt.tuning.command import tune_command
 from fastpt.tuning.suite_files import load_suite

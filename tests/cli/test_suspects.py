@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from fastpt import dynamics
 from fastpt.cli import main
 from fastpt.noise import add_noise
-from fastpt.runs import SAMPLES
+from fastpt.runs.folder import SAMPLES
 from tests.conftest import made_up, picture, prepared
 from tests.tuning.conftest import finished_run
 

@@ -8,7 +8,9 @@ import pytest
 
 from fastpt.files import write_sealed_json
 from fastpt.records import sealed_line
-from fastpt.runs import EXPORT_FORMAT, read_provenance, read_recipe, write_records
+from fastpt.runs import read_provenance, read_recipe
+from fastpt.runs.folder import EXPORT_FORMAT
+from fastpt.runs.records import write_records
 from fastpt.tuned import FORMAT as TUNE_FORMAT
 from fastpt.tuned import exported
 

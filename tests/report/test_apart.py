@@ -7,7 +7,8 @@ import pytest
 from fastpt.errors import FastptError
 from fastpt.report.apart import compared, facts, in_short
 from fastpt.report.compare import accuracies, families
-from fastpt.runs import read_provenance, read_recipe, read_run, read_runs, write_records
+from fastpt.runs import read_provenance, read_recipe, read_run, read_runs
+from fastpt.runs.records import write_records
 from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
 
 A, B = ("id", "a", "a-test"), ("id", "b", "b-test")

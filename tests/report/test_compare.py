@@ -2,7 +2,8 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.report.compare import accuracies, families, run_average, set_label
-from fastpt.runs import read_provenance, read_recipe, read_run, write_records
+from fastpt.runs import read_provenance, read_recipe, read_run
+from fastpt.runs.records import write_records
 from tests.report.conftest import change_provenance, noise_record, tune_results, write_run
 
 A, B, C = ("id", "a", "a-test"), ("id", "b", "b-test"), ("ood", "photo", "art")

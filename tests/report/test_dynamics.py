@@ -6,7 +6,8 @@ import pytest
 from fastpt import dynamics
 from fastpt.report.compare import families
 from fastpt.report.dynamics import _histograms, section
-from fastpt.runs import SAMPLES, read_run
+from fastpt.runs import read_run
+from fastpt.runs.folder import SAMPLES
 from tests.report.conftest import write_run
 from tests.report.test_page import page, words
 

@@ -12,7 +12,8 @@ from fastpt.errors import FastptError
 from fastpt.report.markup import latex, markdown
 from fastpt.report.page import write_report
 from fastpt.report.tables import Cell, Group, Row, Table
-from fastpt.runs import read_provenance, read_recipe, read_runs, write_records
+from fastpt.runs import read_provenance, read_recipe, read_runs
+from fastpt.runs.records import write_records
 from tests.conftest import made_up, prepared
 from tests.report.conftest import METHODS, add_lines, change_provenance, tune_results, write_run
 

@@ -12,7 +12,7 @@ from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.files import find_damage, locked
 from fastpt.recipe import load_recipe
-from fastpt.runs import EXPORT_FORMAT
+from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.training import checkpoint, launch
 from fastpt.training.export import export_run
 from fastpt.training.run import train

@@ -11,7 +11,8 @@ import pytest
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import read_sealed_json, write_sealed_json
 from fastpt.recipe import load_recipe
-from fastpt.runs import CHECKPOINT_FORMAT, read_run
+from fastpt.runs import read_run
+from fastpt.runs.folder import CHECKPOINT_FORMAT
 from fastpt.training import checkpoint
 from fastpt.training.export import export_run
 from fastpt.training.run import train

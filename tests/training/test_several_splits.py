@@ -8,6 +8,7 @@ import timm
 
 from fastpt import runs
 from fastpt.errors import FastptError
+from fastpt.runs.folder import newest_first
 from fastpt.training.run import train
 from tests.conftest import made_up, picture, prepared
 from tests.training.conftest import forget_the_end, lines, losses
@@ -42,7 +43,7 @@ def test_a_run_on_several_goes_on_from_a_checkpoint(supervised, captioned, more,
     run = train(recipe, "tiny", tmp_path / "run")
     whole = losses(run)
     forget_the_end(run)
-    for path in runs.newest_first(run)[:2]:
+    for path in newest_first(run)[:2]:
         shutil.rmtree(path)
     train(recipe, "tiny", run, resume=True)
     assert losses(run) == whole

@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from fastpt import runs
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import write_sealed_json
-from fastpt.runs import PROVENANCE_FORMAT, is_finished, read_metrics, read_provenance, read_recipe, read_run, verify
+from fastpt.runs import is_finished, read_metrics, read_provenance, read_recipe, read_run, records, verify
+from fastpt.runs.folder import PROVENANCE_FORMAT
 from fastpt.training.starts import begin, go_on
 from tests.report.conftest import add_lines
 
@@ -206,7 +206,7 @@ def test_a_run_stopped_between_its_records_is_told_again_what_changed(tmp_path, 
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "write_sealed_yaml", killed)
+        patch.setattr(records, "write_sealed_yaml", killed)
         with pytest.raises(KeyboardInterrupt):
             go_on(run, other, PROVENANCE, step=4)
     assert begin(run, other, PROVENANCE, resume=True, allow_changes=True)

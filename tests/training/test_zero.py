@@ -12,7 +12,7 @@ import torch
 from fastpt.augment.transforms import normalize
 from fastpt.errors import FastptError
 from fastpt.recipe import load_recipe
-from fastpt.runs import CHECKPOINT_FORMAT
+from fastpt.runs.folder import CHECKPOINT_FORMAT
 from fastpt.training import checkpoint, launch
 from fastpt.training.run import train
 from fastpt.training.tasks.supervised.task import MEAN, STD, Supervised

@@ -11,7 +11,8 @@ from timm.models import save_for_hf
 
 import fastpt.models  # noqa: F401
 from fastpt.files import seal_folder
-from fastpt.runs import EXPORT_FORMAT, write_records
+from fastpt.runs.folder import EXPORT_FORMAT
+from fastpt.runs.records import write_records
 from tests.conftest import made_up, prepared
 
 NOISE = {

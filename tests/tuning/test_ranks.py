@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from fastpt.errors import FastptError
 from fastpt.files import seal_folder
-from fastpt.runs import EXPORT_FORMAT
+from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.tuning.ranks import Ranks, joined
 from tests.conftest import made_up, prepared
 from tests.training.conftest import ENVIRONMENT, run_command

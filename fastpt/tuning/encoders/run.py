@@ -10,7 +10,9 @@ from fastpt.config import Precision
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import MANIFEST, find_damage, read_sealed_json
 from fastpt.recipe import recipe_of
-from fastpt.runs import EXPORT, EXPORT_FORMAT, PROVENANCE, RECIPE, known_settings, read_provenance
+from fastpt.runs import read_provenance
+from fastpt.runs.folder import EXPORT, EXPORT_FORMAT, PROVENANCE, RECIPE
+from fastpt.runs.records import known_settings
 from fastpt.tuning.encoders.encoder import Encoder, Preprocessing, freeze
 from fastpt.tuning.encoders.open_clip import load_open_clip
 from fastpt.tuning.encoders.timm import load_timm

@@ -9,7 +9,7 @@ import safetensors.torch
 import fastpt.models  # noqa: F401
 from fastpt.errors import FastptError
 from fastpt.files import seal_folder
-from fastpt.runs import EXPORT_FORMAT
+from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.tuning.encoders import open_encoder
 from tests.tuning.conftest import finished_run
 from tests.tuning.encoders.conftest import images

@@ -1,5 +1,6 @@
 """Splits by their usual names, in folders and file names: recognised, or asked for, but never taken for train."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,19 @@ MOST_PARTS = 1_000_000
 def split_of(word: str) -> str | None:
     """The split that a folder or a file of this name holds, in any case of letters: `Validation` is `val`."""
     return SPLITS.get(word.lower())
+
+
+def named(value: str) -> tuple[str | None, str]:
+    """(split, path) of an option's `SPLIT=PATH`; (None, path) of what names no split, or is a path with = in it.
+
+    A `~` that the shell left as it is, as it does behind `train=`, is the home. Raises ValueError without a path.
+    """
+    split, equals, path = value.partition("=")
+    if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
+        split, path = None, value
+    if not path:
+        raise ValueError(f"SPLIT=PATH; found {value!r}, without a path (a shell variable that is not set?)")
+    return split, path if os.path.lexists(path) else os.path.expanduser(path)  # noqa: PTH111 - Path's raises
 
 
 def looks_like_split(word: str) -> bool:

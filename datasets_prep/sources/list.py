@@ -20,7 +20,7 @@ from datasets_prep.listing import Found, NoisyLabels, Reader, SplitListing
 from datasets_prep.picture_names import Alike, PictureNames, no_picture
 from datasets_prep.records import RecordFormat, broken_text_note, caption_options, caption_warnings
 from datasets_prep.sources import Request, Source
-from datasets_prep.splits import looks_like_split, split_of
+from datasets_prep.splits import looks_like_split, named, split_of
 from datasets_prep.targets import Labels, read_labels
 from fastpt.data.labels import NO_LABEL
 from fastpt.errors import FastptError
@@ -42,10 +42,10 @@ class ListOption(click.ParamType):
     name = "list"
 
     def convert(self, value, param, ctx):
-        split, equals, file = value.partition("=")
-        if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
-            return None, value
-        return split, file
+        try:
+            return named(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def list_options(required: bool) -> tuple[click.Option, ...]:

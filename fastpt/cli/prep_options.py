@@ -1,6 +1,5 @@
 """The options that all sources of `fastpt prep` have, and the types of their values."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,19 +17,13 @@ class Place(click.ParamType):
     name = "place"
 
     def convert(self, value, param, ctx):
-        split, equals, path = value.partition("=")
-        if not equals or Path(value).exists() or not split.replace("-", "").replace("_", "").isalnum():
-            return None, _at_home(value)
-        if not path:
-            self.fail(f"SPLIT=PATH; found {value!r}, without a path (a shell variable that is not set?)", param, ctx)
-        return split, _at_home(path)
+        from datasets_prep.splits import named
 
-
-def _at_home(path: str) -> Path:
-    """A path or an address; a `~` that the shell left as it is, as it does behind `train=`, is the home."""
-    if ADDRESS.match(path):
-        return RemotePath.parse(path)
-    return Path(path if os.path.lexists(path) else os.path.expanduser(path))  # noqa: PTH111 - Path's raises
+        try:
+            split, path = named(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return split, RemotePath.parse(path) if ADDRESS.match(path) else Path(path)
 
 
 class Share(click.ParamType):

@@ -87,8 +87,9 @@ def test_a_place_that_is_not_there_is_told_by_what_it_is_meant_as(run, source, p
     assert (code, told in output) == (1, True), output
 
 
-def test_a_split_without_a_path_is_a_usage_error(run):
-    code, output = run("imagefolder", "--source", "train=")
+@pytest.mark.parametrize("words", ["imagefolder --source", "list --source . --list"])
+def test_a_split_without_a_path_is_a_usage_error(run, words):
+    code, output = run(*words.split(), "train=")
     assert (code, "found 'train=', without a path" in output) == (2, True), output
 
 
@@ -96,6 +97,16 @@ def test_a_home_that_the_shell_left_is_found(run, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     pets("a", "folder", ["cat", "dog"])
     assert run("imagefolder", "--source", "train=~/a")[0] == 0
+
+
+def test_a_list_at_a_home_that_the_shell_left_is_found(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    pets("a", "folder", ["cat", "dog"])
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "b.csv").write_text("file,label\ncat/0.jpg,0\ndog/1.jpg,1\n")
+    columns = ("--path-column", "file", "--label-column", "label")
+    code, output = run("list", "--source", "a", "--list", "train=~/b.csv", *columns)
+    assert code == 0, output
 
 
 def list_of(folder: str, rows: dict[int, str]) -> None:

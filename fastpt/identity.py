@@ -32,6 +32,8 @@ FREE = (
 """Keys of a recipe that touch neither the weights nor what a measure means: a resumed run may change them."""
 FREE_OF_TASK = "memorization_samples"
 """The same, in the section of any task."""
+OF_MACHINE = ("device", "machine", "precision")
+"""What the kind of machine that trained a run decides. `precision` is what it made of engine.precision, a setting."""
 # A name stands for all below it; of several that fit, the longest holds.
 RUN: Mapping[str, Role] = {
     **dict.fromkeys(FREE, "circumstance"),
@@ -43,15 +45,14 @@ RUN: Mapping[str, Role] = {
     "data.decoder": "circumstance",
     "versions": "circumstance",
     "git": "circumstance",
-    "device": "circumstance",
-    "machine": "circumstance",
+    **dict.fromkeys(OF_MACHINE, "circumstance"),
     "world_size": "circumstance",
 }
 RESULT: Mapping[str, Role] = {
     "encoder.weights_sha256": "replicate",
     "encoder.decoder": "circumstance",
     "versions": "circumstance",
-    "device": "circumstance",
+    "heads.device": "circumstance",
     "code": "circumstance",
     "packages": "circumstance",
 }
@@ -149,7 +150,7 @@ def of_results(results: Mapping[str, Any]) -> Identity:
         **flat(
             {
                 "versions": made_with.get("versions") or {},
-                "device": made_with.get("device"),
+                "heads": {"device": made_with.get("device")},
                 "code": made_with.get("code"),
             }
         ),

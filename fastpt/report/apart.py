@@ -9,7 +9,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fastpt.errors import FastptError
-from fastpt.identity import OF_ENCODER, Identity, Role, Values, differing, of_results, of_run, value_words, words
+from fastpt.identity import (
+    OF_ENCODER,
+    OF_MACHINE,
+    Identity,
+    Role,
+    Values,
+    differing,
+    of_results,
+    of_run,
+    value_words,
+    words,
+)
 from fastpt.printable import finite, listed, mapping, one_line
 from fastpt.recipe import completed
 from fastpt.runs import Run
@@ -19,7 +30,10 @@ MOST_WORDS = 3  # of a name, about what differs
 
 @dataclass(frozen=True)
 class Difference:
-    """A field of which runs have several values, or fields that go the same way, and who has which."""
+    """A field of which runs have several values, or fields that go the same way, and who has which.
+
+    What the machine decides stands by itself: the model of claims and effects has a term for it.
+    """
 
     fields: tuple[str, ...]
     role: Role
@@ -36,7 +50,7 @@ class Difference:
     @property
     def consequence(self) -> str:
         """What the page does about it."""
-        if {*self.fields} <= {"device", "machine"}:
+        if self.fields[0] in OF_MACHINE:
             return "averaged over; a term of the model of claims and effects"
         return "shown apart" if self.role == "setting" else "averaged over"
 
@@ -232,7 +246,7 @@ def _differences(
 
 def _fields_that_differ(named: Sequence[tuple[str, Identity]], shared: bool) -> list[Difference]:
     """Fields of which all values are alike distributed over the runs are one difference."""
-    alike: dict[tuple[Role, tuple[tuple[str, ...], ...]], list[tuple[str, list[str]]]] = {}
+    alike: dict[tuple[Role, bool, tuple[tuple[str, ...], ...]], list[tuple[str, list[str]]]] = {}
     for role in ("setting", "circumstance"):
         values = [(name, one.of(role)) for name, one in named]
         for field in differing([mine for _, mine in values], shared):
@@ -240,10 +254,10 @@ def _fields_that_differ(named: Sequence[tuple[str, Identity]], shared: bool) -> 
             for name, mine in values:
                 if field in mine or not shared:
                     having.setdefault(value_words(field, mine.get(field)), []).append(name)
-            key = (role, tuple(tuple(names) for names in having.values()))
+            key = (role, field in OF_MACHINE, tuple(tuple(names) for names in having.values()))
             alike.setdefault(key, []).append((field, list(having)))
     found = []
-    for (role, owners), fields in alike.items():
+    for (role, _, owners), fields in alike.items():
         ends = {field: field.rpartition(".")[2] for field, _ in fields}
         texts = [
             fields[0][1][i]

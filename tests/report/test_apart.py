@@ -157,10 +157,31 @@ def test_where_the_splits_lay_keeps_no_runs_apart_but_what_they_held_does(tmp_pa
     assert len(families(read_runs([one, two]))) == 2
 
 
-def test_the_precision_that_a_machine_really_ran_is_a_setting(tmp_path):
+def test_the_precision_that_a_machine_made_of_the_same_recipe_is_of_the_machine(tmp_path):
+    one, two = write_run(tmp_path, tune=results()), write_run(tmp_path, seed=1, tune=results())
+    for run, precision in ((one, "bf16"), (two, "fp32")):
+        change_provenance(run, precision=precision, git=f"commit on {precision}")
+    found = compared(read_runs([one, two]))
+    assert len(families(found.runs)) == len(found.suites) == 1
+    assert found.warnings == [
+        "runs differ in precision (bf16; fp32), which is averaged over; a term of the model of claims and effects",
+        "runs differ in git (commit on bf16; commit on fp32), which is averaged over",
+    ]
+
+
+def test_the_device_that_heads_were_trained_on_is_no_term_of_the_model(tmp_path):
+    one, two = (write_run(tmp_path, seed=i, tune=results()) for i in (0, 1))
+    for run, device in ((one, "cpu"), (two, "cuda")):
+        write_tune(run, {**results(), "made_with": {**results()["made_with"], "device": device}}, "demo")
+    assert compared(read_runs([one, two])).warnings == [
+        "runs differ in heads.device (cpu; cuda), which is averaged over"
+    ]
+
+
+def test_the_precision_that_was_asked_for_is_a_setting(tmp_path):
     one, two = write_run(tmp_path), write_run(tmp_path, seed=1)
     for run, precision in ((one, "bf16"), (two, "fp32")):
-        change_provenance(run, precision=precision)
+        write_records(run, {**read_recipe(run), "engine": {"precision": precision}}, read_provenance(run))
     assert len(families(read_runs([one, two]))) == 2
 
 

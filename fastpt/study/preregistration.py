@@ -15,10 +15,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from fastpt.errors import DamagedData, FastptError
 from fastpt.files import atomic_write, locked, write_json
 from fastpt.identity import flat
 from fastpt.printable import plural
+from fastpt.recipe import load_recipe
 from fastpt.report.claims import TESTS, Declaration, Progress, in_words
 from fastpt.report.template import render
 from fastpt.report.text import listing, rate
@@ -28,14 +31,28 @@ from fastpt.study.declaration import Study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.sets import WHERE, left_out
 from fastpt.tuning.methods import METHODS
+from fastpt.tuning.suite_files import load_suite
 
 FILE = "preregistration.json"
 _FREE = {"name", "prepare", "launcher"}  # which change no result
 
 
 def declared(study: Study) -> dict[str, Any]:
-    """All that a study declares: claims and how they are tested, grid, tuning, and the tests that are left out."""
-    return {**study.model_dump(exclude=_FREE), "tests": TESTS, "left_out": left_out(study)}
+    """All that a study declares: claims and how they are tested, grid, tuning, and the tests that are left out; of its
+    recipes and suites what their files say, by the names that the grid calls them by."""
+    suites = dict.fromkeys(suite for one in study.pretrain for suite in one.suites)
+    return {
+        **study.model_dump(exclude=_FREE),
+        "recipes": {one.recipe: _written(load_recipe(one.recipe)) for one in study.pretrain},
+        "suites": {suite: _written(load_suite(suite)) for suite in suites},
+        "tests": TESTS,
+        "left_out": left_out(study),
+    }
+
+
+def _written(values: BaseModel) -> dict[str, Any]:
+    """Without defaults, so that a key that comes to be later is no change."""
+    return values.model_dump(mode="json", exclude_unset=True)
 
 
 def sha256(values: Mapping[str, Any]) -> str:
@@ -150,7 +167,7 @@ def history(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def _changes(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """'claims.C1.margin was 0.5, is 1.0': entries of a list are called by what names them, not by their number."""
-    before, after = (flat(_named(one)) for one in (then, now))
+    before, after = (flat(_by_name(one)) for one in (then, now))
     return [
         f"{key} was {_told(before.get(key, 'not there'))}, is {_told(after.get(key, 'not there'))}"
         for key in dict.fromkeys([*before, *after])
@@ -169,20 +186,18 @@ def _told(value: Any) -> str:
     return f"[{', '.join(words)}]"
 
 
-def _named(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What is declared, with each list of entries that have names as a mapping of these."""
-    return {key: _by_name(value) if isinstance(value, list) else value for key, value in values.items()}
-
-
-def _by_name(entries: list[Any]) -> Any:
-    """Entries by their names: a claim or a tuning by its own, a test that is left out by where it is. As they are if
-    they have none, or two have one."""
-    for keys in (("name",), WHERE):
-        if all(isinstance(one, Mapping) and {*keys} <= one.keys() for one in entries):
-            names = ["/".join(one[key] or "unnamed" for key in keys) for one in entries]
-            rest = [{key: value for key, value in one.items() if key not in keys} for one in entries]
-            return dict(zip(names, rest, strict=True)) if len({*names}) == len(names) else entries
-    return entries
+def _by_name(declared: Any) -> Any:
+    """What is declared, with each list of entries that have names as a mapping of these: a claim, a tuning or a set by
+    its own, a test that is left out by where it is. As it is where they have none, or two have one."""
+    if isinstance(declared, Mapping):
+        return {key: _by_name(value) for key, value in declared.items()}
+    if isinstance(declared, list):
+        for keys in (("name",), WHERE):
+            if all(isinstance(one, Mapping) and {*keys} <= one.keys() for one in declared):
+                names = ["/".join(one[key] or "unnamed" for key in keys) for one in declared]
+                rest = [{key: _by_name(value) for key, value in one.items() if key not in keys} for one in declared]
+                return dict(zip(names, rest, strict=True)) if len({*names}) == len(names) else declared
+    return declared
 
 
 def _begun(folder: Path) -> int:

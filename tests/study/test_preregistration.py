@@ -12,7 +12,7 @@ from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.sets import WHERE, left_out, without
 from tests.report.conftest import tune_results, write_run
-from tests.study.conftest import ENTRY, SLIGHT, register, study
+from tests.study.conftest import ENTRY, ID, RECIPE, SLIGHT, register, study
 
 # --- the record -----------------------------------------------------------------------------------------------------
 
@@ -94,6 +94,27 @@ def test_what_came_or_went_leaves_what_stands_behind_it_as_it_was(here):
         "tune.reference.num_seeds was not there, is 3",
         "left_out.tiny/s/ood/art/test.reason was near, is not there",
     }
+
+
+def test_another_recipe_or_suite_of_the_same_name_is_a_change(here):
+    register()
+    begin("a")
+    Path("tiny.yaml").write_text(yaml.safe_dump({**RECIPE, "optim": {"name": "adamw", "lr": 0.02}}))
+    Path("suite.yaml").write_text(yaml.safe_dump({"name": "suite", "id": [{**ID[0], "metric": "mean_per_class"}]}))
+    changes = preregistration.history(register()).rpartition("): ")[2].split("; ")
+    assert changes == [
+        "recipes.tiny.yaml.optim.lr was 0.01, is 0.02",
+        "suites.suite.yaml.id.pictures.metric was not there, is mean_per_class.",
+    ]
+
+
+def test_a_key_that_a_recipe_does_not_name_is_no_part_of_what_is_declared(here):
+    (entry,) = register()
+    recipe = entry["study"]["recipes"]["tiny.yaml"]
+    assert recipe["optim"]["lr"] == 0.01
+    assert "log_every" not in recipe
+    split = {"split": "data/train"}
+    assert entry["study"]["suites"]["suite.yaml"]["id"] == [{"name": "pictures", "train": split, "test": split}]
 
 
 def test_claims_first_declared_after_runs_had_begun_are_told(here):

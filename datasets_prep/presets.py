@@ -74,7 +74,7 @@ SMALL = " --max-side none --quality 98"  # for pictures of 32 pixels, which both
 PRESETS: dict[str, Preset] = {
     "imagenet1k": Preset(
         "ImageNet-1K; gated: its terms are accepted on its page",
-        "parquet --source hf://datasets/ILSVRC/imagenet-1k/data",
+        "imagenet --source hf://datasets/ILSVRC/imagenet-1k/data",
         {"train": 1_281_167, "val": 50_000},
         "ImageNet's terms of access: non-commercial research and education",
         1000,

@@ -34,6 +34,8 @@ KINDS = {
     "list": ("photos", ["--list", "list.csv", "--path-column", "file", "--label-column", "label"]),
     "captions": ("photos", ["--list", "list.csv", "--path-column", "file", "--caption-column", "title"]),
     "yfcc15m": ("tars", []),
+    "imagenet": ("ilsvrc", []),
+    "imagenet: parquet": ("ilsvrc_tables", []),
     "imagefolder: zip": ("tree.zip", []),
     "list: zip": ("photos.zip", ["--list", "list.csv", "--path-column", "file", "--label-column", "label"]),
     "captions: tar": (
@@ -55,8 +57,20 @@ KINDS = {
 def source(tmp_path_factory) -> Path:
     """The same kind of data in layouts of all kinds."""
     root = tmp_path_factory.mktemp("source")
-    for folder in ("tars", "tables", "tree/cat", "tree/dog", "photos"):
+    for folder in ("tars", "tables", "tree/cat", "tree/dog", "photos", "ilsvrc_tables"):
         (root / folder).mkdir(parents=True)
+    wnids = ("n01440764", "n01443537")
+    for split, short in (("train", "train"), ("val", "validation")):
+        rows = []
+        for i in range(8):
+            content, wnid = picture(i + 50 * (split == "val")), wnids[i % 2]
+            name = f"{wnid}_{i}" if split == "train" else f"ILSVRC2012_val_{i:08d}"
+            path = root / f"ilsvrc/{split}/{wnid}/{name}.JPEG"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            rows.append({"bytes": content, "path": f"{name}_{wnid}.JPEG"})
+        table = pa.table({"image": rows, "label": [i % 2 for i in range(8)]})
+        pq.write_table(table, root / f"ilsvrc_tables/{short}-00000-of-00001.parquet", row_group_size=5)
     for number in range(2):
         with tarfile.open(root / f"tars/{number:05d}.tar", "w") as tar:
             for i in range(20):

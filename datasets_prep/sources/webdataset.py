@@ -185,14 +185,16 @@ def _check_names(tars: Sequence[Path]) -> None:
 
 
 def _list_tars(tars: Sequence[Path], members: Members, request: Request) -> dict[Path, Shard]:
-    """The samples of all tars. Those that are packed are unpacked here, into one file without a name for all."""
+    """The samples of all tars, in their order. Those that are packed are unpacked here, into one file without a name
+    for all."""
     with ThreadPoolExecutor(OPENED) as threads:  # which may each wait for a server
         packed = [tar for tar, found in zip(tars, threads.map(is_packed, tars), strict=True) if found]
     plain = [tar for tar in tars if tar not in set(packed)]
     work = partial(list_tar, members=members, ignore_damage=request.ignore_damage)
     shards = dict(zip(plain, map_in_processes(work, plain, request.workers), strict=True))
     file = nameless_file(request.unpack_dir) if packed else None
-    return shards | {tar: work(tar, unpacked=file) for tar in packed}
+    shards |= {tar: work(tar, unpacked=file) for tar in packed}
+    return {tar: shards[tar] for tar in tars}  # labels are counted through all of them
 
 
 # --- what CLIP_benchmark lays beside tars ---------------------------------------------------------------------------

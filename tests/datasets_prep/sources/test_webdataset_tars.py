@@ -127,6 +127,18 @@ def test_a_packed_tar_that_is_cut_is_refused(tmp_path, suffix, pack):
         listed(tmp_path, unpack_dir=tmp_path)
 
 
+@pytest.mark.parametrize("names", [("0", "1"), ("train", "val")])
+def test_labels_stay_with_their_samples_where_a_packed_tar_comes_first(tmp_path, names):
+    for label, name in enumerate(names):
+        shard(tmp_path / f"{name}.tar", {"x.jpg": picture(label), "x.cls": str(label).encode()})
+    first = tmp_path / f"{names[0]}.tar"
+    first.with_suffix(".tar.gz").write_bytes(gzip.compress(first.read_bytes()))
+    first.unlink()
+    splits = listed(tmp_path, unpack_dir=tmp_path).splits
+    labels = {split.read(i): int(split.labels[i]) for split in splits for i in range(len(split))}
+    assert labels == {picture(0): 0, picture(1): 1}
+
+
 @pytest.mark.parametrize(("suffix", "pack"), [("gz", gzip.compress), ("zst", zstandard)])
 def test_of_a_packed_tar_that_is_cut_the_rest_can_be_read(tmp_path, suffix, pack):
     shard(tmp_path / "0.tar", {"0.cls": b"0"} | {f"{k}.jpg": picture(k) for k in range(99)})

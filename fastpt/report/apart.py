@@ -193,8 +193,9 @@ def brief(values: Values, methods: Iterable[str]) -> list[str]:
 
 
 def _merged(run: Run, name: str, tunes: list[dict[str, Any]]) -> dict[str, Any]:
-    """One document of all results of a run that go together. Raises FastptError if two of one head differ."""
-    merged: dict[str, Any] = {**tunes[0], "suite": name}
+    """One document of all results of a run that go together, which names their `files`. Raises FastptError if two of
+    one head differ."""
+    merged: dict[str, Any] = {**tunes[0], "suite": name, "files": [tune["file"] for tune in tunes]}
     if len(tunes) == 1:
         return merged
     for what, keys, value in (

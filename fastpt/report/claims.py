@@ -63,8 +63,9 @@ class Declaration:
     """Of each file of results (without .json) the name of the tuning that wrote it; claims name theirs."""
 
     def asked_of(self, runs: Sequence[Run], suite: str) -> list[Claim]:
-        """The claims about the tuning that has measured a suite's results."""
-        files = {Path(tune["file"]).stem for run in runs for tune in run.tunes if one_line(tune["suite"]) == suite}
+        """The claims about the tunings that have measured a suite's results, of runs as `apart.compared` gives them."""
+        tunes = [tune for run in runs for tune in run.tunes if one_line(tune["suite"]) == suite]
+        files = {Path(file).stem for tune in tunes for file in tune["files"]}
         names = {self.tunings[file] for file in files if file in self.tunings}
         return [claim for claim in self.claims if claim.tuning in names or not self.tunings]
 

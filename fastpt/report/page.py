@@ -213,6 +213,7 @@ def _render(
         any_apart=any(one.role == "setting" for one in comparison.differences),
         results=results,
         declared=declaration.note,
+        unanswered=verdicts.unanswered(declaration.claims, [one for result in results for one in result.answers]),
         curves=curves,
         dynamics=told,
         trained=[table for family in groups if (table := trends.training_table(family))],

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastpt.printable import one_line, plural
 from fastpt.report.claims import TESTS, Answer, Arm, Progress
+from fastpt.report.config import Claim
 from fastpt.report.effects import points
 from fastpt.report.statistics import LEVEL, Estimate
 from fastpt.report.tables import Cell, Group, Row, Table, csv_text, times_100
@@ -81,6 +82,13 @@ def interim(progress: Progress) -> str:
             f"Without a result that other runs have, so that averages are over fewer runs or tests: {listing(some)}. "
         )
     return told
+
+
+def unanswered(claims: Sequence[Claim], found: Sequence[tuple[str, Arm, Sequence[Answer], Progress]]) -> str | None:
+    """Which of a study's claims are asked of no results: of another tuning than theirs, or of no run of their arm."""
+    asked = {one.claim.name for _, _, answers, _ in found for one in answers}
+    names = [one_line(one.name) for one in claims if one.name not in asked]
+    return f"No results here answer what was declared as {listing(names)}." if names else None
 
 
 def in_short(found: Sequence[tuple[Answer, Progress]]) -> str:

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from fastpt.report.forest import forest_figure, overview_figure
 from fastpt.report.page import write_report
 from fastpt.report.summary import findings
 from fastpt.runs import read_run
-from tests.report.conftest import change_provenance, tune_results, write_run
+from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
 from tests.report.test_effects import family_of, shifted
 from tests.report.test_page import words
 
@@ -237,6 +238,22 @@ def test_a_run_that_lacks_one_number_is_not_there_either(tmp_path):
 def test_a_number_that_no_claim_is_about_may_lack(tmp_path, runs):
     spoil(runs[0], lambda tune: tune["rows"].append({**tune["rows"][0], "method": "mlp"}))
     assert "1 supported." in shown(tmp_path, runs, declared(claim(), done=4, planned=4))
+
+
+def test_results_of_a_second_file_take_no_claim_away(tmp_path, runs):
+    """Whatever its name: it is merged with that of the tuning that the claim is about."""
+    for run in runs:
+        write_tune(run, tune_results({("id", "a", "a-test"): {"mlp": [0.5]}}), "a-file-added-by-hand")
+    tuned = replace(declared(claim(), done=4, planned=4), tunings={"demo": None})
+    assert "1 claim: 1 supported." in shown(tmp_path, runs, tuned)
+
+
+def test_a_declared_claim_that_no_results_answer_is_told(tmp_path, runs):
+    several = declared(claim(), claim(name="C2", tuning="code"), claim(name="C3", kind="swap"), done=4, planned=4)
+    seen = shown(tmp_path, runs, replace(several, tunings={"demo": None, "demo-code": "code"}))
+    assert "1 claim: 1 supported." in seen
+    assert "No results here answer what was declared as C2 and C3." in seen
+    assert "No results here" not in shown(tmp_path, runs, declared(claim(), done=4, planned=4))
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,10 @@ def _write_ffcv(path: Path, samples: Iterator[Sample], count: int, of: Targets) 
     with BetonWriter.open(path, count, field, kind) as writer:
         for sample in samples:
             target = sample.target if isinstance(sample.target, int) else {"caption": sample.target}
-            writer.add(sample.jpeg, sample.width, sample.height, target)
+            try:
+                writer.add(sample.jpeg, sample.width, sample.height, target)
+            except ValueError as error:
+                raise FastptError(f"{sample.known['key']}: {error}. Use --format wds or parquet.") from None
 
 
 def _write_tars(

@@ -19,7 +19,7 @@ from datasets_prep.images.policy import EncodedImage, ImagePolicy, RejectedImage
 from datasets_prep.listing import SplitListing
 from datasets_prep.writers.beton import BetonWriter
 from datasets_prep.writers.tar import TarWriter
-from fastpt.data import manifest
+from fastpt.data import beton, manifest
 from fastpt.files import atomic_write
 
 # pyarrow imports pandas, where it is there, at its first array: once here instead of in every worker.
@@ -119,11 +119,21 @@ class ShardJob:
         with closing(self._contents()) as contents:
             for read in contents:
                 try:
-                    stored = encode(read(), self.options.policy)
+                    stored = self._as_stored(read())
                 except RejectedImage as reason:
                     stored = reason
                 yield stored
                 tick()
+
+    def _as_stored(self, source: bytes) -> EncodedImage:
+        """A picture as it is to be stored. Raises RejectedImage."""
+        stored = encode(source, self.options.policy)
+        if self.options.format == "ffcv" and len(stored.jpeg) > beton.PAGE_SIZE:
+            raise RejectedImage(
+                f"as a JPEG it has {len(stored.jpeg):,} bytes, and a page of an FFCV file {beton.PAGE_SIZE:,}: "
+                "--format wds or a smaller --max-side keeps it"
+            )
+        return stored
 
     def _contents(self) -> Generator[Callable[[], bytes], None, None]:
         """What gives the content of each picture, or raises RejectedImage; of those that lie far, the next are read."""
@@ -147,7 +157,7 @@ class ShardJob:
 
     def _is_mended(self, position: int) -> bool:
         with contextlib.suppress(RejectedImage):
-            encode(_read(self.split, int(self.rows[position])), self.options.policy)
+            self._as_stored(_read(self.split, int(self.rows[position])))
             return True
         return False
 

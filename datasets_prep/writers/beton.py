@@ -9,7 +9,6 @@ from typing import IO
 import numpy as np
 
 from fastpt.data import beton
-from fastpt.errors import FastptError
 from fastpt.files import atomic_write
 
 
@@ -44,7 +43,10 @@ class BetonWriter:
             writer._finish()
 
     def add(self, jpeg: bytes, width: int, height: int, target: int | dict | None) -> int:
-        """Append a sample; returns the offset of its JPEG in the file, in bytes."""
+        """Append a sample; returns the offset of its JPEG in the file, in bytes.
+
+        Raises ValueError for a JPEG or text that is larger than a page.
+        """
         offset = self._append(jpeg)
         row = self._metadata[self._count]
         row["image"] = (beton.JPEG_MODE, width, height, offset)
@@ -58,10 +60,7 @@ class BetonWriter:
 
     def _append(self, content: bytes) -> int:
         if len(content) > beton.PAGE_SIZE:
-            raise FastptError(
-                f"a sample of {len(content)} bytes does not fit a page of an FFCV file ({beton.PAGE_SIZE} bytes). "
-                "Set a --max-side, or use --format wds."
-            )
+            raise ValueError(f"{len(content):,} bytes do not fit a page of an FFCV file ({beton.PAGE_SIZE:,} bytes)")
         room = -self._position % beton.PAGE_SIZE
         if len(content) > room:  # nothing crosses a page: FFCV reads whole pages
             self._position += room

@@ -14,7 +14,7 @@ import pytest
 from datasets_prep import convert
 from datasets_prep.convert import prepare
 from datasets_prep.listing import Found
-from datasets_prep.shard import Options
+from datasets_prep.shard import Options, ShardJob
 from fastpt.errors import FastptError
 from tests.conftest import made_up, picture, prepared
 
@@ -164,6 +164,29 @@ def test_unusable_pictures_are_named_and_nothing_is_silent(tmp_path):
     assert all(entry["reason"] for entry in rejected)
     assert len(dataset) == 17
     assert dataset.manifest["counts"]["rejected"] == 4
+
+
+LARGE = picture(1, icc_profile=bytes(8 << 20))  # with its profile more than a page of an FFCV file
+
+
+def test_a_picture_that_no_page_of_an_ffcv_file_holds_is_left_out_by_name(tmp_path):
+    split = made_up(3, special={1: LARGE})
+    told = r"8,\d{3},\d{3} bytes, and a page of an FFCV file 8,388,608: --format wds or a smaller --max-side keeps it"
+    with pytest.raises(FastptError, match=rf"1 of 3 samples cannot be used \(pictures/0001\.jpg: .*{told}"):
+        prepared(tmp_path / "ffcv", split)
+    (rejected,) = convert.read_all(Found.only([split]), Options(), 1, lambda *_: None)["train"]
+    assert rejected.key == "pictures/0001.jpg"
+    kept = prepared(tmp_path / "ffcv", split, max_rejects=0.5)
+    assert "pictures/0001.jpg" not in kept.keys
+    assert len(prepared(tmp_path / "wds", split, format="wds")) == 3
+
+
+def test_a_shard_is_not_made_again_for_a_picture_that_no_page_holds(tmp_path):
+    job = ShardJob(made_up(2, special={1: LARGE}), np.arange(2), 0, tmp_path, Options())
+    for folder in ("images", ".parts"):
+        (tmp_path / folder).mkdir()
+    job.make(lambda: None)
+    assert job.is_done()
 
 
 def test_too_many_unusable_pictures_end_the_job_until_told_otherwise(tmp_path):

@@ -291,3 +291,10 @@ def test_a_damaged_picture_is_named_and_nothing_is_left(tmp_path, store):
     with pytest.raises(FastptError, match=r"sample 4 of .* is damaged"):
         materialize(dataset, None, store, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["split"]
+
+
+def test_a_picture_that_no_page_of_an_ffcv_file_holds_is_named(tmp_path):
+    large = picture(1, icc_profile=bytes(8 << 20))
+    dataset = prepared(tmp_path / "split", made_up(3, special={1: large}), format="wds")
+    with pytest.raises(FastptError, match=r"0001\.jpg: 8,\d{3},\d{3} bytes do not fit .* Use --format wds or parquet"):
+        materialize(dataset, None, "ffcv", tmp_path / "out")

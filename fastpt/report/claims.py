@@ -105,7 +105,7 @@ class Answer:
     seeds_p: float | None = None  # with a term for the seed of training
     least_margin: float | None = None
     power: Power | None = None  # of these runs, in shares
-    runs_to_decide: int | None = None  # of each noisy condition
+    runs_to_decide: int | None = None  # of the smallest noisy condition that the claim is about
     sets: SetEffects | None = None
 
     @property
@@ -208,6 +208,11 @@ def weights(claim: Claim, counts: Mapping[Hashable, int]) -> dict[Hashable, floa
     return means
 
 
+def noisy(weights: Mapping[Hashable, float]) -> list[Hashable]:
+    """The conditions of a claim's weights but clean: those that n runs are planned of."""
+    return [one for one in weights if one != 0.0]
+
+
 def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None) -> list[Answer]:
     """What the runs of an arm say to the claims that are about it; they are one family of tests.
 
@@ -272,7 +277,8 @@ def _answer(
     model, estimate = asked.model, asked.estimate
     needed = None
     if model.sd is not None:
-        needed = runs_to_decide(model.sd, partial(weights, claim), model.counts, claim.margin / 100, family)
+        of, margin = noisy(asked.weights), claim.margin / 100
+        needed = runs_to_decide(model.sd, partial(weights, claim), model.counts, of, margin, family)
     return Answer(
         claim,
         words,

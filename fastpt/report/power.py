@@ -1,7 +1,7 @@
 """What a design can see and show, and how many runs decide: from a spread, never from a difference."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -68,27 +68,28 @@ class Design(Generic[C]):
         return None if self.df < 1 else power_of(self.se, self.df, self.of)
 
 
-def scaled(counts: Mapping[C, int], n: int) -> dict[C, int]:
-    """A design of the same proportions whose smallest condition has `n` runs."""
-    least = min(counts.values())
-    return {one: round(count * n / least) for one, count in counts.items()}
+def scaled(counts: Mapping[C, int], n: int, noisy: Iterable[C]) -> dict[C, int]:
+    """A design of the same proportions whose smallest `noisy` condition has `n` runs, and each other one a run."""
+    least = min(counts[one] for one in noisy)
+    return {one: max(1, round(count * n / least)) for one, count in counts.items()}
 
 
 def runs_to_decide(
     sd: float,
     weights: Callable[[Mapping[C, int]], Mapping[C, float]],
     counts: Mapping[C, int],
+    noisy: Collection[C],
     margin: float,
     family: int = 1,
 ) -> int | None:
-    """The least n of `scaled(counts, n)` that decides: it tells an effect as large as the margin from 0, and shows an
-    effect of 0 to lie within it, both at `POWER`. `weights` are a function of the counts. None beyond 10,000.
+    """The least n of `scaled(counts, n, noisy)` that decides: it tells an effect as large as the margin from 0, and
+    shows an effect of 0 to lie within it, both at `POWER`. `weights` are a function of the counts. None beyond 10,000.
 
     The effect that was seen is not asked: it would make a small study look as if a larger one were to agree.
     """
 
     def decides(n: int) -> bool:
-        design = scaled(counts, n)
+        design = scaled(counts, n, noisy)
         found = Design(sd, weights(design), design, family).power()
         return found is not None and max(found.effect, found.margin) <= margin
 

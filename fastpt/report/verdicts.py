@@ -39,8 +39,8 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
     power = (
         "By the spread seen, pooled within conditions with its degrees of freedom, and by no difference; at Holm's "
         "strictest step and with power 80 %. Could see: the least true effect that these runs tell from 0. Could show: "
-        "the least margin that they show an effect of 0 to lie within. Runs to decide: of each noisy condition, to do "
-        "both at the margin."
+        "the least margin that they show an effect of 0 to lie within. Runs to decide: of the smallest noisy condition "
+        "that the claim is about, others growing with it, to do both at the margin."
     )
     checks = (
         "Uncorrected, and of no weight in the verdicts: a variance for each condition (Welch), a term for the seed of "

@@ -8,7 +8,7 @@ from typing import Any
 from fastpt.errors import FastptError, suggestion
 from fastpt.printable import plural
 from fastpt.report.apart import compared
-from fastpt.report.claims import Declaration, in_words, weights
+from fastpt.report.claims import Declaration, in_words, noisy, weights
 from fastpt.report.compare import accuracies, families, suites
 from fastpt.report.config import Claim
 from fastpt.report.effects import averages
@@ -17,7 +17,7 @@ from fastpt.runs import Run
 from fastpt.study.claims import PlannedArm, planned_arms, tunings_of
 from fastpt.study.declaration import Study
 
-RUNS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # of each noisy condition
+RUNS = (2, 3, 4, 6, 8, 12, 16, 24, 32)  # of the smallest noisy condition that a claim is about
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Spread:
 
 @dataclass(frozen=True)
 class Sized:
-    """A claim in a design of n runs a noisy condition, at Holm's strictest step. In points, and powers in [0, 1]."""
+    """A claim in a design of n runs of its smallest noisy condition, at Holm's strictest step. In points, and powers in
+    [0, 1]."""
 
     n: int
     runs: int
@@ -88,17 +89,18 @@ def power_table(study: Study, sds: Mapping[str, float], pilot: Sequence[Run]) ->
 
 def _planned(arm: PlannedArm, claim: Claim, family: Sequence[Claim], suite: str | None, spread: Spread) -> Planned:
     counts = arm.counts
+    of = noisy(weights(claim, counts))
 
     def sized(n: int) -> Sized:
-        there = scaled(counts, n)
+        there = scaled(counts, n, of)
         design = Design(spread.sd, weights(claim, there), there, len(family))
         found = design.power()
         assert found is not None  # two runs of a condition at least
         sees, shows = design.sees(claim.margin), design.shows(claim.margin)
         return Sized(n, sum(there.values()), found.effect, found.margin, sees, shows)
 
-    decides = runs_to_decide(spread.sd, partial(weights, claim), counts, claim.margin, len(family))
-    sizes = [sized(n) for n in sorted({*RUNS, min(counts.values())}) if n > 1]
+    decides = runs_to_decide(spread.sd, partial(weights, claim), counts, of, claim.margin, len(family))
+    sizes = [sized(n) for n in sorted({*RUNS, min(counts[one] for one in of)}) if n > 1]
     return Planned(arm.label, suite, claim, spread, sizes, decides)
 
 
@@ -145,7 +147,7 @@ def _text(one: Planned) -> str:
         told = f"{spread.interval[0]:.2f} to {spread.interval[1]:.2f} at 95 %, {spread.df} df, {spread.source}"
     else:
         told = spread.source
-    decides = f"{one.decides_at:,} runs a condition decide" if one.decides_at else "more than 10,000 runs are needed"
+    decides = f"{one.decides_at:,} runs a noisy condition decide" if one.decides_at else "more than 10,000 runs are needed"
     header = ["n", "runs", "sees", "shows", f"power to see {margin:g}", f"to show 0 within {margin:g}"]
     rows = [
         [

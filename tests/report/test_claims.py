@@ -13,6 +13,7 @@ from fastpt.report.compare import families
 from fastpt.report.config import Claim
 from fastpt.report.forest import forest_figure, overview_figure
 from fastpt.report.page import write_report
+from fastpt.report.power import Design
 from fastpt.report.summary import findings
 from fastpt.runs import read_run
 from tests.report.conftest import change_provenance, tune_results, write_run, write_tune
@@ -64,6 +65,15 @@ def test_all_claims_of_an_arm_are_one_family(tmp_path):
     several = asked(family, claim(margin=0.1), claim(setting="ood", margin=0.001))
     assert several[0].judged.verdict == "undecided"
     assert several[0].runs_to_decide > 3
+
+
+def test_the_runs_that_would_decide_are_those_of_a_noisy_condition(tmp_path):
+    """Of two clean runs to six noisy ones, and three of a rate that the claim is not about."""
+    values = shifted({0: (0, 0)}, seeds=(0, 1)) | shifted({0.1: (0, 0)}) | shifted({0.3: (0, 0)}, seeds=range(6))
+    (found,) = asked(family_of(tmp_path, values), claim(rates=[0.3], margin=0.2))
+    for n, enough in ((found.runs_to_decide, True), (found.runs_to_decide - 1, False)):
+        power = Design(100 * found.sd, {0.3: 1, 0.0: -1}, {0.0: round(n / 3), 0.1: round(n / 2), 0.3: n}).power()
+        assert (max(power.effect, power.margin) <= 0.2) is enough
 
 
 def test_each_kind_of_noise_is_an_arm_with_the_clean_runs(tmp_path):

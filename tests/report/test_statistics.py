@@ -286,8 +286,14 @@ def test_power_is_kept_by_the_exact_noncentral_t():
 
 def test_runs_to_decide_are_the_fewest_that_decide():
     weights, counts = {"a": 1, "b": -1}, {"a": 2, "b": 4}
-    n = runs_to_decide(1.0, lambda _: weights, counts, margin=1.0, family=7)
+    n = runs_to_decide(1.0, lambda _: weights, counts, ["a"], margin=1.0, family=7)
     for runs, enough in ((n, True), (n - 1, False)):
-        found = Design(1.0, weights, scaled(counts, runs), of=7).power()
+        found = Design(1.0, weights, scaled(counts, runs, ["a"]), of=7).power()
         assert (max(found.effect, found.margin) <= 1) is enough
-    assert runs_to_decide(1.0, lambda _: weights, counts, margin=1e-6) is None
+    assert runs_to_decide(1.0, lambda _: weights, counts, ["a"], margin=1e-6) is None
+
+
+def test_a_design_grows_by_its_smallest_noisy_condition_and_keeps_a_run_of_each_other_one():
+    counts = {"clean": 1, "few": 4, "many": 8}
+    assert scaled(counts, 2, ["few", "many"]) == {"clean": 1, "few": 2, "many": 4}
+    assert scaled(counts, 8, ["few", "many"]) == {"clean": 2, "few": 8, "many": 16}

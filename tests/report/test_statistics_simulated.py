@@ -93,9 +93,10 @@ def test_intervals_over_sets_cover_where_the_same_encoders_are_on_all_of_them(be
 @pytest.mark.long
 def test_the_runs_to_decide_decide():
     random, draws = np.random.default_rng(5), 2000
-    design = scaled({"a": 4, "b": 2}, runs_to_decide(1.0, lambda _: {"b": 1, "a": -1}, {"a": 4, "b": 2}, 1.0, 7))
+    weights, counts = {"b": 1, "a": -1}, {"a": 4, "b": 2}
+    design = scaled(counts, runs_to_decide(1.0, lambda _: weights, counts, ["b"], 1.0, 7), ["b"])
     for effect, wanted in ((1.0, "p"), (0.0, "p_equivalence")):
-        estimates = (fit(normal(random, design, 1, {"b": effect})).contrast({"b": 1, "a": -1}) for _ in range(draws))
+        estimates = (fit(normal(random, design, 1, {"b": effect})).contrast(weights) for _ in range(draws))
         found = [judge([(one, 1, 1.0)] * 7)[0] for one in estimates]
         assert np.mean([getattr(one, wanted) <= 0.05 for one in found]) > 0.78
 

@@ -41,8 +41,8 @@ def here(captioned, tmp_path, monkeypatch):
     write_study(CLAIMS)
 
 
-def write_study(claims, n=12) -> None:
-    entry = {**ENTRY, "recipe": "demo_resnet.yaml"}
+def write_study(claims, n=12, **more) -> None:
+    entry = {**ENTRY, "recipe": "demo_resnet.yaml", **more}
     grid = [
         {**entry, "rates": [0, *RATES], "seeds": [*range(n)]},
         {**entry, "rates": [0], "seeds": [*range(1000, 1000 + n)]},
@@ -79,6 +79,13 @@ def test_the_runs_that_decide_reach_80_percent(here):
         for size in one["sizes"]:
             enough = min(size["sees_margin"], size["shows_none"]) >= 0.8 - 1e-9
             assert enough == (size["n"] >= one["decides_at"])
+
+
+def test_runs_are_those_of_a_noisy_condition_where_clean_ones_are_fewer(here):
+    """Three seeds of training, each with four draws of noise."""
+    write_study(CLAIMS[:1], n=3, noise_seeds=[0, 1, 2, 3])
+    found = table(*SDS[:2])["slight noise"]
+    assert {one["n"]: one["runs"] for one in found["sizes"]}[12] == 2 * 3 + 4 * 12
 
 
 def test_a_spread_is_that_of_the_pilot_within_conditions(here, tmp_path):

@@ -44,18 +44,19 @@ class Dynamics:
 def begin(folder: Path, samples_id: str, shown: np.ndarray, wrong: np.ndarray, epoch: int) -> bool:
     """Make the folder ready for the row of `epoch`: what it holds of that and later epochs is dropped.
 
-    `shown`, int64 [N], are the targets. Returns whether earlier rows are lost, as they are of other samples or targets,
-    or damaged: they will read NaN.
+    `shown`, int64 [N], are the targets. Returns whether earlier rows are lost, as they are of other samples, targets or
+    pictures, or damaged: they will read NaN.
     """
-    identity = {"samples_id": samples_id, "samples": len(shown), "targets_xxh3": _xxh3(shown)}
+    # Under noise of the pictures all targets are the clean ones: what was shown is told by what is wrong.
+    of = {"samples_id": samples_id, "samples": len(shown), "targets_xxh3": _xxh3(shown), "wrong_xxh3": _xxh3(wrong)}
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        rows, lost = _rows_of(folder, identity, epoch), False
+        rows, lost = _rows_of(folder, of, epoch), False
     except (FileNotFoundError, DamagedData):
         rows, lost = {}, (folder / MANIFEST).exists()
     with atomic_write(folder / WRONG) as file:
         np.save(file, wrong)
-    write_sealed_json(folder / MANIFEST, {"format": FORMAT, **identity, "wrong_xxh3": _xxh3(wrong), "rows": rows})
+    write_sealed_json(folder / MANIFEST, {"format": FORMAT, **of, "rows": rows})
     for name in MEASURES:
         if name in rows:
             _write_rows(folder / f"{name}.npy", len(rows[name]), np.empty((0, len(shown))))
@@ -169,7 +170,7 @@ def _rows_of(folder: Path, identity: Mapping[str, Any], epochs: int) -> dict[str
     """The sums of the first rows of a folder, which are whole and of these samples and targets. Raises DamagedData."""
     manifest = _manifest(folder)
     if any(manifest.get(key) != value for key, value in identity.items()):
-        raise _damaged(folder / MANIFEST, "it is of other samples or targets")
+        raise _damaged(folder / MANIFEST, "it is of other samples, targets or pictures")
     rows = {name: sums[:epochs] for name, sums in manifest["rows"].items()}
     for name, sums in rows.items():
         _mapped(folder / f"{name}.npy", manifest, sums)

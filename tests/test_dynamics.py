@@ -61,8 +61,8 @@ def test_of_samples_that_were_never_right_the_forgetting_is_the_largest():
     assert dynamics.auroc(np.array([np.inf, np.inf, 0.0, 3.0]), np.array([True, True, False, False])) == 1.0
 
 
-def begun(folder, epoch=0, samples_id="a", shown=SHOWN):
-    return dynamics.begin(folder, samples_id, shown, WRONG, epoch)
+def begun(folder, epoch=0, samples_id="a", shown=SHOWN, wrong=WRONG):
+    return dynamics.begin(folder, samples_id, shown, wrong, epoch)
 
 
 def row(*values: float) -> np.ndarray:
@@ -98,8 +98,8 @@ def test_what_comes_after_where_a_training_goes_on_is_dropped(tmp_path):
     assert dynamics.read(tmp_path).measures["loss"].tolist() == [[0] * 4, [9] * 4]
 
 
-@pytest.mark.parametrize("change", [{"samples_id": "b"}, {"shown": SHOWN[::-1].copy()}])
-def test_rows_of_other_samples_or_targets_are_lost(tmp_path, change):
+@pytest.mark.parametrize("change", [{"samples_id": "b"}, {"shown": SHOWN[::-1].copy()}, {"wrong": ~WRONG}])
+def test_rows_of_other_samples_targets_or_pictures_are_lost(tmp_path, change):
     begun(tmp_path)
     dynamics.append(tmp_path, 0, {"loss": row(1, 1, 1, 1)})
     assert begun(tmp_path, epoch=1, **change)

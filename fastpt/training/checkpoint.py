@@ -4,6 +4,7 @@
       model.safetensors                the weights that are evaluated and exported (the moving average, if there is one)
       seen.safetensors                 where samples are recorded, what is known of those of the epoch under way
       mp_rank_00_model_states.pt ...   DeepSpeed's files: weights, optimiser
+      loss_scale.json                  of fp16 alone
       state.json                       step, sum of the settings, loader, seconds trained, best evaluation, lines logged
       manifest.json                    sha256 of each file, written last and sealed
 

@@ -97,15 +97,15 @@ class Engine(Section):
     """How DeepSpeed runs it."""
 
     precision: TrainingPrecision = "bf16"
-    """bf16 and fp16 are autocast with fp32 weights; fp16 scales the loss, and runs on a GPU only. A processor without
-    bf16 instructions runs fp32 instead, and says so."""
+    """bf16 and fp16 are autocast with fp32 weights; fp16 scales the loss, and runs on a GPU only, without ZeRO. A
+    processor without bf16 instructions runs fp32 instead, and says so."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO stage: what is cut over the processes (1: optimiser state, 2: gradients too, 3: weights too)."""
     gradient_accumulation_steps: int = Field(default=1, ge=1)
     """Pieces in which each process computes its share of a batch. Each pair of task clip is contrasted with the whole
     batch all the same, which costs a second forward pass."""
     gradient_clipping: float = Field(default=0.0, ge=0)
-    """Largest norm of the gradient; 0 is off."""
+    """Largest norm of the gradient; 0 is off. LAMB's own, of 1 as in timm, stands beside it."""
     activation_checkpointing: bool = False
     """Compute activations again in the backward pass instead of keeping them: less memory, about a third
     more time. BatchNorm then counts each batch twice in its running statistics."""
@@ -113,6 +113,12 @@ class Engine(Section):
     """torch.compile the model (not at ZeRO 3) and, on a GPU, RandAugment: minutes at the start, then faster steps."""
 
     def problems(self) -> Iterable[str]:
+        if self.precision == "fp16" and self.zero_stage:
+            yield (
+                f"engine.precision fp16 with engine.zero_stage {self.zero_stage} cannot be: after a gradient that is "
+                "not finite DeepSpeed leaves the scale of the loss as it is, so that no step is done any more, and "
+                "gradients are clipped before they are divided by it. Use bf16, or zero_stage 0."
+            )
         if self.compile and self.zero_stage == 3:
             yield (
                 "engine.compile with engine.zero_stage 3 cannot be: ZeRO 3 fetches weights in hooks of each layer, "

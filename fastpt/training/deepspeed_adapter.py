@@ -7,6 +7,7 @@ a warning says so.
 import argparse
 import atexit
 import contextlib
+import json
 import logging
 import math
 import os
@@ -23,12 +24,14 @@ import torch
 from torch import Tensor, nn
 
 from fastpt.errors import FastptError
+from fastpt.files import write_json
 from fastpt.recipe import Recipe
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.reducer import GradientReducer
 
 TESTED = "0.19"  # the minor version, as in pyproject.toml
 BACKEND = "inductor"  # of torch.compile
+LOSS_SCALE = "loss_scale.json"  # in a checkpoint
 
 log = logging.getLogger("fastpt.training")
 
@@ -133,6 +136,7 @@ class Engine:
         started = deepspeed.initialize(model=model, optimizer=optimizer, dist_init_required=False, config=config)
         self._engine: Any = started[0]
         self._optimizer: Any = started[1]
+        self._skipped_before = 0  # in the starts before
         self._reducer: GradientReducer | None = None  # ZeRO reduces by itself
         if self._zero == 0:
             # Not earlier: DeepSpeed broadcasts weights as contiguous bytes. Not under ZeRO: there weights are views of
@@ -175,8 +179,8 @@ class Engine:
 
     @property
     def skipped_steps(self) -> int:
-        """Steps left out because the gradient was not finite."""
-        return int(self._engine.skipped_steps)
+        """Steps left out because the gradient was not finite, since this start."""
+        return int(self._engine.skipped_steps) - self._skipped_before
 
     def backward(self, loss: Tensor) -> None:
         """The gradient of a piece's loss, added to those of the pieces before, divided by the number of pieces."""
@@ -230,6 +234,9 @@ class Engine:
     def save(self, folder: Path) -> None:
         """Write weights and optimiser into `folder`."""
         self._engine.save_checkpoint(str(folder.parent), tag=folder.name, save_latest=False)
+        scaler = self._engine.torch_autocast_z0_gradscaler  # of fp16, which DeepSpeed leaves out
+        if scaler and torch.distributed.get_rank() == 0:
+            write_json(folder / LOSS_SCALE, scaler.state_dict())
 
     def load(self, folder: Path) -> None:
         """Put what `save` wrote in place. Raises pickle.UnpicklingError for files that hold more than they should."""
@@ -237,18 +244,23 @@ class Engine:
         settings = [{name: value for name, value in group.items() if name != "params"} for group in groups]
         with _tensors_and_plain_values_only():
             self._engine.load_checkpoint(str(folder.parent), tag=folder.name)
+        # The recipe's, as the record says, and not those that were saved: torch and ZeRO put these back. A converted
+        # checkpoint of ZeRO 3 gives all groups those of the first, so that nothing decays any more.
+        for group, own in zip(self._engine.optimizer.param_groups, settings, strict=True):
+            group.update(own)
+        if self._zero in (1, 2):
+            self._engine.optimizer.clip_grad = self._clipping
         if self._universal:
-            _undo_sharing(self._engine.optimizer, settings)
+            _undo_sharing(self._engine.optimizer)
+        scaler, saved = self._engine.torch_autocast_z0_gradscaler, folder / LOSS_SCALE
+        if scaler and saved.exists():  # not after a start in another precision
+            scaler.load_state_dict(json.loads(saved.read_bytes()))
+        self._skipped_before = int(self._engine.skipped_steps)
 
 
-def _undo_sharing(optimizer: Any, settings: list[dict]) -> None:
-    """Mend what DeepSpeed's loading of a converted ZeRO 3 checkpoint shares out wrongly.
-
-    It gives all parameter groups the settings of the first, so that nothing decays any more, and all one counter of
-    steps, which then counts once for each of them.
-    """
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update(own)
+def _undo_sharing(optimizer: Any) -> None:
+    """Give each weight a counter of steps again: DeepSpeed's loading of a converted ZeRO 3 checkpoint gives all one,
+    which then counts once for each of them."""
     for state in optimizer.state.values():
         if "step" in state:
             state["step"] = state["step"].clone()

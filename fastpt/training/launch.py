@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,8 @@ from fastpt.processes import cpu_kind
 from fastpt.recipe import Recipe
 from fastpt.training.config import TrainingPrecision
 from fastpt.training.deepspeed_adapter import join_group
+
+SAME = 5.0  # seconds within which several SIGTERM are one
 
 Result = TypeVar("Result")
 
@@ -94,11 +97,12 @@ class Preemption:
 
     A context manager. The processes may get the signal in different steps, but must end in the same one. So each step
     sends its answer round and reads the one sent round in the step before, which costs no waiting: a signal is acted on
-    one step later. A second SIGTERM ends the process at once.
+    one step later. One more SIGTERM ends the process at once, but not within SAME seconds: where the launcher and its
+    processes are asked together, as systemd does, the launcher hands its own on.
     """
 
     def __init__(self, dist_info: DistInfo):
-        self._asked = False
+        self._asked_at: float | None = None  # of the monotonic clock
         self._flag = torch.zeros(1)
         self._sent: dist.Work | None = None
         self._before: Any = None
@@ -116,18 +120,21 @@ class Preemption:
             self._sent.wait()
 
     def _note(self, *_: object) -> None:
-        self._asked = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        now = time.monotonic()
+        if self._asked_at is not None and now - self._asked_at > SAME:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGTERM)
+        self._asked_at = self._asked_at or now
 
     def agreed(self) -> bool:
         """The answer of all processes. Every process calls this once a step."""
         if self._group is None:
-            return self._asked
+            return self._asked_at is not None
         answer = False
         if self._sent is not None:
             self._sent.wait()
             answer = bool(self._flag.item())
-        self._flag = torch.tensor([float(self._asked)])
+        self._flag = torch.tensor([float(self._asked_at is not None)])
         self._sent = dist.all_reduce(self._flag, dist.ReduceOp.MAX, group=self._group, async_op=True)
         return answer
 

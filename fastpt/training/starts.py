@@ -44,6 +44,11 @@ def begin(
     is_extended = newest_first(run) and _is_extended(recipe, then, differing)
     if differing and is_finished(run) and not is_extended:
         raise FastptError(f"{run} is finished, and differs: {'; '.join(differing)}. Name another --run-dir.")
+    if newest_first(run) and (unusable := _of_another_optimizer(recipe, then)):
+        raise FastptError(
+            f"{run} cannot be resumed: {'; '.join(unusable)}, and its checkpoints hold an optimizer made otherwise. "
+            "Use what it began with, or another --run-dir."
+        )
     if differing and not allow_changes:
         raise FastptError(
             f"{run} cannot be resumed: {'; '.join(differing)}. "
@@ -63,6 +68,17 @@ def go_on(run: Path, recipe: Mapping[str, Any], provenance: Mapping[str, Any], s
     start = {"step": step, **{key: provenance.get(key) for key in START}, "changes": changes}
     began = {key: before.get(key) for key in ("recipe", *START)}
     write_records(run, recipe, {**provenance, **began, "resumed": [*before.get("resumed", []), start]})
+
+
+def _of_another_optimizer(recipe: Mapping[str, Any], then: Mapping[str, Any]) -> list[str]:
+    """What differs in how the optimizer's state is laid out: the state itself, its groups (decay makes two), its parts
+    of ZeRO."""
+    now, before = flat(recipe), flat(then)
+    return [
+        _change(key, before[key], now[key])
+        for key, layout in (("optim.name", str), ("optim.weight_decay", bool), ("engine.zero_stage", int))
+        if key in now and key in before and layout(before[key]) != layout(now[key])
+    ]
 
 
 def _is_extended(recipe: Mapping[str, Any], then: Mapping[str, Any], differing: list[str]) -> bool:

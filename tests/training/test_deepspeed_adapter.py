@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from fastpt.errors import RecipeError
 from fastpt.training import deepspeed_adapter
+from fastpt.training.deepspeed_adapter import Engine
 from fastpt.training.pace import Since
 from fastpt.training.run import rehearsal
 
@@ -14,6 +16,42 @@ def test_clipping_is_always_stated(supervised, zero, clipping, stated):
     # DeepSpeed clips at 1.0 where the configuration says nothing. Without ZeRO the engine clips by itself.
     recipe = supervised(f"engine.gradient_clipping={clipping}", f"engine.zero_stage={zero}")
     assert deepspeed_adapter.configuration(recipe, 1, "fp32")["gradient_clipping"] == stated
+
+
+@pytest.mark.parametrize("zero", [0, 1, 3])
+def test_what_goes_on_has_the_settings_of_its_recipe_not_of_the_checkpoint(supervised, tmp_path, zero):
+    def recipe(value):
+        optim = f"optim={{name: adamw, lr: 0.01, weight_decay: {value}, betas: [0.9, {value}]}}"
+        return supervised(optim, f"engine.zero_stage={zero}", f"engine.gradient_clipping={value}")
+
+    with rehearsal(recipe(0.5)) as training:
+        training.engine.save(tmp_path / "saved")
+    with rehearsal(recipe(0.2)) as training:
+        training.engine.load(tmp_path / "saved")
+        groups = training.engine._engine.optimizer.param_groups
+        assert [(group["weight_decay"], group["betas"]) for group in groups] == [(0.0, (0.9, 0.2)), (0.2, (0.9, 0.2))]
+        assert not zero or training.engine._engine.optimizer.clip_grad == 0.2
+
+
+def test_fp16_goes_on_with_the_scale_of_the_loss_that_it_had(supervised, tmp_path):
+    recipe = supervised()
+    with rehearsal(recipe):  # for its group of processes
+        first, second = (
+            Engine(model, torch.optim.SGD(model.parameters(), lr=0.1), recipe, 1, "fp16")
+            for model in (torch.nn.Linear(2, 2), torch.nn.Linear(2, 2))
+        )
+        first._engine.torch_autocast_z0_gradscaler.load_state_dict(
+            {**second._engine.torch_autocast_z0_gradscaler.state_dict(), "scale": 64.0, "_growth_tracker": 7}
+        )
+        first.save(tmp_path / "saved")
+        second.load(tmp_path / "saved")
+    found = second._engine.torch_autocast_z0_gradscaler.state_dict()
+    assert (found["scale"], found["_growth_tracker"]) == (64.0, 7)
+
+
+def test_fp16_under_zero_is_refused(supervised):
+    with pytest.raises(RecipeError, match=r"engine\.precision fp16 with engine\.zero_stage 1 cannot be.*Use bf16"):
+        supervised("engine.precision=fp16", "engine.zero_stage=1")
 
 
 @pytest.mark.parametrize("pieces", [1, 2])

@@ -1,7 +1,11 @@
 import json
+import os
+import signal
 
 import pytest
+import torch
 
+from fastpt.training import launch
 from fastpt.training.run import train
 from tests.training.conftest import TINY_VIT, VIT_CLIP, in_processes, lines, losses, save, train_all
 
@@ -19,3 +23,18 @@ def test_two_processes_train_as_one(request, tmp_path, task, model):
     ]
     assert measures[1] == pytest.approx(measures[0], abs=0.1)  # one picture of 12 may fall to the other side
     assert json.loads((tmp_path / "two" / "provenance.json").read_text())["world_size"] == 2
+
+
+def test_a_sigterm_that_the_launcher_hands_on_behind_ones_own_is_no_second(monkeypatch):
+    ended: list[int] = []
+    monkeypatch.setattr(signal, "raise_signal", ended.append)
+    with launch.Preemption(launch.DistInfo(0, 1, torch.device("cpu"))) as asked:
+        assert not asked.agreed()
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked.agreed()
+        assert not ended
+        monkeypatch.setattr(launch, "SAME", -1.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert ended == [signal.SIGTERM]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -8,6 +8,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.files import write_sealed_json
 from fastpt.runs import is_finished, read_metrics, read_provenance, read_recipe, read_run, records, verify
 from fastpt.runs.folder import PROVENANCE_FORMAT
+from fastpt.runs.records import write_records
 from fastpt.training.starts import begin, go_on
 from tests.report.conftest import add_lines
 
@@ -97,6 +98,30 @@ def test_what_differs_keeps_a_run_from_resuming_unless_changes_are_allowed(tmp_p
     start = {"step": 4, **MACHINE, "changes": [words]}
     assert read_provenance(run) == {**changed[1], "resumed": [start]}
     assert begin(run, *changed, resume=True) == []
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        (
+            {"optim": {"lr": 0.1, "name": "adamw"}},
+            {"optim": {"lr": 0.1, "name": "sgd"}},
+            "optim.name was 'adamw', is 'sgd'",
+        ),
+        ({"engine": {"zero_stage": 1}}, {"engine": {"zero_stage": 0}}, "engine.zero_stage was 1, is 0"),
+        (
+            {"optim": {"lr": 0.1, "weight_decay": 0.0}},
+            {"optim": {"lr": 0.1, "weight_decay": 0.1}},
+            "optim.weight_decay was 0.0, is 0.1",
+        ),
+    ],
+)
+def test_an_optimizer_of_another_make_is_refused_even_where_changes_are_allowed(tmp_path, was, now, told):
+    run = begun(tmp_path / "run")
+    (run / "checkpoints" / "step-00000004").mkdir(parents=True)
+    write_records(run, {**RECIPE, **was}, PROVENANCE)
+    with pytest.raises(FastptError, match=f"{told}, and its checkpoints hold an optimizer made otherwise"):
+        begin(run, {**RECIPE, **now}, PROVENANCE, resume=True, allow_changes=True)
 
 
 def test_a_finished_run_keeps_its_record_also_where_changes_are_allowed(tmp_path):

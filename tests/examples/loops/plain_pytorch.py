@@ -1,5 +1,6 @@
 """Plain PyTorch, one process or several: `torchrun --nproc-per-node 8 plain_pytorch.py SPLIT CHECKPOINT`."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,8 @@ def train(
 
 if __name__ == "__main__":
     if dist.is_torchelastic_launched():
+        if torch.cuda.is_available():
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))  # or all take the first
         dist.init_process_group()
     for loss in train(sys.argv[1], Path(sys.argv[2]), 90, 256, 224, noise=0.05, every=500):
         print(loss)

@@ -29,6 +29,7 @@ from fastpt.storage.opening import for_arrow, open_unchanged, stamp_at
 
 SUFFIX = ".parquet"
 IMAGE_NAMES = ("image", "jpg", "img")
+CHUNK = 64  # rows of a row group that one array has: its bytes are counted in 31 bits
 KEPT_ROWS = 128  # of the row groups behind the oldest that is kept; more than are read ahead
 PARQUET_ERRORS = (OSError, ValueError, pa.ArrowException)  # ValueError: text that is not UTF-8
 
@@ -69,6 +70,9 @@ class Tables:
     warnings: list[str]
 
 
+_Pictures = Future[pa.ChunkedArray]  # of a row group
+
+
 @dataclass
 class _Reader:
     files: list[Path]
@@ -77,7 +81,7 @@ class _Reader:
     places: list[tuple[int, int]]
     groups: np.ndarray  # of each row
     inside: np.ndarray  # row inside its group
-    _read_groups: OrderedDict[int, "Future[pa.Array]"] = field(default_factory=OrderedDict, repr=False)  # the last ones
+    _read_groups: OrderedDict[int, _Pictures] = field(default_factory=OrderedDict, repr=False)  # the last ones
     _lock: Lock = field(default_factory=Lock, repr=False)
 
     def __call__(self, i: int) -> bytes:
@@ -86,7 +90,7 @@ class _Reader:
             raise OSError("the cell of its picture is empty")
         return value
 
-    def _group(self, group: int) -> pa.Array:
+    def _group(self, group: int) -> pa.ChunkedArray:
         """The pictures of a row group, which one thread reads and the others wait for."""
         with self._lock:
             found = self._read_groups.get(group)
@@ -102,17 +106,17 @@ class _Reader:
                     self._read_groups.popitem(last=False)
         return found.result()
 
-    def _behind_oldest(self) -> list["Future[pa.Array]"]:
+    def _behind_oldest(self) -> list[_Pictures]:
         return [one for one in list(self._read_groups.values())[1:] if one.done() and not one.exception()]
 
-    def _read(self, file: int, group: int) -> pa.Array:
+    def _read(self, file: int, group: int) -> pa.ChunkedArray:
         try:
             open_unchanged(self.files[file], self.stamp[file]).close()
             with _open(self.files[file]) as parquet:
-                column = parquet.read_row_group(group, [self.image]).column(self.image).combine_chunks()
+                batches = parquet.iter_batches(CHUNK, [group], [self.image])
+                return pa.chunked_array([_encoded(batch.column(self.image)) for batch in batches])
         except PARQUET_ERRORS as error:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
-        return column.field("bytes") if pa.types.is_struct(column.type) else column
 
     def holder(self, i: int) -> str:
         return self._name(self.places[int(self.groups[i])][0])
@@ -131,6 +135,11 @@ class _Reader:
 
     def __reduce__(self):
         return _Reader, (self.files, self.stamp, self.image, self.places, self.groups, self.inside)
+
+
+def _encoded(pictures: pa.Array) -> pa.Array:
+    """The bytes of pictures."""
+    return pictures.field("bytes") if pa.types.is_struct(pictures.type) else pictures
 
 
 def _open(file: Path) -> pq.ParquetFile:

@@ -365,6 +365,17 @@ def test_pictures_in_a_dictionary_and_in_large_binary_are_read(tmp_path):
         assert split.read(0) == picture(0)
 
 
+@pytest.mark.parametrize("has_paths", [True, False])
+def test_a_row_group_of_many_pictures_is_read_as_several_arrays(tmp_path, has_paths):
+    table = rows(0, count=150)  # of one row group; a single array holds 2 GiB at most
+    if not has_paths:
+        table = table.set_column(0, "image", pa.array([picture(i) for i in range(150)]))
+    (split,) = parquet_splits(save(tmp_path, train=table)).splits
+    assert split.read.places == [(0, 0)]
+    assert [split.read(i) for i in (149, 0, 63, 64, 128)] == [picture(i) for i in (149, 0, 63, 64, 128)]
+    assert split.read._group(0).num_chunks > 1
+
+
 def test_an_empty_cell_is_rejected_by_name_when_it_is_read(tmp_path):
     images = pa.array([{"bytes": picture(0), "path": "a"}, {"bytes": None, "path": "b"}, None])
     (split,) = parquet_splits(save(tmp_path, train=pa.table({"image": images, "label": [0, 0, 0]}))).splits

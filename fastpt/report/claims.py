@@ -69,6 +69,11 @@ class Declaration:
         names = {self.tunings[file] for file in files if file in self.tunings}
         return [claim for claim in self.claims if claim.tuning in names or not self.tunings]
 
+    def family_of(self, arm: "Arm") -> int:
+        """How many claims are declared about an arm, of all tunings: they are one family of tests, whichever of them
+        results answer."""
+        return sum(one.is_about(arm.recipe, arm.kind) for one in self.claims)
+
     def progress_of(self, arm: "Arm", runs: Sequence[Run], lacking: Sequence[str]) -> Progress:
         """Of the arm's noise, of its right part, and of the clean runs that it is compared with: those of `runs`, and
         none that is `lacking` a number."""
@@ -98,6 +103,7 @@ class Answer:
     question: str  # in words, with the methods' labels
     judged: Judged
     estimate: Estimate | None
+    family: int  # claims that it is judged among
     reason: str | None = None  # why there is no estimate
     sd: float | None = None  # of a run within its condition
     welch_p: float | None = None
@@ -213,8 +219,10 @@ def noisy(weights: Mapping[Hashable, float]) -> list[Hashable]:
     return [one for one in weights if one != 0.0]
 
 
-def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None) -> list[Answer]:
-    """What the runs of an arm say to the claims that are about it; they are one family of tests.
+def answers(
+    arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, str] | None = None, of: int = 0
+) -> list[Answer]:
+    """What the runs of an arm say to the claims that are about it: one family of tests, or some of a family `of` more.
 
     `vote` is that of sets that share pictures; others have one of their own.
     """
@@ -225,8 +233,8 @@ def answers(arm: Arm, suite: str, claims: Sequence[Claim], vote: Mapping[str, st
         for claim, found in zip(claims, asked, strict=True)
     ]
     return [
-        _answer(claim, question(claim, arm.family), found, judged, len(claims), vote or {})
-        for claim, found, judged in zip(claims, asked, judge(family), strict=True)
+        _answer(claim, question(claim, arm.family), found, judged, max(of, len(claims)), vote or {})
+        for claim, found, judged in zip(claims, asked, judge(family, of), strict=True)
     ]
 
 
@@ -273,7 +281,7 @@ def _answer(
     claim: Claim, words: str, asked: _Asked | str, judged: Judged, family: int, vote: Mapping[str, str]
 ) -> Answer:
     if isinstance(asked, str):
-        return Answer(claim, words, judged, None, asked)
+        return Answer(claim, words, judged, None, family, asked)
     model, estimate = asked.model, asked.estimate
     needed = None
     if model.sd is not None:
@@ -284,6 +292,7 @@ def _answer(
         words,
         judged,
         estimate,
+        family,
         sd=model.sd,
         welch_p=model.welch(asked.weights).p(),
         permutation_p=model.permutation_p(asked.weights),

@@ -55,7 +55,7 @@ def overview_figure(arm: Arm, found: Sequence[Answer], progress: Progress, numbe
             side = ">" if one.claim.side == "> 0" else "<"
             plot.plot([0], [place], marker=side, markersize=5, color=INK, linestyle="none")
             row = _row(one.claim.name, one.estimate)
-            wider = one.estimate.half(len(found))
+            wider = one.estimate.half(one.family)
             _bars(plot, place, Row(row.label, row.value, row.half, 100 * wider if wider is not None else None), colour)
             plot.annotate(
                 verdict(one, progress),

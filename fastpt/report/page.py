@@ -120,7 +120,7 @@ def _suite_results(
         for family in groups
         for arm in arms(family)
         for asked in [declaration.asked_of(runs, suite) if declaration.claims else claims(arm, suite)]
-        if (mine := answers(arm, suite, asked, declaration.votes))
+        if (mine := answers(arm, suite, asked, declaration.votes, declaration.family_of(arm)))
         and (declaration.claims or any(one.sd is not None for one in mine))  # else there is no spread to judge by
     ]
     every = [(arm, one, progress) for _, arm, mine, progress in answered for one in mine]

@@ -245,15 +245,15 @@ def spread(weights: Mapping[C, float], counts: Mapping[C, int]) -> float:
 # --- families of tests ----------------------------------------------------------------------------------------------
 
 
-def holm(ps: Sequence[float | None]) -> list[float]:
+def holm(ps: Sequence[float | None], of: int = 0) -> list[float]:
     """Holm's (1979) adjusted p-values: in ascending order p_(i) · (m - i + 1), none below the one before, none above 1.
 
-    A test that could not be done counts in the family, with p = 1.
+    A test that could not be done counts in the family, with p = 1, and so do those beside `ps` of a family `of` more.
     """
     filled = np.array([1.0 if p is None else p for p in ps])
     order = np.argsort(filled, kind="stable")
     adjusted = np.empty(len(filled))
-    adjusted[order] = np.minimum(1, np.maximum.accumulate(filled[order] * np.arange(len(filled), 0, -1)))
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(filled[order] * (max(of, len(ps)) - np.arange(len(ps)))))
     return adjusted.tolist()
 
 
@@ -268,15 +268,16 @@ class Judged:
     """Of lying within the margin, after Holm in a family of its own."""
 
 
-def judge(family: Sequence[tuple[Estimate | None, int, float]]) -> list[Judged]:
+def judge(family: Sequence[tuple[Estimate | None, int, float]], of: int = 0) -> list[Judged]:
     """The verdicts of a family of claims: of each its estimate (None: not to be had), side (1 or -1) and margin.
+    Those of a family `of` more are not to be had either.
 
     Two families at 5 % each: two-sided t tests against 0 with Holm, and TOST against the margins with Holm.
     A difference from 0 supports or contradicts; where it is also within the margin it is small; within the margin alone
     is negligible; neither is undecided.
     """
-    ps = holm([one.p() if one else None for one, _, _ in family])
-    within = holm([one.p_equivalence(margin) if one else None for one, _, margin in family])
+    ps = holm([one.p() if one else None for one, _, _ in family], of)
+    within = holm([one.p_equivalence(margin) if one else None for one, _, margin in family], of)
     return [
         Judged(_verdict(one, side, p <= LEVEL, q <= LEVEL), p, q)
         for (one, side, _), p, q in zip(family, ps, within, strict=True)

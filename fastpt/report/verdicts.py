@@ -31,10 +31,13 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
     labels = [f"{name} ({one_line(one.question)})" for name, one in zip(names, found, strict=True)]
     machines = listing([f"{one_line(name)} ({runs})" for name, runs in arm.machines.items()])
     mixed = f"Runs were trained on {machines}: the kind of machine is a term of the model. " * (len(arm.machines) > 1)
+    family = found[0].family
+    others = f"The family is all claims of the arm: {family - len(found)} of another tuning counts with p = 1. "
+    others *= family > len(found)
     note = (
-        f"{interim(progress)}{mixed}{TESTS} In points; ± is a 95 % interval, all at once: those of all {len(found)} "
-        "hold together (Bonferroni); p are Holm's, within: of the test against the margin. Least margin: what would "
-        "have held, at Holm's strictest step."
+        f"{interim(progress)}{mixed}{TESTS} {others}In points; ± is a 95 % interval, all at once: those of all "
+        f"{family} hold together (Bonferroni); p are Holm's, within: of the test against the margin. Least margin: "
+        "what would have held, at Holm's strictest step."
     )
     power = (
         "By the spread seen, pooled within conditions with its degrees of freedom, and by no difference; at Holm's "
@@ -49,7 +52,7 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
         "are measured on the same encoders); next set: 95 % interval of the true effect on one more. Sets that share "
         "pictures or heads count as one."
     )
-    verdicts = [_verdict_cells(one, len(found), progress) for one in found]
+    verdicts = [_verdict_cells(one, progress) for one in found]
     return [
         _table(f"Claims: {arm.label}", _VERDICT_COLUMNS, labels, verdicts, note),
         _table(f"Power: {arm.label}", _POWER_COLUMNS, names, [*map(_power_cells, found)], power),
@@ -126,7 +129,7 @@ def sentence(one: Answer, progress: Progress) -> str:
     return f"{points(one.estimate, 2)} points{told}{more}. {asked}"
 
 
-def _verdict_cells(one: Answer, family: int, progress: Progress) -> list[str]:
+def _verdict_cells(one: Answer, progress: Progress) -> list[str]:
     told, margin = verdict(one, progress), f"{one.claim.margin:g}"
     if one.estimate is None:
         return [told, "–", "–", "–", margin, "–", "–"]
@@ -134,7 +137,7 @@ def _verdict_cells(one: Answer, family: int, progress: Progress) -> list[str]:
     return [
         told,
         points(one.estimate, 2),
-        _half(one.estimate.half(family)),
+        _half(one.estimate.half(one.family)),
         _p(one.judged.p if is_tested else None),
         margin,
         _p(one.judged.p_equivalence if is_tested else None),
@@ -194,7 +197,7 @@ def csv(found: Sequence[tuple[str, Arm, Sequence[Answer], Progress]]) -> str:
             checks = [None] * 4 if progress.is_interim else checks
             power = [times_100(one.power.effect), times_100(one.power.margin)] if one.power else [None, None]
             where = [suite, arm.label, one.claim.name, one.question, verdict(one, progress).lower()]
-            numbers = _numbers(one.estimate, len(answers))
+            numbers = _numbers(one.estimate, one.family)
             margin = times_100(one.margin)
             rows.append(
                 [*where, *numbers, *tests, margin, within, *checks, *power, one.runs_to_decide, *_over_sets(one)]

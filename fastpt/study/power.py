@@ -147,7 +147,9 @@ def _text(one: Planned) -> str:
         told = f"{spread.interval[0]:.2f} to {spread.interval[1]:.2f} at 95 %, {spread.df} df, {spread.source}"
     else:
         told = spread.source
-    decides = f"{one.decides_at:,} runs a noisy condition decide" if one.decides_at else "more than 10,000 runs are needed"
+    decides = (
+        f"{one.decides_at:,} runs a noisy condition decide" if one.decides_at else "more than 10,000 runs are needed"
+    )
     header = ["n", "runs", "sees", "shows", f"power to see {margin:g}", f"to show 0 within {margin:g}"]
     rows = [
         [

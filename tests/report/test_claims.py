@@ -266,6 +266,19 @@ def test_a_declared_claim_that_no_results_answer_is_told(tmp_path, runs):
     assert "No results here" not in shown(tmp_path, runs, declared(claim(), done=4, planned=4))
 
 
+def test_claims_of_all_tunings_are_one_family_in_whatever_tables_they_stand(tmp_path):
+    """A difference of p 0.04 is supported alone, but not as one of two claims."""
+    (family,) = [family_of(tmp_path, shifted({0: (0, 0), 0.3: (0.0024, 0)}))]
+    runs = [run.path for one in family.conditions for run in one.runs]
+    alone = declared(claim(margin=0.1), done=6, planned=6)
+    both = declared(claim(margin=0.1), claim(name="C2", tuning="code"), done=6, planned=6)
+    assert "Supported: C1." in shown(tmp_path, runs, replace(alone, tunings={"demo": None, "demo-code": "code"}))
+    seen = shown(tmp_path, runs, replace(both, tunings={"demo": None, "demo-code": "code"}))
+    assert "Undecided: C1." in seen
+    assert "those of all 2 hold together" in seen
+    assert "The family is all claims of the arm: 1 of another tuning counts with p = 1." in seen
+
+
 @pytest.mark.parametrize(
     ("p", "told"),
     [(0.2, "0.200"), (0.0004, "<\u00a00.001"), (0.05, "0.050"), (0.0500231, "0.05002"), (0.0499991, "0.050")],

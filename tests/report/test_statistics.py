@@ -157,6 +157,7 @@ def test_holm_is_as_in_r():
 
 def test_a_test_that_could_not_be_done_counts_in_its_family():
     assert holm([0.01, None, None]) == pytest.approx([0.03, 1, 1])
+    assert holm([0.01], of=3) == pytest.approx([0.03])
 
 
 def test_few_permutations_have_the_exact_share():

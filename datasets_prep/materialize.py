@@ -34,7 +34,8 @@ from fastpt.data.samples import ImageDataset
 from fastpt.errors import FastptError, suggestion
 from fastpt.files import atomic_folder, locked, write_json, write_sealed_json
 
-FORMAT = "2.1"
+FORMAT = "2.2"
+SEED = 0  # of the samples that a limit draws
 BATCH = 1024  # samples whose captions are looked up at once
 ROW_GROUP = 100  # samples of a parquet file that are read together, as `datasets` writes pictures
 STORES = ("ffcv", "wds", "parquet")
@@ -65,9 +66,9 @@ def materialize(
     """Write `dataset` with the targets of `noise` (see `Dataset.targets`) to the new folder `out`.
 
     The folder appears whole or not at all; what a killed job left is removed by the next. `store` is one of `STORES`.
-    With `only`, names of classes, samples whose clean label is one of them are written; with `limit`, the first so
-    many, which are a random sample: a split is shuffled. Raises FastptError if `out` exists or nothing would be
-    written, DamagedData if a stored picture is damaged.
+    With `only`, names of classes, samples whose clean label is one of them are written; with `limit`, so many of these,
+    drawn at random: the same each time, and those of a smaller limit among those of a larger one. Raises FastptError if
+    `out` exists or nothing would be written, DamagedData if a stored picture is damaged.
     """
     if out.resolve().is_relative_to(dataset.path.resolve()):
         raise FastptError(f"{out} lies inside the prepared split {dataset.path}. Choose another --out.")
@@ -101,14 +102,14 @@ def materialize(
 
 
 def _rows(dataset: Dataset, limit: int | None, only: Sequence[str]) -> np.ndarray:
-    """int64 [M], the samples that are asked for."""
-    rows = np.arange(len(dataset))
+    """int64 [M], the samples that are asked for, in their order."""
+    drawn = np.random.default_rng(SEED).permutation(len(dataset))
     if only:
         labels = [_label(dataset, name) for name in only]
-        rows = rows[np.isin(dataset.clean_labels, labels)]
-    if len(rows) == 0:
+        drawn = drawn[np.isin(dataset.clean_labels[drawn], labels)]
+    if len(drawn) == 0:
         raise FastptError(f"{dataset.path} has no sample of the classes {', '.join(only)}. Name others.")
-    return rows[:limit]
+    return np.sort(drawn[:limit])
 
 
 def _label(dataset: Dataset, name: str) -> int:

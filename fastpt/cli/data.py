@@ -127,7 +127,7 @@ def _verify_run(run: Path) -> list[str]:
 @click.option(
     "--shard-samples", type=click.IntRange(1), default=20_000, show_default=True, help="Samples a tar or parquet file."
 )
-@click.option("--limit", type=click.IntRange(1), help="Write the first so many, in the split's shuffled order.")
+@click.option("--limit", type=click.IntRange(1), help="Write so many, drawn at random: each time the same.")
 @click.option("--class", "only", metavar="NAME", multiple=True, help="Write what is truly of this class; repeatable.")
 def materialize(
     folder: Path,

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -155,11 +156,30 @@ def test_classes_of_one_name_are_told_apart_for_datasets(tmp_path):
 
 @pytest.mark.parametrize("store", ["ffcv", "wds", "parquet"])
 def test_some_samples_of_some_classes(split, labels, tmp_path, store):
-    chosen = [row for row in range(13) if split.clean_labels[row] in (1, 3)][:4]
-    materialize(split, 0.5, store, tmp_path / "out", limit=4, only=["class 1", "class 3"])
+    some = {"limit": 4, "only": ["class 1", "class 3"]}
+    materialize(split, 0.5, store, tmp_path / "out", **some)
+    materialize(split, 0.5, "parquet", tmp_path / "known", **some)
+    chosen = rows_of(split, tmp_path / "known")
+    assert {int(split.clean_labels[row]) for row in chosen} <= {1, 3}
     found = read_sealed_json(tmp_path / "out" / "provenance.json", FORMAT)
     assert (found["samples"], found["limit"], found["only_classes"]) == (4, 4, ["class 1", "class 3"])
     assert read_labels(tmp_path / "out", store) == [labels[row] for row in chosen]
+
+
+def rows_of(split, folder) -> list[int]:
+    """Which samples of `split` are in parquet files, in their order."""
+    return [list(split.keys).index(key.as_py()) for key in pq.read_table(folder / "data")["key"]]
+
+
+def test_a_limit_draws_samples_from_all_of_a_split_that_is_sorted_by_class(tmp_path):
+    split = prepared(tmp_path / "split", made_up(40, labels=np.arange(40) // 10), order="source")
+    for limit in (5, 10):
+        materialize(split, None, "parquet", tmp_path / f"{limit}", limit=limit)
+    few, more = (rows_of(split, tmp_path / name) for name in ("5", "10"))
+    assert (len(few), len(more)) == (5, 10)
+    assert set(few) < set(more)
+    assert more == sorted(more)
+    assert set(split.clean_labels[more].tolist()) == {0, 1, 2, 3}
 
 
 def read_labels(folder, store: str) -> list[int]:

@@ -250,18 +250,21 @@ def memorization_table(family: Family) -> Table | None:
     for one in family.conditions:
         found = {run: memorized(run) for run in one.runs}
         rows = [
-            Row(f"seed {one_line(run.seed)}", [Cell(percent(shares.get(measure.name))) for measure in measures])
+            Row(
+                f"seed {one_line(run.seed)}" + ("" if run.end else " (unfinished)"),
+                [Cell(percent(shares.get(measure.name))) for measure in measures],
+            )
             for run, shares in found.items()
         ]
         if len(found) > 1:
-            every = [
-                [shares[measure.name] for shares in found.values() if measure.name in shares] for measure in measures
-            ]
+            ended = [shares for run, shares in found.items() if run.end]
+            every = [[shares[measure.name] for shares in ended if measure.name in shares] for measure in measures]
             means = [Cell(mean_half(interval(shares) if shares else None)) for shares in every]
             rows.append(Row("mean", means, average=True))
         groups += [Group(one.label, rows)] if any(found.values()) else []
     note = (
-        "Shares of the training samples looked at by the last evaluation, in percent; ± is a 95 % interval over runs."
+        "Shares of the training samples looked at by the last evaluation, in percent; ± is a 95 % interval over runs. "
+        "Means are over those whose training has ended."
     )
     return Table(f"What was memorised: {family.label}", [measure.label for measure in measures], groups, note, "Run")
 

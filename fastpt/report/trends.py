@@ -8,6 +8,7 @@ from functools import partial
 from statistics import fmean
 
 from fastpt.errors import FastptError
+from fastpt.printable import plural
 from fastpt.report.compare import DOMAINS, Condition, Family
 from fastpt.report.effects import Effect
 from fastpt.report.figures import Figure, spectrum_measures
@@ -105,7 +106,7 @@ def training_trend(family: Family, number: int) -> Figure | None:
     for index, (label, value, scale) in enumerate(_of_training(family)):
         unit = " (%)" if scale == 100 else ""
         panels |= _panel(family, f"training-rate-{number}-{index}", label, f"last evaluation{unit}", value, scale)
-    told = "By the last evaluation; of the training pictures, shares of those looked at."
+    told = f"By the last evaluation; of the training pictures, shares of those looked at.{_unfinished(family)}"
     caption = f"{told} {INTERVALS}{_of_right_part(family)}"
     return Figure(f"Pre-training against noise rate: {family.label}", caption, panels) if panels else None
 
@@ -123,7 +124,7 @@ def training_table(family: Family) -> Table | None:
         Row(one.label, [Cell(_text(mine.get(one), scale)) for mine, scale in zip(cells, scales, strict=True)])
         for one in family.conditions
     ]
-    note = "Means over runs; ± is a 95 % interval, of one variance over all conditions."
+    note = f"Means over runs; ± is a 95 % interval, of one variance over all conditions.{_unfinished(family)}"
     return Table(f"Pre-training by noise: {family.label}", columns, [Group("Last evaluation", rows)], note, "Noise")
 
 
@@ -135,18 +136,31 @@ def _text(one: Estimate | None, scale: float) -> str:
 
 
 def _of_training(family: Family) -> list[tuple[str, Callable[[Run], float | None], float]]:
-    """Label, value of a run and scale of what evaluations of the family's runs measured, and of what was memorised."""
-    runs = [run for one in family.conditions for run in one.runs]
+    """Label, value of a run and scale of what evaluations of the family's runs measured, and of what was memorised.
+
+    Of runs whose training has ended: what others evaluated last is of a part of it.
+    """
+    runs = [run for one in family.conditions for run in one.runs if run.end]
     found: list[tuple[str, Callable[[Run], float | None], float]] = []
     for one in measures_of(runs)[:1]:
-        found.append((one.label, partial(measured, name=one.name), 100.0 if one.is_share else 1.0))
+        found.append((one.label, partial(_measured, name=one.name), 100.0 if one.is_share else 1.0))
     for one in memorization_of(runs):
         found.append((one.label, partial(_memorised, name=one.name), 100.0))
     return found
 
 
+def _measured(run: Run, name: str) -> float | None:
+    return measured(run, name) if run.end else None
+
+
 def _memorised(run: Run, name: str) -> float | None:
-    return memorized(run).get(name)
+    return memorized(run).get(name) if run.end else None
+
+
+def _unfinished(family: Family) -> str:
+    """How many runs are in no mean, as they are not at their end."""
+    left_out = sum(not run.end for one in family.conditions for run in one.runs)
+    return f" Without {plural(left_out, 'run')} whose training has not ended." if left_out else ""
 
 
 def _panel(

@@ -1,12 +1,14 @@
 """What the page shows beside accuracies: effects, data fractions, what was memorised, cost."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 
 from fastpt.report import StepCost
 from fastpt.report.compare import families
 from fastpt.report.figures import _curve
+from fastpt.report.tables import memorization_table
 from fastpt.runs import read_run
 from tests.report.conftest import add_lines, tune_results, write_run
 from tests.report.test_page import page, words
@@ -52,6 +54,20 @@ def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):
     measures = {"clean_fit": 0.9, "mislabeled_memorized": 0.25, "mislabeled_corrected": 0.5}
     add_lines(run, {"event": "eval", "step": 200, "split": "train", **measures})
     assert "seed 0 90.0 25.0 50.0" in words(page(tmp_path, run))
+
+
+def test_what_an_unfinished_training_memorised_so_far_is_in_no_mean(tmp_path):
+    runs = [write_run(tmp_path, rate=0.3, seed=seed) for seed in (0, 1)]
+    for run, share in zip(runs, (0.25, 0.05), strict=True):
+        add_lines(run, {"event": "eval", "step": 200, "split": "train", "mislabeled_memorized": share})
+    done, begun = map(read_run, runs)
+    (family,) = families([done, replace(begun, end=None)])
+    (group,) = memorization_table(family).groups
+    assert [(row.label, row.cells[0].text) for row in group.rows] == [
+        ("seed 0", "25.0"),
+        ("seed 1 (unfinished)", "5.0"),
+        ("mean", "25.0"),
+    ]
 
 
 def test_the_cost_of_each_step_and_what_was_not_done_are_shown(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from fastpt.report.compare import families
@@ -57,6 +59,22 @@ def test_training_by_noise_has_means_over_runs(family):
         ("30\u00a0% symmetric", "3.1 ± 0.4"),
         ("30\u00a0% symmetric, right part", "–"),
     ]
+
+
+def test_a_training_that_has_not_ended_is_in_no_mean_over_runs(family):
+    first, *others = family.conditions
+    half_done = replace(first.runs[0], end=None, evals=[{"step": 50, "split": "val", "top1": 0.1}])
+    some = replace(family, conditions=(replace(first, runs=(half_done, *first.runs[1:])), *others))
+    table = training_table(some)
+    assert "Without 1 run whose training has not ended." in table.note
+    assert "Without 1 run whose training has not ended." in training_trend(some, 0).caption
+    assert "Without" not in training_table(family).note
+    assert [training_table(one).groups[0].rows[0].cells[0].text for one in (family, some)] == ["67.5", "67.5"]
+
+
+def test_without_a_training_that_has_ended_there_is_no_mean_over_runs(family):
+    halves = tuple(replace(one, runs=tuple(replace(run, end=None) for run in one.runs)) for one in family.conditions)
+    assert training_table(replace(family, conditions=halves)) is None
 
 
 def test_spectra_have_a_line_for_each_condition(family):

@@ -170,13 +170,12 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
         table = accuracies(family, suite, domain)
         if table is None or LP not in table.methods:
             continue
-        series = []
+        series, spectra = [], spectrum_means(family, suite, domain, measure)
         for condition in table.conditions:
             points = [
-                (fmean(spectra), 100 * accuracy)
+                (spectra[run], 100 * accuracy)
                 for run in condition.runs
-                if (spectra := spectrum_measures(run, suite, domain, measure))
-                and (accuracy := run_average(run, suite, table, LP)) is not None
+                if run in spectra and (accuracy := run_average(run, suite, table, LP)) is not None
             ]
             if points:
                 x, y = zip(*points, strict=True)
@@ -194,16 +193,28 @@ def relation_figure(family: Family, suite: str, number_: str) -> Figure | None:
             panels[name] = draw(name, axes, series)
     caption = (
         "Left to right: how evenly the features use their directions (SVE), and how little the largest one dominates "
-        "(LSVR: minus the logarithm of its share), each a mean over the test sets, against the linear probe's accuracy."
+        "(LSVR: minus the logarithm of its share), each a mean over the test sets that all runs have, against the "
+        "linear probe's accuracy."
     )
     return _figure(f"Spectra against accuracy: {family.label}", caption, panels)
 
 
-def spectrum_measures(run: Run, suite: str, domain: str, measure: str) -> list[float]:
-    """SVE or LSVR of the encoder's features on each test set of a domain."""
-    spectra = [one for one in records(run, suite, "spectra") if one.get("domain") == domain]
-    spectra = [one for one in spectra if one.get("stage") == ENCODER.name]
-    return [value for one in spectra if (value := finite(one.get(measure))) is not None]
+def spectrum_means(family: Family, suite: str, domain: str, measure: str) -> dict[Run, float]:
+    """SVE or LSVR of the encoder's features of each run that has spectra, a mean over the test sets that all have."""
+    every = {run: _measured_spectra(run, suite, domain, measure) for one in family.conditions for run in one.runs}
+    found = {run: values for run, values in every.items() if values}
+    common = [test for test in next(iter(found.values()), ()) if all(test in values for values in found.values())]
+    return {run: fmean(values[test] for test in common) for run, values in found.items() if common}
+
+
+def _measured_spectra(run: Run, suite: str, domain: str, measure: str) -> dict[tuple[str, str], float]:
+    """Of each test set of a domain, by set and test."""
+    return {
+        (one_line(one.get("set")), one_line(one.get("test"))): value
+        for one in records(run, suite, "spectra")
+        if (one.get("domain"), one.get("stage")) == (domain, ENCODER.name)
+        and (value := finite(one.get(measure))) is not None
+    }
 
 
 def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:

@@ -5,13 +5,12 @@ One mean a condition and one variance over all, as claims have it; a run counts 
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from statistics import fmean
 
 from fastpt.errors import FastptError
 from fastpt.printable import plural
 from fastpt.report.compare import DOMAINS, Condition, Family
 from fastpt.report.effects import Effect
-from fastpt.report.figures import Figure, spectrum_measures
+from fastpt.report.figures import Figure, spectrum_means
 from fastpt.report.measures import measured, measures_of, memorization_of, memorized
 from fastpt.report.methods import MARKERS
 from fastpt.report.paper import LP
@@ -89,15 +88,11 @@ def spectrum_trend(family: Family, suite: str, number: str) -> Figure | None:
     for measure, words in (("sve", "singular value entropy (SVE)"), ("lsvr", "LSVR")):
         for domain, word in DOMAINS.items():
             name = f"spectrum-rate-{number}-{measure}-{domain}"
-            value = partial(_spectrum_mean, suite=suite, domain=domain, measure=measure)
-            panels |= _panel(family, name, f"{word}: {measure.upper()}", words, value)
-    caption = f"Of the frozen encoder's features, means over the tests. {INTERVALS}{_of_right_part(family)}"
+            means = spectrum_means(family, suite, domain, measure)
+            panels |= _panel(family, name, f"{word}: {measure.upper()}", words, means.get)
+    told = "Of the frozen encoder's features, means over the tests that all runs have."
+    caption = f"{told} {INTERVALS}{_of_right_part(family)}"
     return Figure(f"Spectra against noise rate: {family.label}", caption, panels) if panels else None
-
-
-def _spectrum_mean(run: Run, suite: str, domain: str, measure: str) -> float | None:
-    found = spectrum_measures(run, suite, domain, measure)
-    return fmean(found) if found else None
 
 
 def training_trend(family: Family, number: int) -> Figure | None:

@@ -4,7 +4,7 @@ import pytest
 
 from fastpt.report.compare import families
 from fastpt.report.effects import effects
-from fastpt.report.figures import spectrum_figure
+from fastpt.report.figures import spectrum_figure, spectrum_means
 from fastpt.report.paper import COMPARED
 from fastpt.report.trends import effect_figure, spectrum_trend, training_table, training_trend
 from fastpt.runs import read_run
@@ -75,6 +75,19 @@ def test_a_training_that_has_not_ended_is_in_no_mean_over_runs(family):
 def test_without_a_training_that_has_ended_there_is_no_mean_over_runs(family):
     halves = tuple(replace(one, runs=tuple(replace(run, end=None) for run in one.runs)) for one in family.conditions)
     assert training_table(replace(family, conditions=halves)) is None
+
+
+def test_spectra_are_averaged_over_the_tests_that_all_runs_have(tmp_path):
+    """As accuracies are: one test more would move the mean of its run alone."""
+    where = [("id", name, name) for name in "ab"]
+    runs = []
+    for seed, sets in enumerate((where, where[:1])):
+        tune = tune_results({one: {"lp": [0.5]} for one in sets})
+        for one in tune["spectra"]:
+            one["sve"] = {"a": 3.0, "b": 7.0}[one["set"]]
+        runs.append(read_run(write_run(tmp_path, seed=seed, tune=tune)))
+    (found,) = families(runs)
+    assert spectrum_means(found, "demo", "id", "sve") == dict.fromkeys(runs, 3.0)
 
 
 def test_spectra_have_a_line_for_each_condition(family):

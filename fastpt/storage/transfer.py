@@ -181,13 +181,13 @@ def fetch(path: "RemotePath", stamp: Stamp, start: int, end: int) -> bytes:
 
 def _transfer(path: "RemotePath", stamp: Stamp, parts: list[bytes], start: int, end: int) -> None:
     """Add the bytes from `start` to `end` to the parts, as many as come before something breaks."""
-    version = str(stamp[1])
+    size, version = stamp[0], str(stamp[1])
     if path.scheme in ("http", "https"):
-        web.add_range(web.web_target(path.url), version, parts, start, end)
+        web.add_range(web.web_target(path.url), size, version, parts, start, end)
     elif path.scheme == "s3":
-        web.add_range(web.bucket_target(_file_system(path), _inside(path)), version, parts, start, end)
+        web.add_range(web.bucket_target(_file_system(path), _inside(path)), size, version, parts, start, end)
     elif path.scheme == "hf":
-        web.add_range(web.hub_target(path), "", parts, start, end)  # a commit's files stay what they are
+        web.add_range(web.hub_target(path), size, "", parts, start, end)  # a commit's files stay what they are
     else:
         parts.append(_file_system(path).cat_file(_inside(path), start=start, end=end))
 

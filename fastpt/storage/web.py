@@ -32,6 +32,7 @@ SIGNED_SECONDS = 3600
 LINK = re.compile(r"""<a(?:\s[^<>]*?)?\shref\s*=\s*(?:"([^"]*)"|'([^']*)'|([^\s"'<>]+))""", re.IGNORECASE)
 WAIT = re.compile(r"(?:.*;\s*t=)?(\d+)")  # as `RateLimit: "resolvers";r=0;t=30`, or `Retry-After: 30`
 LONGEST_WAIT = 300.0  # seconds: the window in which the hub counts requests
+PRECONDITION_FAILED = 412
 PIECE = 1 << 20  # bytes that are lost at most where a connection is reset
 
 # At level DEBUG these name whole addresses, signatures and all.
@@ -71,11 +72,11 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def add_range(target: Target, version: str, parts: list[bytes], start: int, end: int) -> None:
+def add_range(target: Target, size: int, version: str, parts: list[bytes], start: int, end: int) -> None:
     """Add the bytes from `start` to `end` of a file to the parts, as many as come before something breaks.
 
-    `version` is the ETag, or the time of change, of the file that is meant; "" for any. Raises StatusError,
-    NoRangesError, and what urllib3 raises.
+    `size` is the length of the file that is meant, `version` its ETag or its time of change; "" for any. Raises
+    StatusError, NoRangesError, and what urllib3 raises.
 
     Where a server redirects to, later ranges are asked for at once: the hub counts what it is asked to redirect.
     """
@@ -88,6 +89,8 @@ def add_range(target: Target, version: str, parts: list[bytes], start: int, end:
     try:
         if response.status != 206:
             raise NoRangesError
+        if _is_of_another(response.headers, size, version):  # not all servers keep to conditions
+            raise StatusError(PRECONDITION_FAILED, response.headers)
         left = end - start
         while left > 0 and (part := response.read(min(PIECE, left), decode_content=False)):
             parts.append(part)
@@ -96,6 +99,18 @@ def add_range(target: Target, version: str, parts: list[bytes], start: int, end:
             response.release_conn()
     finally:
         response.close()
+
+
+def _is_of_another(headers: Mapping[str, str], size: int, version: str) -> bool:
+    """Whether an answer says that its range is of another file than the one of this length and version."""
+    total = headers.get("Content-Range", "").rpartition("/")[2]
+    now = headers.get("Last-Modified" if version.endswith(" GMT") else "ETag", "")
+    return (total.isdecimal() and int(total) != size) or bool(now and version and _bare(now) != _bare(version))
+
+
+def _bare(version: str) -> str:
+    """An ETag as it is compared weakly."""
+    return version.removeprefix("W/").strip('"')
 
 
 def describe(target: Target) -> dict[str, str]:

@@ -1,6 +1,7 @@
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -75,6 +76,40 @@ def test_a_long_wait_is_told_once_to_whoever_waits_for_the_server(tmp_path, monk
         parts = list(threads.map(lambda at: transfer.fetch(path, (len(CONTENT), ""), at, at + 9), range(4)))
     assert parts == [CONTENT[at : at + 9] for at in range(4)]
     assert caplog.messages == [f"{server.url}: the server answers 429, and says to wait 1 s. The work goes on then."]
+
+
+def weak(headers):
+    return {**headers, "ETag": f"W/{headers['ETag']}"}
+
+
+def without_version(headers):
+    return {name: value for name, value in headers.items() if name not in ("ETag", "Last-Modified")}
+
+
+def by_time_alone(headers):
+    return {name: value for name, value in headers.items() if name != "ETag"}
+
+
+@pytest.mark.parametrize(
+    ("told", "now", "said"),
+    [
+        (weak, CONTENT[::-1], "its ETag is another one"),
+        (by_time_alone, CONTENT[::-1], "its ETag is another one"),
+        (without_version, CONTENT + b"x", "it had 10,000 bytes and has 10,001 now"),
+    ],
+)
+def test_a_file_that_is_replaced_is_told_though_the_server_keeps_to_no_condition(tmp_path, told, now, said):
+    (tmp_path / "a.tar").write_bytes(CONTENT)
+    os.utime(tmp_path / "a.tar", (1, 1))
+    transfer.forget()
+    with RangeServer(tmp_path) as server:
+        server.fault = lambda _, answer: replace(answer, headers=told(answer.headers))
+        path = RemotePath.parse(f"{server.url}/a.tar")
+        listed = transfer.look_up(path)
+        assert transfer.fetch(path, listed, 0, 1000) == CONTENT[:1000]
+        (tmp_path / "a.tar").write_bytes(now)
+        with pytest.raises(FastptError, match=rf"a\.tar changed while it was read \({said}\)"):
+            transfer.fetch(path, listed, 0, 1000)
 
 
 def test_where_the_hub_cannot_be_reached_it_is_told_in_a_line(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from datasets_prep.listing import SplitListing
+from fastpt.errors import FastptError
 from fastpt.printable import first_few
 
 MOST_NAMED = 5  # classes in a warning
@@ -57,11 +58,13 @@ def with_same_classes(splits: Sequence[SplitListing]) -> tuple[list[SplitListing
     """The splits with one list of classes, and what to say of it: whose numbers change, and which names differ.
 
     The list is that of a split which has all classes, train's before others; else all of them, sorted if each list is,
-    or those of train and then what the others add.
+    or those of train and then what the others add. Raises FastptError where one split has numbers of classes, and
+    another names.
     """
     labelled = sorted((split for split in splits if split.labels is not None), key=lambda split: not split.is_train)
     if len({(*split.classes, "", *split.class_names) for split in labelled}) < 2:
         return list(splits), []
+    _refuse_numbers_beside_names(labelled)
     every = dict.fromkeys(name for split in labelled for name in split.classes)
     whole = next((split.classes for split in labelled if len(split.classes) == len(every)), None)
     in_order = all(split.classes == sorted(split.classes) for split in labelled)
@@ -85,6 +88,19 @@ def with_same_classes(splits: Sequence[SplitListing]) -> tuple[list[SplitListing
             split = replace(split, classes=classes, class_names=names, labels=labels, noisy_labels=noisy)
         same.append(split)
     return same, warnings
+
+
+def _refuse_numbers_beside_names(splits: Sequence[SplitListing]) -> None:
+    """Raises FastptError if the classes of one split are numbers, and another has names alone."""
+    numbered = [split for split in splits if split.classes == [str(i) for i in range(len(split.classes))]]
+    named = [split for split in splits if numbered and not set(split.classes) & set(numbered[0].classes)]
+    if named:
+        numbers, names = (first_few(split.classes, MOST_NAMED) for split in (numbered[0], named[0]))
+        raise FastptError(
+            f"the classes of split {numbered[0].name} are numbers ({numbers}), those of {named[0].name} are names ({names}). "
+            "Name them in both, or prepare each by itself; files that are called after their splits, given without "
+            "SPLIT=, share the names of one."
+        )
 
 
 def _one_name_each(splits: Sequence[SplitListing]) -> tuple[dict[str, str], list[str]]:

@@ -7,6 +7,7 @@ import pytest
 
 from datasets_prep.classes import class_warnings, with_same_classes
 from datasets_prep.listing import NoisyLabels
+from fastpt.errors import FastptError
 from tests.conftest import made_up
 
 
@@ -32,6 +33,15 @@ def test_classes_of_splits_are_merged_by_name_and_new_numbers_are_told(train, va
     assert classes[splits[0].labels[0]] == val[0]
     assert [classes[i] for i in splits[1].labels] == train[:2]
     assert [warning[: len(start)] for warning, start in zip(warnings, told, strict=True)] == told
+
+
+@pytest.mark.parametrize(("numbers", "names"), [("train", "val"), ("val", "train")])
+def test_numbers_in_one_split_and_names_in_another_are_asked_for(numbers, names):
+    splits = [labelled(numbers, ["0", "1"], [0, 1]), labelled(names, ["cat", "dog"], [0, 1])]
+    with pytest.raises(FastptError, match=f"split {numbers} are numbers .0, 1., those of {names} are names .cat, dog."):
+        with_same_classes(splits)
+    splits = [labelled(numbers, ["0", "1"], [0, 1]), labelled(names, ["0", "cat"], [0, 1])]
+    assert with_same_classes(splits)[0][0].classes == ["0", "1", "cat"]
 
 
 def test_labels_that_are_missing_stay_so_and_noisy_labels_are_numbered_too():

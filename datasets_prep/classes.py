@@ -97,9 +97,9 @@ def _refuse_numbers_beside_names(splits: Sequence[SplitListing]) -> None:
     if named:
         numbers, names = (first_few(split.classes, MOST_NAMED) for split in (numbered[0], named[0]))
         raise FastptError(
-            f"the classes of split {numbered[0].name} are numbers ({numbers}), those of {named[0].name} are names ({names}). "
-            "Name them in both, or prepare each by itself; files that are called after their splits, given without "
-            "SPLIT=, share the names of one."
+            f"the classes of split {numbered[0].name} are numbers ({numbers}), those of {named[0].name} are names "
+            f"({names}). Name them in both, or prepare each by itself; files that are called after their splits, given "
+            "without SPLIT=, share the names of one."
         )
 
 

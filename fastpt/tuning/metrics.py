@@ -1,13 +1,15 @@
 """What is measured of answers. N samples, K classes; labels int64 [N]; a share is in [0, 1].
 
 Scores are those of a head, float [N, K], the largest its answer; probabilities are shares of each class, rows that sum
-to 1. Where a test has nothing that a measure could be of, it is None: no value is made up.
+to 1. A class ranks samples by the log-odds of its probabilities, log p / (1 − p): in the same order, and still in one
+where probabilities round to 1. Where a test has nothing that a measure could be of, it is None: no value is made up.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import expit
 
 BINS = 15
 """Of confidences, for the calibration error: as many as Guo et al. have."""
@@ -84,7 +86,7 @@ class Answers:
     labels: np.ndarray
     """int64 [N], the true ones."""
     scores: np.ndarray
-    """float [N, K], by which a class ranks samples: its probabilities, where there are any."""
+    """float [N, K], by which a class ranks samples: the log-odds of its probabilities, where there are any."""
     has_probabilities: bool
     classes: np.ndarray | None = None
     """int64 [K], the number that each class has in the test's list; None: the same."""
@@ -99,9 +101,14 @@ class Answers:
         """int64 [N], the answers as numbers of the test's list of classes."""
         return self.predicted if self.classes is None else self.classes[self.predicted]
 
+    @property
+    def probabilities(self) -> np.ndarray:
+        """float [N, K], where there are any."""
+        return expit(self.scores)
+
     def confidence(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each answer its probability, and whether it is right."""
-        return self.scores[np.arange(len(self.predicted)), self.predicted], self.predicted == self.labels
+        return expit(self.scores[np.arange(len(self.predicted)), self.predicted]), self.predicted == self.labels
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,7 @@ MEASURES = {
     "auroc": Measure("AUROC", lambda one: auroc(one.scores, one.members)),
     "average_precision": Measure("average precision", lambda one: average_precision(one.scores, one.members)),
     "ece": Measure("ECE", lambda one: expected_calibration_error(*one.confidence()), needs_probabilities=True),
-    "nll": Measure("NLL", lambda one: negative_log_likelihood(one.scores, one.labels), False, True),
+    "nll": Measure("NLL", lambda one: negative_log_likelihood(one.probabilities, one.labels), False, True),
 }
 """All that is measured of every head on every test. A suite's `metric` is one of the first two."""
 

@@ -70,13 +70,23 @@ class Split:
             some = [_scores(fitted, part, classes)[first : first + together][..., known].cpu() for part in parts]
             for scores in torch.cat(some, 1):
                 predicted = stands_for[scores.argmax(-1).numpy()]
-                values = scores.double().softmax(-1) if fitted.has_probabilities else scores.double()
+                values = scores.double()
                 if len(names) < len(known):
-                    where = torch.from_numpy(stands_for).expand(len(values), -1)
-                    how = "sum" if fitted.has_probabilities else "amax"
-                    whole = values.new_zeros(len(values), len(names))
-                    values = whole.scatter_reduce_(1, where, values, how, include_self=False)
+                    joined = torch.logsumexp if fitted.has_probabilities else torch.amax
+                    values = torch.stack([joined(values[:, stands_for == i], 1) for i in range(len(names))], 1)
+                values = log_odds(values) if fitted.has_probabilities else values
                 yield Answers(predicted, labels, values.numpy(), fitted.has_probabilities, names)
+
+
+def log_odds(logits: torch.Tensor) -> torch.Tensor:
+    """Of each class's probability p, the softmax of logits float64 [N, K]: log p / (1 − p) = l_k − log Σ_{j≠k} exp l_j.
+
+    Of the largest logit, whose 1 − p may round to 0, by the others; of the rest p is 1/2 at most.
+    """
+    top = logits.argmax(-1, keepdim=True)
+    of_top = logits.gather(-1, top) - logits.scatter(-1, top, -torch.inf).logsumexp(-1, keepdim=True)
+    log_p = logits.log_softmax(-1)
+    return (log_p - torch.log1p(-log_p.exp())).scatter(-1, top, of_top)
 
 
 def _scores(fitted: Fitted, features: torch.Tensor, classes: int) -> torch.Tensor:

@@ -14,6 +14,7 @@ from fastpt.tuning.config import TuningConfig
 from fastpt.tuning.jobs import measure, noisy, train
 from fastpt.tuning.kept import Part
 from fastpt.tuning.methods import METHODS, Fitted, TrainingData
+from fastpt.tuning.metrics import auroc, average_precision, measured
 from fastpt.tuning.sets import Split
 from tests.tuning.test_fit import blobs
 
@@ -131,10 +132,38 @@ def test_training_classes_that_stand_for_one_of_the_test_add_their_probabilities
     heads = [{}, {}]
     first, second = split.answered(Fitted(heads, lambda x: scores, has_probabilities=True), 4, torch.device("cpu"))
     assert (first.labels.item(), first.predicted.item(), second.predicted.item()) == (0, 1, 0)  # classes 2 and 5
-    np.testing.assert_allclose(first.scores, [[4 / 9, 5 / 9]], rtol=1e-6)
-    np.testing.assert_allclose(second.scores, [[5 / 6, 1 / 6]], rtol=1e-6)
+    np.testing.assert_allclose(first.probabilities, [[4 / 9, 5 / 9]], rtol=1e-6)
+    np.testing.assert_allclose(second.probabilities, [[5 / 6, 1 / 6]], rtol=1e-6)
     first, _ = split.answered(Fitted(heads, lambda x: scores), 4, torch.device("cpu"))
     np.testing.assert_allclose(first.scores, np.log([[0.2, 0.5]]), rtol=1e-6)
+
+
+def answered(scores, labels, answers=None):
+    """What a head of probabilities with those scores, float [N, K], answers."""
+    split = Split(torch.zeros(len(labels), 2), np.array(labels), answers)
+    fitted = Fitted([{}], lambda x: torch.tensor(scores)[None], has_probabilities=True)
+    (found,) = split.answered(fitted, len(scores[0]), torch.device("cpu"))
+    return found
+
+
+@pytest.mark.parametrize("answers", [None, np.array([0, 1, 1])])
+def test_a_confident_head_ranks_samples_whose_probabilities_round_to_one(answers):
+    """By how sure it is of the class: the sample that it is wrong about is the one that it is least sure of."""
+    found = answered([[80.0, 0, 0], [60.0, 0, 0], [0, 900.0, 0], [45.0, 0, 0]], [0, 0, 1, 1], answers)
+    assert found.probabilities[[0, 1, 3], 0].tolist() == [1, 1, 1]
+    measures = measured(found)
+    assert (measures["auroc"], measures["average_precision"], measures["accuracy"]) == (1, 1, 0.75)
+    assert measures["ece"] == pytest.approx(0.25)
+    assert measures["nll"] == pytest.approx(-np.log(1e-12) / 4)
+
+
+def test_other_heads_rank_samples_as_their_probabilities_do():
+    random = np.random.default_rng(0)
+    scores, labels = random.normal(0, 3, (200, 5)), random.integers(0, 5, 200)
+    found, probabilities = answered(scores, labels), torch.tensor(scores).softmax(-1).numpy()
+    np.testing.assert_allclose(found.probabilities, probabilities, rtol=1e-12)
+    assert auroc(found.scores, found.members) == auroc(probabilities, found.members)
+    assert average_precision(found.scores, found.members) == average_precision(probabilities, found.members)
 
 
 def test_a_method_is_not_called_as_the_stage_before_all_methods(workplace, monkeypatch):

@@ -70,5 +70,6 @@ def test_what_gives_no_probabilities_has_no_calibration_and_no_likelihood():
     found = measured(Answers(labels, labels, scores, has_probabilities=False))
     assert [name for name, value in found.items() if value is None] == ["ece", "nll"]
     assert list(found) == list(MEASURES)
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]])
-    assert measured(Answers(labels, labels, probabilities, True))["ece"] == pytest.approx(0.15)
+    log_odds = np.log([[0.9 / 0.1, 0.1 / 0.9], [0.2 / 0.8, 0.8 / 0.2]])
+    assert measured(Answers(labels, labels, log_odds, True))["ece"] == pytest.approx(0.15)
+    assert measured(Answers(labels, labels, log_odds, True))["nll"] == pytest.approx(-np.log(0.9 * 0.8) / 2)

@@ -367,5 +367,5 @@ def missing_column(table: Table, *columns: str) -> FastptError:
         there = parquet.metadata.schema.to_arrow_schema().names
     return FastptError(
         f"--source {table.files[0]} has no column {' and none '.join(map(repr, columns))}; it has: {', '.join(there)}. "
-        "Say --label-column or --caption-column."
+        "Say --label-column or --caption-column, or give the files that have it."
     )

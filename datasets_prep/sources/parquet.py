@@ -9,6 +9,7 @@ Pictures are `struct<bytes, path>` or plain bytes.
 from array import array
 from collections import Counter
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING
 
 import click
@@ -52,17 +53,18 @@ def parquet_splits(
 ) -> Found:
     """The splits of parquet files with a caption in the columns of `record_format`, or a label, or both.
 
-    Without either, they are the columns `caption` and `label`, if they are there. The key of a row is its picture's
-    `path`, or `<file>/<row>` where these are no keys. Rows count as files.
+    Without either, they are the columns `caption` and `label`, if they are there; a column that is asked for has to be
+    in all files. The key of a row is its picture's `path`, or `<file>/<row>` where these are no keys. Rows count as
+    files.
     """
     from datasets_prep.tables import missing_column, open_tables
 
     asked = [*filter(None, [label_column]), *record_format.caption_columns]
     opened = open_tables(request.places, asked or [LABEL, CAPTION], image_column, request.split, request.ignore_damage)
     there = {column for table in opened.tables for column in table.values}
-    for column in asked:
-        if column not in there:
-            raise missing_column(opened.tables[0], column)
+    for table, column in product(opened.tables, asked):
+        if column not in table.values:
+            raise missing_column(table, column)
     if not there:
         raise missing_column(opened.tables[0], LABEL, CAPTION)
     if not asked:
@@ -78,13 +80,15 @@ def parquet_splits(
     for table in opened.tables:
         split = _split(table, labels, range(start, start + len(table.keys)), record_format)
         start += len(table.keys)
+        lacks_both = split.labels is None and split.captions is None
+        becomes = "left out" if lacks_both else "prepared without"
         if label_column and split.labels is None and len(table.keys):
-            warnings.append(
-                f"none of the {len(table.keys):,} rows of split {table.split} has a label: it is "
-                + ("left out" if split.captions is None else "prepared without")
-            )
-        if split.labels is None and split.captions is None:
-            beside.setdefault("rows without a label", Counter())[table.split] += len(table.keys)
+            warnings.append(f"none of the {len(table.keys):,} rows of split {table.split} has a label: it is {becomes}")
+        elif record_format.caption_columns and split.captions is None and len(table.keys):
+            warnings.append(f"split {table.split} has no column {CAPTION!r}: it is {becomes}")
+        if lacks_both:
+            lacking = "rows without a label" if label_column else "rows without a caption"
+            beside.setdefault(lacking, Counter())[table.split] += len(table.keys)
             continue
         warnings += caption_warnings(split.captions or ())
         splits.append(record_format.annotate(split))

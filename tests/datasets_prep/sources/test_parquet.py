@@ -271,6 +271,25 @@ def test_a_split_without_labels_is_told_and_the_others_are_prepared(tmp_path, la
 
 
 @pytest.mark.parametrize(
+    "asked", [{"label": "kind"}, {"captions": ("text",)}, {"label": "kind", "captions": ("text",)}]
+)
+def test_a_column_that_was_asked_for_and_that_a_split_lacks_is_an_error(tmp_path, asked):
+    save(tmp_path, train=rows(0, kind=["a", "b"], text=["a", "b"]), val=rows(5, label=[0, 1]))
+    with pytest.raises(FastptError, match=r"val\.parquet has no column '(kind|text)'; it has: image, label\. Say "):
+        parquet_splits(tmp_path, **asked)
+
+
+def test_a_split_without_captions_is_told(tmp_path):
+    found = parquet_splits(save(tmp_path, train=rows(0, caption=["a", "b"]), val=rows(5, width=[1, 2])))
+    assert found.warnings == ("split val has no column 'caption': it is left out",)
+    assert found.beside == {"rows without a caption": {"val": 2}}
+    both = rows(10, caption=["a", "b"], label=[0, 1])
+    found = parquet_splits(save(tmp_path, train=both, val=rows(5, label=[0, 1])))
+    assert [(split.name, split.captions) for split in found.splits] == [("train", ["a", "b"]), ("val", None)]
+    assert found.warnings == ("split val has no column 'caption': it is prepared without",)
+
+
+@pytest.mark.parametrize(
     ("column", "classes", "labels"),
     [
         (pa.array([1, 0], pa.uint64()), ["0", "1"], [1, 0]),

@@ -152,6 +152,11 @@ class Arm:
     def runs(self) -> list[Run]:
         return [run for one in self.family.conditions if one.kind in self.kinds for run in one.runs]
 
+    @property
+    def unasked(self) -> list[str]:
+        """Conditions that no claim is asked of, as others have their kind and rate, too."""
+        return [one.name for one in self.family.conditions if one.kind in self.kinds and one.suffix]
+
     def lacking(self, suite: str, claims: Sequence[Claim]) -> list[str]:
         """The runs that lack a number which others have, of what the claims are about: a result that is damaged or not
         there, or a value that is no number. Averages without it would be over other runs, or over other tests."""

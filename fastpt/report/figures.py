@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
 from fastpt.intervals import Interval
@@ -51,21 +51,28 @@ def _figure(title: str, caption: str, panels: dict[str, str]) -> Figure | None:
 
 
 def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
-    """ID and OOD averages against the noise rate, a line for each method."""
+    """ID and OOD averages of the tables against the noise rate, a line for each method.
+
+    A panel for each kind of noise, or each plan where several have a kind and a rate; clean is the first of each.
+    """
     panels = {}
     points = 0
-    for kind in family.kinds or [None]:
-        conditions = tuple(one for one in family.conditions if one.kind in (None, kind) and one.rate is not None)
-        for domain, word in DOMAINS.items():
-            table = accuracies(replace(family, conditions=conditions), suite, domain)
-            if table is None or not table.averages:
-                continue
-            name = f"rate-{number_}-{kind or 'clean'}-{domain}"
-            title = f"{word}, average of {plural(len(table.common), 'test')}" + (
-                f" · {kind}" if len(family.kinds) > 1 else ""
-            )
-            panels[name] = _rate_panel(name, title, table, family.methods)
-            points = max(points, len({one.rate for one in table.conditions}))
+    found = [accuracies(family, suite, domain) for domain in DOMAINS]
+    tables = [table for table in found if table and table.averages]
+    plans = sorted({(one.kind, one.suffix) for one in family.conditions if one.kind}) or [(None, "")]
+    for kind, suffix in plans:
+        for table in tables:
+            rates = {
+                one: 100 * one.rate
+                for one in table.conditions
+                if one.rate is not None and (one.kind is None or (one.kind, one.suffix) == (kind, suffix))
+            }
+            if rates:
+                name = f"rate-{number_}-{kind or 'clean'}{suffix}-{table.domain}"
+                of = f" · {kind}{suffix}" * (len(plans) > 1)
+                title = f"{DOMAINS[table.domain]}, average of {plural(len(table.common), 'test')}{of}"
+                panels[name] = _rate_panel(name, title, table, rates, family.methods)
+                points = max(points, len({*rates.values()}))
     caption = (
         "Accuracy averaged over the tests of the suite against the noise rate of pre-training; bands, where there are "
         "any, are 95 % confidence intervals over seeds, of each point by itself, as in the tables below."
@@ -74,8 +81,10 @@ def rate_figure(family: Family, suite: str, number_: str) -> Figure | None:
     return _figure(f"Accuracy against noise rate: {family.label}", caption, panels)
 
 
-def _rate_panel(name: str, title: str, table: Accuracies, methods: Mapping[str, Method]) -> str:
-    rates = {one: 100 * one.rate for one in table.conditions if one.rate is not None}
+def _rate_panel(
+    name: str, title: str, table: Accuracies, rates: Mapping[Condition, float], methods: Mapping[str, Method]
+) -> str:
+    """The averages of some conditions of a table against their rates, in percent."""
     ticks = sorted(set(rates.values()))
     series = []
     for index, method in enumerate(table.methods):

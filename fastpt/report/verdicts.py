@@ -34,8 +34,10 @@ def tables(arm: Arm, found: Sequence[Answer], progress: Progress) -> list[Table]
     family = found[0].family
     others = f"The family is all claims of the arm: {family - len(found)} of another tuning counts with p = 1. "
     others *= family > len(found)
+    plans = f"No claim is asked of {listing(arm.unasked)}, which are several plans of one kind and rate. "
+    plans *= bool(arm.unasked)
     note = (
-        f"{interim(progress)}{mixed}{TESTS} {others}In points; ± is a 95 % interval, all at once: those of all "
+        f"{interim(progress)}{mixed}{plans}{TESTS} {others}In points; ± is a 95 % interval, all at once: those of all "
         f"{family} hold together (Bonferroni); p are Holm's, within: of the test against the margin. Least margin: "
         "what would have held, at Holm's strictest step."
     )

@@ -2,9 +2,12 @@ from dataclasses import replace
 
 import pytest
 
+from fastpt.report import verdicts
+from fastpt.report.claims import Progress, answers, arms
 from fastpt.report.compare import families
+from fastpt.report.config import Claim
 from fastpt.report.effects import effects
-from fastpt.report.figures import spectrum_figure, spectrum_means
+from fastpt.report.figures import rate_figure, spectrum_figure, spectrum_means
 from fastpt.report.paper import COMPARED
 from fastpt.report.trends import effect_figure, spectrum_trend, training_table, training_trend
 from fastpt.runs import read_run
@@ -95,15 +98,60 @@ def test_spectra_have_a_line_for_each_condition(family):
     assert panel.count("stroke-width: 1.5") == 4 * 2  # and their entries of the legend
 
 
-def test_plans_of_one_kind_and_rate_have_a_line_each(tmp_path):
+def test_accuracy_against_the_rate_has_the_numbers_and_bands_of_the_tables(tmp_path, monkeypatch):
+    """One run of 30 % symmetric noise has no band where others have several: its heads are no pre-trainings."""
+    drawn = {}
+    monkeypatch.setattr("fastpt.report.figures.draw", lambda name, axes, series: drawn.setdefault(name, series))
+    plan = {"plan": "pairflip-0.3-seed0", "kind": "pairflip", "rate": 0.3, "realised_rate": 0.3, "array_sha256": "f"}
+    where = [("id", name, name) for name in "ab"]
+    runs = [
+        write_run(tmp_path, rate=rate, tune=tune_results({one: {"lp": [0.5, 0.6]} for one in where}))
+        for rate in (0, 0.3)
+    ]
+    for seed in (0, 1):  # on the first test alone
+        tune = tune_results({where[0]: {"lp": [0.4 + seed / 10]}})
+        runs.append(write_run(tmp_path, rate=0.3, seed=seed, plan=plan, tune=tune))
+    (found,) = families([read_run(run) for run in runs])
+    figure = rate_figure(found, "demo", "0")
+    assert [*figure.panels] == ["rate-0-pairflip-id", "rate-0-symmetric-id"]
+    assert [series.error for (series,) in drawn.values()] == [[0, pytest.approx(63.53, abs=0.01)], [0, 0]]
+
+
+def test_accuracies_of_plans_of_one_kind_and_rate_are_drawn_apart(two_plans, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("fastpt.report.figures.draw", lambda name, axes, series: drawn.setdefault(axes.title, series))
+    rate_figure(two_plans, "demo", "0")
+    assert {title: series[0].y for title, series in drawn.items()} == {
+        "ID, average of 1 test · external [one]": [pytest.approx(50.5), 40],
+        "ID, average of 1 test · external [two]": [pytest.approx(50.5), 30],
+    }
+
+
+def test_plans_of_one_kind_and_rate_that_no_claim_is_asked_of_are_told(two_plans):
+    (arm,) = arms(two_plans)
+    asked = [Claim(name="C", estimand="mean - clean", setting="id", method="lp", side="< 0", margin=1)]
+    told, *_ = verdicts.tables(arm, answers(arm, "demo", asked), Progress(4, 4))
+    assert (
+        "No claim is asked of 20\u00a0% external [one] and 20\u00a0% external [two], "
+        "which are several plans of one kind and rate."
+    ) in told.note
+
+
+@pytest.fixture
+def two_plans(tmp_path):
+    """Two clean runs, and one of each of two plans of 20 %, of which the second is worse."""
     runs = [
         write_run(tmp_path, seed=seed, tune=tune_results({WHERE[0]: {"lp": [0.5 + seed / 100]}})) for seed in (0, 1)
     ]
-    for name in ("one", "two"):
+    for name, value in (("one", 0.4), ("two", 0.3)):
         plan = {"plan": f"external-{name}", "kind": "external", "rate": 0.2, "realised_rate": 0.2, "array_sha256": name}
-        tune = tune_results({WHERE[0]: {"lp": [0.4]}})
+        tune = tune_results({WHERE[0]: {"lp": [value]}})
         runs.append(write_run(tmp_path, rate=0.2, plan=plan, name=name, tune=tune))
     (found,) = families([read_run(run) for run in runs])
-    panel = effect_figure(found, effects(found, "demo", COMPARED), "0").panels["effect-0-id"]
+    return found
+
+
+def test_plans_of_one_kind_and_rate_have_a_line_each(two_plans):
+    panel = effect_figure(two_plans, effects(two_plans, "demo", COMPARED), "0").panels["effect-0-id"]
     assert ">external [one]<" in panel
     assert ">external [two]<" in panel

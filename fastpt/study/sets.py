@@ -13,7 +13,7 @@ from fastpt.report.compare import records
 from fastpt.report.text import NBSP, percent
 from fastpt.runs import Run, read_runs
 from fastpt.runs.folder import PROVENANCE
-from fastpt.study.claims import BASELINE
+from fastpt.study.claims import BASELINE, results_name
 from fastpt.study.declaration import Study, load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.tuning.suite_files import load_suite
@@ -41,16 +41,26 @@ def left_out(study: Study) -> list[dict[str, str]]:
     """The tests that the rule leaves out, each with its place and the reason.
 
     A test stays if LP, averaged over the pilot's clean runs of the recipe and their heads, is `near_chance` points
-    above 1 / classes. The pilot's runs are none of the study's, so that nothing is chosen by what the study compares.
-    Raises FastptError unless all of the pilot's clean runs have a result on each test: what is left out by some of them
-    would change with the others, after runs of the study had begun.
+    above 1 / classes: LP of the pilot's tuning without a name, or of its first where all have one. The pilot's runs are
+    none of the study's, so that nothing is chosen by what the study compares. Raises FastptError unless all of the
+    pilot's clean runs have a result on each test: what is left out by some of them would change with the others, after
+    runs of the study had begun.
     """
     if study.near_chance is None:
         return []
-    least, clean = study.near_chance, [run for run in pilot_runs(study) if run.noise is None]
+    pilot = _pilot(study)
+    names = [one.name for one in pilot.study.tune]
+    tuning = None if None in names else names[0]
+    clean = [_of_tuning(run, tuning) for run in pilot_runs(study) if run.noise is None]
     entries = dict.fromkeys((Path(one.recipe).stem, suite) for one in study.pretrain for suite in one.suites)
-    planned = Counter(cell.recipe for cell in _pilot(study).cells if cell.kind is None)
+    planned, least = Counter(cell.recipe for cell in pilot.cells if cell.kind is None), study.near_chance
     return [one for recipe, suite in entries for one in _near_chance(least, recipe, suite, clean, planned[recipe])]
+
+
+def _of_tuning(run: Run, name: str | None) -> Run:
+    """The run with the results of one of its tunings alone."""
+    kept = [tune for tune in run.tunes if Path(tune["file"]).stem == results_name(tune["suite"], name)]
+    return replace(run, tunes=kept)
 
 
 def _near_chance(least: float, recipe: str, named: str, clean: Sequence[Run], planned: int) -> Iterable[dict[str, str]]:

@@ -8,10 +8,11 @@ import yaml
 from fastpt.errors import DamagedData, FastptError, RecipeError
 from fastpt.runs import read_runs
 from fastpt.study import preregistration
+from fastpt.study.claims import results_name
 from fastpt.study.declaration import load_study
 from fastpt.study.grid import StudyGrid
 from fastpt.study.sets import WHERE, left_out, without
-from tests.report.conftest import tune_results, write_run
+from tests.report.conftest import tune_results, write_run, write_tune
 from tests.study.conftest import ENTRY, ID, RECIPE, SLIGHT, register, study
 
 # --- the record -----------------------------------------------------------------------------------------------------
@@ -168,15 +169,19 @@ def test_how_far_verdicts_carry_over_draws_of_noise_is_told(here, seeds, told):
 # --- sets -----------------------------------------------------------------------------------------------------------
 
 
-def write_pilot(lp: float) -> None:
-    """A pilot of one clean run, tuned: LP reaches `lp` on the suite's only test."""
-    Path("pilot.yaml").write_text(
-        yaml.safe_dump({"name": "pilot", "pretrain": [{**ENTRY, "rates": [0], "seeds": [0]}]})
-    )
+def write_pilot(lp: float, named: str | None = None, **more: float) -> None:
+    """A pilot of one clean run, tuned: LP reaches `lp` on the suite's only test.
+
+    Its tuning may have a name; `more` is what LP reaches in files of results that are called so.
+    """
+    pilot = {"name": "pilot", "pretrain": [{**ENTRY, "rates": [0], "seeds": [0]}], "tune": {"name": named}}
+    Path("pilot.yaml").write_text(yaml.safe_dump(pilot))
     grid = StudyGrid(load_study(Path("pilot.yaml")), look_only=True)
-    tune = {**tune_results({("id", "pictures", "train"): {"lp": [lp]}}), "suite": "suite"}
     path = grid.cells[0].train.result.parent
-    write_run(Path(), "tiny", tune=tune, name="pilot")
+    run = write_run(Path(), "tiny", name="pilot")
+    for tuning, value in {named: lp, **more}.items():
+        tune = {**tune_results({("id", "pictures", "train"): {"lp": [value]}}), "suite": "suite"}
+        write_tune(run, tune, results_name("suite", tuning))
     path.parent.mkdir(parents=True)
     Path("runs/pilot").rename(path)
 
@@ -190,6 +195,14 @@ def test_a_test_near_chance_in_the_pilot_is_left_out_with_the_reason(here, capti
     ]
     assert f"chance {100 / classes:.1f}\u00a0%, asked for 10 points more" in found[0]["reason"]
     assert left_out(study(pilot="pilot.yaml", near_chance=8)) == []
+
+
+@pytest.mark.parametrize("named", [None, "mine"])
+@pytest.mark.parametrize(("lp", "of_another", "tests"), [(0.9, 0.01, 0), (0.01, 0.9, 1)])
+def test_results_of_another_tuning_decide_nothing_about_chance(here, named, lp, of_another, tests):
+    """That without a name does, or the first one."""
+    write_pilot(lp, named, code=of_another)
+    assert len(left_out(study(pilot="pilot.yaml", near_chance=10))) == tests
 
 
 def test_what_is_left_out_is_no_result_and_is_told_as_missing(here, tmp_path):

@@ -11,6 +11,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,7 @@ from datasets_prep.splits import splits_of_files
 from datasets_prep.texts import Texts, repeated
 from fastpt.data.hashes import BATCH
 from fastpt.errors import DamagedData, FastptError
+from fastpt.storage.names import told_apart
 from fastpt.storage.opened import Stamp
 from fastpt.storage.opening import for_arrow, open_unchanged, stamp_at
 
@@ -119,13 +121,14 @@ class _Reader:
             raise OSError(f"{self.files[file].name} is damaged ({error})") from None
 
     def holder(self, i: int) -> str:
-        return self._name(self.places[int(self.groups[i])][0])
+        return self._called[self.places[int(self.groups[i])][0]]
 
     def stamps(self) -> dict[str, Stamp]:
-        return {self._name(file): stamp for file, stamp in enumerate(self.stamp)}
+        return dict(zip(self._called, self.stamp, strict=True))
 
-    def _name(self, file: int) -> str:
-        return "/".join(self.files[file].parts[-2:])
+    @cached_property
+    def _called(self) -> list[str]:
+        return told_apart(self.files, parts=2)
 
     def take(self, rows: Iterable[int]) -> "_Reader":
         rows = np.asarray(rows, np.int64)

@@ -13,6 +13,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage.address import RemotePath
 from fastpt.storage.folder import Folder
 from fastpt.storage.kind import ARCHIVE_ERRORS, Storage, unreadable
+from fastpt.storage.names import told_apart
 from fastpt.storage.opened import SeekableFile, Stamp
 from fastpt.storage.opening import open_regular
 from fastpt.storage.packed import PACKINGS, UnpackedTar
@@ -106,6 +107,8 @@ class Merged(Storage):
         super().__init__(Path(", ".join(str(files.root) for _, files in parts)))
         self.where = {}
         self.damage = tuple(damage for _, files in parts for damage in files.damage)
+        roots = [files.root for _, files in parts]
+        self._called = dict(zip(roots, told_apart(roots), strict=True))
         places: dict[str, Path] = {}
         for prefix, files in parts:
             for name in (*files.names(), *files.odd):
@@ -140,8 +143,7 @@ class Merged(Storage):
 
     def holder(self, name: str) -> str:
         files, inside = self.where[name]
-        holder = files.holder(inside)
-        return name if holder == inside else holder
+        return name if files.holder(inside) == inside else self._called[files.root]
 
     def only(self, names: Iterable[str]) -> "Merged":
         few = copy(self)

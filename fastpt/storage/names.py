@@ -1,4 +1,8 @@
-"""File names: which of them are of pictures, which are plain, and what of them UTF-8 can hold."""
+"""File names: which of them are of pictures, which are plain, what of them UTF-8 can hold, what tells them apart."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe")
 IMAGE_SUFFIXES = (*JPEG_SUFFIXES, ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2", ".avif")
@@ -49,3 +53,15 @@ def is_utf8(name: str) -> bool:
 def well_formed(text: str) -> str:
     """The text with U+FFFD for what UTF-8 cannot hold: halves of characters, which JSON and file names may have."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def told_apart(paths: Sequence[Path], parts: int = 1) -> list[str]:
+    """The last `parts` parts of each path, and as many more as tell it from the others."""
+    names = ["/".join(path.parts[-parts:]) for path in paths]
+    most = max((len(path.parts) for path in paths), default=0)
+    while parts < most and (twice := {name for name, count in Counter(names).items() if count > 1}):
+        parts += 1
+        names = [
+            "/".join(path.parts[-parts:]) if name in twice else name for path, name in zip(paths, names, strict=True)
+        ]
+    return names

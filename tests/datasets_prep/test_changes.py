@@ -49,12 +49,16 @@ def members(first: int) -> dict[str, bytes]:
     return {f"cat/{i}.jpg": picture(first + i) for i in range(COUNT)}
 
 
-def in_zip(root: Path, first: int = 0) -> Found:
-    root.mkdir(exist_ok=True)
-    if not (root / "x.zip").exists():
-        with zipfile.ZipFile(root / "x.zip", "w") as archive:
-            for name, jpeg in members(first).items():
+def write_zip(path: Path, files: dict[str, bytes]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, jpeg in files.items():
                 archive.writestr(name, jpeg)
+
+
+def in_zip(root: Path, first: int = 0) -> Found:
+    write_zip(root / "x.zip", members(first))
     return imagefolder_splits([open_files(root / "x.zip")])
 
 
@@ -219,3 +223,24 @@ def test_several_places_are_told_apart(tmp_path):
     os.utime(tmp_path / "a/a.zip", ns=(1, 1))
     with pytest.raises(FastptError, match=r"a\.zip changed since .*and 1 more file\."):
         make(both(), tmp_path / "out")
+
+
+def two_zips(root: Path) -> Found:
+    for place in (root / "a", root / "b"):
+        write_zip(place / "x.zip", {f"{place.name}/{i}.jpg": picture(i) for i in range(COUNT)})
+    return imagefolder_splits([open_files(root / "a/x.zip"), open_files(root / "b/x.zip")])
+
+
+def two_tables(root: Path) -> Found:
+    for i, place in enumerate((root / "a", root / "b")):
+        place.mkdir(parents=True, exist_ok=True)
+        parquet(place / "data", first=COUNT * i)
+    return parquet_splits(Request((root / "a", root / "b"), None, root, 0, 1), RecordFormat(()))
+
+
+@pytest.mark.parametrize(("source", "changed"), [(two_zips, "x.zip"), (two_tables, "data/x.parquet")])
+def test_files_of_one_name_in_two_places_are_told_apart(tmp_path, source, changed):
+    out = stopped(source, tmp_path)
+    os.utime(tmp_path / "source/a" / changed, ns=(1, 1))
+    with pytest.raises(FastptError, match=rf"^a/{changed} changed since .*train was begun"):
+        make(source(tmp_path / "source"), out)

@@ -14,6 +14,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage import kind as storage_kind
 from fastpt.storage import opened
 from fastpt.storage.files import Merged, open_files
+from fastpt.storage.names import told_apart
 from fastpt.storage.names import is_image
 
 CONTENT = {"cat/a.jpg": b"first" * 100, "dog/b.jpg": b"second", "list.csv": b"id,caption"}
@@ -172,3 +173,17 @@ def test_a_name_in_two_places_is_an_error_that_names_both(tmp_path):
     two = open_files(packed(tmp_path / "two.tar", "w", {"cat/a.jpg": b"2"}))
     with pytest.raises(FastptError, match=r"cat/a\.jpg is in .*one\.zip and in .*two\.tar"):
         Merged([("", one), ("", two)])
+
+
+@pytest.mark.parametrize(
+    ("paths", "parts", "names"),
+    [
+        (["a/x.zip", "b/y.zip"], 1, ["x.zip", "y.zip"]),
+        (["a/x.zip", "b/x.zip", "b/y.zip"], 1, ["a/x.zip", "b/x.zip", "y.zip"]),
+        (["1/data/0", "2/data/0", "2/data/1"], 2, ["1/data/0", "2/data/0", "data/1"]),
+        (["a", "a"], 1, ["a", "a"]),
+        ([], 1, []),
+    ],
+)
+def test_paths_are_called_by_as_many_parts_as_tell_them_apart(paths, parts, names):
+    assert told_apart([Path(path) for path in paths], parts) == names

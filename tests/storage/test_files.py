@@ -7,6 +7,7 @@ import os
 import pickle
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +15,7 @@ from fastpt.errors import DamagedData, FastptError
 from fastpt.storage import kind as storage_kind
 from fastpt.storage import opened
 from fastpt.storage.files import Merged, open_files
-from fastpt.storage.names import told_apart
-from fastpt.storage.names import is_image
+from fastpt.storage.names import is_image, told_apart
 
 CONTENT = {"cat/a.jpg": b"first" * 100, "dog/b.jpg": b"second", "list.csv": b"id,caption"}
 

@@ -16,6 +16,7 @@ from fastpt.errors import FastptError
 from fastpt.printable import plural
 
 MOST_NAMED = 3  # values in a warning
+FEW_ROWS = 20  # fewer may have a class each by chance
 NUMBER_LIKE = re.compile(r"[-+\u2212]?\d[\d\s.,_'\u2019]*%?|0x[0-9a-f]+", re.IGNORECASE)  # as people write numbers
 
 Key = tuple[type, object]  # 1, 1.0 and True are equal, and not the same
@@ -66,6 +67,8 @@ def read_labels(
         codes = {key: -1 if name is None else number_of[name] for key, name in found.items()}
         warnings += _warnings(column, values, found, bool(names))
     numbers = np.array([codes[type(value), value] for value in values], np.int64)
+    if names is None:
+        warnings += _rows_told(column, numbers[numbers >= 0])
     missing = {row: _why_missing(values[row]) for row in np.flatnonzero(numbers < 0).tolist()}
     return Labels(classes, numbers, missing, warnings)
 
@@ -170,10 +173,14 @@ def _warnings(column: str, values: Sequence[object], found: dict[Key, str | None
     if several:
         warnings.append(f"{column}: {shown(several[0])} is a class of its own. It seems to hold several labels")
     warnings += name_warnings(column, counted)
-    rows = sum(counted.values())
-    if len(counted) == rows >= 20 and not named:
-        warnings.append(f"{column}: each of {rows:,} rows has a class of its own. Is it the label?")
     return tuple(warnings)
+
+
+def _rows_told(column: str, numbers: np.ndarray) -> tuple[str, ...]:
+    """What to say of labels, int64 [N], that may be those of rows."""
+    if len(np.unique(numbers)) < max(len(numbers), FEW_ROWS):
+        return ()
+    return (f"{column}: each of {len(numbers):,} rows has a class of its own. Is it the label?",)
 
 
 def name_warnings(column: str, names: Iterable[str]) -> list[str]:

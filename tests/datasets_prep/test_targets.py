@@ -121,7 +121,9 @@ def test_known_names_are_plain_and_an_empty_one_is_its_number():
         (["a\x01b", "c"], ["a\x01b", "c"], "1 name of a class holds characters that do not show, such as 'a\\x01b'"),
         (["1,000", "2,000"], ["1,000", "2,000"], "2 names may be meant as numbers, such as '1,000'"),
         (["\u22121", "x"], ["x", "\u22121"], "1 name may be meant as numbers"),
-        ([f"{i}.x" for i in range(20)], sorted(f"{i}.x" for i in range(20)), "a class of its own"),
+        ([f"{i}.x" for i in range(20)], sorted(f"{i}.x" for i in range(20)), "each of 20 rows has a class of its own"),
+        ([*range(20)], [str(i) for i in range(20)], "each of 20 rows has a class of its own. Is it the label?"),
+        (["30", *range(19), None], [str(i) for i in range(31)], "each of 20 rows has a class of its own"),
     ],
 )
 def test_what_may_not_be_meant_is_told(values, classes, said):
@@ -138,3 +140,5 @@ def test_labels_that_only_differ_in_what_is_no_text_are_refused():
 def test_plain_labels_are_read_without_a_word():
     assert read(["cat", "dog", "cat"]).warnings == ()
     assert read([0, 1, None]).warnings == ()
+    assert read([*range(19), None]).warnings == read([*range(20), 3]).warnings == ()
+    assert read([*range(20)], [f"class {i}" for i in range(20)]).warnings == ()

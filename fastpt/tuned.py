@@ -78,6 +78,24 @@ def overlaps(splits: Any, few: float = 0.0) -> list[str]:
     ]
 
 
+def cross_fitted(spectra: Iterable[Mapping[str, Any]]) -> str:
+    """What to know of spectra that results have, where some are of a cross-fitted set, whose test is called '2 folds'.
+
+    What the heads of another fold make of features has axes of its own, so it is not looked at together.
+    """
+    sets = dict.fromkeys(
+        one_line(one.get("set"))
+        for one in spectra
+        if str(one.get("test")).endswith(" folds") and one.get("stage") != "encoder"
+    )
+    if not sets:
+        return ""
+    return (
+        f"Of {', '.join(sets)}, which is cross-fitted, features of the encoder are those of all samples, and those "
+        "after the tuned layers of what the first fold's heads are tested on."
+    )
+
+
 def read_answers(results: Path) -> "Table":
     """What every head answered on every picture, from beside a results file (RUN/tune/SUITE.json).
 

@@ -6,6 +6,7 @@ from statistics import fmean
 from fastpt.printable import finite, one_line
 from fastpt.report.compare import Family, records, set_label
 from fastpt.report.tables import Cell, Group, Row, Table
+from fastpt.tuned import cross_fitted
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def features_table(family: Family, suite: str, pair: FeaturePair) -> Table | Non
     """Two numbers of each test set before (encoder) and after the tuned layers, for each condition."""
     stages: list[str] = []
     groups = []
+    every = [record for one in family.conditions for run in one.runs for record in records(run, suite, "spectra")]
     for condition in family.conditions:
         found: dict[tuple[str, str, str], list[float]] = {}
         for record in (record for run in condition.runs for record in records(run, suite, "spectra")):
@@ -54,7 +56,7 @@ def features_table(family: Family, suite: str, pair: FeaturePair) -> Table | Non
         f"{pair.title}: {family.label}",
         [family.stages[stage].label for stage in stages],
         [Group(label, _feature_rows(found, stages, pair)) for label, found in groups if found],
-        f"{pair.note} Means over seeds.",
+        f"{pair.note} Means over seeds. {cross_fitted(every)}".strip(),
     )
 
 

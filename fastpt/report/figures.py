@@ -24,6 +24,7 @@ from fastpt.report.methods import ENCODER, MARKERS, Method
 from fastpt.report.paper import LP
 from fastpt.report.plots import Axes, Series, draw, rate_style
 from fastpt.runs import Run
+from fastpt.tuned import cross_fitted
 
 MOST_PANELS = 8  # of a figure that is shown unfolded
 MOST_POINTS = 200  # of a curve: more cannot be told apart on a panel
@@ -248,8 +249,8 @@ def stage_figure(family: Family, suite: str, number_: str) -> Figure | None:
         return None
     caption = (
         f"Spectra before and after the tuned layers, on {set_label(*shown)} (the first set that has both; "
-        "the table below has all). Of several seeds, the first."
-    )
+        "the table below has all). Of several seeds, the first. " + cross_fitted([{"set": shown[1], "test": shown[2]}])
+    ).strip()
     return Figure(f"What tuning does to the spectrum: {family.label}", caption, panels)
 
 

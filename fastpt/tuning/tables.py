@@ -7,7 +7,7 @@ from textwrap import wrap
 
 from fastpt.intervals import Interval, interval, paired
 from fastpt.printable import csv_cell, percentage, plural
-from fastpt.tuned import overlaps
+from fastpt.tuned import cross_fitted, overlaps
 from fastpt.tuning.best_probe import NAME
 from fastpt.tuning.metrics import MEASURES
 from fastpt.tuning.results import ENCODER, Results, Row, Spectrum, by_seed, comparable
@@ -60,6 +60,7 @@ def text_table(results: Results) -> str:
     titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}
     if results.spectra:
         lines += ["", *_aligned([["features", *FEATURE_MEASURES.values()], *_feature_lines(results.spectra, titles)])]
+        lines += _wrapped(cross_fitted(map(vars, results.spectra)))
     if results.similarities:
         lines += ["", *_aligned([["linear CKA of the features with those of", "CKA"], *_similarity_lines(results)])]
     for line in overlaps(results.splits):

@@ -4,6 +4,7 @@ import csv
 
 from fastpt.report.compare import families
 from fastpt.report.feature_tables import FEATURE_PAIRS, features_table, similarity_table
+from fastpt.report.figures import stage_figure
 from fastpt.report.rows import measures_table, rows_csv
 from fastpt.runs import read_run
 from tests.report.conftest import tune_results, write_run
@@ -54,6 +55,15 @@ def test_alignment_and_uniformity_have_a_table_of_their_own(tmp_path):
     old = tune_results({A: {"lp": [0.5]}})
     (family,) = families([read_run(write_run(tmp_path / "old", tune=old))])
     assert features_table(family, "demo", FEATURE_PAIRS[1]) is None
+
+
+def test_features_of_a_cross_fitted_set_are_said_to_be_of_fewer_samples_behind_the_heads(tmp_path):
+    for name, told in (("a-test", False), ("2 folds", True)):
+        tune = tune_results({("id", "digits", name): {"lp": [0.5]}})
+        (family,) = families([read_run(write_run(tmp_path / name, tune=tune))])
+        said = "Of digits, which is cross-fitted, features of the encoder are those of all samples"
+        assert (said in features_table(family, "demo", FEATURE_PAIRS[0]).note) is told
+        assert (said in stage_figure(family, "demo", "0").caption) is told
 
 
 def test_cka_is_shown_for_each_condition_and_other_encoder(tmp_path):

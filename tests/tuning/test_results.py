@@ -45,6 +45,13 @@ def test_text_states_means_spreads_noise_spectra_and_what_is_left_out():
     assert "left out: d (not prepared)" in text_table(RESULTS)
 
 
+def test_text_says_that_features_of_a_cross_fitted_set_are_of_fewer_samples_behind_the_heads():
+    whole = Spectrum("id", "digits", "2 folds", "encoder", 5.0, 2.0, 168.0, 0.5, None, [1.0])
+    said = "Of digits, which is cross-fitted, features of the encoder are those of all samples"
+    for spectra, told in (([whole], False), ([whole, replace(whole, stage="lp")], True)):
+        assert (said in text_table(replace(RESULTS, spectra=spectra))) is told
+
+
 def test_csv_has_a_line_for_each_row_and_a_column_for_each_setting_and_measure():
     measures = {
         "accuracy": 0.5,

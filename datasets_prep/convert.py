@@ -184,10 +184,13 @@ def _run(jobs: list[ShardJob], workers: int, progress: Callable[[int, int], None
 
 
 def _sweep(folder: Path) -> None:
-    """Take away what is of use to an unfinished job only: the parts, and files that a killed process was writing."""
+    """Take away what is of use to an unfinished job only: the parts, and shards that a killed process was writing.
+
+    What stands aside elsewhere may be of another process, such as one that makes noise.
+    """
     shutil.rmtree(folder / ".parts", ignore_errors=True)
-    for aside in folder.rglob(".*.tmp"):
-        aside.unlink()
+    for aside in (folder / "images").glob(".*.tmp"):
+        aside.unlink(missing_ok=True)
 
 
 # --- finishing --------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from datasets_prep.convert import prepare
 from datasets_prep.listing import Found
 from datasets_prep.shard import Options, ShardJob
 from fastpt.errors import FastptError
+from fastpt.files import atomic_write
 from tests.conftest import made_up, picture, prepared
 
 
@@ -43,6 +44,22 @@ def test_only_the_split_remains(tmp_path):
         "train/rejected.jsonl",
         "train/samples.parquet",
     ]
+
+
+def test_what_another_process_writes_beside_the_pictures_stays(tmp_path):
+    there = prepared(tmp_path, made_up(4))
+    (there.path / "noise").mkdir()
+    with atomic_write(there.path / "noise/mine.npy") as file:  # as a `fastpt noise` that is at work
+        prepared(tmp_path, made_up(4))
+        file.write(b"mine")
+    assert (there.path / "noise/mine.npy").read_bytes() == b"mine"
+
+
+def test_a_shard_that_a_killed_job_was_writing_goes(tmp_path):
+    there = prepared(tmp_path, made_up(4))
+    (there.path / "images/.train-00000.beton.1.fastpt.tmp").touch()
+    prepared(tmp_path, made_up(4))
+    assert [path.name for path in there.path.glob("images/.*")] == []
 
 
 KILLED_JOB = """

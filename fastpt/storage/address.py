@@ -14,7 +14,8 @@ from fastpt.errors import FastptError
 
 SCHEMES = ("s3", "gs", "hf", "https", "http")
 ADDRESS = re.compile(rf"({'|'.join(SCHEMES)}):/+", re.IGNORECASE)
-DATASET = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?=/|$)")
+REVISION = r"refs/(?:convert|pr)/[^/]+|[^/]+"  # of the hub's own branches, such as refs/convert/parquet, or any other
+DATASET = re.compile(rf"hf://datasets/([^/@]+/[^/@]+)(?:@({REVISION}))?(?=/|$)")
 
 # What of addresses is secret, kept out of every text: passwords by scheme and host, queries (which sign) by address.
 _PASSWORDS: dict[str, str] = {}

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastpt.errors import FastptError
+from fastpt.storage import transfer
 from fastpt.storage.address import ADDRESS, RemotePath
 
 
@@ -16,6 +17,7 @@ from fastpt.storage.address import ADDRESS, RemotePath
         "gs://bucket/a",
         "https://host:8080/a%20b/c.tar".replace("%20", " "),
         "hf://datasets/own/set@main/data",
+        "hf://datasets/own/set@refs/convert/parquet",
     ],
 )
 def test_an_address_is_a_path_whose_text_stays(text):
@@ -28,6 +30,17 @@ def test_an_address_is_a_path_whose_text_stays(text):
     assert str((path / "x/y").relative_to(path)) == "x/y"
     assert (pickle.loads(pickle.dumps(path)), path.resolve(), path.absolute()) == (path, path, path)
     assert ADDRESS.match(str(path))
+
+
+@pytest.mark.parametrize("revision", [None, "main", "refs/convert/parquet", "refs/pr/3"])
+def test_a_revision_of_a_dataset_is_pinned_to_its_commit(monkeypatch, revision):
+    def revision_of(path, dataset, asked):
+        assert (dataset, asked) == ("own/set", revision)
+        return "c0ffee"
+
+    monkeypatch.setattr(transfer, "revision_of", revision_of)
+    path = RemotePath.parse(f"hf://datasets/own/set{f'@{revision}' if revision else ''}/default/train")
+    assert str(path.pinned()) == "hf://datasets/own/set@c0ffee/default/train"
 
 
 def test_an_address_is_never_taken_for_a_name_on_this_disk(tmp_path, monkeypatch):

@@ -215,9 +215,14 @@ def _merged(run: Run, name: str, tunes: list[dict[str, Any]]) -> dict[str, Any]:
                         f"{before.get(value)} and {row.get(value)}. Delete one of them."
                     )
         merged[what] = [row for row, _ in found.values()]
-    measured = {(row.get("domain"), row.get("set")) for row in merged["rows"]}
+    # What failed is of a method, what is left out of all: the set as a whole.
+    measured = {
+        (row.get("domain"), row.get("set"), method) for row in merged["rows"] for method in (row.get("method"), None)
+    }
     left_out = [one for tune in tunes for one in _mappings(tune.get("missing"))]
-    merged["missing"] = [one for one in left_out if (one.get("domain"), one.get("set")) not in measured]
+    merged["missing"] = [
+        one for one in left_out if (one.get("domain"), one.get("set"), one.get("method")) not in measured
+    ]
     merged["methods"] = {method: one for tune in tunes for method, one in mapping(tune.get("methods")).items()}
     return merged
 

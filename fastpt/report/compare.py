@@ -147,6 +147,12 @@ def _check_replicates(runs: list[Run], known: Mapping[Run, Identity]) -> None:
             )
 
 
+def ends(family: Family, conditions: Sequence[Condition]) -> tuple[Condition, Condition]:
+    """The lowest and the highest noise rate of a family's conditions: of wrong targets, not of their right part."""
+    first = conditions[0]
+    return first, [one for one in conditions if one is first or one.kind in family.wrong_kinds][-1]
+
+
 def suites(runs: Iterable[Run]) -> list[str]:
     return sorted({one_line(tune["suite"]) for run in runs for tune in run.tunes})
 

@@ -13,6 +13,7 @@ from fastpt.report.compare import (
     Condition,
     Family,
     accuracies,
+    ends,
     fractions,
     metric_words,
     records,
@@ -118,7 +119,7 @@ def fraction_figure(family: Family, suite: str, domain: str, number_: str) -> Fi
     every = {share: accuracies(family, suite, domain, share) for share in shares}
     tables = {share: table for share, table in every.items() if table and table.averages}
     panels = {}
-    for condition in dict.fromkeys((family.conditions[0], family.conditions[-1])):
+    for condition in dict.fromkeys(ends(family, family.conditions)):
         name = f"fraction-{number_}-{domain}-{condition.rank}"
         series = _fraction_lines(condition, tables, family.methods)
         if series:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from fastpt.printable import one_line, plural
-from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies
+from fastpt.report.compare import DOMAINS, Accuracies, Condition, Family, accuracies, ends
 from fastpt.report.paper import LP, NMTUNE
 from fastpt.report.text import NBSP, listing, percent, rate
 from fastpt.runs import Run
@@ -53,8 +53,7 @@ def _finding(family: Family, suite: str) -> str | None:
     if not tables:
         return None
     methods = [method for method in (LP, NMTUNE) if all(method in table.methods for table in tables)]
-    first = tables[0].conditions[0]
-    last = [one for one in tables[0].conditions if one is first or one.kind in family.wrong_kinds][-1]
+    first, last = ends(family, tables[0].conditions)
     if first is last:
         words = [f"{family.methods[method].label} {_each(tables, method, [last])}" for method in methods]
         return f"{family.label}, average accuracy: {'; '.join(words)}." if words else None

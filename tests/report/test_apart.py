@@ -109,6 +109,18 @@ def test_two_results_of_the_same_heads_are_one_or_refused_whatever_their_files_a
         compared(read_runs([run]))
 
 
+def test_what_one_method_failed_on_is_left_out_even_where_another_measured_it(tmp_path):
+    run = write_run(tmp_path)
+    failed = [
+        {"domain": "id", "set": "a", "reason": "diverged", "method": method, "failed": True} for method in ("mlp", "lp")
+    ]
+    whole = {"domain": "id", "set": "a", "reason": "not prepared", "method": None, "failed": False}
+    write_tune(run, {**results(0.7), "missing": [*failed, whole]}, "first")
+    write_tune(run, results(0.6, methods=("nmtune",)), "second")
+    (tune,) = compared(read_runs([run])).runs[0].tunes
+    assert [one["method"] for one in tune["missing"]] == ["mlp"]  # LP was measured elsewhere, and the set, too
+
+
 def test_versions_and_devices_are_averaged_over_and_said(tmp_path):
     one = write_run(tmp_path, tune=results())
     two = write_run(tmp_path, rate=0.3, tune=results(versions={"torch": "2.8.0"}))

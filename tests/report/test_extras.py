@@ -7,7 +7,7 @@ import pytest
 
 from fastpt.report import StepCost
 from fastpt.report.compare import families
-from fastpt.report.figures import _curve
+from fastpt.report.figures import _curve, fraction_figure
 from fastpt.report.tables import memorization_table
 from fastpt.runs import read_run
 from tests.report.conftest import add_lines, tune_results, write_run
@@ -47,6 +47,18 @@ def test_accuracy_is_drawn_against_the_data_fraction_even_without_the_whole(tmp_
     assert "ID accuracy against data fraction" in seen
     assert "heads trained on 50 % of the data" in seen
     assert "average (1 test) 50.0" in seen
+
+
+def test_the_highest_rate_of_a_data_fraction_is_that_of_wrong_labels_and_not_of_their_right_part(tmp_path):
+    runs = []
+    for rate, keep in ((0, "all"), (0.1, "all"), (0.1, "right")):
+        tune = tune_results({A: {"lp": [0.5]}})
+        tune["rows"] += [{**row, "fraction": 0.5} for row in tune["rows"]]
+        runs.append(read_run(write_run(tmp_path, rate=rate, keep=keep, name=f"{rate}-{keep}", tune=tune)))
+    (family,) = families(runs)
+    clean, highest = fraction_figure(family, "demo", "id", "0").panels.values()
+    assert ">ID · clean<" in clean
+    assert "symmetric<" in highest
 
 
 def test_what_was_memorised_is_that_of_the_last_evaluation(tmp_path):

@@ -13,7 +13,8 @@ from fastpt.errors import FastptError
 LARGEST_FILE = 1 << 28  # bytes; no picture or list is larger, but a member of a hostile archive may claim to be
 
 Stamp = tuple[int, int | str]
-"""Of a file: its length in bytes, and when it was changed in ns, or, where it is not on a disk, its ETag."""
+"""Of a file: its length in bytes, and when it was changed in ns; where it is not on a disk, its ETag, or else that time
+as the server writes it."""
 
 
 class OpenedFile(ABC):
@@ -120,7 +121,8 @@ def what_changed(before: Stamp, now: Stamp) -> str:
     """How a file differs from what it was, in words."""
     if before[0] != now[0]:
         return f"it had {before[0]:,} bytes and has {now[0]:,} now"
-    return f"its {'ETag' if isinstance(now[1], str) else 'time of change'} is another one"
+    is_etag = isinstance(now[1], str) and not now[1].endswith(" GMT")
+    return f"its {'ETag' if is_etag else 'time of change'} is another one"
 
 
 def check_size(size: int) -> None:

@@ -94,7 +94,7 @@ def by_time_alone(headers):
     ("told", "now", "said"),
     [
         (weak, CONTENT[::-1], "its ETag is another one"),
-        (by_time_alone, CONTENT[::-1], "its ETag is another one"),
+        (by_time_alone, CONTENT[::-1], "its time of change is another one"),
         (without_version, CONTENT + b"x", "it had 10,000 bytes and has 10,001 now"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import t
 
 Seed = TypeVar("Seed", bound=Hashable)
+Head = TypeVar("Head")
 
 
 class Interval(NamedTuple):
@@ -29,6 +30,11 @@ def interval(values: Sequence[float]) -> Interval:
     if n < 2:
         return Interval(mean, None, n)
     return Interval(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)), n)
+
+
+def one_if_alike(heads: Sequence[Head]) -> Sequence[Head]:
+    """The values of several heads, of which the first alone where all are equal: what no seed changes has no spread."""
+    return heads[:1] if all(one == heads[0] for one in heads) else heads
 
 
 def paired(first: Mapping[Seed, float], second: Mapping[Seed, float]) -> Interval | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fastpt.errors import FastptError
 from fastpt.identity import Identity, Values, differing, words
-from fastpt.intervals import Interval, interval
+from fastpt.intervals import Interval, interval, one_if_alike
 from fastpt.printable import finite, mapping, one_line, plural
 from fastpt.report.apart import MOST_WORDS, identity
 from fastpt.report.methods import ENCODER, Method, methods_of
@@ -240,7 +240,7 @@ def _replicates(
         for method, heads in _heads(run, suite, domain, fraction, measure).items():
             by_method.setdefault(method, []).append(heads)
     return {
-        method: runs[0] if over_heads else [_mean_of_heads(heads) for heads in runs]
+        method: one_if_alike(runs[0]) if over_heads else [_mean_of_heads(heads) for heads in runs]
         for method, runs in by_method.items()
     }
 

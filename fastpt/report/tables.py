@@ -193,12 +193,14 @@ def spread_words(table: Accuracies) -> str:
     if not counts:
         return "One seed: small differences may be chance."
     many = " or ".join(map(str, counts))
+    any_alone = any(cell.n == 1 for cell in table.cells.values())
     if table.over_heads:
+        alone = " Without ±: one head, or heads that are all alike." if any_alone else ""
         return (
             f"± is a 95 % interval (Student's t) over {many} seeds of the head: "
-            "it says nothing of another pre-training."
+            f"it says nothing of another pre-training.{alone}"
         )
-    alone = " Without ±: one seed." if any(cell.n == 1 for cell in table.cells.values()) else ""
+    alone = " Without ±: one seed." if any_alone else ""
     return f"± is a 95 % interval (Student's t) over {many} pre-training seeds.{alone}"
 
 

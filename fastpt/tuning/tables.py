@@ -2,10 +2,10 @@
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from textwrap import wrap
 
-from fastpt.intervals import Interval, interval, paired
+from fastpt.intervals import Interval, interval, one_if_alike, paired
 from fastpt.printable import csv_cell, percentage, plural
 from fastpt.tuned import cross_fitted, overlaps
 from fastpt.tuning.best_probe import NAME
@@ -53,9 +53,15 @@ def text_table(results: Results) -> str:
     for fraction in fractions:
         chosen = [row for row in rows if row.fraction == fraction]
         title = "" if fractions == [1.0] else f"{percentage(fraction)} of the data"
-        whole = comparable(chosen)
-        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(chosen, whole, list(labels), fraction)])]
-        lines += [""] * bool(gains := _gains(whole, labels, fraction)) + gains
+        whole, alike = comparable(chosen), _alike(chosen)
+        shown, averaged = (
+            [row for row in one if alike.get(row.method, row.seed) == row.seed] for one in (chosen, whole)
+        )
+        lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(shown, averaged, list(labels), fraction)])]
+        lines += (
+            _wrapped(f"no ±: the heads of {', '.join(labels[one] for one in alike)} are all alike") if alike else []
+        )
+        lines += [""] * bool(gains := _gains(whole, labels, fraction, alike)) + gains
         lines += _beside_accuracy(whole, labels, title)
     titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}
     if results.spectra:
@@ -145,6 +151,18 @@ def _accuracy_lines(rows: list[Row], whole: list[Row], methods: list[str], fract
     return lines
 
 
+def _alike(rows: Sequence[Row]) -> dict[str, int]:
+    """Of methods whose heads are all alike, as no seed changes them, the first of these seeds."""
+    heads: dict[str, dict[int, dict[tuple[str, str, str], float]]] = {}
+    for row in rows:
+        heads.setdefault(row.method, {}).setdefault(row.seed, {})[row.domain, row.set, row.test] = row.value
+    return {
+        method: next(iter(seeds))
+        for method, seeds in heads.items()
+        if len(one_if_alike([*seeds.values()])) < len(seeds)
+    }
+
+
 def _beside_accuracy(rows: Sequence[Row], labels: dict[str, str], title: str) -> list[str]:
     """Of each domain and method the means of all measures, over tests and seeds."""
     names = list(dict.fromkeys(name for row in rows for name in row.measures))
@@ -191,14 +209,15 @@ def _similarity_lines(results: Results) -> list[list[str]]:
     ]
 
 
-def _gains(rows: list[Row], labels: dict[str, str], fraction: float) -> list[str]:
-    """Each later method against each earlier one, paired by seed; nothing where there is one seed."""
+def _gains(rows: list[Row], labels: dict[str, str], fraction: float, alike: Container[str]) -> list[str]:
+    """Each later method against each earlier one, paired by seed; nothing where there is one seed, or no seed changes
+    either."""
     lines = []
     for domain, title in DOMAINS.items():
         for i, method in enumerate(labels):
             for other in list(labels)[:i]:
                 gain = paired(*(by_seed(rows, domain, name, fraction) for name in (method, other)))
-                if gain and gain.ci95_half is not None:
+                if gain and gain.ci95_half is not None and not (method in alike and other in alike):
                     lines.append(f"{title} average, {labels[method]} over {labels[other]}: {_percent(gain, '+')}")
     return lines
 

@@ -2,6 +2,7 @@ import pytest
 
 from fastpt.errors import FastptError
 from fastpt.report.compare import accuracies, families, run_average, set_label
+from fastpt.report.tables import spread_words
 from fastpt.runs import read_provenance, read_recipe, read_run
 from fastpt.runs.records import write_records
 from tests.report.conftest import change_provenance, noise_record, tune_results, write_run
@@ -28,6 +29,16 @@ def test_averages_over_sets_and_seeds_of_the_head(tmp_path):
     assert (average.mean, average.ci95_half) == (pytest.approx(0.4), pytest.approx(12.7062 * 0.1, rel=1e-5))
     assert table.cell(condition, None, "mlp").mean == pytest.approx(0.55)
     assert table.best(condition, None) == {"mlp"}
+
+
+def test_heads_that_are_all_alike_tell_no_spread(tmp_path):
+    """As of zero-shot, which no seed changes; that two heads of others are alike on one test is chance."""
+    values = {A: {"zero-shot": [0.4] * 3, "lp": [0.5] * 3}, B: {"zero-shot": [0.2] * 3, "lp": [0.1, 0.2, 0.3]}}
+    (condition,), table = table_of(read(write_run(tmp_path, tune=tune_results(values))))
+    assert table.cell(condition, None, "zero-shot") == (pytest.approx(0.3), None, 1)
+    assert table.cell(condition, ("a", "a-test", "accuracy"), "lp").ci95_half == 0
+    assert table.cell(condition, None, "lp").ci95_half > 0
+    assert spread_words(table).endswith("another pre-training. Without ±: one head, or heads that are all alike.")
 
 
 def test_pretraining_seeds_are_the_replicates_where_there_are_several(tmp_path):

@@ -110,6 +110,25 @@ def test_gains_are_paired_by_seed_and_fractions_stand_apart():
     assert text.index("100 % of the data") < text.index("10 % of the data", text.index("100 % of the data") + 5)
 
 
+def test_heads_that_are_all_alike_have_no_spread_and_a_gain_over_others_has():
+    rows = [
+        row("id", name, "test", method, seed, value)
+        for name in "ab"
+        for method, values in (("lp", (0.2, 0.6)), ("zero-shot", (0.5, 0.5)), ("knn", (0.3, 0.3)))
+        for seed, value in enumerate(values)
+    ]
+    more = {
+        name: {"label": label, "colour": "#8a6d3b"} for name, label in (("zero-shot", "Zero-shot"), ("knn", "k-NN"))
+    }
+    text = text_table(replace(RESULTS, methods=RESULTS.methods | more, rows=rows))
+    assert re.search(r"\nID a -> test +40.00 ± 254.12 +50.00 +30.00\n", text)
+    assert re.search(r"\nID average +40.00 ± 254.12 +50.00 +30.00\n", text)
+    assert "no ±: the heads of Zero-shot, k-NN are all alike" in text
+    assert "ID average, Zero-shot over LP: +10.00 ± 254.12" in text
+    assert "k-NN over Zero-shot" not in text
+    assert "all alike" not in text_table(RESULTS)
+
+
 def test_averages_are_over_tests_for_each_seed_and_fraction():
     rows = [
         row("id", "a", "a", "lp", 0, 0.2),

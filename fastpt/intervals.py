@@ -32,7 +32,7 @@ def interval(values: Sequence[float]) -> Interval:
     return Interval(mean, float(t.ppf(0.975, n - 1) * np.std(values, ddof=1) / np.sqrt(n)), n)
 
 
-def one_if_alike(heads: Sequence[Head]) -> Sequence[Head]:
+def one_if_alike(heads: list[Head]) -> list[Head]:
     """The values of several heads, of which the first alone where all are equal: what no seed changes has no spread."""
     return heads[:1] if all(one == heads[0] for one in heads) else heads
 

@@ -58,9 +58,8 @@ def text_table(results: Results) -> str:
             [row for row in one if alike.get(row.method, row.seed) == row.seed] for one in (chosen, whole)
         )
         lines += ["", *_aligned([[title, *labels.values()], *_accuracy_lines(shown, averaged, list(labels), fraction)])]
-        lines += (
-            _wrapped(f"no ±: the heads of {', '.join(labels[one] for one in alike)} are all alike") if alike else []
-        )
+        note = f"no ±: the heads of {', '.join(labels[one] for one in alike)} are all alike"
+        lines += _wrapped(note if alike else "")
         lines += [""] * bool(gains := _gains(whole, labels, fraction, alike)) + gains
         lines += _beside_accuracy(whole, labels, title)
     titles = {ENCODER: ENCODER} | {method: f"after {label}" for method, label in labels.items()}

@@ -128,6 +128,8 @@ def _override(values: dict, override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise RecipeError(f"--set {override!r} is not key=value; write for example --set data.noise=0.05")
+    if not text.strip():
+        raise RecipeError(f"--set {override!r} has no value: a shell variable that is not set? Write null for none.")
     *sections, last = key.split(".")
     for depth, name in enumerate(sections):
         if values.get(name) is None:  # absent, or set to null to be absent

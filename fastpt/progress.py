@@ -13,6 +13,7 @@ class Progress:
         self._what, self._unit = what, unit
         self._bar = None
         self._start = self._last = time.monotonic()
+        self._first: int | None = None  # what a resumed job had done before
 
     def __enter__(self) -> "Progress":
         return self
@@ -22,11 +23,12 @@ class Progress:
             self._bar.close()
 
     def __call__(self, done: int, total: int) -> None:
+        self._first = done if self._first is None else self._first
         if sys.stderr.isatty():
             self._draw(done, total)
         elif time.monotonic() - self._last >= self.PLAIN_INTERVAL:
             self._last = time.monotonic()
-            rate = done / (self._last - self._start)
+            rate = (done - self._first) / (self._last - self._start)
             print(
                 f"{self._what}: {done:,} of {total:,} {self._unit}, {rate:,.0f} a second", file=sys.stderr, flush=True
             )

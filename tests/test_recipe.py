@@ -10,6 +10,7 @@ from fastpt.augment.config import parse_randaugment
 from fastpt.config import describe_keys
 from fastpt.errors import FastptError, RecipeError
 from fastpt.recipe import load_recipe, recipe_schema
+from fastpt.storage.address import without_secrets
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(set(FOLDER.glob("*.yaml")) - set(FOLDER.glob("study_*.yaml")))
@@ -36,6 +37,7 @@ def load(tmp_path, values, *overrides):
         ("model.nmae=x", "unknown key model.nmae; did you mean model.name?"),
         ("augmnt.mixup=1", "unknown key augmnt; did you mean augment?"),
         ("optim.lr=fast", "optim.lr is 'fast'; it should be a valid number"),
+        ("data.noise=", "--set 'data.noise=' has no value: a shell variable that is not set?"),
         ("schedule.epochs=2.5", "schedule.epochs is 2.5; it should be a valid integer"),
         ("batch_size=true", "batch_size is True"),
         ("data.decoder=cpus", "data.decoder is 'cpus'; did you mean cpu?"),
@@ -112,6 +114,29 @@ def test_a_missing_recipe_names_those_that_are_there(tmp_path):
 def test_overrides_are_yaml(tmp_path):
     recipe = load(tmp_path, SUPERVISED, "optim.lr=5e-4", "data.noise=symmetric-0.3-seed1", "tune.suite=mini")
     assert (recipe.optim.lr, recipe.data.noise, recipe.tune.suite) == (5e-4, "symmetric-0.3-seed1", "mini")
+
+
+def test_a_split_at_an_address_is_not_looked_for_here(tmp_path):
+    (tmp_path / "val").mkdir()
+    recipe = load(
+        tmp_path, SUPERVISED, "data.train=s3://bucket/train", f"data.val={tmp_path}/val", "data.prep=fastpt x"
+    )
+    recipe.data.check_there()
+    with pytest.raises(FastptError, match=r"nowhere is not there\. Prepare it: fastpt x"):
+        load(tmp_path, SUPERVISED, "data.train=s3://b/x", "data.val=nowhere", "data.prep=fastpt x").data.check_there()
+
+
+def test_what_is_secret_of_an_address_is_in_no_record(tmp_path):
+    train = "https://me:hidden@host/train"
+    several = f"[{{path: {train}}}, {{path: data/x}}]"
+    assert load(tmp_path, SUPERVISED, f"data.train={train}").data.train == "https://host/train"
+    for override in (f"data.train={train}", f"data.val={train}", f"data.train={several}"):
+        assert "hidden" not in str(load(tmp_path, SUPERVISED, override).as_dict())
+    assert "hidden" not in str(load(tmp_path, CLIP, f"clip.zero_shot={{data: {train}}}").as_dict())
+    command = f"fastpt train x.yaml --set data.train={train} --set 'data.val=https://host/x.tar?sig=hidden'"
+    assert without_secrets(command) == (
+        "fastpt train x.yaml --set data.train=https://host/train --set 'data.val=https://host/x.tar'"
+    )
 
 
 def test_the_record_of_a_recipe_reads_back_to_the_same_settings(tmp_path):

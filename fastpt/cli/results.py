@@ -12,6 +12,7 @@ from fastpt.cli.shared import JSON, OUTPUT, RECORDED, FiniteRange, claim
 from fastpt.errors import FastptError
 from fastpt.loading.decoders import DECODERS
 from fastpt.printable import printable
+from fastpt.runs.folder import newest_finished
 from fastpt.tuning.methods import FINETUNING, HEADS, METHODS, Method
 from fastpt.tuning.methods.numbers import Numbers
 
@@ -26,19 +27,25 @@ class _Tune(click.Command):
             for name, method in known.items()
             if method.summary
         ]
-        decoders = [name for name in DECODERS.names() if DECODERS.get(name).reads]
-        decoder = click.Option(["--decoder"], type=click.Choice(decoders), default="cpu", show_default=True)
         own = super().get_params(ctx)
-        return [*flags, *own[:-1], decoder, *_options(known).values(), own[-1]]  # the last is --help
+        return [*flags, *own[:-1], _decoder(), *_options(known).values(), own[-1]]  # the last is --help
+
+
+def _decoder() -> click.Option:
+    decoders = [name for name in DECODERS.names() if DECODERS.get(name).reads]
+    return click.Option(["--decoder"], type=click.Choice(decoders), default="cpu", show_default=True)
 
 
 def _methods() -> tuple[dict[str, Method], dict[str, FastptError]]:
     """Every method, and what is wrong with those of packages that are broken: told when the method is asked for."""
     found, broken = {}, {}
-    taken: dict[str, object] = {f"--{name}": name for name in METHODS.names()}
-    claim(taken, "fastpt tune", tune.params)
+    own: dict[str, object] = {}
+    claim(own, "fastpt tune", [*tune.params, _decoder(), click.Option(["-h", "--help"])])
+    taken = {f"--{name}": name for name in METHODS.names()} | own
     for name in METHODS.names():
         try:
+            if f"--{name}" in own:
+                raise FastptError(f"tuning method {name!r} is called as an option of `fastpt tune` is. Rename it.")
             method = METHODS.get(name)
             claim(taken, f"tuning method {name!r}", method.options)
             found[name] = method
@@ -134,9 +141,11 @@ def tune(
     for name in chosen:
         if name in broken:
             raise broken[name]
+    from fastpt.tuning.command import suite_of, tune_command
+
     if prepare:
-        _prepare(settings["suite"], yes)
-    from fastpt.tuning.command import tune_command
+        run, encoder = settings["run"], settings["encoder"]
+        _prepare(settings["suite"] or suite_of(run if run or encoder else newest_finished()), yes)
     from fastpt.tuning.ranks import joined
     from fastpt.tuning.tables import text_table
 
@@ -152,10 +161,10 @@ def tune(
         raise FastptError(f"{failures}\nWhat could be measured is in the results.")
 
 
-def _prepare(suite: str | None, yes: bool) -> None:
+def _prepare(suite: str, yes: bool) -> None:
     """Make the sets of a suite that are not there."""
-    if suite is None or Path(suite).is_dir():
-        raise click.UsageError("--prepare goes with --suite, a suite's name or file: its sets name what makes them")
+    if Path(suite).is_dir():
+        raise click.UsageError("--prepare wants a suite's name or file, whose sets say what makes them; found a folder")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise click.UsageError("--prepare is for one process; prepare first, then tune on several")
     from fastpt.tuning.preparing import prepare_missing

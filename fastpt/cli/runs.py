@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from fastpt.cli.shared import FOLDER, JSON, OUTPUT, let_others_tell
+from fastpt.storage.address import without_secrets
 
 
 class HubModel(click.ParamType[str]):
@@ -70,7 +71,8 @@ def train(
     from fastpt.training.run import train as run_training
 
     try:
-        run_training(loaded, recipe.stem, run_dir, resume, shlex.join(["fastpt", *sys.argv[1:]]), allow_changes)
+        command = without_secrets(shlex.join(["fastpt", *sys.argv[1:]]))
+        run_training(loaded, recipe.stem, run_dir, resume, command, allow_changes)
     except RuntimeError as error:
         if re.search("closed by peer|reset by peer|Broken pipe", str(error)):  # gloo: another process has failed
             let_others_tell(is_first=False)

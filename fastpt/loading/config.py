@@ -4,20 +4,24 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, Strict
+from pydantic import AfterValidator, Field, Strict
 
 from fastpt.config import Pair, Section
 from fastpt.errors import FastptError, suggestion
 from fastpt.jpeg import Interpolation
 from fastpt.loading.decoders import DECODERS
+from fastpt.storage.address import ADDRESS, RemotePath
 
+# What is secret of an address is kept for this process, and is in no recipe that is recorded.
+SplitPath = Annotated[str, AfterValidator(lambda path: str(RemotePath.parse(path)) if ADDRESS.match(path) else path)]
+"""Folder of a prepared split, or its address."""
 IntPair = Annotated[tuple[int, int], Strict(False)]  # YAML has lists only
 
 
 class TrainSplit(Section):
     """One of several prepared splits that are trained on as one."""
 
-    path: str
+    path: SplitPath
     """Folder of the prepared split."""
     weight: int = Field(default=1, ge=1)
     """How many times an epoch each of its samples comes, with other crops."""
@@ -26,10 +30,10 @@ class TrainSplit(Section):
 class Data(Section):
     """What is trained on, and how a picture is cut."""
 
-    train: str | Annotated[list[TrainSplit], Field(min_length=2)]
+    train: SplitPath | Annotated[list[TrainSplit], Field(min_length=2)]
     """Folder of the prepared split to train on; or several splits with weights, as one: of the same classes, where
     labels are learned."""
-    val: str | None = None
+    val: SplitPath | None = None
     """Folder of the prepared split to evaluate on."""
     prep: str | None = None
     """The command that makes the splits, told where one is missing."""
@@ -67,9 +71,10 @@ class Data(Section):
         return [side for start, side in self.sizes if start <= epoch][-1] if self.sizes else self.size
 
     def check_there(self) -> None:
-        """Raise FastptError if a split is missing of which `prep` says how it is made."""
+        """Raise FastptError if a split is missing here of which `prep` says how it is made."""
         train = [self.train] if isinstance(self.train, str) else [split.path for split in self.train]
-        missing = [path for path in dict.fromkeys([*train, self.val]) if path and not Path(path).exists()]
+        here = [path for path in dict.fromkeys([*train, self.val]) if path and not ADDRESS.match(path)]
+        missing = [path for path in here if not Path(path).exists()]
         if missing and self.prep:
             there, it = ("is", "it") if len(missing) == 1 else ("are", "them")
             raise FastptError(f"{' and '.join(missing)} {there} not there. Prepare {it}: {self.prep}")

@@ -22,6 +22,12 @@ _PASSWORDS: dict[str, str] = {}
 _QUERIES: dict[str, str] = {}
 
 
+def without_secrets(text: str) -> str:
+    """A command, or another text with addresses in it, without their passwords and queries."""
+    text = re.sub(r"(https?://)[^/\s@'\"]*@", r"\1", text, flags=re.IGNORECASE)
+    return re.sub(r"(https?://[^\s?#'\"]*)\?[^\s'\"]*", r"\1", text, flags=re.IGNORECASE)
+
+
 class RemotePath(PosixPath):
     """An address without what is secret of it."""
 

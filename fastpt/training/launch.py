@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -67,9 +68,9 @@ def on_rank_zero(dist_info: DistInfo, work: Callable[[], Result]) -> Result:
 
 
 def say(dist_info: DistInfo, text: str) -> None:
-    """A line for those who wait, from the first process."""
+    """A line for those who wait, from the first process: to stderr, as all progress."""
     if dist_info.is_rank_zero:
-        print(text, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
 
 def once_a_node(dist_info: DistInfo, work: Callable[[], object]) -> None:

@@ -86,7 +86,7 @@ def _opened(
             raise FastptError(f"suite {loaded.name} holds features already, of one encoder. Leave --cka-with out.")
         return loaded, None, None
     run = newest_finished() if run is None and encoder is None else run
-    loaded = loaded or load_suite(_suite_of(run))
+    loaded = loaded or load_suite(suite_of(run))
     opened = open_encoder(f"run:{run}" if encoder is None else encoder, default_device(), precision)
     other = open_encoder(_named(cka_with), default_device(), precision) if cka_with else None
     return loaded, opened, other
@@ -97,7 +97,8 @@ def _named(encoder: str) -> str:
     return f"run:{encoder}" if Path(encoder).is_dir() else encoder
 
 
-def _suite_of(run: Path | None) -> str:
+def suite_of(run: Path | None) -> str:
+    """The suite that the recipe of a run names. Raises FastptError if there is none, or no run."""
     if run is None:
         raise FastptError("--encoder needs a suite to be measured on. Give --suite NAME, FILE or a folder of splits.")
     if not run.is_dir():

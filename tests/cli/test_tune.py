@@ -7,7 +7,10 @@ import pytest
 from click.testing import CliRunner
 
 from fastpt.cli import main
+from fastpt.runs import read_provenance, read_recipe
+from fastpt.runs.records import write_records
 from fastpt.tuning.methods import METHODS
+from tests.report.conftest import write_run
 
 
 @pytest.fixture
@@ -60,6 +63,32 @@ def test_a_packages_method_whose_option_is_taken_is_told_when_it_is_asked_for(tu
     code, output, _ = tune("--method", "greedy")
     assert code == 1
     assert "tuning method 'greedy' has an option --suite, whose name suite is taken" in output
+
+
+@pytest.mark.parametrize("name", ["suite", "decoder", "help"])
+def test_a_packages_method_that_is_called_as_an_option_costs_its_own_name_alone(tune, monkeypatch, name):
+    get = METHODS.get
+    other = SimpleNamespace(label="O", colour="#123456", summary="Another.", options=())
+    monkeypatch.setattr(METHODS, "names", lambda: [*METHODS.table, name])
+    monkeypatch.setattr(METHODS, "get", lambda asked: other if asked == name else get(asked))
+    assert tune("--ridge", "--suite", "mini")[2]["suite"] == "mini"
+    code, output, _ = tune("--method", name)
+    assert (code, f"tuning method '{name}' is called as an option of `fastpt tune` is" in output) == (1, True), output
+
+
+def test_sets_are_prepared_of_the_suite_that_the_runs_recipe_names(tune, monkeypatch, tmp_path):
+    prepared = []
+    monkeypatch.setattr("fastpt.tuning.preparing.prepare_missing", lambda suite, *_: prepared.append(suite.name))
+    run = write_run(tmp_path)
+    recipe = {**read_recipe(run), "tune": {"suite": "mini"}}
+    write_records(run, recipe, read_provenance(run))
+    assert tune("--run", str(run), "--prepare")[0] == 0
+    assert tune("--run", str(run), "--suite", "demo", "--prepare")[0] == 0
+    assert prepared == ["mini", "demo"]
+    code, output, _ = tune("--encoder", "timm:resnet18", "--prepare")
+    assert (code, "--encoder needs a suite to be measured on" in output) == (1, True), output
+    code, output, _ = tune("--suite", str(tmp_path), "--prepare")
+    assert (code, "found a folder" in output) == (2, True), output
 
 
 def test_a_list_of_numbers_is_one(tune):

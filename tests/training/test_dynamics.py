@@ -162,7 +162,7 @@ def test_what_was_recorded_of_other_targets_is_not_kept(supervised, tmp_path, ca
     for path in checkpoint.newest_first(run)[:2]:
         shutil.rmtree(path)
     train(supervised(*SAVED, *NOISY), "tiny", run, resume=True, allow_changes=True)
-    assert "earlier epochs are of other data, or damaged: left empty" in capfd.readouterr().out
+    assert "earlier epochs are of other data, or damaged: left empty" in capfd.readouterr().err
     assert np.isnan(recorded(run)["loss"]).sum(1).tolist() == [40, 8]
 
 

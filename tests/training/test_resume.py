@@ -74,10 +74,10 @@ def test_an_export_that_changed_is_told_and_made_again(supervised, tmp_path, cap
     with pytest.raises(DamagedData, match=r"model\.safetensors does not match.*fastpt export"):
         open_encoder(f"run:{run}")
     train(recipe, "tiny", run, resume=True)
-    assert "Its export was not whole (model.safetensors does not match its sha256)" in capfd.readouterr().out
+    assert "Its export was not whole (model.safetensors does not match its sha256)" in capfd.readouterr().err
     assert (run / "export" / "model.safetensors").read_bytes() == exported
     train(recipe, "tiny", run, resume=True)
-    assert capfd.readouterr().out == f"{run} is finished already.\n"
+    assert f"{run} is finished already.\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("how", ["flipped", "truncated", "removed", "folder", "manifest", "manifest folder"])
@@ -101,7 +101,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(stopped, capfd, how):
     else:
         (newest / "manifest.json").write_text("{}")
     train(recipe, "tiny", run, resume=True)
-    said = capfd.readouterr().out
+    said = capfd.readouterr().err
     assert f"checkpoint {newest} is damaged" in said
     assert "at step 8 of 10" in said
     assert losses(run) == before
@@ -191,7 +191,7 @@ def test_resuming_what_has_not_begun_begins(supervised, tmp_path):
 
 def test_resuming_what_has_no_checkpoint_says_that_it_starts_anew(supervised, tmp_path, capfd):
     train(supervised(), "tiny", tmp_path / "mistyped", resume=True)
-    assert "has no checkpoint to resume from: starting at step 0" in capfd.readouterr().out
+    assert "has no checkpoint to resume from: starting at step 0" in capfd.readouterr().err
 
 
 def test_another_recipe_is_resumed_if_told_and_the_record_says_so(supervised, stopped):

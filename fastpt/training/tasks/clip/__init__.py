@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from fastpt import config
+from fastpt.loading.config import SplitPath
 from fastpt.training.tasks.kind import Task, TaskKind
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 class ZeroShot(config.Section):
     """Zero-shot classification of a labelled split by its class names."""
 
-    data: str
+    data: SplitPath
     """Folder of the prepared split."""
     templates: Literal["openai", "simple"] | list[str] = "simple"
     """open_clip's 80 ImageNet templates, its 7 simple ones, or your own: texts with {} where the class name goes."""

@@ -183,7 +183,7 @@ def _register_installed() -> dict[str, str]:
             package = MODELS.origin(name)
             assert package  # none is of a table
             where = f"model {name!r} of package {package.distribution}"
-            if name in known:
+            if name in known and module_of(name) != MODELS.module(name):
                 raise FastptError(f"{where} is left out: there is one of that name. Rename it.")
             MODELS.get(name)
             if not timm.is_model(name):

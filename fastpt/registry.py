@@ -25,6 +25,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, cast, get_type_hints
 from click import ClickException
 
 from fastpt.errors import FastptError, suggestion
+from fastpt.printable import printable
 
 Member = TypeVar("Member")
 
@@ -55,8 +56,11 @@ class Registry(Generic[Member]):
         found: dict[str, list[EntryPoint]] = {}
         _tell_strays()
         for point in entry_points(group=self.group):
-            if point.name not in self.table:  # a built-in name cannot be taken over
+            if point.name not in self.table:
                 found.setdefault(point.name, []).append(point)
+            else:
+                told = f"{self.what} {point.name!r} of package {_distribution(point)} is called as one of ours"
+                print(printable(f"warning: {told}, which stays. Rename it there."), file=sys.stderr)
         return found
 
     def names(self) -> list[str]:
@@ -99,6 +103,10 @@ class Registry(Generic[Member]):
             return None
         point = self._point(name)
         return Origin(name, _distribution(point), point.dist.version if point.dist else "unknown")
+
+    def module(self, name: str) -> str:
+        """The module that a member comes from. Raises FastptError if there is no member, or two packages have it."""
+        return (self.table[name] if name in self.table else self._point(name).value).partition(":")[0]
 
     def _point(self, name: str) -> EntryPoint:
         points = self._installed.get(name, [])

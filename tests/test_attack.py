@@ -7,6 +7,17 @@ from pathlib import Path
 import pytest
 
 from tests.cases.conftest import environment
+from tools.attack import scene
+from tools.attack.damage import _judge
+
+
+def test_another_result_is_wrong_unless_the_file_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(scene, "result", lambda *_: "another")
+    path = tmp_path / "data/pets/train/samples.parquet"
+    job = ("train", scene.Ended(0, "data/pets/train: steps of 8 samples", tmp_path), "whole", False)
+    assert _judge(tmp_path, path, *job) == "WRONG"
+    told = ("train", scene.Ended(0, "samples.parquet is damaged: left out", tmp_path), "whole", False)
+    assert _judge(tmp_path, path, *told) == "different, told"
 
 
 @pytest.mark.long

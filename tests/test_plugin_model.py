@@ -38,6 +38,14 @@ def test_a_packages_model_is_trained_exported_and_tuned(plugin_fastpt, pets, tmp
     assert ran.returncode == 0, ran.stderr
 
 
+def test_a_model_whose_package_was_imported_before_is_no_other_of_its_name(monkeypatch, capsys):
+    points = EntryPoints([EntryPoint("resnet18_half", "fastpt.models:resnet18_half", "fastpt.models")])
+    monkeypatch.setattr(registry, "entry_points", points.select)
+    monkeypatch.setattr(models, "MODELS", Registry("model", {}, "fastpt.models"))
+    assert models._register_installed() == {"unknown": "unknown"}
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [

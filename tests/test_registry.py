@@ -42,11 +42,13 @@ def test_names_import_no_member():
     assert "turtle" not in sys.modules
 
 
-def test_a_built_in_name_cannot_be_taken_over(monkeypatch):
+def test_a_built_in_name_cannot_be_taken_over_and_that_is_told(monkeypatch, capsys):
     room = with_packages(monkeypatch, EntryPoint("counter", "collections:ChainMap", "tests.mappings"))
     assert room.get("counter").__name__ == "Counter"
     assert room.origin("counter") is None
     assert room.names() == ["ordered", "counter"]
+    told = "kind of mapping 'counter' of package unknown is called as one of ours, which stays. Rename it there."
+    assert capsys.readouterr().err == f"warning: {told}\n"
 
 
 def test_an_unknown_name_is_told_with_the_nearest(monkeypatch):

@@ -28,8 +28,8 @@ def info(folder: Path, as_json: bool) -> None:
     """Say what the prepared splits at FOLDER hold. What is damaged is an error behind all the rest."""
     from fastpt.data.verify import split_folders
 
-    found, problems = [], []
-    for path in split_folders(folder):
+    found, problems, folders = [], [], split_folders(folder)
+    for path in folders:
         try:
             dataset = fastpt.Dataset(path)
         except FastptError as error:
@@ -44,7 +44,7 @@ def info(folder: Path, as_json: bool) -> None:
         found.append((dataset, plans))
     documents = [{**dataset.manifest, "noise": [plan.as_dict() for plan in plans]} for dataset, plans in found]
     if as_json and documents:
-        click.echo(json.dumps(documents if len(documents) > 1 else documents[0], indent=2))
+        click.echo(json.dumps(documents if len(folders) > 1 else documents[0], indent=2))
     for dataset, plans in () if as_json else found:
         click.echo(printable(describe(dataset)))
         click.echo(printable(_describe_samples(dataset)))
@@ -88,6 +88,8 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
     from fastpt.data.verify import verify as verify_split
     from fastpt.noise.verify import verify_plans
 
+    if deep and is_run(folder):
+        raise click.UsageError("--deep decodes the pictures of splits; of a run every file is held against its sum")
     problems = {str(folder): _verify_run(folder)} if is_run(folder) else {}
     for path in split_folders(folder) if not problems else ():
         problems[str(path)] = verify_split(path)
@@ -97,8 +99,7 @@ def verify(folder: Path, deep: bool, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(problems, indent=2))
     else:
-        is_deep = deep and not is_run(folder)
-        well = "every file is as it was written" + ", pictures decode, counts and noise agree" * is_deep
+        well = "every file is as it was written" + ", pictures decode, counts and noise agree" * deep
         for path, lines in problems.items():
             click.echo("\n".join(printable(line) for line in lines) or f"{path}: {well}")
     sys.exit(DamagedData.exit_code if any(problems.values()) else 0)

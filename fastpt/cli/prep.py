@@ -25,6 +25,10 @@ class Prep(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         if cmd_name in PRESETS:
+            if cmd_name in SOURCES.names():
+                click.echo(
+                    f"warning: {cmd_name} is a preset, which stays; a package has a source of that name.", err=True
+                )
             return PresetCommand(cmd_name, PRESETS[cmd_name])
         try:
             return SourceCommand(cmd_name, SOURCES.get(cmd_name))

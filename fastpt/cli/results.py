@@ -188,11 +188,14 @@ def _prepare(suite: str, yes: bool) -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Of --serve; 0: a free one."
 )
-def report(runs: tuple[Path, ...], out: Path, files: bool, served: bool, port: int) -> None:
+@click.pass_context
+def report(ctx: click.Context, runs: tuple[Path, ...], out: Path, files: bool, served: bool, port: int) -> None:
     """Write one HTML page that compares RUNS. It has accuracies, spectra, curves, what the noise did.
 
     With --serve a folder of runs is all that are in it, those too that begin later.
     """
+    if ctx.get_parameter_source("port") is not ParameterSource.DEFAULT and not served:
+        raise click.UsageError("--port goes with --serve")
     if served:
         from fastpt.report.serve import serve
 

@@ -145,6 +145,8 @@ def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | 
     folders = runs or sorted((StudyGrid(declared, out).folder / RUNS).glob("*"))
     pilot = pilot_runs(declared) if declared.pilot and not runs else read_runs(folders) if folders else []
     given = dict(map(_spread, sds))
+    if len(given) < len(sds):
+        raise click.UsageError("--sd names a claim twice; give each claim one")
     found = power_table(declared, given, without(pilot, left_out(declared)))
     click.echo(json.dumps([one.as_dict() for one in found], indent=2) if as_json else printable(text(found)))
 

@@ -77,12 +77,17 @@ def test_color_jitter_draws_factors_orders_and_pictures(monkeypatch):
     seen = []
 
     def spy(index):
-        return lambda pixels, factors: seen.append((index, factors)) or pixels
+        return lambda pixels, factors: seen.append((index, factors, pixels)) or pixels
 
     monkeypatch.setattr(transforms, "JITTERS", tuple(spy(index) for index in range(4)))
-    color_jitter(torch.zeros(20_000, 1, 1, 3, dtype=torch.uint8), 0.4, 0.3, 0.2, 0.1, keys(20_000), probability=0.8)
+    number = torch.arange(20_000)
+    images = torch.stack([number % 256, number // 256, 0 * number], 1).to(torch.uint8).view(-1, 1, 1, 3)
+    color_jitter(images, 0.4, 0.3, 0.2, 0.1, keys(20_000), probability=0.8)
+    met = [[one[:2, 0, 0].tolist() for i, _, pixels in seen if i == index for one in pixels] for index in range(4)]
+    assert sorted(met[0]) == sorted(met[1]) == sorted(met[2]) == sorted(met[3])  # each picture meets each of the four
+    assert len({*map(tuple, met[0])}) == len(met[0])  # once
     for index, (low, high) in enumerate([(0.6, 1.4), (0.7, 1.3), (0.8, 1.2), (-0.1, 0.1)]):
-        factors = [factors for i, factors in seen if i == index]
+        factors = [factors for i, factors, _ in seen if i == index]
         assert all(abs(len(part) - 4000) < 300 for part in factors)  # a quarter of 80 % in each of the four turns
         factors = torch.cat(factors)
         assert low <= factors.min() < low + 0.01
@@ -123,7 +128,7 @@ def test_blur_is_that_of_timm_to_within_a_level():
 
 
 def test_erasing_cuts_the_rectangles_of_timm():
-    """Share of pictures, of area and its spread, against timm's own on as many pictures."""
+    """Share of pictures, of area and its spread, and shapes, against timm's own on as many pictures."""
     count, size = 2000, 32
     ours = random_erasing(torch.zeros(count, 3, size, size), 0.4, keys(count)) != 0
     random.seed(0)
@@ -135,6 +140,10 @@ def test_erasing_cuts_the_rectangles_of_timm():
     assert abs((areas[0] > 0).float().mean() - 0.4) < 0.04
     assert abs(areas[0].sum() / areas[1].sum() - 1) < 0.1
     assert abs(areas[0][areas[0] > 0].std() - areas[1][areas[1] > 0].std()) < 0.01
+    sides = [(erased[:, 0].any(2).sum(1), erased[:, 0].any(1).sum(1)) for erased in (ours, theirs)]
+    shapes = [torch.log(high[high > 0] / wide[wide > 0]) for high, wide in sides]
+    for share in (0.1, 0.3, 0.7, 0.9):  # height to width
+        assert abs(shapes[0].quantile(share) - shapes[1].quantile(share)) < 0.2
     middles = [erased[:, 0].float().mean(0) / erased[:, 0].float().mean() for erased in (ours, theirs)]
     assert (middles[0] - middles[1]).abs().max() < 0.35  # as often in every place
 

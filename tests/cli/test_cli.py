@@ -88,6 +88,14 @@ def test_info_and_verify_tell_what_was_prepared(run, pets):
     assert run("verify", "data/pets")[0] == 0
 
 
+def test_the_document_of_several_splits_is_a_list_also_where_one_is_damaged(run, pets, tmp_path):
+    run("prep", "imagefolder", "--source", pets, "--holdout", "0.25")
+    (tmp_path / "data/pets/train/dataset.json").write_text("{}")
+    result = CliRunner().invoke(main, ["info", "data/pets", "--json"])
+    assert result.exit_code == 3
+    assert [one["split"] for one in json.loads(result.stdout)] == ["val"]
+
+
 def test_info_shows_the_rest_of_what_is_damaged(run, pets, tmp_path):
     run("prep", "imagefolder", "--source", pets, "--holdout", "0.25", "--noise", "0.2", "--noise", "0.4")
     (tmp_path / "data/pets/train/noise/symmetric-0.2-seed0.npy").write_bytes(b"rubbish")
@@ -175,13 +183,17 @@ def test_noise_can_be_added_later(run, pets):
         (["verify", "nowhere"], 1, "does not exist"),
         (["noise", "nowhere", "--rate", "0.1"], 1, "does not exist"),
         (["report", "nowhere"], 1, "nowhere"),
+        (["report", "nowhere", "--port", "8001"], 2, "--port goes with --serve"),
+        (["verify", "--deep", "a-run"], 2, "--deep decodes the pictures of splits"),
         (["train", "nowhere.yaml"], 1, "nowhere.yaml"),
         (["train", "pets"], 1, "pets is a folder"),
         (["tune", "--run", "nowhere"], 1, "run nowhere does not exist"),
         (["tune", "--run", "a", "--encoder", "timm:resnet18"], 2, "two encoders"),
     ],
 )
-def test_wrong_use_exits_2_and_failure_exits_1_with_one_clear_line(run, pets, args, code, said):
+def test_wrong_use_exits_2_and_failure_exits_1_with_one_clear_line(run, pets, tmp_path, args, code, said):
+    (tmp_path / "a-run").mkdir()
+    (tmp_path / "a-run" / "recipe.yaml").touch()
     found, output = run(*(arg.format(pets=pets) for arg in args))
     assert found == code
     assert said in output

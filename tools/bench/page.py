@@ -19,6 +19,7 @@ Everybody does the same work on the same bytes, and what differs is said above e
 processes of their own and take turns: a round each that warms up and does not count, then those that do. Medians and
 ranges; "fastpt is" is how many times as fast, or as small, fastpt's first row is. Who could not be installed or took no
 part is in the table with the reason, and rows where fastpt loses stay. `tools/bench/setup` installs the others.
+Crops are resized by area in fastpt and FFCV, and by an antialiased triangle elsewhere.
 """
 
 

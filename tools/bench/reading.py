@@ -12,8 +12,6 @@ of --seek-ms a seek and --disk-mbs MB/s.
 device did meanwhile (/proc/diskstats, so run it alone) and how much of the files was resident after an epoch.
 """
 
-import ctypes
-import mmap
 import os
 import time
 from collections import OrderedDict
@@ -30,6 +28,7 @@ from fastpt.loading import loader as loader_module
 from fastpt.loading.order import OPEN_BLOCKS, Order, epoch_order
 from fastpt.loading.readahead import LEAD, PIECE, openings
 from tools.bench import machine
+from tools.bench.page_cache import resident
 
 
 @click.group(help=__doc__)
@@ -138,24 +137,6 @@ def drop(files: list[Path]) -> None:
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
             os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def resident(files: list[Path]) -> float:
-    """The share of the files' pages that are in the page cache (mincore)."""
-    libc, there, pages = ctypes.CDLL(None, use_errno=True), 0, 0
-    for file in files:
-        with file.open("rb") as opened:
-            mapped = mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ, flags=mmap.MAP_PRIVATE)
-        view = np.frombuffer(mapped, np.uint8)
-        flags = np.zeros(-(-view.size // mmap.PAGESIZE), np.uint8)
-        if libc.mincore(
-            ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(view.size), ctypes.c_void_p(flags.ctypes.data)
-        ):
-            raise OSError(ctypes.get_errno(), "mincore")
-        there, pages = there + int((flags & 1).sum()), pages + flags.size
-        del view
-        mapped.close()
-    return there / pages
 
 
 def disk_reads(device: str) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 MARK = "bench: "
+WARM = 0.01  # share of the pages of files that were thrown out of the page cache
 
 
 def main(call: str, package: str) -> None:
@@ -54,12 +55,16 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 def _drop(folder: Path) -> None:
-    """Throw the files of a folder out of the page cache."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file, suppress(OSError):
-                os.fsync(file.fileno())
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    """Throw the files of a folder out of the page cache. Raises RuntimeError if some stay, as what is mapped does."""
+    from tools.bench.page_cache import resident
+
+    files = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size]
+    for path in files:
+        with path.open("rb") as file, suppress(OSError):
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    if (share := resident(files)) > WARM:
+        raise RuntimeError(f"{share:.0%} of its files stay in the page cache")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ stored once at 500 px and quality 90, or as they came, and written in each peer'
 
 import io
 import os
+import shutil
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -67,7 +68,8 @@ def contests(options: Options, scratch: Path) -> Iterator[Contest]:
         samples = dataset.samples
         what = (
             f"{count:,} stored pictures, mean {samples.width.mean():.0f} x {samples.height.mean():.0f} and "
-            f"{samples.size.mean() / 1e3:.0f} kB, to RandomResizedCrop {size}, batches of {BATCH}."
+            f"{samples.size.mean() / 1e3:.0f} kB, to RandomResizedCrop {size}, batches of {BATCH}. Crops are resized "
+            "by area (fastpt, FFCV) or by an antialiased triangle (the others)."
         )
         if max_side:
             ways = [*ways, ("cold", {"threads": cores(), "cold": str(folder)}, cold + few, FEW)]
@@ -79,8 +81,20 @@ def contests(options: Options, scratch: Path) -> Iterator[Contest]:
 
 def entries(shared: dict, who: tuple[str, ...]) -> list[Entry]:
     return [
-        Entry(label, f"{__name__}:{PEERS[label][1]}", PEERS[label][0], {**shared, **PEERS[label][2]}) for label in who
+        Entry(label, f"{__name__}:{PEERS[label][1]}", PEERS[label][0], {**_own(shared, label), **PEERS[label][2]})
+        for label in who
     ]
+
+
+def _own(shared: dict, label: str) -> dict:
+    """What a contestant is given: from a cold cache files of its own, as what another has mapped stays in the cache."""
+    if "cold" not in shared:
+        return shared
+    folder = Path(f"{shared['folder']}-{label.replace(' ', '-')}")
+    if not folder.exists():
+        shutil.copytree(shared["folder"], folder)
+    alone = {"os_cache": False} if label == "FFCV Loader" else {}
+    return {**shared, "folder": str(folder), "cold": str(folder), **alone}
 
 
 def store_files(dataset, folder: Path) -> None:
@@ -123,7 +137,7 @@ def whole_decode(folder: str, size: int, threads: int) -> Epoch:
     return lambda: full_decodes(dataset, np.arange(len(dataset)), threads)
 
 
-def ffcv(folder: str, size: int, threads: int) -> Epoch:
+def ffcv(folder: str, size: int, threads: int, os_cache: bool = True) -> Epoch:
     from ffcv.fields.rgb_image import RandomResizedCropRGBImageDecoder
     from ffcv.loader import Loader, OrderOption
     from ffcv.transforms import RandomHorizontalFlip, ToTensor
@@ -134,7 +148,7 @@ def ffcv(folder: str, size: int, threads: int) -> Epoch:
         str(shard),
         BATCH,
         num_workers=threads,
-        os_cache=True,
+        os_cache=os_cache,
         order=OrderOption.RANDOM,
         drop_last=False,
         pipelines={"image": decode, "clean_label": None},

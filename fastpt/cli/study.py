@@ -127,8 +127,8 @@ def status(file: Path, out: Path | None, as_json: bool) -> None:
 def power(file: Path, runs: tuple[Path, ...], sds: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Say what effects the claims of the study FILE could see.
 
-    By the number of runs a condition. A claim's spread between runs is given, or that of RUNS (default: the pilot that
-    the study names, or its own that are there). No difference between conditions is looked at.
+    By the number of runs a noisy condition. A claim's spread between runs is given, or that of RUNS (default: the pilot
+    that the study names, or its own that are there). No difference between conditions is looked at.
 
     \b
     fastpt study power recipes/study.yaml studies/pilot/runs/*

@@ -75,13 +75,13 @@ static int prepare_tables(struct decoder *decoder, struct rows *rows) {
 }
 
 static int prepare_memory(struct decoder *decoder, struct rows *rows) {
-    const int count = UNITS * rows->rows_a_unit, mcus = rows->before + rows->width;
-    rows->row_size = (size_t)mcus * rows->mcu.blocks;
+    const int count = UNITS * rows->rows_a_unit;
+    rows->row_size = (size_t)rows->decoded * rows->mcu.blocks;
     struct block *blocks = room_for(&decoder->blocks, count * rows->row_size * sizeof *blocks);
     if (!blocks) return 0;
     for (int i = 0; i < count; i++) {
         rows->blocks[i] = blocks;
-        for (int j = 0; j < mcus; j++)
+        for (int j = 0; j < rows->decoded; j++)
             for (int k = 0; k < rows->mcu.blocks; k++, blocks++)
                 blocks->ac = rows->mcu.ac[k], blocks->next = rows->mcu.dc[k + 1 < rows->mcu.blocks ? k + 1 : 0];
     }
@@ -103,6 +103,20 @@ static int find_entries(struct decoder *decoder, struct rows *rows, int trusted)
     return read_entries(jpeg, rows->entry_count, rows->entries) ? DECODED : DAMAGED;
 }
 
+static int least(int a, int b) { return a < b ? a : b; }
+
+/* Where rows begin and stop. No row is believed that passes no entry, since its own may be wrong. So each goes on to the next
+   one, or to the edge, where the row below begins. Below the last row is none: it begins an entry earlier, or the row above
+   is decoded too, which ends where it begins. */
+static void pass_entries(struct rows *rows) {
+    const int across = rows->jpeg.across, spacing = rows->spacing, entry = rows->left - rows->left % spacing;
+    const int stop = rows->right > entry + spacing ? rows->right : least(entry + spacing, across);
+    const int last = rows->bottom == rows->jpeg.down && stop == across;
+    rows->before = rows->left - entry + (last && entry ? spacing : 0);
+    rows->decoded = stop - (rows->left - rows->before);
+    if (last && !entry && rows->top) rows->top = least(rows->top, rows->bottom - 2);
+}
+
 int prepare_rows(struct decoder *decoder, struct rows *rows, const int32_t box[4], int trusted) {
     const int down = 8 * rows->jpeg.components[0].v, across = 8 * rows->jpeg.components[0].h;
     rows->top = box[0] / down, rows->bottom = (box[0] + box[2] + down - 1) / down;
@@ -110,13 +124,13 @@ int prepare_rows(struct decoder *decoder, struct rows *rows, const int32_t box[4
     rows->width = rows->right - rows->left, rows->rows_a_unit = 16 / down;
     const int status = find_entries(decoder, rows, trusted);
     if (status) return status;
-    rows->before = rows->left % rows->spacing;
+    pass_entries(rows);
     return prepare_tables(decoder, rows) && prepare_memory(decoder, rows) ? DECODED : UNUSUAL;
 }
 
 /* --- entropy-coded data ------------------------------------------------------------------------------------------- */
 
-/* Where a row's decoding begins, where it may be checked, and where its data end. */
+/* Where a row's decoding begins, where it is checked, and where its data end. */
 struct span {
     const struct entry *begin, *check; /* check: NULL if no entry is passed */
     int until;                         /* MCUs: from the first entry to the other one */
@@ -125,13 +139,14 @@ struct span {
 
 static struct span span_of(const struct rows *rows, int row) {
     const struct jpeg *jpeg = &rows->jpeg;
-    const int a_row = entries_a_row(jpeg, rows->spacing), to_edge = rows->right == jpeg->across;
-    const int left = rows->left / rows->spacing, right = to_edge ? a_row : rows->right / rows->spacing;
-    const int first = row * a_row + left, check = row * a_row + right, next = check + !to_edge;
+    const int a_row = entries_a_row(jpeg, rows->spacing), begin = rows->left - rows->before, stop = begin + rows->decoded;
+    const int to_edge = stop == jpeg->across, first = row * a_row + begin / rows->spacing;
+    const int last = row * a_row + (to_edge ? a_row : stop / rows->spacing), next = last + !to_edge;
+    const int check = last < rows->entry_count ? last : first + 1; /* the picture's last row passes its second one */
     struct span span = {.begin = rows->entries + first, .end = jpeg->length - jpeg->scan};
-    if (check > first && check < rows->entry_count) {
+    if (check < rows->entry_count) {
         span.check = rows->entries + check;
-        span.until = (to_edge ? jpeg->across : right * rows->spacing) - left * rows->spacing;
+        span.until = least((check - first) * rows->spacing, jpeg->across - begin);
     }
     if (next < rows->entry_count) { /* with the byte that the two share, and with the zero that may follow it */
         const size_t end = rows->entries[next].place / 8 + (size_t)2;
@@ -145,7 +160,7 @@ static struct span span_of(const struct rows *rows, int row) {
 static int finish_row(const struct rows *rows, struct block *block, const struct span *span) {
     uint32_t dc[3];
     for (int c = 0; c < 3; c++) dc[c] = span->begin->dc[c];
-    for (int mcu = 0; mcu < rows->before + rows->width; mcu++) {
+    for (int mcu = 0; mcu < rows->decoded; mcu++) {
         if (span->check && mcu == span->until && memcmp(dc, span->check->dc, sizeof dc)) return 0;
         for (int i = 0; i < rows->mcu.blocks; i++, block++) {
             const int passed = block->passed, c = rows->mcu.component[i];
@@ -155,7 +170,7 @@ static int finish_row(const struct rows *rows, struct block *block, const struct
             block->coefficients[0] = (int16_t)dc[c];
         }
     }
-    return !span->check || span->until < rows->before + rows->width || !memcmp(dc, span->check->dc, sizeof dc);
+    return !span->check || span->until < rows->decoded || !memcmp(dc, span->check->dc, sizeof dc);
 }
 
 int decode_rows(struct decoder *decoder, struct rows *rows, int row, int count) {
@@ -186,7 +201,7 @@ int decode_rows(struct decoder *decoder, struct rows *rows, int row, int count) 
         }
         to = unstuff(&from, scan + span->end, to);
         stretch->end = 8 * (to - bytes);
-        stretch->stop = rows->blocks[i] + (span->check ? span->until : rows->before + rows->width) * rows->mcu.blocks;
+        stretch->stop = rows->blocks[i] + (span->check ? span->until : rows->decoded) * rows->mcu.blocks;
         stretch->near_stop = stretch->stop - NEAR_STOP;
     }
     struct stretch *work[IN_TURN];

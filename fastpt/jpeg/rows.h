@@ -1,4 +1,4 @@
-/* Rows of MCUs of a picture, decoded into blocks, each from the entry to the left of where it is wanted. What a crop and
+/* Rows of MCUs of a picture, decoded into blocks, each from an entry to the left of where it is wanted. What a crop and
    whole planes have in common: decode.c, whole.c. */
 
 #ifndef FASTPT_ROWS_H
@@ -26,14 +26,16 @@ struct mcu {
     const symbol *dc[MOST_MCU_BLOCKS], *ac[MOST_MCU_BLOCKS];
 };
 
-/* Rows `top` to `bottom` of MCUs, columns `left` to `right`. A unit is 16 rows of luma: one row of MCUs where colour is at
+/* Rows `top` to `bottom` of MCUs, columns `left` to `right`: those of a box, and where one row cannot be checked, that above it
+   (rows.c). A unit is 16 rows of luma: one row of MCUs where colour is at
    half the height, else two. */
 struct rows {
     struct jpeg jpeg;
     struct mcu mcu;
     int top, left, bottom, right;
     int width;       /* MCUs: right - left */
-    int before;      /* MCUs from the entry before the left one to it */
+    int before;      /* MCUs from the entry that rows are decoded from to the left one */
+    int decoded;     /* MCUs of a row from that entry on: to the right one, or on to the next entry or the edge */
     int rows_a_unit; /* of MCUs */
     int16_t quantisation[3][128];
     int spacing, entry_count; /* of entry points */

@@ -43,6 +43,13 @@ def resaved(jpeg: bytes, **settings) -> bytes:
     return buffer.getvalue()
 
 
+def optimized(jpeg: bytes) -> bytes:
+    """What `jpegtran -copy all -optimize` makes of a JPEG with entry points: other Huffman codes, the old segment."""
+    start = jpeg.index(b"\xff\xe9")
+    segment = jpeg[start : start + 2 + int.from_bytes(jpeg[start + 2 : start + 4])]
+    return b"\xff\xd8" + segment + resaved(jpeg, optimize=True)[2:]
+
+
 def planes(jpeg: bytes) -> list[np.ndarray]:
     """Luma, and chroma if there is some, float64, as libjpeg's accurate inverse DCT gives them."""
     with Image.open(io.BytesIO(jpeg)) as image:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from fastpt.jpeg import entropy, kernel
 from tests.jpeg import reference
-from tests.jpeg.reference import SAMPLINGS, encoded, resaved
+from tests.jpeg.reference import SAMPLINGS, encoded, optimized, resaved
 
 SIZES = [(1, 1), (7, 9), (16, 16), (17, 1000), (130, 97), (40, 300)]  # height, width
 LEVELS = {"plain": 0, "SSE2": 1, "AVX2": 2}
@@ -237,14 +237,32 @@ def test_entry_points_that_do_not_fit_are_told_and_do_no_harm():
     assert statuses[-1] == kernel.DECODED
 
 
+def corner_boxes(height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Boxes at the lower right corner, of a few rows of MCUs and columns."""
+    return [(height - h, width - w, h, w) for h in (1, 20, 50) for w in (1, 30, 90, width)]
+
+
+@pytest.mark.parametrize("kind", ["smooth", "edges"])
+@pytest.mark.parametrize("sampling", ["4:4:4", "4:2:0", "4:1:1", "grey"])
+def test_stale_entry_points_are_told_whatever_the_box(sampling, kind):
+    for shape in ((120, 120), (150, 400)):
+        jpeg = with_entry_points(encoded(PICTURES[kind](*shape), sampling, 20), shape)
+        stale, right = optimized(jpeg), resaved(jpeg, optimize=True)
+        for box in [*some_boxes(*shape, 40), *corner_boxes(*shape)]:
+            image, status = attempt(stale, shape, box, 16)
+            assert status == kernel.MISLED, (shape, box)
+            assert np.array_equal(image, decoded(right, shape, box, 16))
+
+
 def test_the_entry_points_of_another_picture_are_told_and_do_no_harm():
     shape = (200, 300)
     one, other = (with_entry_points(encoded(noise(*shape, seed)), shape) for seed in (0, 1))
     length = entry_bytes(one).stop
     mixed = one[:length] + other[entry_bytes(other).stop :]
-    image, status = attempt(mixed, shape, (0, 0, *shape), 32)
-    assert status == kernel.MISLED
-    assert np.array_equal(image, decoded(other, shape, (0, 0, *shape), 32))
+    for box in [*some_boxes(*shape, 40), *corner_boxes(*shape)]:
+        image, status = attempt(mixed, shape, box, 32)
+        assert status == kernel.MISLED, box
+        assert np.array_equal(image, decoded(other, shape, box, 32))
 
 
 @pytest.mark.parametrize("entered", [False, True], ids=["from the start", "with entry points"])

@@ -4,13 +4,14 @@ import io
 import logging
 import tarfile
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from fastpt import Dataset, Loader
 from fastpt.jpeg import entropy, kernel
-from tests.jpeg.reference import encoded, resaved
+from tests.jpeg.reference import encoded, optimized, resaved
 
 pytestmark = pytest.mark.skipif(kernel.kernel() is None, reason="fastpt/jpeg was not built")
 COUNT, SIDE = 24, 120
@@ -23,13 +24,6 @@ def flipped(jpeg: bytes) -> bytes:
     return bytes(changed)
 
 
-def optimized(jpeg: bytes) -> bytes:
-    """What `jpegtran -copy all -optimize` makes of it: other Huffman codes, the old segment."""
-    start = jpeg.index(b"\xff\xe9")
-    segment = jpeg[start : start + 2 + int.from_bytes(jpeg[start + 2 : start + 4])]
-    return b"\xff\xd8" + segment + without_entry_points(jpeg)[2:]
-
-
 def without_entry_points(jpeg: bytes) -> bytes:
     return resaved(jpeg, optimize=True)
 
@@ -38,8 +32,9 @@ def dataset(folder, change) -> Dataset:
     """Pictures in a tar, read in place; every other one is changed."""
     with tarfile.open(folder / "theirs.tar", "w") as tar:
         for i in range(COUNT):
-            pixels = np.random.default_rng(i).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-            jpeg = entropy.note_entry_points(encoded(pixels), (SIDE, SIDE)).jpeg
+            coarse = np.random.default_rng(i).integers(0, 256, (7, 7, 3), np.uint8)
+            pixels = cv2.resize(coarse, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)  # a wrong place is soon forgotten
+            jpeg = entropy.note_entry_points(encoded(pixels, quality=30), (SIDE, SIDE)).jpeg
             for suffix, content in (("jpg", change(jpeg) if i % 2 else jpeg), ("cls", b"0")):
                 member = tarfile.TarInfo(f"{i:04}.{suffix}")
                 member.size = len(content)
@@ -47,19 +42,28 @@ def dataset(folder, change) -> Dataset:
     return Dataset.from_webdataset(folder / "theirs.tar", cache=folder / "cache")
 
 
-def epoch(pictures: Dataset) -> tuple[torch.Tensor, dict[int, int]]:
-    with Loader(pictures, 8, 64, seed=0, order="sequential", crop="center", crop_fraction=1.0) as loader:
+def epoch(pictures: Dataset, **crops) -> tuple[torch.Tensor, dict[int, int]]:
+    with Loader(pictures, 8, 64, seed=0, order="sequential", **crops) as loader:
         return torch.cat([batch.images for batch in loader]), loader.stale_entry_points
 
 
+CROPS = {
+    "whole": {"crop": "center", "crop_fraction": 1.0},
+    "center": {"crop": "center"},
+    "random": {},
+    "narrow": {"scale": (0.02, 0.1), "ratio": (0.1, 0.2)},
+}
+
+
+@pytest.mark.parametrize("crops", CROPS.values(), ids=CROPS)
 @pytest.mark.parametrize(("change", "right"), [(flipped, lambda jpeg: jpeg), (optimized, without_entry_points)])
-def test_they_are_counted_and_told_and_the_pixels_are_right(tmp_path, change, right, caplog):
+def test_they_are_counted_and_told_and_the_pixels_are_right(tmp_path, change, right, crops, caplog):
     for name in ("right", "stale"):
         (tmp_path / name).mkdir()
-    expected, none = epoch(dataset(tmp_path / "right", right))
+    expected, none = epoch(dataset(tmp_path / "right", right), **crops)
     assert none == {}
     with caplog.at_level(logging.WARNING):
-        found, stale = epoch(dataset(tmp_path / "stale", change))
+        found, stale = epoch(dataset(tmp_path / "stale", change), **crops)
     assert torch.equal(found, expected)
     assert stale == {i: 1 for i in range(1, COUNT, 2)}
     (record,) = caplog.records

@@ -1,6 +1,7 @@
 """The image policy: what is stored for each source picture, or why it is left out.
 
-- A sane JPEG (RGB or grey, upright, no side over `max_side`) is stored as it came: its pixels are the source's.
+- A sane JPEG (RGB or grey, upright, no side over `max_side`, nothing stray among its headers) is stored as it came: its
+  pixels are the source's.
 - Everything else is decoded, reduced to 8-bit RGB or grey (see `eight_bit`), turned upright by its EXIF orientation,
   resized by area so that no side exceeds `max_side`, and encoded as JPEG: 4:2:0 at `quality`; or, where that would
   spoil its colours (see `chroma`), 4:4:4 with quantisation half as coarse.
@@ -26,6 +27,7 @@ from datasets_prep.images.eight_bit import RejectedImage, eight_bit
 from fastpt.errors import FastptError
 from fastpt.jpeg import entropy, planes
 from fastpt.jpeg.exif import orientation
+from fastpt.jpeg.frames import frame_sizes
 from fastpt.storage.sniff import HEAD, PICTURES, sniff
 
 LARGEST_SIDE = 65_500  # pixels, libjpeg's limit
@@ -118,6 +120,8 @@ def _checked(image: ImageFile.ImageFile, source: bytes, policy: ImagePolicy) -> 
     else:
         noted = entropy.Noted(source, entropy.is_sound(source, size), False)
     if not noted.sound:
+        if frame_sizes([np.frombuffer(source, np.uint8)]).tolist() != [[image.height, image.width]]:
+            return _encoded(image, policy)  # Pillow mends such headers; loaders, who go by them, would call it damaged
         image.draft("L", (1, 1))  # an eighth of the size, without colour: reads all data, skips most arithmetic
         image.load()
     return EncodedImage(noted.jpeg, *size, None, noted.has_entry_points)

@@ -26,9 +26,8 @@ struct mcu {
     const symbol *dc[MOST_MCU_BLOCKS], *ac[MOST_MCU_BLOCKS];
 };
 
-/* Rows `top` to `bottom` of MCUs, columns `left` to `right`: those of a box, and where one row cannot be checked, that above it
-   (rows.c). A unit is 16 rows of luma: one row of MCUs where colour is at
-   half the height, else two. */
+/* Rows `top` to `bottom` of MCUs, columns `left` to `right`: those of a box, and one above where rows.c needs it. A unit is
+   16 rows of luma: one row of MCUs where colour is at half the height, else two. */
 struct rows {
     struct jpeg jpeg;
     struct mcu mcu;

@@ -18,6 +18,7 @@ from fastpt.data.json_records import unique_keys
 from fastpt.data.labels import MOST_CLASSES, text_of
 from fastpt.errors import FastptError
 from fastpt.jpeg.exif import orientation
+from fastpt.jpeg.frames import frame_sizes
 from fastpt.printable import plural
 from fastpt.processes import cores
 from fastpt.storage.names import IMAGE_SUFFIXES, JPEG_SUFFIXES, well_formed
@@ -141,6 +142,11 @@ def _picture(jpeg: bytes) -> dict:
         with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as image:
             if image.mode not in ("RGB", "L"):
                 return {"reason": f"its colours are {image.mode}, not RGB or grey"}
+            if frame_sizes([np.frombuffer(jpeg, np.uint8)]).tolist() != [[image.height, image.width]]:
+                # Pillow mends them; every loader would call the picture damaged.
+                return {
+                    "reason": "stray bytes or several sizes among its headers; `fastpt prep webdataset` encodes it anew"
+                }
             return {"width": image.width, "height": image.height, "orientation": orientation(image)}
     except (OSError, ValueError, SyntaxError):
         return {"reason": "no JPEG"}

@@ -12,6 +12,7 @@ from PIL import Image
 from datasets_prep.images.policy import ImagePolicy, RejectedImage, encode
 from fastpt.errors import FastptError
 from fastpt.jpeg import entropy
+from fastpt.jpeg.frames import frame_sizes
 from tests.conftest import picture
 
 
@@ -135,6 +136,17 @@ def test_a_flawed_jpeg_that_still_decodes_is_reduced_too():
     assert not entropy.is_sound(flawed, (400, 300))
     there, expected = (pixels(encode(jpeg, ImagePolicy(max_side=100)).jpeg) for jpeg in (flawed, source))
     assert np.abs(there.astype(int) - expected).mean() < 3
+
+
+@pytest.mark.parametrize("entry_points", ["auto", "none"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"mode": "L"}], ids=["plain", "progressive", "grey"])
+def test_a_jpeg_with_stray_bytes_among_its_headers_is_encoded_anew(options, entry_points):
+    source = picture(0, **options)
+    at = source.index(b"\xff\xdb")
+    stored = encode(source[:at] + b"\0" + source[at:], ImagePolicy(entry_points=entry_points))
+    assert stored.encoded is not None
+    assert np.abs(pixels(stored.jpeg).astype(int) - pixels(source)).mean() < 2
+    assert frame_sizes([np.frombuffer(stored.jpeg, np.uint8)]).tolist() == [[64, 80]]
 
 
 @pytest.mark.parametrize("limit", [None, 100])

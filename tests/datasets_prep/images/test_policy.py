@@ -180,6 +180,15 @@ def test_exif_orientation_is_applied_to_the_pixels():
     assert Image.open(io.BytesIO(stored.jpeg)).getexif().get(0x0112, 1) == 1
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65_535])
+def test_an_exif_orientation_that_is_none_of_the_eight_says_nothing(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    source = picture(3, exif=exif)
+    stored = encode(source, ImagePolicy(entry_points="none"))
+    assert (stored.jpeg, stored.encoded) == (source, None)
+
+
 @pytest.mark.parametrize(
     ("name", "source"),
     [

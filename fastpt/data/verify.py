@@ -151,15 +151,15 @@ def _deep_picture(dataset: Dataset, row: int) -> str | None:
     samples = dataset.samples
     try:
         jpeg = dataset.jpeg(row)
-        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:
+        with Image.open(io.BytesIO(jpeg.tobytes()), formats=["JPEG"]) as image:  # MPO, too: JPEGs behind a first one
             image.load()
-            size, format = image.size, image.format
+            size = image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, FastptError) as error:
         return f"{dataset.path}: sample {row} does not decode ({error})."
     stated = (int(samples.width[row]), int(samples.height[row]))
-    if format != "JPEG" or size != stated:
-        found = f"{format} of {size[0]} x {size[1]}"
-        return f"{dataset.path}: sample {row} is a {found}, but is stated as JPEG of {stated[0]} x {stated[1]}."
+    if size != stated:
+        found = f"{size[0]} x {size[1]}"
+        return f"{dataset.path}: sample {row} is a JPEG of {found}, but is stated as JPEG of {stated[0]} x {stated[1]}."
     if not samples.intact(np.array([row]), [jpeg])[0]:
         return f"{dataset.path}: sample {row} does not have the checksum it was stored with."
     _, spacing = entropy.entry_points(jpeg.tobytes())

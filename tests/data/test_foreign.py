@@ -13,7 +13,7 @@ from PIL import Image
 from fastpt import Dataset, Loader
 from fastpt.data.foreign import tars as reader
 from fastpt.data.foreign.index import expand_braces
-from fastpt.data.verify import verify
+from fastpt.data.verify import verify, verify_deep
 from fastpt.errors import DamagedData, FastptError
 from fastpt.jpeg.exif import ORIENTATION
 from fastpt.noise import add_noise
@@ -295,6 +295,17 @@ def test_pictures_that_their_exif_would_turn_are_counted_and_told(tmp_path, capl
     assert f"1 picture of {tmp_path / 'x.tar'} {told}" in caplog.text
     assert told in dataset.manifest["note"]
     assert len(dataset) == 4
+
+
+def test_a_picture_of_a_camera_with_others_behind_it_passes_the_deep_check(tmp_path):
+    buffer = io.BytesIO()
+    first, second = (Image.open(io.BytesIO(picture(i))) for i in range(2))
+    first.save(buffer, "MPO", save_all=True, append_images=[second])
+    assert Image.open(io.BytesIO(buffer.getvalue())).format == "MPO"
+    members = [*pictures(3, cls=lambda i: b"0"), ("3.jpg", buffer.getvalue()), ("3.cls", b"1")]
+    dataset = Dataset.from_webdataset(tar_of(tmp_path / "x.tar", members), cache=tmp_path)
+    assert len(dataset) == 4
+    assert verify_deep(dataset.path, lambda done, total: None) == []
 
 
 def test_tars_of_one_name_are_refused(tmp_path):

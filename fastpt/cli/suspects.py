@@ -138,7 +138,7 @@ def _look(
 
     opened = open_encoder(encoder or f"run:{run or newest_finished()}", default_device())
     predictions, made_with = find_suspects(opened, dataset, noise, folds, seed, threads)
-    scores = dynamics_of(opened.run, dataset, wrong) if opened.run else {}
+    scores = dynamics_of(opened.run, dataset, plan) if opened.run else {}
     identity = write_predictions(out, dataset, predictions, {**made_with, "noise": noise}, scores)
     # A wrong sample whose label is its own has a picture of no class that is known.
     truth = np.where(wrong & (predictions.given == clean), UNKNOWN, clean)

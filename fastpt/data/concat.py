@@ -162,8 +162,12 @@ class ConcatDataset:
         of_pictures = [plans[index].array for index in self._segments] if changed == {"pictures"} else []
         array = np.concatenate(of_pictures) if of_pictures else self.targets(noise, of)
         realised = sum(plans[index].realised_rate * len(self.parts[index]) for index in self._segments) / len(self)
+        # What is made from a file of each has no rate that was asked for, but that of the file.
+        rates, files = {plan.rate for plan in plans}, dict.fromkeys(plan.source for plan in plans if plan.source)
         return replace(
             plans[0],
+            rate=plans[0].rate if len(rates) == 1 else realised,
+            source=", ".join(files) or None,
             realised_rate=realised,
             source_sha256=_sha256([*sources]) if len(sources) > 1 else plans[0].source_sha256,
             array=array,

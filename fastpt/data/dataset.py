@@ -337,12 +337,21 @@ class Dataset:
             raise DamagedData(f"{self.path / 'noise' / plan.name}.npy {wrong}. Make the plan anew with `fastpt noise`.")
 
     def wrong(self, noise: float | str | None = None, of: Targets | None = None) -> np.ndarray:
-        """Which samples a noise plan shows another target, or another's picture: bool [N]. See `targets`."""
+        """Which samples a noise plan shows another target, or another's picture: bool [N]. See `targets`.
+
+        A caption of the same text is no other one, whoever's it is.
+        """
         plan = self.noise_plan(noise, of)
-        own = self.targets(None, of)
-        if plan is None:
-            return np.zeros(len(own), bool)
-        return plan.array >= 0 if plan.of == "pictures" else plan.array != own
+        return np.zeros(len(self), bool) if plan is None else self.wrong_under(plan)
+
+    def wrong_under(self, plan: NoisePlan) -> np.ndarray:
+        """As `wrong`, of a plan of this split."""
+        if plan.of == "pictures":
+            return plan.array >= 0
+        shown, own = plan.array, self.clean_labels
+        if plan.of == "captions":
+            shown, own = self.caption_hashes[plan.array], self.caption_hashes
+        return shown != own
 
     def shown(self, noise: float | str | None = None, of: Targets | None = None) -> "Dataset | Replaced":
         """The pictures under a noise plan (see `targets`): this split, but where a plan of pictures replaces some.

@@ -6,6 +6,7 @@ shown). An .npy holds a class number or a row a sample, in the order of the spli
 or no row of the list) stays clean and is told with its count, as are rows of pictures that were rejected.
 """
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from fastpt.storage.names import well_formed
 if TYPE_CHECKING:
     from fastpt.data.dataset import Dataset
 
+POINT = re.compile(r"(?<=\d)\.0*$")  # of 3.0, as pandas writes the name 3 in a column with gaps
 BATCH = 1 << 16  # rows
 FEW = 20  # samples, which may all be wrong
 DEVIATIONS = 3  # standard deviations by which labels in another order seldom agree more often than by chance
@@ -257,7 +259,8 @@ def _class_numbers(rows: _Rows, labels: _Distinct, dataset: "Dataset") -> tuple[
     classes, names, numbers, unclear = [], [], [], []
     for value, row in zip(labels.values, labels.rows, strict=True):
         exact = value if isinstance(value, str) and value in known else read.plain(value, row)
-        named = known.get(str(exact))
+        name = None if exact is None else str(exact)
+        named = None if name is None else known.get(name, known.get(POINT.sub("", name)))
         classes.append(_class_number(read, exact, row, dataset) if named is None else named)
         if named is None and classes[-1] >= 0:
             numbers.append(row)

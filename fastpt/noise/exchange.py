@@ -55,7 +55,7 @@ def export_plan(dataset: Dataset, plan: NoisePlan, path: Path) -> str:
         "format": FORMAT,
         **{name: getattr(plan, name) for name in ("name", "of", "kind", "rate", "realised_rate", "seed")},
         "source": plan.source,
-        "source_sha256": plan.source_sha256,
+        "source_sha256": None if plan.of == "pictures" else plan.source_sha256,  # of their split, in whatever format
         "package": plan.package._asdict() if plan.package else None,
         "classes": dataset.classes if classes else None,
     }
@@ -158,6 +158,7 @@ def _stored(file: KeyedFile, dataset: Dataset, array: np.ndarray, other: Dataset
     if realised.rate != stated["realised_rate"]:
         raise file.damaged(f"it says that {stated['realised_rate']:g} is wrong, and {realised.rate:g} is")
     if name not in dataset.noise_plans():
+        dataset.require_local()
         made = NoisePlan(
             name=name,
             of=of,

@@ -91,7 +91,7 @@ def changed_targets(
     if plan.of == "pictures":
         return _replaced(dataset, plan, most, rng)
     clean = dataset.targets(None, of=plan.of)
-    changed = np.flatnonzero(clean != plan.array)
+    changed = np.flatnonzero(dataset.wrong_under(plan))
     chosen = np.sort(rng.permutation(changed)[:most])
     before, after = (target_texts(dataset, targets[chosen], plan.of) for targets in (clean, plan.array))
     rows = zip(chosen.tolist(), before, after, strict=True)

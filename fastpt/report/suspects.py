@@ -84,6 +84,11 @@ def _suspect(
     return Suspect(
         uri,
         one_line(dataset.keys[row]),
-        *(f"{names[label]} · {percentage(round(known[label], 3))}" for label in (given, suggested)),
+        *(_told(names[label], known.get(label)) for label in (given, suggested)),
         truth=None if truth is None else "of no class here" if truth[row] == UNKNOWN else names[int(truth[row])],
     )
+
+
+def _told(name: str, probability: float | None) -> str:
+    """A class with its probability, where that is among those that are kept."""
+    return name if probability is None else f"{name} · {percentage(round(probability, 3))}"

@@ -15,9 +15,11 @@ import numpy as np
 
 from fastpt.data.dataset import Dataset
 from fastpt.data.hashes import Texts, xxh3_128
+from fastpt.data.plan import NoisePlan
 from fastpt.errors import FastptError
 from fastpt.noise.predictions import MOST_CLASSES, UNKNOWN, Predictions
 from fastpt.noise.ranking import keyed_order
+from fastpt.printable import mapping
 from fastpt.tuning.features import features_of
 from fastpt.tuning.methods.ridge import BLOCK, L2, solve
 from fastpt.tuning.subsets import VALIDATION_SHARE
@@ -167,20 +169,25 @@ def find_suspects(
     return predictions_of(blocks, given, len(dataset.classes)), made_with
 
 
-def dynamics_of(run: Path, dataset: Dataset, wrong: np.ndarray) -> dict[str, np.ndarray]:
+def dynamics_of(run: Path, dataset: Dataset, plan: NoisePlan | None) -> dict[str, np.ndarray]:
     """What the training of a run tells of each label, float64 [N] by name, the larger the more doubtful.
 
-    Empty if the run recorded nothing, or was trained on other samples, or if `wrong`, bool [N], are not the labels that
-    its noise changed. Raises DamagedData if what it recorded is damaged.
+    Empty if the run recorded nothing, or was trained on other samples, under another noise plan, or on what the plan
+    leaves right alone. Raises DamagedData if what it recorded is damaged.
     """
     from fastpt import dynamics
-    from fastpt.runs import read_samples
+    from fastpt.runs import read_provenance, read_recipe, read_samples
     from fastpt.runs.folder import SAMPLES
 
     if not (run / SAMPLES).is_dir():
         return {}
-    seen = read_samples(run)
-    if seen.samples_id != dataset.samples_id or not np.array_equal(seen.wrong, wrong):
+    seen, noise = read_samples(run), mapping(read_provenance(run).get("noise"))
+    # The same samples are wrong under several kinds of a rate and seed, and have other labels.
+    names = ("of", "array_sha256", "source_sha256") if noise.get("of") == "pictures" else ("of", "array_sha256")
+    told = plan.provenance() if plan else {}
+    if seen.samples_id != dataset.samples_id or any(noise.get(name) != told.get(name) for name in names):
+        return {}
+    if mapping(read_recipe(run).get("data")).get("keep") == "right":
         return {}
     scores = {
         "low_margin": ("margin", lambda margin: -dynamics.aum(margin)),

@@ -9,7 +9,9 @@ from click.testing import CliRunner, Result
 from fastpt import dynamics
 from fastpt.cli import main
 from fastpt.noise import add_noise
+from fastpt.runs import read_provenance, read_recipe
 from fastpt.runs.folder import SAMPLES
+from fastpt.runs.records import write_records
 from tests.conftest import made_up, picture, prepared
 from tests.tuning.conftest import finished_run
 
@@ -64,6 +66,8 @@ def test_what_a_run_recorded_of_these_labels_ranks_them_too(split, run, tmp_path
     dynamics.begin(run / SAMPLES, split.samples_id, plan.array.astype(np.int64), wrong, 0)
     dynamics.append(run / SAMPLES, 0, {"margin": margin})
     words = ("--run", run, "--out", tmp_path / "s.parquet", "--json")
+    recipe, provenance = read_recipe(run), read_provenance(run)
+    write_records(run, recipe, {**provenance, "noise": plan.provenance()})
     document = json.loads(suspects(split.path, "--noise", plan.name, *words).stdout)
     assert document["average_precision_of_dynamics"] == {"low_margin": 1.0}
     table = pq.read_table(tmp_path / "s.parquet").to_pydict()
@@ -71,6 +75,13 @@ def test_what_a_run_recorded_of_these_labels_ranks_them_too(split, run, tmp_path
     other = add_noise(split, 0.5, 0)
     document = json.loads(suspects(split.path, "--noise", other.name, *words).stdout)
     assert document["average_precision_of_dynamics"] == {}  # it was trained on other labels
+    for kind in ("another that changes the same samples", "those that the plan leaves right"):
+        record = {**provenance, "noise": plan.provenance() | ({"array_sha256": "0" * 64} if "another" in kind else {})}
+        kept = {"keep": "right" if "right" in kind else "all", "noise": plan.name}
+        write_records(run, {**recipe, "data": {**recipe["data"], **kept}}, record)
+        document = json.loads(suspects(split.path, "--noise", plan.name, *words).stdout)
+        assert document["average_precision_of_dynamics"] == {}, kind
+    write_records(run, recipe, provenance)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,17 @@ def test_a_noise_plan_of_each_split_is_one_plan_of_all(union, captioned, other):
     assert union.noise_plan(None) is None
 
 
+def test_plans_that_files_gave_have_the_rate_of_all(tmp_path):
+    parts = [prepared(tmp_path / name, made_up(20)) for name in "ab"]
+    for part, count in zip(parts, (8, 2), strict=True):
+        (tmp_path / "told.npy").write_bytes(b"")
+        np.save(tmp_path / "told.npy", np.where(np.arange(20) < count, (part.clean_labels + 1) % 4, part.clean_labels))
+        add_noise(part, None, 0, kind="external", files={"file": tmp_path / "told.npy"})
+    for order in (parts, parts[::-1]):
+        plan = ConcatDataset([part.path for part in order], [1, 1]).noise_plan("external-told", "labels")
+        assert plan.rate == plan.realised_rate == 0.25
+
+
 def test_plans_of_one_rate_that_are_of_other_kinds_or_seeds_are_no_one_noise(tmp_path):
     for folder, noise in (("kind", {"seed": 0, "kind": "pairswap"}), ("seed", {"seed": 1})):
         parts = [prepared(tmp_path / folder / name, made_up(20, captions=True)) for name in "ab"]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -121,3 +122,14 @@ def test_a_damaged_samples_table_is_one_clear_error(tmp_path):
     (dataset.path / "samples.parquet").write_bytes(b"PAR1")
     with pytest.raises(FastptError, match=r"samples\.parquet cannot be read"):
         _ = dataset.samples
+
+
+def test_a_caption_of_the_same_text_is_no_wrong_one(tmp_path):
+    listing = made_up(8, captions=True)
+    split = prepared(tmp_path, replace(listing, captions=["alike"] * 4 + list(listing.captions)[4:]))
+    plan = add_noise(split, 0.5, 0, of="captions")
+    assert split.wrong(plan.name).mean() == plan.realised_rate  # a name stands for the plan, whatever it changes
+    alike = [row for row, text in enumerate(split.captions(range(8))) if text == "alike"]
+    shown = np.arange(8)
+    shown[alike] = np.roll(alike, 1)
+    assert not split.wrong_under(replace(plan, array=shown)).any()

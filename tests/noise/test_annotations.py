@@ -239,6 +239,17 @@ def test_names_that_are_other_numbers_are_names_and_that_is_told(labels, tmp_pat
     assert f"the label of {split.keys[2]!r} in row 3 is taken for the name of a class, not for its number" in told
 
 
+def test_a_number_that_pandas_wrote_with_a_point_is_the_name_that_it_is_without(labels, tmp_path):
+    split = named(tmp_path, "1", "10", "2")
+    whole, pointed = (labels("l.csv", rows_of(split, *names), split) for names in (("2", "10"), ("2.0", "10.0")))
+    assert whole == pointed
+
+
+def test_no_label_is_no_class_of_that_name(labels, tmp_path):
+    split = named(tmp_path, "None", "nan", "cat")
+    assert {*labels("l.csv", rows_of(split, "cat", "", ""), split)[0]} <= {split.keys[0]}
+
+
 def test_names_that_no_number_could_be_are_just_names(labels, tmp_path):
     split = named(tmp_path, "007", "10", "11")
     assert (

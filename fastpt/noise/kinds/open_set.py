@@ -57,6 +57,16 @@ def strangers(dataset: "Dataset", other: "Dataset", seed: int) -> np.ndarray:
     return order[strange[other.clean_labels[order]]]
 
 
+def _own(dataset: "Dataset", other: "Dataset", made: np.ndarray) -> np.ndarray:
+    """Which of the samples that are lent a picture have it already, by its bytes or its caption: bool."""
+    rows = np.flatnonzero(made >= 0)
+    mine, lent = dataset.samples.xxh3[rows], other.samples.xxh3[made[rows]]
+    same = (mine == lent) & (mine != 0)
+    if dataset.has_captions and other.has_captions:
+        same |= dataset.caption_hashes[rows] == other.caption_hashes[made[rows]]
+    return same
+
+
 class OpenSet(NoiseKind):
     summary = "pictures, replaced by those of another split, of no class that is known here"
     of = frozenset({"pictures"})
@@ -69,6 +79,11 @@ class OpenSet(NoiseKind):
         others = strangers(dataset, other, seed)
         labels = dataset.clean_labels if dataset.has_labels else None
         made = open_set(order_of(dataset.stored_keys, labels, dataset.classes, seed), others, rate)
+        if own := int(_own(dataset, other, made).sum()):
+            raise FastptError(
+                f"open-set noise from {other.path} would lend {own:,} samples their own picture: these are the same "
+                "pictures, or pairs. Give a split of others in --from."
+            )
         left = len(other) - len(others)
         told = [f"it has {left:,} of {len(other):,} pictures of classes that are known here; they are not taken"]
         return Made(made, told if left else ())

@@ -275,6 +275,24 @@ def test_a_plan_of_captions_alone_is_taken_over(other, tmp_path):
     assert shown == {split.keys[row]: plan.array[row] for row in np.flatnonzero(plan.array >= 0)}
 
 
+def test_a_plan_of_a_split_of_another_format_and_order_is_exported_as_the_same_file(mine, other, tmp_path):
+    lent = prepared(tmp_path / "lent", strangers(), seed=8, format="wds")
+    identity = export_plan(mine, open_set(mine, other), tmp_path / "plan.parquet")
+    theirs = prepared(tmp_path / "theirs", made_up(COUNT, captions=True), seed=4)
+    assert export_plan(theirs, open_set(theirs, lent), tmp_path / "theirs.parquet") == identity
+
+
+def test_a_sample_is_not_lent_its_own_picture(tmp_path):
+    """Of splits without labels both orders are by the keys, so that the same pairs meet themselves."""
+    split = prepared(tmp_path / "a", made_up(COUNT, classes=0, captions=True))
+    stored_anew = {i: picture(900 + i) for i in range(COUNT)}
+    again = prepared(tmp_path / "b", made_up(COUNT, classes=0, captions=True, special=stored_anew))
+    for other in (split, again):
+        with pytest.raises(FastptError, match="would lend 12 samples their own picture"):
+            open_set(split, other)
+    assert split.noise_plans() == []
+
+
 def test_an_import_says_what_split_it_wants(mine, other, tmp_path):
     export_plan(mine, open_set(mine, other), tmp_path / "plan.parquet")
     with pytest.raises(FastptError, match=r"is of pictures of made-up/train\. Say --from"):

@@ -60,14 +60,14 @@ def sanitized(folder: Path, sanitizer: str) -> int:
 
 
 def pictures() -> list[bytes]:
-    """Small JPEGs of every kind that the kernel meets: grey, 4:2:0, 4:4:4, progressive, CMYK, with restarts.
+    """Small JPEGs of every kind that the kernel meets: grey, every subsampling, progressive, CMYK, with restarts.
 
     Those that can have entry points are there with and without.
     """
-    from fastpt.jpeg import entropy
+    from fastpt.jpeg import entropy, frames
 
     rng = np.random.default_rng(0)
-    found = []
+    found = [subsampled(rng, h, v) for h, v in ((2, 1), (1, 2), (4, 1), (4, 2))]
     for mode, size, options in (
         ("RGB", (64, 48), {}),
         ("RGB", (33, 17), {"subsampling": 0}),
@@ -84,18 +84,33 @@ def pictures() -> list[bytes]:
         buffer = io.BytesIO()
         Image.fromarray(pixels.squeeze(-1) if channels == 1 else pixels, mode).save(buffer, "JPEG", **options)
         found.append(buffer.getvalue())
-        noted = entropy.note_entry_points(buffer.getvalue(), size)
-        if noted.has_entry_points:
-            found.append(noted.jpeg)
-    return found
+    sizes = frames.frame_sizes([np.frombuffer(jpeg, np.uint8) for jpeg in found])[:, ::-1].tolist()
+    noted = [entropy.note_entry_points(jpeg, tuple(size)) for jpeg, size in zip(found, sizes, strict=True)]
+    return found + [one.jpeg for one in noted if one.has_entry_points]
+
+
+def subsampled(rng: np.random.Generator, h: int, v: int) -> bytes:
+    """A JPEG with `h` x `v` blocks of luma in each MCU, and one of either colour.
+
+    Pillow does not write most of these: the blocks are those of a grey JPEG, with other headers before them.
+    """
+    buffer = io.BytesIO()
+    Image.fromarray(rng.integers(0, 256, (32, 48 * (h * v + 2)), np.uint8)).save(buffer, "JPEG")
+    jpeg = buffer.getvalue()
+    grey_frame, grey_scan = jpeg.index(b"\xff\xc0"), jpeg.index(b"\xff\xda")
+    frame = b"\xff\xc0\0\x11\x08" + (32 * v).to_bytes(2) + (48 * h).to_bytes(2)
+    frame += bytes([3, 1, 16 * h + v, 0, 2, 0x11, 0, 3, 0x11, 0])
+    scan = b"\xff\xda\0\x0c\x03\1\0\2\0\3\0\0\x3f\0"
+    return jpeg[:grey_frame] + frame + jpeg[grey_frame + 13 : grey_scan] + scan + jpeg[grey_scan + 10 :]
 
 
 def mutants(rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Pictures as they are, cut, with bytes changed, doubled or left out: uint8 arrays, each in memory of its own."""
+    """Pictures as they are, cut, with bytes changed, doubled or left out, or said to be of another size: uint8 arrays,
+    each in memory of its own."""
     originals = pictures()
     while True:
         jpeg = np.frombuffer(originals[rng.integers(len(originals))], np.uint8).copy()
-        kind = rng.integers(6)
+        kind = rng.integers(7)
         if kind == 1:
             jpeg = jpeg[: rng.integers(0, len(jpeg))].copy()
         elif kind == 2:
@@ -108,6 +123,8 @@ def mutants(rng: np.random.Generator) -> Iterator[np.ndarray]:
         elif kind == 5:
             at = rng.integers(0, len(jpeg))
             jpeg = np.concatenate([jpeg[:at], jpeg[max(0, at - 50) :]])
+        elif kind == 6 and (frame := jpeg.tobytes().find(b"\xff\xc0")) >= 0:
+            jpeg[frame + 5 : frame + 9] = np.frombuffer(rng.integers(1, 400, 2).astype(">u2").tobytes(), np.uint8)
         yield jpeg
 
 

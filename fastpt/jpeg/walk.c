@@ -143,16 +143,16 @@ static void walk(struct lane *lanes, int count, size_t most, const struct gramma
 
 /* Take over what a lane that guessed has found, from where this one met it. Returns whether they have met. */
 static int join(struct lane *lane, const struct lane *guess, size_t most, int blocks) {
-    const size_t walked = passed(lane), guessed = passed(guess);
+    const size_t walked = least(passed(lane), most), guessed = passed(guess); /* it may have gone past the end */
     size_t i = walked, j = 0;
-    while (i > 0 && (i > most || lane->starts[i - 1] >= guess->starts[0])) i--;
+    while (i > 0 && lane->starts[i - 1] >= guess->starts[0]) i--;
     for (; i <= walked && j <= guessed; i++, j++) {
         if (lane->starts[i] < guess->starts[j]) j--;
         else if (lane->starts[i] > guess->starts[j]) i--;
         else if (i % blocks == j % blocks) break;
     }
     if (i > walked || j > guessed) return 0;
-    const size_t more = least(guessed - j, most - i); /* it may have gone past the end */
+    const size_t more = least(guessed - j, most - i); /* and so may the other */
     memcpy(lane->starts + i, guess->starts + j, (more + 1) * sizeof *lane->starts);
     lane->at = guess->at, lane->state = guess->state, lane->next = lane->starts + i + more;
     return 1;

@@ -20,9 +20,10 @@ struct taps {
 
 /* What is resized: `length` pixels from `start` of a picture, seen through samples of which each covers `covered` pixels, 1,
    2 or 4. Pixel x is at (x + 1/2) / covered - 1/2 among the samples, as they are sited in JPEGs, and between two of them it
-   is their linear interpolation, as in libjpeg's "fancy" upsampling. This and the resizing are one step: where output i
-   takes w(i, x) of pixel x, it takes the sum over x of w(i, x) u(x, j) of sample j, u(x, j) being what pixel x has of it.
-   Samples that cover nothing of the box are not looked at; the last one stands for them.
+   is their linear interpolation: where it covers 2, that is libjpeg's "fancy" upsampling, where 4, libjpeg only repeats it.
+   This and the resizing are one step: where output i takes w(i, x) of pixel x, it takes the sum over x of w(i, x) u(x, j)
+   of sample j, u(x, j) being what pixel x has of it. Samples that cover nothing of the box are not looked at; the last one
+   stands for them.
 
    `shrinks` says that both axes of the box get smaller: where one grows, "area" means what it means in OpenCV, linear
    interpolation of the two pixels that an output touches. */

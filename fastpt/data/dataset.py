@@ -348,10 +348,9 @@ class Dataset:
         """As `wrong`, of a plan of this split."""
         if plan.of == "pictures":
             return plan.array >= 0
-        shown, own = plan.array, self.clean_labels
         if plan.of == "captions":
-            shown, own = self.caption_hashes[plan.array], self.caption_hashes
-        return shown != own
+            return self.caption_hashes[plan.array] != self.caption_hashes
+        return plan.array != self.clean_labels
 
     def shown(self, noise: float | str | None = None, of: Targets | None = None) -> "Dataset | Replaced":
         """The pictures under a noise plan (see `targets`): this split, but where a plan of pictures replaces some.

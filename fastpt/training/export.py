@@ -82,6 +82,10 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
     ]
     head = ["| split | measure | in | value |", "| --- | --- | --- | ---: |"]
     results = "\n".join([*head, *rows]) if rows else "Not evaluated."
+    measured = f"Evaluated on centre crops of {percentage(recipe.data.crop_fraction)}"
+    measured += ", the mean of each picture and its mirror image" if recipe.evaluate.flip else ""
+    if last and last[0]["step"] != step:
+        measured = measured.replace("Evaluated", f"Evaluated after step {last[0]['step']}, not of these weights,")
     resumed = "".join(f"- {line}\n" for start in origin.get("resumed", []) for line in _resumed(start))
     return f"""# {recipe.model.name}, pre-trained with fastpt
 
@@ -96,7 +100,7 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
 
 {results}
 
-Evaluated on centre crops of {percentage(recipe.data.crop_fraction)}, at {recipe.data.eval_size or recipe.data.size} px,
+{measured}, at {recipe.data.eval_size or recipe.data.size} px,
 {recipe.data.eval_interpolation}.
 
 ## Use

@@ -95,7 +95,11 @@ def _read(path: Path, what: str) -> np.ndarray:
         raise FastptError(f"{path} holds no {what!r}, only {', '.join(known)}. Store the {what} under that name.")
     if isinstance(values, dict):
         return values[what]
+    if absent := values.column(what).null_count:
+        raise FastptError(f"{path}: {absent:,} of {len(values):,} rows have no {what}. Leave these rows out.")
     column = values.column(what).to_numpy()
-    if what == "labels" or len({len(one) for one in column}) > 1:  # lists of different lengths make no array
+    if (
+        what == "labels" or column.dtype != object or len({len(one) for one in column}) > 1
+    ):  # lists of different lengths make no array
         return column
     return np.stack(column)

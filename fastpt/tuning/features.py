@@ -139,6 +139,7 @@ class Extraction:
             "view": asdict(self.view) if self.view else "center",
             "precision": encoder.precision,
             "decoder": self.decoder,
+            "code": encoder.code,
             **({"corruption": self.corruption.model_dump()} if self.corruption else {}),
         }
 

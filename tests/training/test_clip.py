@@ -12,7 +12,7 @@ from fastpt.training import checkpoint
 from fastpt.training.launch import DistInfo
 from fastpt.training.run import train
 from fastpt.training.tasks.clip.task import Clip, recalls
-from tests.conftest import made_up, prepared
+from tests.conftest import made_up, picture, prepared
 from tests.training.conftest import VIT_CLIP, lines, losses
 
 ALONE = DistInfo(0, 1, torch.device("cpu"))
@@ -20,11 +20,23 @@ ALONE = DistInfo(0, 1, torch.device("cpu"))
 
 def test_recall_counts_captions_of_equal_text_as_right():
     queries, found = torch.eye(12)[:, :12], torch.eye(12)
-    assert recalls("way", queries, found, torch.arange(12)) == {f"way_recall{k}": 1.0 for k in (1, 5, 10)}
+    assert recalls("way", queries, found, [torch.arange(12)]) == {f"way_recall{k}": 1.0 for k in (1, 5, 10)}
     shifted = found.roll(1, 0)  # the nearest row is the next one
-    assert recalls("way", queries, shifted, torch.arange(12))["way_recall1"] == 0.0
-    assert recalls("way", queries, shifted, torch.arange(12) // 2)["way_recall1"] == 0.5
-    assert recalls("way", queries[:3], found[:3], torch.arange(3))["way_recall10"] == 1.0
+    assert recalls("way", queries, shifted, [torch.arange(12)])["way_recall1"] == 0.0
+    assert recalls("way", queries, shifted, [torch.arange(12) // 2])["way_recall1"] == 0.5
+    assert recalls("way", queries[:3], found[:3], [torch.arange(3)])["way_recall10"] == 1.0
+
+
+def test_recall_counts_captions_of_the_same_picture_as_right(clip, tmp_path, monkeypatch):
+    """Two captions a picture: the nearest to each picture is its other one."""
+    same = {row: picture(700 + row // 2) for row in range(12)}
+    val = prepared(tmp_path / "several", made_up(12, captions=True, special=same))
+    task = Clip(clip(f"data.val={val.path}"), ALONE)
+    twice = {xxh3: [row for row in range(12) if val.samples.xxh3[row] == xxh3] for xxh3 in val.samples.xxh3.tolist()}
+    other = torch.tensor([sum(twice[val.samples.xxh3[row]]) - row for row in range(12)])
+    monkeypatch.setattr(task, "_text_features", lambda *_: torch.eye(12))
+    found = task._retrieval(None, val, torch.arange(12), torch.eye(12)[other])
+    assert (found["image_to_text_recall1"], found["text_to_image_recall1"]) == (1.0, 1.0)
 
 
 def test_recall_at_k_looks_at_the_k_nearest():
@@ -34,7 +46,7 @@ def test_recall_at_k_looks_at_the_k_nearest():
         others = [column for column in range(12) if column != row]
         ranking = [*others[:row], row, *others[row:]]
         scores[row, ranking] = torch.arange(12, 0, -1.0)
-    found = recalls("way", scores, torch.eye(12), torch.arange(12))
+    found = recalls("way", scores, torch.eye(12), [torch.arange(12)])
     assert found == {"way_recall1": 1 / 12, "way_recall5": 5 / 12, "way_recall10": 10 / 12}
 
 

@@ -12,9 +12,10 @@ from fastpt.data.plan import plan_name
 from fastpt.errors import FastptError
 from fastpt.files import find_damage, locked
 from fastpt.recipe import load_recipe
+from fastpt.runs import read_provenance
 from fastpt.runs.folder import EXPORT_FORMAT
 from fastpt.training import checkpoint, launch
-from fastpt.training.export import export_run
+from fastpt.training.export import _card, export_run
 from fastpt.training.run import train
 from fastpt.training.tasks.clip import task as clip_task
 from fastpt.training.tasks.supervised import task as supervised_task
@@ -40,6 +41,33 @@ def test_timm_loads_the_export_with_identical_logits(supervised, tmp_path):
     assert config["interpolation"] == "bicubic"
     assert tuple(config["mean"]) == supervised_task.MEAN
     assert theirs.pretrained_cfg["label_names"] == [f"class {i}" for i in range(4)]
+
+
+def test_timm_rebuilds_a_network_of_fixed_size_as_it_was_trained(supervised, tmp_path):
+    args = {"dynamic_img_size": True, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    model = f"model={json.dumps({'name': 'vit_tiny_patch16_224', 'args': args})}"
+    run = train(supervised(model, "schedule={steps: 2}"), "tiny", tmp_path / "run")
+    theirs = timm.create_model(f"local-dir:{run / 'export'}", pretrained=True)
+    assert theirs.pos_embed.shape == (1, 197, 32)  # of 224 px, interpolated to the 32 of the pictures as it runs
+    assert torch.equal(theirs.pos_embed, trained_weights(run)["pos_embed"])
+
+
+def test_open_clip_makes_pictures_as_the_recipe_has_it_as_far_as_it_can(clip, tmp_path):
+    run = train(clip("data.eval_interpolation=bilinear", "schedule={steps: 2}"), "tiny", tmp_path / "run")
+    config = json.loads((run / "export" / "open_clip_config.json").read_text())
+    assert config["preprocess_cfg"]["interpolation"] == "bilinear"
+    card = (run / "export" / "README.md").read_text()
+    assert "# Measured with centre crops of 95 %, which this preprocessing has not." in card
+
+
+def test_a_card_says_of_which_step_its_figures_are(supervised, tmp_path):
+    options = ("schedule={steps: 5}", "checkpoint={every_steps: 2, keep: 9}", "evaluate={every_epochs: 9, flip: true}")
+    run = train(supervised(*options), "tiny", tmp_path / "run")
+    card = (run / "export" / "README.md").read_text()
+    assert "Evaluated on centre crops of 95 %, the mean of each picture and its mirror image, at 32 px" in card
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    recipe, origin = load_recipe(run / "recipe.yaml"), read_provenance(run)
+    assert "Evaluated after step 5, not of these weights, on centre crops" in _card(recipe, origin, metrics, 7, "")
 
 
 TIMM_TOWER = {"image_size": 16, "timm_model_name": "resnet10_narrow", "timm_pool": "avg", "timm_proj": "linear"}

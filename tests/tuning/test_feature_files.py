@@ -82,6 +82,15 @@ def test_lists_of_different_lengths_are_told(tmp_path):
         read_features(tmp_path / "ragged.parquet")
 
 
+def test_rows_without_features_are_told(tmp_path):
+    pq.write_table(pa.table({"features": [[1.0, 2.0], None], "labels": [0, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(FastptError, match=r"1 of 2 rows have no features\. Leave these rows out"):
+        read_features(tmp_path / "f.parquet")
+    pq.write_table(pa.table({"features": [1.0, 2.0], "labels": [0, 1]}), tmp_path / "f.parquet")
+    with pytest.raises(FastptError, match="features"):
+        read_features(tmp_path / "f.parquet")
+
+
 @pytest.mark.parametrize("label", [2**31, 10**12, 2**63 + 5])
 def test_labels_that_are_no_numbers_of_classes_are_told(tmp_path, label):
     np.save(tmp_path / "x.npy", np.zeros((3, 2), np.float32))

@@ -22,6 +22,7 @@ from pydantic import Field, Strict
 from fastpt.config import Precision, Section, load_strict
 from fastpt.errors import FastptError
 from fastpt.jpeg import Interpolation
+from fastpt.printable import one_line
 from fastpt.registry import Registry
 
 if TYPE_CHECKING:
@@ -101,4 +102,25 @@ def _open(spec: str, overrides: dict[str, Any], device: str, precision: Precisio
         raise FastptError(f"--encoder {spec!r} names no encoder. Write {', '.join(forms)} or a YAML file.")
     member = ENCODERS.get(kind)
     with ENCODERS.blaming(kind):
-        return replace(member.open(name, overrides, device, precision), origin=ENCODERS.origin(kind))
+        encoder = replace(member.open(name, overrides, device, precision), origin=ENCODERS.origin(kind))
+        _try(encoder, is_ours=kind in ENCODERS.table)
+        return encoder
+
+
+def _try(encoder: Encoder, is_ours: bool) -> None:
+    """Look at one grey picture. Raises FastptError where the encoder cannot, as of another size than it was made for;
+    what one of a package raises is told as a fault of the package."""
+    import torch
+
+    size = encoder.preprocessing.size
+    try:
+        shape = list(encoder(torch.full((1, size, size, 3), 127, dtype=torch.uint8)).shape)
+    except Exception as error:
+        if not is_ours:
+            raise
+        raise FastptError(
+            f"encoder {encoder.name} cannot look at pictures of {size} px ({one_line(error)}). Give the size, and the "
+            "input, that it was made for."
+        ) from None
+    if len(shape) != 2 or shape[0] != 1:
+        raise FastptError(f"encoder {encoder.name} gives {shape} for one picture; features are [1, D].")

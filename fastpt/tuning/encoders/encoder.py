@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastpt.config import Precision
 from fastpt.errors import FastptError
+from fastpt.files import file_sha256
 from fastpt.jpeg import Interpolation
 from fastpt.printable import one_line
 from fastpt.registry import Origin
@@ -74,6 +77,18 @@ class Encoder:
     origin: Origin | None = None
     """The installed package that its kind is of, where that is another."""
 
+    @property
+    def code(self) -> dict[str, Any]:
+        """What runs the weights, as far as it may differ for equal ones: minor versions of timm and open_clip; of what
+        a package brings, its version and the sum of the file that has the model's class."""
+        found: dict[str, Any] = {name: minor_version(name) for name in ("timm", "open_clip_torch")}
+        if self.origin:
+            found["origin"] = list(self.origin)
+        own = type(self.model).__module__.partition(".")[0] not in ("builtins", "torch", "timm", "open_clip", "fastpt")
+        if self.model is not None and own and (file := inspect.getsourcefile(type(self.model))):
+            found["file_sha256"] = file_sha256(Path(file))
+        return found
+
     def __call__(self, images: Tensor) -> Tensor:
         """Pictures, uint8 [B, H, W, 3], cropped and resized -> features, float32 [B, D], on the encoder's device."""
         import torch
@@ -112,6 +127,11 @@ class Encoder:
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, self.precision == "bf16"):
             found = [model.encode_text(part.to(self.device)) for part in parts]
         return normalize(torch.cat(found).float(), dim=1)
+
+
+def minor_version(package: str) -> str:
+    """'1.0' of 1.0.31: another patch release gives the same features, another minor one may not."""
+    return ".".join(version(package).split(".")[:2])
 
 
 def freeze(
@@ -185,8 +205,14 @@ def check_has_words(encoder: Encoder | None) -> tuple[Any, Tokenizer]:
 
 def library_preprocessing(config: dict[str, Any], size: int, crop_fraction: float) -> Preprocessing:
     """What timm and open_clip say of a model, which both say in the same words."""
-    interpolation = config["interpolation"]
-    if interpolation not in ("bilinear", "bicubic"):
+    interpolation = {"box": "area"}.get(config["interpolation"], config["interpolation"])
+    shape = [config.get(key, usual) for key, usual in (("crop_mode", "center"), ("resize_mode", "shortest"))]
+    if shape != ["center", "shortest"]:
+        asked = " and ".join(one for one in shape if one not in ("center", "shortest"))
+        warnings.warn(
+            f"the encoder asks for pictures that are made to fit by {asked}; centre crops are used", stacklevel=2
+        )
+    if interpolation not in ("area", "bilinear", "bicubic"):
         warnings.warn(f"the encoder asks for {interpolation} resampling; bicubic is used", stacklevel=2)
         interpolation = "bicubic"
     return Preprocessing(size, crop_fraction, interpolation, tuple(config["mean"]), tuple(config["std"]))

@@ -1,6 +1,9 @@
+import importlib.util
 import subprocess
 import sys
+from dataclasses import replace
 
+import open_clip
 import pytest
 import safetensors.torch
 import timm
@@ -9,8 +12,9 @@ import yaml
 
 import fastpt.models  # noqa: F401
 from fastpt.errors import FastptError
+from fastpt.registry import Origin
 from fastpt.tuning.encoders import open_encoder
-from fastpt.tuning.encoders.encoder import weights_sha256
+from fastpt.tuning.encoders.encoder import library_preprocessing, weights_sha256
 from tests.tuning.encoders.conftest import images
 
 
@@ -32,6 +36,38 @@ def test_a_yaml_file_goes_before_the_library(small_resnet, tmp_path):
     (tmp_path / "e.yaml").write_text(yaml.safe_dump({**file, "stdev": 1}))
     with pytest.raises(FastptError, match="unknown key stdev"):
         open_encoder(str(tmp_path / "e.yaml"))
+
+
+def test_a_size_that_the_encoder_was_not_made_for_is_told_before_the_work(tmp_path):
+    vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
+    safetensors.torch.save_file(vit.state_dict(), tmp_path / "w.safetensors")
+    file = {"model": f"timm:vit_tiny_patch16_224:{tmp_path / 'w.safetensors'}", "size": 96}
+    (tmp_path / "e.yaml").write_text(yaml.safe_dump(file))
+    with pytest.raises(FastptError, match="cannot look at pictures of 96 px"):
+        open_encoder(str(tmp_path / "e.yaml"))
+
+
+def test_pictures_that_are_not_to_be_cropped_are_told():
+    config = {"interpolation": "box", "crop_mode": "squash", "mean": (0, 0, 0), "std": (1, 1, 1)}
+    with pytest.warns(UserWarning, match="made to fit by squash; centre crops are used"):
+        assert library_preprocessing(config, 224, 1.0).interpolation == "area"
+
+
+def test_what_runs_the_weights_is_part_of_what_features_depend_on(small_resnet, tmp_path):
+    safetensors.torch.save_file(small_resnet.state_dict(), tmp_path / "w.safetensors")
+    ours = open_encoder(f"timm:resnet10_half:{tmp_path / 'w.safetensors'}")
+    assert ours.code == {"timm": "1.0", "open_clip_torch": open_clip.__version__.rpartition(".")[0]}
+    (tmp_path / "own_model.py").write_text("import torch\n\n\nclass Own(torch.nn.Flatten):\n    pass\n")
+    spec = importlib.util.spec_from_file_location("own_model", tmp_path / "own_model.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["own_model"] = module
+    spec.loader.exec_module(module)
+    own = replace(ours, model=module.Own(), origin=Origin("own", "a-package", "1.2"))
+    assert own.code["origin"] == ["own", "a-package", "1.2"]
+    before = own.code["file_sha256"]
+    with (tmp_path / "own_model.py").open("a") as file:
+        file.write("# changed\n")
+    assert own.code["file_sha256"] != before
 
 
 def test_bf16_features_are_near_those_of_fp32(small_resnet, tmp_path):

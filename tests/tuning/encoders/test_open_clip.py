@@ -27,6 +27,18 @@ def test_open_clip_gives_the_image_embedding(tmp_path, monkeypatch):
         open_encoder("open_clip:tiny-test")
 
 
+def test_weights_of_another_resolution_are_refused(tmp_path, monkeypatch):
+    text = {"width": 32, "heads": 2, "layers": 1, "context_length": 8, "vocab_size": 100}
+    for name, size in (("tiny-test", 32), ("tiny-test-48", 48)):
+        vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": size}
+        config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, config)
+    weights = tmp_path / "w.safetensors"
+    safetensors.torch.save_file(open_clip.create_model("tiny-test-48").state_dict(), weights)
+    with pytest.raises(FastptError, match=r"positional_embedding of \[10, 64\] where the model has \[5, 64\]"):
+        open_encoder(f"open_clip:tiny-test:{weights}")
+
+
 def test_what_a_file_of_weights_does_not_say_is_told(tmp_path, monkeypatch, capsys):
     vision = {"layers": 1, "width": 64, "head_width": 32, "patch_size": 16, "image_size": 32}
     text = {"width": 32, "heads": 2, "layers": 1, "context_length": 8, "vocab_size": 100}

@@ -10,6 +10,7 @@ from typing import Any
 import open_clip
 import torch
 import transformers
+from PIL import Image
 from torch import Tensor
 
 from fastpt.errors import FastptError
@@ -53,7 +54,11 @@ def write(folder: Path, config: dict, weights: Mapping[str, Tensor], preprocess:
     model.save_pretrained(folder)
     size = config["vision_cfg"]["image_size"]
     images = transformers.CLIPImageProcessor(
-        size={"shortest_edge": size}, crop_size=size, image_mean=preprocess["mean"], image_std=preprocess["std"]
+        size={"shortest_edge": round(size / preprocess["crop_fraction"])},
+        crop_size=size,
+        resample=Image.Resampling[preprocess["interpolation"].upper()],
+        image_mean=preprocess["mean"],
+        image_std=preprocess["std"],
     )
     transformers.CLIPProcessor(images, _tokenizer(config["text_cfg"].get("context_length", 77))).save_pretrained(folder)
 

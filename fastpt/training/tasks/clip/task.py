@@ -3,7 +3,7 @@
 import copy
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from fastpt.data.subset import Subset
 from fastpt.errors import FastptError, Problems, RecipeError, suggestion
 from fastpt.files import write_json
 from fastpt.losses.contrastive import contrastive, sigmoid_contrastive
-from fastpt.printable import one_line
+from fastpt.printable import one_line, percentage
 from fastpt.recipe import Recipe
 from fastpt.training import deepspeed_adapter
 from fastpt.training.config import Model
@@ -45,8 +45,6 @@ from fastpt.zero_shot import classifier_of
 log = logging.getLogger("fastpt.training")
 
 MEAN, STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
-# open_clip resizes the shorter side to the size, then crops: crop_fraction does not exist there.
-PREPROCESS = {"mean": list(MEAN), "std": list(STD), "interpolation": "bicubic", "resize_mode": "shortest"}
 OUTPUTS = ("image_features", "text_features", "logit_scale", "logit_bias")  # the last of SigLIP's alone
 SIGMOID = {"init_logit_scale": math.log(10), "init_logit_bias": -10.0}  # Zhai et al. 2023, section 3.2
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -303,10 +301,13 @@ class Clip:
         return {"zero_shot_top1": _share(right[:, 0]), "zero_shot_top5": _share(right.any(1))}
 
     def _retrieval(self, forward: Callable, dataset: Dataset, ids: Tensor, images: Tensor) -> dict[str, float]:
-        """Recall at 1, 5 and 10 over the whole split; a caption equal to the right one is right too."""
+        """Recall at 1, 5 and 10 over the whole split; a caption equal to the right one is right too, and one of a
+        picture that is stored again, as where a picture has several captions."""
         captions = dataset.captions(ids.numpy())
         texts = self._text_features(forward, tokenize(captions, self._context))
-        same = torch.from_numpy(np.unique(captions, return_inverse=True)[1])
+        pictures = dataset.samples.xxh3[ids.numpy()]
+        pictures = np.where(pictures == 0, ids.numpy().astype(pictures.dtype), pictures)  # not known: each its own
+        same = [torch.from_numpy(np.unique(one, return_inverse=True)[1]) for one in (captions, pictures)]
         return recalls("image_to_text", images, texts, same) | recalls("text_to_image", texts, images, same)
 
     def _image_features(self, forward: Callable, dataset: ImageDataset) -> tuple[Tensor, Tensor]:
@@ -332,21 +333,36 @@ class Clip:
         return sent.to(self.dist_info.device, non_blocking=True).long()
 
 
-def recalls(name: str, queries: Tensor, found: Tensor, same: Tensor) -> dict[str, float]:
+def recalls(name: str, queries: Tensor, found: Tensor, same: Sequence[Tensor]) -> dict[str, float]:
     """Recall at 1, 5 and 10 of unit features, float32 [N, D]: shares of queries with a right row among the nearest.
 
-    Rows i of both are a pair; `same`, int64 [N], is equal where rows are as good as each other.
+    Rows i of both are a pair; any of `same`, int64 [N] each, is equal where rows are as good as each other.
     """
     hits = []
-    for rows, block in zip(same.split(1024), queries.split(1024), strict=True):  # all pairs at once would be N x N
-        nearest = (block @ found.T).topk(min(10, len(found))).indices
-        hits.append(same[nearest] == rows[:, None])
+    for rows in torch.arange(len(queries)).split(1024):  # all pairs at once would be N x N
+        nearest = (queries[rows] @ found.T).topk(min(10, len(found))).indices
+        hits.append(torch.stack([one[nearest] == one[rows, None] for one in same]).any(0))
     right = torch.cat(hits)
     return {f"{name}_recall{k}": _share(right[:, :k].any(1)) for k in (1, 5, 10)}
 
 
 def _share(right: Tensor) -> float:
     return right.double().mean().item()
+
+
+def preprocess(recipe: Recipe) -> dict[str, Any]:
+    """What a picture is to be made of, in open_clip's words: of the whole short side, as it knows no other crop."""
+    asked = recipe.data.eval_interpolation
+    interpolation = "bicubic" if asked == "area" else asked  # which it has not
+    return {"mean": list(MEAN), "std": list(STD), "interpolation": interpolation, "resize_mode": "shortest"}
+
+
+def _otherwise(recipe: Recipe, keeps_crop: bool) -> str:
+    """A comment on what `preprocess` does otherwise than the recipe, by which the model was measured."""
+    data = recipe.data
+    differs = [] if keeps_crop or data.crop_fraction == 1 else [f"centre crops of {percentage(data.crop_fraction)}"]
+    differs += ["resizing by area"] if data.eval_interpolation == "area" else []
+    return f"\n# Measured with {' and '.join(differs)}, which this preprocessing has not." if differs else ""
 
 
 def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
@@ -356,14 +372,14 @@ def export(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> str:
     for name in {"logit_scale", "logit_bias"} & set(weights):
         weights[name] = weights[name].reshape(())  # a vector in training, see `Clip`
     build_model(config).load_state_dict(weights, strict=True)
-    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": PREPROCESS})
+    write_json(folder / "open_clip_config.json", {"model_cfg": config, "preprocess_cfg": preprocess(recipe)})
     safetensors.torch.save_file(weights, folder / "open_clip_model.safetensors", {"format": "pt"})
     tower = config["vision_cfg"].get("timm_model_name") or ""
     module = fastpt.models.module_of(tower)
     first = f"import {module}  # registers the vision tower\n" if module else ""
     return (
         f'{first}import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH")\n'
-        'tokenizer = open_clip.get_tokenizer("local-dir:PATH")'
+        'tokenizer = open_clip.get_tokenizer("local-dir:PATH")' + _otherwise(recipe, keeps_crop=False)
     )
 
 
@@ -373,8 +389,10 @@ def export_hf(folder: Path, recipe: Recipe, weights: Mapping[str, Tensor]) -> st
         from fastpt.training.tasks.clip import hf
     except ImportError:
         raise FastptError("exporting CLIP for transformers needs it: pip install 'fastpt[hf]'.") from None
-    hf.write(folder, model_config(recipe.model, recipe.data.size), weights, PREPROCESS)
+    config, crop = model_config(recipe.model, recipe.data.size), recipe.data.crop_fraction
+    hf.write(folder, config, weights, {**preprocess(recipe), "crop_fraction": crop})
     return (
         'from transformers import AutoProcessor, CLIPModel\n\nmodel = CLIPModel.from_pretrained("PATH")\n'
         'processor = AutoProcessor.from_pretrained("PATH")  # texts: padding=True, truncation=True'
+        + _otherwise(recipe, keeps_crop=True)
     )

@@ -230,7 +230,9 @@ def export(folder: Path, recipe: Recipe, names: list[str], weights: Mapping[str,
     data = recipe.data
     model: Any = build_model(recipe, len(names))
     model.load_state_dict(weights, strict=True)
-    size = data.eval_size or data.size
+    size, arguments = data.eval_size or data.size, dict(recipe.model.args)
+    if model.pretrained_cfg.get("fixed_input_size"):  # timm would build it for the size of the pictures instead
+        arguments.setdefault("img_size", model.pretrained_cfg["input_size"][-1])
     config = {
         "architecture": recipe.model.name.split(".")[0],
         "num_classes": len(names),
@@ -249,7 +251,7 @@ def export(folder: Path, recipe: Recipe, names: list[str], weights: Mapping[str,
             "first_conv": model.pretrained_cfg.get("first_conv"),
             "classifier": model.pretrained_cfg.get("classifier"),
         },
-        "model_args": dict(recipe.model.args),
+        "model_args": arguments,
     }
     write_json(folder / "config.json", config)
     safetensors.torch.save_file(dict(weights), folder / "model.safetensors", {"format": "pt"})

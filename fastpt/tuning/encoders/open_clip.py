@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastpt.errors import FastptError, suggestion
 from fastpt.tuning.encoders.encoder import LibraryEncoder, Loaded, cause, library_preprocessing
@@ -54,7 +54,8 @@ def _resized(model: torch.nn.Module, weights: str) -> str | None:
     from open_clip.factory import load_state_dict
 
     ours = model.state_dict()
-    for key, value in load_state_dict(weights, weights_only=True).items():
+    state: Any = load_state_dict(weights, weights_only=True)
+    for key, value in state.items():
         if key in ours and value.dim() and value.shape != ours[key].shape:
             return f"{key} of {list(value.shape)} where the model has {list(ours[key].shape)}"
     return None

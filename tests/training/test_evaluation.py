@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ from fastpt.data.dataset import Dataset
 from fastpt.errors import FastptError
 from fastpt.loading.loader import Loader
 from fastpt.recipe import load_recipe
-from fastpt.training import evaluation, launch, tokens
-from fastpt.training.evaluation import gather_rows, share_of
+from fastpt.training import evaluation, launch, run, tokens
+from fastpt.training.evaluation import evaluation_loader, gather_rows, share_of
 from fastpt.training.launch import DistInfo
 from fastpt.training.run import train
 from fastpt.training.tasks import TASKS
 from fastpt.training.tasks.clip.task import Clip
-from tests.training.conftest import in_processes, lines, save
+from tests.conftest import made_up, prepared
+from tests.training.conftest import TINY_RESNET, in_processes, lines, save, tiny_recipe
 
 ALONE = DistInfo(0, 1, torch.device("cpu"))
 
@@ -48,6 +50,46 @@ def test_uneven_shares_measure_what_one_process_does(supervised, tmp_path, batch
     assert {"mislabeled_memorized", "clean_fit"} <= found["train"].keys()
 
 
+def test_top1_and_top5_are_the_shares_of_the_right_classes_of_val(tmp_path):
+    made = {name: made_up(24, classes=8, name=name, is_train=name == "train") for name in ("train", "val")}
+    train_set, val = (prepared(tmp_path / "data", one, [0.5] * (name == "train")) for name, one in made.items())
+    overrides = ("data.noise=0.5", "evaluate.batch_size=5", "supervised.memorization_samples=0")
+    task = TASKS.get("supervised").build(
+        tiny_recipe(tmp_path, train_set, val, "supervised", TINY_RESNET, overrides), ALONE
+    )
+    logits = np.random.default_rng(0).normal(size=(24, 8)).astype(np.float32)
+    rows = iter(logits)  # of the samples in their order, whatever the pictures are
+    found = task.evaluate(lambda images: torch.tensor(np.stack([next(rows) for _ in images])), last=True)["val"]
+    ranked = np.argsort(-logits, 1)
+    right = ranked == val.clean_labels[:, None]
+    assert found["top1"] == pytest.approx(right[:, 0].mean())
+    assert found["top5"] == pytest.approx(right[:, :5].any(1).mean())
+    assert found["top1"] < found["top5"] < 1
+
+
+def test_what_a_recipe_says_of_pictures_reaches_the_loaders(supervised, monkeypatch):
+    data = {
+        "scale": [0.5, 0.9],
+        "interpolation": "bilinear",
+        "flip": False,
+        "order": "quasi_random",
+        "threads": 3,
+        "crop_fraction": 0.8,
+        "eval_interpolation": "area",
+        "eval_size": 48,
+    }
+    recipe = supervised(*(f"data.{key}={json.dumps(value)}" for key, value in data.items()), "seed=7")
+    for module in (run, evaluation):
+        monkeypatch.setattr(module, "Loader", lambda dataset, *arguments, **options: (arguments, options))
+    (batch, size), training = run._loader(recipe, SimpleNamespace(trained_on=range(40)), ALONE)
+    assert (batch, size, training["crop"]) == (8, 32, "random")
+    told = {key: training[key] for key in ("scale", "interpolation", "flip", "order", "threads", "seed")}
+    assert told == {**{key: data[key] for key in told if key != "seed"}, "scale": (0.5, 0.9), "seed": 7}
+    (_, size), measuring = evaluation_loader(None, recipe, ALONE)
+    assert (size, measuring["crop"], measuring["crop_fraction"]) == (48, "center", 0.8)
+    assert (measuring["interpolation"], measuring["flip"]) == ("area", False)
+
+
 @pytest.mark.parametrize("task", ["supervised", "clip"])
 def test_a_split_that_is_measured_again_keeps_its_loader(request, tmp_path, monkeypatch, task):
     made = []
@@ -58,8 +100,8 @@ def test_a_split_that_is_measured_again_keeps_its_loader(request, tmp_path, monk
             super().__init__(dataset, *arguments, **options)
 
     monkeypatch.setattr(evaluation, "Loader", Counted)
-    run = train(request.getfixturevalue(task)(), "tiny", tmp_path / "run")
-    assert len({line["step"] for line in lines(run, "eval")}) == 2
+    trained = train(request.getfixturevalue(task)(), "tiny", tmp_path / "run")
+    assert len({line["step"] for line in lines(trained, "eval")}) == 2
     assert len(made) == len(set(made))
 
 

@@ -1,5 +1,8 @@
 import json
+import math
 import os
+import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +15,9 @@ from fastpt.errors import FastptError
 from fastpt.models import SmallStemResNet
 from fastpt.training import checkpoint, launch, pace
 from fastpt.training.evaluation import evaluation_loader, outputs_of
-from fastpt.training.run import train
+from fastpt.training.pace import Since
+from fastpt.training.run import rehearsal, train
+from fastpt.training.schedule import learning_rate
 from fastpt.training.tasks.supervised.task import Supervised
 from tests.conftest import LAUNCHED
 from tests.training.conftest import TINY_VIT, lines, losses
@@ -317,3 +322,35 @@ def test_a_run_beside_other_programs_is_told_of_its_threads(supervised, tmp_path
     finally:
         torch.set_num_threads(1)
     assert capfd.readouterr().err.count("Busy cores: ") == told
+
+
+def test_the_rate_follows_the_decay_that_the_recipe_names(supervised, tmp_path):
+    options = ("schedule={epochs: 2, warmup_epochs: 1, decay: linear, min_lr: 0.001}", "log_every=1")
+    run = train(supervised(*options), "tiny", tmp_path / "run")
+    logged = {line["step"]: line["lr"] for line in lines(run, "train")}
+    assert logged == pytest.approx({step: learning_rate(step - 1, 10, 5, 0.01, 0.001, "linear") for step in logged})
+    assert len(logged) == 10
+
+
+def test_the_rate_of_pictures_is_that_of_all_steps_since_the_last_logged_one(supervised, monkeypatch):
+    with rehearsal(supervised()) as training:
+        said = []
+        monkeypatch.setattr(training.record, "train", lambda **values: said.append(values))
+        training._log(1.0, math.nan, Since(steps=5, waited=0.5, began=time.monotonic() - 2.0))
+    assert said[0]["images_per_second"] == pytest.approx(5 * 8 / 2.0, rel=0.2)
+    assert said[0]["data_wait"] == pytest.approx(0.25, rel=0.2)
+
+
+def test_every_step_process_and_piece_draws_numbers_of_its_own(supervised, monkeypatch):
+    with rehearsal(supervised()) as training:
+        drawn, seeds = [], []
+        monkeypatch.setattr(training.task, "losses", lambda engine, pieces, seed, observe: seeds.append(seed) or [])
+        for rank in (0, 1):
+            monkeypatch.setattr(training, "dist_info", replace(training.dist_info, rank=rank))
+            for step in (0, 1):
+                training._step(step, iter([]), Since(), logged=False)
+        for seed in seeds:
+            for piece in (0, 1):
+                seed(piece)
+                drawn.append((torch.rand(1).item(), np.random.random()))  # noqa: NPY002
+    assert len({one for one, _ in drawn}) == len({one for _, one in drawn}) == len(drawn) == 8

@@ -7,6 +7,7 @@ import torch
 
 from fastpt.training import launch
 from fastpt.training.run import train
+from fastpt.training.weights import average_batch_norm
 from tests.training.conftest import TINY_VIT, VIT_CLIP, in_processes, lines, losses, save, train_all
 
 
@@ -38,3 +39,20 @@ def test_a_sigterm_that_the_launcher_hands_on_behind_ones_own_is_no_second(monke
         os.kill(os.getpid(), signal.SIGTERM)
         assert ended == [signal.SIGTERM]
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def averaged(folder: str) -> None:
+    """Of this process: BatchNorm's statistics are its rank and one more, before they are averaged."""
+    dist_info = launch.start()
+    norm = torch.nn.BatchNorm1d(2)
+    norm.running_mean.fill_(dist_info.rank)
+    norm.running_var.fill_(dist_info.rank + 1)
+    average_batch_norm(torch.nn.Sequential(norm), dist_info)
+    torch.save([norm.running_mean, norm.running_var], f"{folder}/{dist_info.rank}.pt")
+
+
+def test_batch_norms_statistics_are_the_mean_over_processes(tmp_path):
+    in_processes(2, averaged, tmp_path)
+    for rank in range(2):
+        mean, variance = torch.load(tmp_path / f"{rank}.pt")
+        assert (mean.tolist(), variance.tolist()) == ([0.5, 0.5], [1.5, 1.5])

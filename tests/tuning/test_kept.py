@@ -78,10 +78,11 @@ def test_another_tuning_trains_its_own(suite, tmp_path, monkeypatch, change):
     assert trained == ["lp", "nmtune"]
 
 
-def test_changed_data_is_trained_on_anew(suite, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file", ["train.npy", "train_y.npy", "test.npy", "test_y.npy"])
+def test_changed_data_is_trained_on_and_tested_anew(suite, tmp_path, monkeypatch, file):
     tuned(suite, tmp_path)
     trained = calls(monkeypatch)
-    shutil.copy("test.npy", "train.npy")
+    np.save(file, np.roll(np.load(file), 1, axis=0))
     tuned(suite, tmp_path)
     assert sorted(trained) == ["lp", "nmtune", "ridge"]
 

@@ -4,6 +4,9 @@ import json
 import os
 import shlex
 import shutil
+import signal
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -86,3 +89,27 @@ def test_an_out_folder_given_to_the_slurm_script_of_studies_is_used(slurm):
     command("bash", REPOSITORY / "tools/slurm_study.sh", "study.yaml", "--out", "mine", env=slurm).must()
     assert [*Path("mine").glob("runs/*/export")]
     assert not Path("studies").exists()
+
+
+def stand_ins(folder: Path, **lines: str) -> None:
+    for name, line in lines.items():
+        (folder / "bin" / name).write_text(f"#!/bin/bash\n{line}\n")
+
+
+@pytest.mark.parametrize(("code", "told"), [(75, "show hostnames here\nrequeue 77\n"), (1, "show hostnames here\n")])
+def test_a_training_that_saved_itself_is_put_into_slurms_queue_again(slurm, tmp_path, code, told):
+    stand_ins(tmp_path, fastpt=f"exit {code}", scontrol='echo "$@" >> told; echo localhost')
+    assert command("bash", REPOSITORY / "tools/slurm_train.sh", "recipe.yaml", env=slurm).code == code
+    assert Path("told").read_text() == told
+
+
+def test_a_study_that_slurm_asks_to_end_saves_itself_and_is_put_into_the_queue_again(slurm, tmp_path):
+    study = "trap 'sleep 0.3; exit 75' TERM; touch begun; while true; do sleep 0.05; done"
+    stand_ins(tmp_path, fastpt=study, scontrol='echo "$@" >> told')
+    words = ["bash", str(REPOSITORY / "tools/slurm_study.sh"), "study.yaml"]
+    task = subprocess.Popen(words, env={**os.environ, **slurm, "SLURM_ARRAY_JOB_ID": "70"})
+    while not Path("begun").exists():
+        time.sleep(0.05)
+    task.send_signal(signal.SIGTERM)
+    assert task.wait(30) == 75
+    assert Path("told").read_text() == "requeue 70_0\n"

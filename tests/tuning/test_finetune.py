@@ -263,3 +263,26 @@ def test_what_cannot_be_fine_tuned_is_refused(encoder):
 def test_a_rate_that_diverges_is_an_error(encoder, labelled):
     with pytest.raises(FastptError, match=r"diverged at a learning rate of 1e\+30"):
         tuned(encoder, labelled, training=dataclasses.replace(SHORT, lr=1e30))
+
+
+@pytest.mark.parametrize(
+    ("kind", "variant", "rates"),
+    [
+        ("lora", "paper", (0.01, 0.01)),
+        ("full", "paper", (0.01, 0.001)),
+        ("lora", "reference-code", (0.01, 0.01)),
+        ("full", "reference-code", (0.01, 0.01)),
+    ],
+)
+def test_head_and_encoder_have_the_rates_of_their_variant(encoder, labelled, monkeypatch, kind, variant, rates):
+    made, adamw = [], torch.optim.AdamW
+
+    def seen(groups, **settings):
+        optimizer = adamw(groups, **settings)
+        made.append([(group["lr"], group["weight_decay"]) for group in optimizer.param_groups])
+        return optimizer
+
+    monkeypatch.setattr(torch.optim, "AdamW", seen)
+    model = transformer() if (kind, variant) == ("lora", "reference-code") else encoder
+    tuned(model, labelled, kind, variant=variant)
+    assert made == [[(rate, 1e-4) for rate in rates]]

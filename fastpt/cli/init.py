@@ -167,7 +167,7 @@ def _recipe(sources: tuple[Path, ...], suite: str | None, out: Path) -> str:
         f"  noise: 0  # a rate, or the name of a plan{f': {printable(plans)}' if plans else ''}",
         f"  size: {size}  # side of the training crops, pixels; the pictures' shorter sides are {side:.0f} (median)",
         f"  scale: {task.scale}  # share of the picture that a crop shows",
-        *(["  crop_fraction: 1.0  # what open_clip's preprocessing shows"] if task.name == "clip" else []),
+        *(["  crop_fraction: 1.0  # what open_clip's preprocessing shows"] if not train.has_labels else []),
         *task.lines,
         "schedule: {epochs: 16, warmup_epochs: 1}",
         f"batch_size: {batch}  # of all processes together",

@@ -102,8 +102,7 @@ def test_the_command_line_prepares_after_asking_and_with_yes_without(suite, tmp_
     ("words", "told"),
     [
         (["--yes"], "--yes goes with --prepare"),
-        (["--prepare"], "--prepare goes with --suite"),
-        (["--prepare", "--suite", "."], "--prepare goes with --suite"),
+        (["--prepare", "--suite", "."], "--prepare wants a suite's name or file"),
     ],
 )
 def test_what_does_not_go_together_is_told(words, told):

@@ -57,10 +57,15 @@ def strangers(dataset: "Dataset", other: "Dataset", seed: int) -> np.ndarray:
     return order[strange[other.clean_labels[order]]]
 
 
+def _sums(dataset: "Dataset") -> np.ndarray:
+    """uint64 [N], the xxh3 of the stored pictures; 0 where it is not known."""
+    return dataset.table(["xxh3"])["xxh3"].to_numpy()
+
+
 def _own(dataset: "Dataset", other: "Dataset", made: np.ndarray) -> np.ndarray:
     """Which of the samples that are lent a picture have it already, by its bytes or its caption: bool."""
     rows = np.flatnonzero(made >= 0)
-    mine, lent = dataset.samples.xxh3[rows], other.samples.xxh3[made[rows]]
+    mine, lent = _sums(dataset)[rows], _sums(other)[made[rows]]
     same = (mine == lent) & (mine != 0)
     if dataset.has_captions and other.has_captions:
         same |= dataset.caption_hashes[rows] == other.caption_hashes[made[rows]]
@@ -79,14 +84,18 @@ class OpenSet(NoiseKind):
         others = strangers(dataset, other, seed)
         labels = dataset.clean_labels if dataset.has_labels else None
         made = open_set(order_of(dataset.stored_keys, labels, dataset.classes, seed), others, rate)
-        if own := int(_own(dataset, other, made).sum()):
+        own = int(_own(dataset, other, made).sum())
+        if own > max(1, (made >= 0).sum() / 2):
             raise FastptError(
                 f"open-set noise from {other.path} would lend {own:,} samples their own picture: these are the same "
                 "pictures, or pairs. Give a split of others in --from."
             )
         left = len(other) - len(others)
-        told = [f"it has {left:,} of {len(other):,} pictures of classes that are known here; they are not taken"]
-        return Made(made, told if left else ())
+        told = [
+            (left, f"it has {left:,} of {len(other):,} pictures of classes that are known here; they are not taken"),
+            (own, f"it lends {own:,} samples a picture, or a caption, that is their own"),
+        ]
+        return Made(made, tuple(text for count, text in told if count))
 
     def check(self, plan: NoisePlan, dataset: "Dataset") -> list[str]:
         own = dataset.clean_labels if dataset.has_labels else np.zeros(len(plan.array), np.int64)

@@ -82,10 +82,9 @@ def _card(recipe: Recipe, origin: dict, metrics: list[dict], step: int, usage: s
     ]
     head = ["| split | measure | in | value |", "| --- | --- | --- | ---: |"]
     results = "\n".join([*head, *rows]) if rows else "Not evaluated."
-    measured = f"Evaluated on centre crops of {percentage(recipe.data.crop_fraction)}"
+    earlier = f" after step {last[0]['step']}, not of these weights," if last and last[0]["step"] != step else ""
+    measured = f"Evaluated{earlier} on centre crops of {percentage(recipe.data.crop_fraction)}"
     measured += ", the mean of each picture and its mirror image" if recipe.evaluate.flip else ""
-    if last and last[0]["step"] != step:
-        measured = measured.replace("Evaluated", f"Evaluated after step {last[0]['step']}, not of these weights,")
     resumed = "".join(f"- {line}\n" for start in origin.get("resumed", []) for line in _resumed(start))
     return f"""# {recipe.model.name}, pre-trained with fastpt
 

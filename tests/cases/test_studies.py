@@ -108,7 +108,9 @@ def test_a_study_that_slurm_asks_to_end_saves_itself_and_is_put_into_the_queue_a
     stand_ins(tmp_path, fastpt=study, scontrol='echo "$@" >> told')
     words = ["bash", str(REPOSITORY / "tools/slurm_study.sh"), "study.yaml"]
     task = subprocess.Popen(words, env={**os.environ, **slurm, "SLURM_ARRAY_JOB_ID": "70"})
-    while not Path("begun").exists():
+    for _ in range(600):
+        if Path("begun").exists():
+            break
         time.sleep(0.05)
     task.send_signal(signal.SIGTERM)
     assert task.wait(30) == 75

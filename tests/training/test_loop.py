@@ -336,9 +336,9 @@ def test_the_rate_of_pictures_is_that_of_all_steps_since_the_last_logged_one(sup
     with rehearsal(supervised()) as training:
         said = []
         monkeypatch.setattr(training.record, "train", lambda **values: said.append(values))
-        training._log(1.0, math.nan, Since(steps=5, waited=0.5, began=time.monotonic() - 2.0))
-    assert said[0]["images_per_second"] == pytest.approx(5 * 8 / 2.0, rel=0.2)
-    assert said[0]["data_wait"] == pytest.approx(0.25, rel=0.2)
+        training._log(1.0, math.nan, Since(steps=5, waited=25.0, began=time.monotonic() - 100.0))
+    assert said[0]["images_per_second"] == pytest.approx(5 * 8 / 100.0, rel=0.05)
+    assert said[0]["data_wait"] == pytest.approx(0.25, rel=0.05)
 
 
 def test_every_step_process_and_piece_draws_numbers_of_its_own(supervised, monkeypatch):
